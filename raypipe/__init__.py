@@ -1,0 +1,1 @@
+"""Distributed transfer learning by feature extraction on Ray."""

@@ -1,0 +1,1 @@
+"""What a pool of replicas holds: plain classes, usable without Ray."""

@@ -1,0 +1,72 @@
+"""Holds a replica of a truncated backbone and turns pixels into features."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from raypipe.backbone import Backbone, restore
+from raypipe.backbone.truncate import pool
+from raypipe.spec import Spec
+from raypipe.transforms import normalize
+
+__all__ = ["Embedder"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Embedder:
+    """Maps uint8 images to features, on the CPU or on a GPU.
+
+    Args:
+        backbone: the verified network.
+        spec: preprocessing, pooling, precision and output type.
+        device: a torch device: `cpu`, `cuda`, `cuda:1`.
+        batch_size: images per forward pass. Every pass has this size (a short tail is padded), so
+            that an image's features do not depend on how many others come with it.
+        threads: CPU threads of the forward pass; None leaves torch's setting.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        spec: Spec,
+        *,
+        device: str = "cpu",
+        batch_size: int = 32,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.spec = spec
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.dtype = _DTYPES[spec.precision]
+        self.model = restore(backbone).to(
+            device=self.device, dtype=self.dtype, memory_format=torch.channels_last
+        )
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
+        """Return each layer's features for (N, size, size, 3) RGB images.
+
+        Returns:
+            `{layer: (N, …)}` in the spec's dtype.
+        """
+        starts = range(0, len(images), self.batch_size)
+        parts = [self._embed(images[start : start + self.batch_size]) for start in starts]
+        if not parts:  # the shapes are still needed
+            parts = [self._embed(np.zeros((1, *images.shape[1:]), np.uint8))]
+            return {layer: value[:0] for layer, value in parts[0].items()}
+        return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
+
+    @torch.inference_mode()
+    def _embed(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
+        padded = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
+        padded[: len(images)] = images
+        pixels = torch.from_numpy(padded).to(self.device, non_blocking=True)
+        outputs = self.model(normalize(pixels, self.spec.preprocess).to(self.dtype))
+        return {
+            layer: pool(output, self.spec.pool)[: len(images)].cpu().numpy().astype(self.spec.dtype)
+            for layer, output in outputs.items()
+        }

@@ -1,0 +1,105 @@
+"""Registry, verified weights, truncation, pooling; no Ray."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from raypipe.backbone.registry import BackboneSource, build, find
+from raypipe.backbone.truncate import default_layer, pool, truncate
+from raypipe.backbone.weights import WeightsUnavailableError, fit_state, load_weights
+from raypipe.errors import UsageError
+from raypipe.spec import Preprocess
+
+__all__ = ["Backbone", "WeightsUnavailableError", "feature_shapes", "load", "restore"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A truncated network, verified and ready to be sent to replicas.
+
+    Attributes:
+        source: how to build the full network anew.
+        layers: nodes it is cut at.
+        state: the truncated network's parameters and buffers, by name.
+        weights_sha256: checksum of the weights file (or of the tensors, if there was no file).
+        trained: the preprocessing that travels with the weights, where it is known.
+    """
+
+    source: BackboneSource
+    layers: tuple[str, ...]
+    state: dict[str, npt.NDArray[np.generic]]
+    weights_sha256: str
+    trained: Preprocess | None
+
+
+def load(
+    name: str,
+    weights: str,
+    layers: tuple[str, ...] = (),
+    *,
+    weights_sha256: str | None = None,
+    seed: int = 0,
+) -> Backbone:
+    """Find a backbone, verify its weights and cut it.
+
+    Raises:
+        UsageError: unknown backbone or layer, wrong checksum, weights that do not fit.
+        WeightsUnavailableError: published weights that cannot be downloaded.
+    """
+    source = find(name)
+    model = build(source, blank=True)
+    layers = layers or (default_layer(model),)
+    if len(set(layers)) != len(layers):
+        raise UsageError(f"--layer: each node once; got {', '.join(layers)}")
+    truncated = truncate(model, layers)  # a wrong layer is found before anything is downloaded
+    loaded = load_weights(source, weights, weights_sha256=weights_sha256, seed=seed)
+    state = fit_state(truncated, loaded.state, weights)
+    return Backbone(source, layers, _to_numpy(state), loaded.sha256, loaded.trained)
+
+
+def restore(backbone: Backbone) -> nn.Module:
+    """Rebuild the truncated network from what `load` verified, in evaluation mode.
+
+    The module maps (N, 3, H, W) to a dict of one tensor per layer.
+    """
+    truncated = truncate(build(backbone.source, blank=True), backbone.layers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # arrays from the object store are read-only, and stay so
+        state = {name: torch.from_numpy(value) for name, value in backbone.state.items()}
+    truncated.load_state_dict(state, strict=False, assign=True)  # `fit_state` saw to the names
+    return truncated.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def feature_shapes(backbone: Backbone, size: int, mode: str) -> dict[str, tuple[int, ...]]:
+    """Run one blank image through the network and return each layer's pooled feature shape.
+
+    Raises:
+        UsageError: the network does not accept an image of this size, or a layer is no tensor.
+    """
+    model = restore(backbone)
+    try:
+        outputs = model(torch.zeros(1, 3, size, size))
+    except Exception as error:  # the network is the user's: it may raise anything
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"--size: {backbone.source.name} cannot process a {size}×{size} image: {first_line}"
+        ) from None
+    for layer, output in outputs.items():
+        if not isinstance(output, torch.Tensor) or output.ndim < 2 or output.shape[0] != 1:
+            raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
+    return {layer: tuple(pool(output, mode).shape[1:]) for layer, output in outputs.items()}
+
+
+def _to_numpy(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.generic]]:
+    """Arrays travel through the object store without a copy; bfloat16 has no NumPy type."""
+    return {
+        name: (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
+        for name, value in state.items()
+    }

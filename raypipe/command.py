@@ -1,0 +1,163 @@
+"""A job's command line, made from its configuration model."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Annotated, Any, get_args
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from pydantic.fields import FieldInfo
+
+from raypipe.config import JobConfig, resolve
+from raypipe.errors import RaypipeError
+from raypipe.progress import say
+
+__all__ = ["Outcome", "add_command", "execute", "new_app", "run_job"]
+
+_INTERNAL_ERROR = 1
+_WRONG_USE = 2
+_TRACEBACK_VARIABLE = "RAYPIPE_TRACEBACK"
+_HEADINGS = (
+    "Input",
+    "Store",
+    "Output",
+    "Backbone",
+    "Preprocessing",
+    "Model",
+    "Evaluation",
+    "Ray",
+    "Command",
+)
+_GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(_HEADINGS)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job has to say: a summary for machines, and text for people."""
+
+    summary: dict[str, Any]
+    text: str
+    value: Any = field(default=None, repr=False)
+
+
+def add_command(app: App, name: str, model: type[JobConfig], module: str) -> None:
+    """Add a job to an application; `module.run(config)` is imported when it is called."""
+
+    def command(*args: Any, **given: Any) -> int:
+        given |= dict(zip(positional, args, strict=False))
+        config_file, as_json = given.pop("config", None), given.pop("json", False)
+        config = resolve(model, given, config_file)
+        outcome: Outcome = import_module(module).run(config)
+        print(json.dumps(outcome.summary) if as_json else outcome.text)  # noqa: T201
+        return 0
+
+    parameters = [*_job_parameters(model), *_common_parameters()]
+    positional = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    command.__doc__ = model.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(command, name=name)
+
+
+def execute(app: App, arguments: list[str]) -> int:
+    """Run an application; return the exit status and print errors as one line."""
+    name = " ".join(["raypipe", *arguments[:1]]) if arguments else "raypipe"
+    try:
+        return int(app(arguments, exit_on_error=False, print_error=False) or 0)
+    except CycloptsError as error:
+        say(f"{name}: {' '.join(str(error).split())} (see {name} --help)")
+        return _WRONG_USE
+    except RaypipeError as error:
+        if os.environ.get(_TRACEBACK_VARIABLE):
+            raise
+        say(f"{name}: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say(f"{name}: interrupted; what is finished is kept, the same command goes on from there")
+        return _INTERNAL_ERROR
+
+
+def run_job(name: str, model: type[JobConfig], arguments: list[str] | None = None) -> None:
+    """Run one job as `python -m raypipe.jobs.<name>` does, and exit."""
+    app = new_app()
+    add_command(app, name, model, f"raypipe.jobs.{name}")
+    sys.exit(execute(app, [name, *(sys.argv[1:] if arguments is None else arguments)]))
+
+
+def new_app() -> App:
+    """Return an application without commands."""
+    return App(
+        name="raypipe",
+        help="Turn images into features on Ray, keep them, and fit models on them.",
+        result_action="return_value",
+    )
+
+
+def _job_parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
+    parameters = [_parameter(name, info) for name, info in model.model_fields.items()]
+    return sorted(parameters, key=lambda parameter: parameter.kind)
+
+
+def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    kind = inspect.Parameter.KEYWORD_ONLY
+    if extra.get("positional"):
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    text = " ".join((info.description or "").split())
+    # Nothing is required here: an option may also come from the file or the environment.
+    help_text = f"{text} [required]" if info.is_required() else text
+    default = None if info.is_required() else info.default
+    is_flag = info.annotation is bool
+    shown = not is_flag and default not in (None, ())
+    annotation = Annotated[
+        _plain(info.annotation) | None,  # type: ignore[operator]
+        Parameter(
+            help=help_text,
+            group=_GROUPS[str(extra["group"])],
+            show_default=(lambda value: _text(value)) if shown else False,
+            negative="" if is_flag or "tuple" in str(info.annotation) else None,
+        ),
+    ]
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _plain(annotation: Any) -> Any:
+    """Strip validators from `Annotated` types within unions; pydantic applies them later."""
+    if get_args(annotation) and type(None) in get_args(annotation):
+        rest = [a for a in get_args(annotation) if a is not type(None)]
+        return rest[0] if len(rest) == 1 else annotation
+    return annotation
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _common_parameters() -> list[inspect.Parameter]:
+    group = _GROUPS["Command"]
+    config = Annotated[
+        str | None,
+        Parameter(help="YAML file with these options; the command line wins.", group=group),
+    ]
+    as_json = Annotated[
+        bool,
+        Parameter(
+            name="--json",
+            help="Print one JSON object on standard output, everything else on standard error.",
+            group=group,
+            negative="",
+            show_default=False,
+        ),
+    ]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("config", keyword, default=None, annotation=config),
+        inspect.Parameter("json", keyword, default=False, annotation=as_json),
+    ]
+
+

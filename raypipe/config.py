@@ -1,0 +1,304 @@
+"""One frozen model per job: the single definition behind Python, CLI, YAML and environment.
+
+Each field's docstring is its help text; `json_schema_extra` holds the heading it is listed under
+and whether it may be given by position. `resolve` merges the places an option can come from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from raypipe.errors import UsageError, nearest
+
+__all__ = [
+    "BackboneConfig",
+    "ClusterConfig",
+    "DemoConfig",
+    "ExtractConfig",
+    "InspectConfig",
+    "JobConfig",
+    "LayersConfig",
+    "PredictConfig",
+    "RayConfig",
+    "TrainConfig",
+    "resolve",
+]
+
+ENVIRONMENT_PREFIX = "RAYPIPE_"
+
+
+def option(group: str, *, positional: bool = False) -> Any:
+    """Metadata of one option: its heading in the help, and whether it may be given by position."""
+    return Field(json_schema_extra={"group": group, "positional": positional})
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if _is_str(value) else value
+
+
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _grid_entries(value: Any) -> Any:
+    """Accept `C=0.1,1`, a list of such strings, or a YAML mapping `{C: [0.1, 1]}`."""
+    if isinstance(value, dict):
+        return [f"{name}={','.join(map(str, values))}" for name, values in value.items()]
+    return [value] if _is_str(value) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class JobConfig(BaseModel):
+    """What every job has in common."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, coerce_numbers_to_str=True
+    )
+
+
+class RayConfig(JobConfig):
+    """A job that computes on Ray."""
+
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local` starts one in this process, `auto` or an address joins a running cluster.
+    Default: the cluster in RAY_ADDRESS if set, else local."""
+    actors: Annotated[str, option("Ray")] = "auto"
+    """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX."""
+    batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
+    """Images per forward pass: `auto` or N. Affects speed, and features by rounding only."""
+
+
+class BackboneConfig(JobConfig):
+    """Which network, and where to cut it."""
+
+    backbone: Annotated[str, option("Backbone")] = "resnet50"
+    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    weights: Annotated[str, option("Backbone")] = "DEFAULT"
+    """`DEFAULT` or another published set by name, `random` (seeded), or a .safetensors or .pth
+    file."""
+    weights_sha256: Annotated[str | None, option("Backbone")] = None
+    """Refuse a weights file that has another checksum."""
+    layer: Annotated[Names, option("Backbone")] = ()
+    """Node to cut at; repeat it for several. `raypipe layers BACKBONE` lists them.
+    Default: the input of the last fully connected layer."""
+    pool: Annotated[Literal["avg", "max", "flatten", "none"], option("Backbone")] = "avg"
+    """How a (channels, height, width) or (tokens, channels) output becomes the feature."""
+    seed: Annotated[int, option("Backbone")] = 0
+    """Seed of random weights."""
+    size: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    """Side of the square that enters the network. Default: what the weights were trained with."""
+    resize: Annotated[Literal["squash", "shorter"] | None, option("Preprocessing")] = None
+    """`squash` scales both sides to SIZE; `shorter` scales the shorter side to RESIZE_TO and takes
+    the centre."""
+    resize_to: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    """Length of the shorter side before the centre crop (with `shorter`)."""
+    crop: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    """Side of a centre square taken from the original image before it is resized."""
+    interpolation: Annotated[Interpolation | None, option("Preprocessing")] = None
+    """How pixels are resampled."""
+    antialias: Annotated[bool | None, option("Preprocessing")] = None
+    """Filter before shrinking, as Pillow does; `--no-antialias` samples points, as OpenCV does."""
+    channels: Annotated[Literal["rgb", "bgr"] | None, option("Preprocessing")] = None
+    """Order of the colour channels."""
+    normalize: Annotated[
+        Literal["weights", "torch", "caffe", "tf", "unit", "none"], option("Preprocessing")
+    ] = "weights"
+    """`torch`: ImageNet mean and std; `caffe`: BGR minus ImageNet means; `tf`: x/127.5-1;
+    `unit`: x/255; `none`: 0..255; `weights`: what the weights were trained with."""
+    precision: Annotated[Precision, option("Backbone")] = "auto"
+    """Arithmetic of the network; `auto` takes bf16 where the hardware has it, else fp32."""
+
+
+class ExtractConfig(BackboneConfig, RayConfig):
+    """Turn images into features.
+
+    Reads every image of SOURCE, runs it through a pretrained network up to a layer of your choice
+    and adds the features to a store. The same command again takes only what is new or changed.
+    """
+
+    source: Annotated[str, option("Input", positional=True)]
+    """Folder of images, searched at any depth, or a single image."""
+    out: Annotated[str, option("Store")]
+    """Store to create or extend."""
+    label: Annotated[Literal["folder", "none"], option("Store")] = "folder"
+    """Where the label comes from: the name of the image's own folder, or nowhere."""
+    prune: Annotated[bool, option("Store")] = False
+    """Drop rows whose image is gone from the source."""
+    dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
+    """Type the features are stored in."""
+    max_pixels: Annotated[int, Field(ge=1), option("Preprocessing")] = 178_956_970
+    """Reject images with more pixels than this before decoding them."""
+
+
+class TrainConfig(JobConfig):
+    """Fit a classifier on the features of a store.
+
+    Holds out a stratified part, finds the best parameters by grid search with cross-validation on
+    the rest, and writes the model, its scores and a confusion matrix.
+    """
+
+    store: Annotated[str, option("Input", positional=True)]
+    """Store written by `extract`."""
+    out: Annotated[str, option("Output")]
+    """Folder for the model and its scores."""
+    head: Annotated[Literal["logistic"], option("Model")] = "logistic"
+    """The model fitted on the features."""
+    grid: Annotated[Grid, option("Model")] = ("C=0.001,0.01,0.1,1,10",)
+    """Values to try, as `C=0.1,1,10`."""
+    scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "standard"
+    """Scaling of the features: zero mean and unit variance, unit length, or none."""
+    max_iter: Annotated[int, Field(ge=1), option("Model")] = 1000
+    """Most iterations of one fit."""
+    cv: Annotated[int, Field(ge=2), option("Evaluation")] = 3
+    """Folds of the cross-validation."""
+    test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
+    """Share of each class that is held out."""
+    seed: Annotated[int, Field(ge=0), option("Evaluation")] = 42
+    """Seed of the splits."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
+
+
+class ClusterConfig(JobConfig):
+    """Group the features of a store with k-means."""
+
+    store: Annotated[str, option("Input", positional=True)]
+    """Store written by `extract`."""
+    out: Annotated[str, option("Output")]
+    """Folder for the assignments and figures."""
+    k: Annotated[int, Field(ge=1), option("Model")]
+    """Number of clusters."""
+    seed: Annotated[int, Field(ge=0), option("Model")] = 42
+    """Seed of the starting centres."""
+    scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "none"
+    """Scaling of the features: none, zero mean and unit variance, or unit length."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+
+
+class PredictConfig(RayConfig):
+    """Apply a trained model to new images or to a store."""
+
+    model: Annotated[str, option("Input", positional=True)]
+    """Folder written by `train`."""
+    source: Annotated[str, option("Input", positional=True)]
+    """Folder of images, a single image, or a store with the model's features."""
+    out: Annotated[str, option("Output")]
+    """File to write: .csv or .parquet."""
+    top_k: Annotated[int, Field(ge=1), option("Output")] = 1
+    """How many classes to write per image, most probable first."""
+    backbone: Annotated[str | None, option("Backbone")] = None
+    """Where the model's backbone is now, if it has moved."""
+    weights: Annotated[str | None, option("Backbone")] = None
+    """Where the model's weights file is now, if it has moved."""
+    max_pixels: Annotated[int, Field(ge=1), option("Preprocessing")] = 178_956_970
+    """Reject images with more pixels than this before decoding them."""
+
+
+class InspectConfig(JobConfig):
+    """Show what is in a store."""
+
+    store: Annotated[str, option("Input", positional=True)]
+    """Store written by `extract`."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot to show. Default: the newest."""
+
+
+class LayersConfig(JobConfig):
+    """List the nodes a backbone can be cut at, with their output shapes."""
+
+    backbone: Annotated[str, option("Input", positional=True)]
+    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    size: Annotated[int, Field(ge=8), option("Input")] = 224
+    """Side of the square that enters the network."""
+
+
+class DemoConfig(JobConfig):
+    """Run everything once on bundled data: extract, train, cluster, predict, inspect."""
+
+    out: Annotated[str, option("Output")] = "raypipe-demo"
+    """Folder for images, features, models and pictures."""
+    backbone: Annotated[str, option("Backbone")] = "resnet18"
+    """Backbone to use."""
+    weights: Annotated[str | None, option("Backbone")] = None
+    """Weights file or name. Default: the published ImageNet weights, or random ones offline."""
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
+
+
+Config = TypeVar("Config", bound=JobConfig)
+
+
+def resolve(
+    model: type[Config],
+    given: Mapping[str, Any],
+    config_file: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Config:
+    """Build a job's configuration: given values win over environment, file and defaults.
+
+    Raises:
+        UsageError: naming the first option that is missing, unknown or has a wrong value.
+    """
+    fields = model.model_fields
+    from_file = _read_yaml(config_file, fields) if config_file else {}
+    from_environment = {
+        name: environment[variable]
+        for name in fields
+        if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
+    }
+    try:
+        return model.model_validate({**from_file, **from_environment, **given})
+    except ValidationError as error:
+        raise UsageError(_one_line(error)) from None
+
+
+def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise UsageError(f"--config: cannot read {path!r} as YAML: {detail}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"--config: {path!r} must hold `option: value` lines")
+    content = {str(key).replace("-", "_"): value for key, value in content.items()}
+    for key in content:
+        if key not in fields:
+            raise UsageError(f"--config: {path!r} has unknown option {key!r}{nearest(key, fields)}")
+    return content
+
+
+def _one_line(error: ValidationError) -> str:
+    """Say which option, what is allowed and what was received, in one line."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    flag = "--" + name.replace("_", "-")
+    if first["type"] == "missing":
+        return f"{flag} is required (on the command line, in --config, or as {_variable(name)})"
+    # A union reports one problem per branch: together they are what is allowed.
+    allowed = " or ".join(
+        str(problem["msg"]).removeprefix("Input should be ")
+        for problem in problems
+        if problem["loc"][:1] == first["loc"][:1]
+    )
+    if first["type"] == "extra_forbidden":
+        return f"unknown option {flag}"
+    return f"{flag} must be {allowed.removeprefix('a valid ')}; got {first['input']!r}"
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()

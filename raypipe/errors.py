@@ -1,0 +1,55 @@
+"""The exceptions users see; the enum of reject reasons."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import Enum
+
+__all__ = ["RaypipeError", "RejectReason", "RejectedItem", "UsageError", "nearest"]
+
+
+class RaypipeError(Exception):
+    """Something went wrong that is worth one clear line instead of a stack trace."""
+
+    exit_code = 1
+
+
+class UsageError(RaypipeError, ValueError):
+    """Wrong use: the message says which option, what is allowed, what was received, what to do."""
+
+    exit_code = 2
+
+
+class RejectReason(str, Enum):
+    """Why an item could not become a feature."""
+
+    EMPTY = "empty"
+    """The file has no bytes."""
+    UNREADABLE = "unreadable"
+    """The bytes could not be fetched."""
+    NOT_AN_IMAGE = "not_an_image"
+    """The content is no image format that can be recognised."""
+    TRUNCATED = "truncated"
+    """The image ends before its last pixel."""
+    CORRUPT = "corrupt"
+    """The image is damaged."""
+    UNSUPPORTED = "unsupported"
+    """A valid image of a kind that has no stated rule for conversion to RGB."""
+    TOO_LARGE = "too_large"
+    """More pixels than the cap allows; found out before decoding."""
+
+
+class RejectedItem(Exception):  # noqa: N818 - an outcome that becomes a row, not a failure
+    """Raised while an item is read or decoded; becomes a row in the rejects partition."""
+
+    def __init__(self, reason: RejectReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Return a phrase that suggests the known names closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""

@@ -1,0 +1,1 @@
+"""Estimators and metrics; no Ray."""

@@ -1,0 +1,111 @@
+"""Logistic regression through scikit-learn: grid search, cross-validation, and the fitted head."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
+
+from raypipe.errors import UsageError, nearest
+from raypipe.fit.model import Head
+
+__all__ = ["fit_logistic", "parse_grid", "to_head"]
+
+Floats = npt.NDArray[np.floating[Any]]
+Scale = Literal["none", "standard", "l2"]
+
+#: What can be searched, and what its values are.
+_PARAMETERS = ("C",)
+
+
+def parse_grid(entries: tuple[str, ...]) -> dict[str, list[float]]:
+    """Read `C=0.1,1,10` into `{"C": [0.1, 1.0, 10.0]}`.
+
+    Raises:
+        UsageError: an entry of another form, an unknown parameter or a value that is not positive.
+    """
+    grid: dict[str, list[float]] = {}
+    for entry in entries:
+        name, _, values = entry.partition("=")
+        if name not in _PARAMETERS:
+            raise UsageError(
+                f"--grid: expected NAME=VALUE,VALUE,… with NAME one of {', '.join(_PARAMETERS)}; "
+                f"got {entry!r}{nearest(name, _PARAMETERS)}"
+            )
+        try:
+            grid[name] = [float(value) for value in values.split(",")]
+        except ValueError:
+            raise UsageError(f"--grid: {name} must be numbers; got {values!r}") from None
+        if not all(0 < value < np.inf for value in grid[name]):
+            raise UsageError(f"--grid: {name} must be positive numbers; got {values!r}")
+    return grid
+
+
+def fit_logistic(
+    features: Floats,
+    labels: npt.NDArray[np.object_],
+    *,
+    grid: dict[str, list[float]],
+    cv: int,
+    seed: int,
+    scale: Scale,
+    max_iter: int,
+) -> GridSearchCV:
+    """Search the grid by stratified cross-validation and refit the best on all rows.
+
+    Scaling is fitted within each fold. Runs on joblib's current backend.
+
+    Args:
+        features: (N, D).
+        labels: (N,) class names.
+        grid: values by parameter name.
+        cv: number of folds.
+        seed: seed of the folds.
+        scale: scaling in front of the classifier.
+        max_iter: most iterations of one fit.
+    """
+    steps = {
+        "none": FunctionTransformer(),
+        "standard": StandardScaler(),
+        "l2": Normalizer(),
+    }
+    pipeline = Pipeline([("scale", steps[scale]), ("head", LogisticRegression(max_iter=max_iter))])
+    search = GridSearchCV(
+        pipeline,
+        {f"head__{name}": values for name, values in grid.items()},
+        cv=StratifiedKFold(cv, shuffle=True, random_state=seed),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` tells, in one place
+        return search.fit(features, labels)
+
+
+def converged(search: GridSearchCV, max_iter: int) -> bool:
+    """Whether the refitted classifier stopped before its last iteration."""
+    return bool(search.best_estimator_["head"].n_iter_.max() < max_iter)
+
+
+def to_head(search: GridSearchCV, scale: Scale) -> Head:
+    """Return the best estimator as arrays."""
+    classifier = search.best_estimator_["head"]
+    dimensions = classifier.coef_.shape[1]
+    mean, std = np.zeros(dimensions), np.ones(dimensions)
+    if scale == "standard":
+        scaler = search.best_estimator_["scale"]
+        mean, std = scaler.mean_, scaler.scale_
+    return Head(
+        kind="logistic",
+        classes=tuple(map(str, classifier.classes_)),
+        scale=scale,
+        mean=mean,
+        std=std,
+        coef=classifier.coef_,
+        intercept=classifier.intercept_,
+    )

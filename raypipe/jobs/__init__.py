@@ -1,0 +1,1 @@
+"""Thin drivers: one job each, with `run(config)` and `main()`."""

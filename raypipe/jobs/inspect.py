@@ -1,0 +1,80 @@
+"""Show what is in a store."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from raypipe import schema
+from raypipe.command import Outcome, run_job
+from raypipe.config import InspectConfig
+from raypipe.store.reader import StoreReader
+from raypipe.store.snapshot import numbers
+
+__all__ = ["main", "run"]
+
+_SHOWN = 10
+
+
+def run(config: InspectConfig) -> Outcome:
+    """Inspect; see `InspectConfig` for the options."""
+    store = StoreReader(config.store, config.snapshot)
+    rejects = store.rejects()
+    reasons = Counter(rejects[schema.REASON].to_pylist())
+    examples = rejects.slice(0, _SHOWN).select([schema.ID, schema.REASON, schema.MESSAGE])
+    summary: dict[str, Any] = {
+        "store": store.uri,
+        "snapshot": store.snapshot.number,
+        "created": store.snapshot.created,
+        "snapshots": numbers(store.storage),
+        "rows": store.snapshot.rows,
+        "rejects": store.snapshot.rejects,
+        "rejects_by_reason": dict(sorted(reasons.items())),
+        "reject_examples": examples.to_pylist(),
+        "labels": {str(n) if n is not None else "": c for n, c in store.label_counts().items()},
+        "features": {name: list(shape) for name, shape in store.shapes.items()},
+        "partitions": len(store.snapshot.data),
+        "bytes": sum(part.file.bytes for part in store.snapshot.parts),
+        "fingerprint": store.spec.fingerprint,
+        "spec": store.spec.model_dump(mode="json"),
+        "provenance": store.provenance,
+    }
+    return Outcome(summary, _text(summary), store)
+
+
+def _text(summary: dict[str, Any]) -> str:
+    shapes = ", ".join(f"{n} {tuple(s)}" for n, s in summary["features"].items()) or "none"
+    versions = len(summary["snapshots"])
+    lines = [
+        f"store      {summary['store']}",
+        f"snapshot   {summary['snapshot']} of {versions}, made {summary['created'] or 'never'}",
+        f"rows       {summary['rows']}",
+        f"rejects    {summary['rejects']}",
+    ]
+    lines += [f"  {count:>7} {name}" for name, count in summary["rejects_by_reason"].items()]
+    lines += [f"    {e[schema.ID]}: {e[schema.MESSAGE]}" for e in summary["reject_examples"]]
+    lines += [
+        f"features   {shapes}, {summary['spec']['dtype']}",
+        f"partitions {summary['partitions']}, {summary['bytes'] / 1e6:.1f} MB",
+        f"labels     {len(summary['labels'])}",
+    ]
+    lines += [f"  {count:>7} {name or '(none)'}" for name, count in summary["labels"].items()]
+    lines.append(f"spec       {summary['fingerprint']}")
+    lines += [f"  {name}: {_value(value)}" for name, value in summary["spec"].items()]
+    lines.append("made from")
+    lines += [f"  {name}: {_value(value)}" for name, value in summary["provenance"].items()]
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("inspect", InspectConfig)
+
+
+if __name__ == "__main__":
+    main()

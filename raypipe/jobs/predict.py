@@ -1,0 +1,201 @@
+"""Apply a trained model to new images or to a store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from raypipe import backbone as backbones
+from raypipe import pipeline, runtime, schema
+from raypipe.command import Outcome, run_job
+from raypipe.config import PredictConfig
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.fit.model import TrainedModel, load_model
+from raypipe.plan import collect, make_plan
+from raypipe.progress import say, track
+from raypipe.sources import open_source
+from raypipe.spec import difference
+from raypipe.storage import local_path
+from raypipe.store.reader import StoreReader, is_store
+
+__all__ = ["main", "run"]
+
+_SUFFIXES = (".csv", ".parquet")
+_NOTHING_COVERED = pa.schema([(name, pa.string()) for name in schema.VERSION_COLUMNS])
+
+
+def run(config: PredictConfig) -> Outcome:
+    """Predict; see `PredictConfig` for the options.
+
+    Raises:
+        UsageError: model and store do not go together, or the backbone has changed.
+    """
+    started = time.monotonic()
+    out = local_path(config.out, "--out")
+    if out.suffix not in _SUFFIXES:
+        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out: no folder {str(out.parent)!r}")
+    model = load_model(local_path(config.model, "MODEL"))
+    if config.top_k > len(model.classes):
+        raise UsageError(f"--top-k: the model has {len(model.classes)} classes; got {config.top_k}")
+    rejects = schema.REJECTS.empty_table().select([schema.ID, schema.REASON, schema.MESSAGE])
+    if is_store(config.source):
+        table = _ranked(*_from_store(config, model), model.classes, config.top_k)
+    else:
+        table, rejects = _from_images(config, model)
+    _write(table, out)
+    rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
+    rejected.unlink(missing_ok=True)
+    if len(rejects):
+        _write(rejects, rejected)
+    summary = {
+        "out": str(out),
+        "rows": len(table),
+        "rejects": len(rejects),
+        "labels": _counts(table),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    return Outcome(summary, _text(summary, table, rejected), table)
+
+
+def _from_store(config: PredictConfig, model: TrainedModel) -> tuple[Any, npt.NDArray[Any]]:
+    store = StoreReader(config.source, option="SOURCE")
+    if store.spec != model.spec:
+        raise UsageError(
+            "SOURCE: the store's features differ from those the model was trained on: "
+            + "; ".join(difference(model.spec, store.spec))
+        )
+    ids: list[npt.NDArray[Any]] = []
+    found: list[npt.NDArray[Any]] = []
+    for batch in store.iter_batches([schema.ID, model.column]):
+        ids.append(batch[schema.ID].to_numpy())
+        tensor = batch[model.column].combine_chunks()
+        found.append(model.predict_proba(tensor.to_numpy_ndarray()))
+    if not ids:
+        raise UsageError(f"SOURCE: {store.uri} has no features yet")
+    return np.concatenate(ids), np.concatenate(found)
+
+
+def _from_images(config: PredictConfig, model: TrainedModel) -> tuple[pa.Table, pa.Table]:
+    source = open_source(config.source)
+    listing = collect(source.list())
+    if not len(listing):
+        raise UsageError(f"SOURCE: no files below {source.uri!r}")
+    loaded = _backbone(config, model)
+    plan = make_plan(listing, _NOTHING_COVERED.empty_table(), model.spec)
+    with runtime.session(config.address):
+        replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
+        say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
+        stream = pipeline.predict(
+            plan.units,
+            loaded,
+            model.spec,
+            replicas,
+            max_pixels=config.max_pixels,
+            head=model.head,
+            layer=_layer(model),
+        )
+        blocks = list(track(stream, total=plan.pending, count=len))
+    done = pa.concat_tables(blocks)
+    probabilities = np.concatenate([_probabilities(block) for block in blocks])
+    good = pa.compute.equal(done[schema.REASON], "")
+    keep = good.to_numpy()
+    rejects = done.filter(pa.compute.invert(good)).select(
+        [schema.ID, schema.REASON, schema.MESSAGE]
+    )
+    ids = done[schema.ID].to_numpy()[keep]
+    table = _ranked(ids, probabilities[keep], model.classes, config.top_k)
+    return table, rejects.sort_by(schema.ID)
+
+
+def _probabilities(block: pa.Table) -> npt.NDArray[Any]:
+    tensor = block["probabilities"].combine_chunks()
+    array: npt.NDArray[Any] = tensor.to_numpy_ndarray()
+    return array
+
+
+def _layer(model: TrainedModel) -> str:
+    columns = schema.feature_columns(model.spec.layers)
+    return next(layer for layer, column in columns.items() if column == model.column)
+
+
+def _backbone(config: PredictConfig, model: TrainedModel) -> backbones.Backbone:
+    """Load the model's backbone again, and make sure it is the same."""
+    there = model.provenance
+    loaded = backbones.load(
+        config.backbone or there["backbone"],
+        config.weights or there["weights"],
+        model.spec.layers,
+        seed=there["seed"],
+    )
+    same = {
+        "--backbone": (loaded.source.sha256, model.spec.source_sha256),
+        "--weights": (loaded.weights_sha256, model.spec.weights_sha256),
+    }
+    for option, (now, then) in same.items():
+        if now != then:
+            raise UsageError(
+                f"{option}: not what the model was trained with: checksum {now}, expected {then}"
+            )
+    return loaded
+
+
+def _ranked(
+    ids: npt.NDArray[Any], probabilities: npt.NDArray[Any], classes: tuple[str, ...], top_k: int
+) -> pa.Table:
+    """Return `id`, `label`, `probability`, then `label_2`, `probability_2`, … sorted by id."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    names = np.array(classes, dtype=object)
+    columns: dict[str, Any] = {schema.ID: pa.array(ids, pa.string())}
+    for rank in range(top_k):
+        suffix = f"_{rank + 1}" if rank else ""
+        chosen = order[:, rank]
+        best = probabilities[np.arange(len(ids)), chosen]
+        columns[f"{schema.LABEL}{suffix}"] = pa.array(names[chosen], pa.string())
+        columns[f"probability{suffix}"] = pa.array(best.astype(np.float64).round(6))
+    return pa.table(columns).sort_by(schema.ID)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    try:
+        if path.suffix == ".csv":
+            pa.csv.write_csv(table, path)
+        else:
+            pq.write_table(table, path)
+    except OSError as error:
+        raise RaypipeError(f"--out: cannot write {str(path)!r}: {error}") from None
+
+
+def _counts(table: pa.Table) -> dict[str, int]:
+    counts = table[schema.LABEL].value_counts().to_pylist()
+    return {entry["values"]: entry["counts"] for entry in counts}
+
+
+def _text(summary: dict[str, Any], table: pa.Table, rejected: Path) -> str:
+    lines = []
+    for row in table.slice(0, 10).to_pylist():
+        lines.append(f"{row[schema.ID]}: {row[schema.LABEL]} ({row['probability']:.3f})")
+    if len(table) > 10:
+        lines.append(f"… and {len(table) - 10} more")
+    lines.append(f"written: {summary['out']} ({summary['rows']} rows)")
+    if summary["rejects"]:
+        lines.append(f"{summary['rejects']} images could not be read: {rejected}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("predict", PredictConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Fit a classifier on the features of a store, and say how good it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe import runtime
+from raypipe.command import Outcome, run_job
+from raypipe.config import TrainConfig
+from raypipe.errors import UsageError
+from raypipe.figures import confusion_picture
+from raypipe.fit.logistic import converged, fit_logistic, parse_grid, to_head
+from raypipe.fit.metrics import check_classes, evaluate, near_duplicates, split
+from raypipe.fit.model import TrainedModel, save_model
+from raypipe.progress import say
+from raypipe.storage import local_path
+from raypipe.store.reader import Features, StoreReader
+
+__all__ = ["main", "run"]
+
+_METRICS_FILE = "metrics.json"
+_REPORT_FILE = "report.txt"
+_CONFUSION_FILE = "confusion.png"
+_HOLDOUT_FILE = "holdout.csv"
+
+
+def run(config: TrainConfig) -> Outcome:
+    """Train and evaluate; see `TrainConfig` for the options.
+
+    Raises:
+        UsageError: the store's labels cannot be split as asked.
+    """
+    started = time.monotonic()
+    grid = parse_grid(config.grid)
+    store = StoreReader(config.store, config.snapshot)
+    out = output_folder(config.out)
+    data, unlabelled = _labelled(store)
+    check_classes(data.labels, cv=config.cv, test_size=config.test_size)
+    check_finite(data)
+    x = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
+    train, test = split(data.labels, test_size=config.test_size, seed=config.seed)
+    with runtime.session(config.address), runtime.joblib_backend():
+        fits = config.cv * int(np.prod([len(values) for values in grid.values()])) + 1
+        say(f"{len(train)} rows to train on, {len(test)} held out, {fits} fits")
+        search = fit_logistic(
+            x[train],
+            data.labels[train],
+            grid=grid,
+            cv=config.cv,
+            seed=config.seed,
+            scale=config.scale,
+            max_iter=config.max_iter,
+        )
+    head = to_head(search, config.scale)
+    probabilities = head.predict_proba(x[test])
+    predicted = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)]
+    metrics = evaluate(data.labels[test], predicted, head.classes)
+    metrics |= _without_duplicates(x, train, test, data.labels[test] == predicted)
+    metrics |= {
+        "best_params": {n.removeprefix("head__"): v for n, v in search.best_params_.items()},
+        "cv_accuracy": float(search.best_score_),
+        "grid": _grid_scores(search),
+        "classes": list(head.classes),
+        "train_rows": len(train),
+        "test_rows": len(test),
+        "unlabelled_rows": unlabelled,
+        "converged": converged(search, config.max_iter),
+        "store": store.uri,
+        "snapshot": store.snapshot.number,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    model = TrainedModel(head, store.spec, store.columns[0], store.provenance, metrics)
+    _write(model, out, data, test, predicted, probabilities)
+    if not metrics["converged"]:
+        say(f"the fit stopped at --max-iter {config.max_iter}; raise it, or try a smaller C")
+    return Outcome(_summary(metrics, out), _text(metrics, out), model)
+
+
+def output_folder(path: str) -> Path:
+    """Create a folder for results.
+
+    Raises:
+        UsageError: it cannot be written to.
+    """
+    folder = local_path(path, "--out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out: cannot write to {str(folder)!r}: {error.strerror}") from None
+    return folder
+
+
+def check_finite(data: Features) -> None:
+    """Make sure that there is no NaN or infinity.
+
+    Raises:
+        UsageError: naming the ids.
+    """
+    flat = data.features.reshape(len(data), -1)
+    bad = data.ids[~np.isfinite(flat).all(axis=1)]
+    if len(bad):
+        raise UsageError(
+            f"STORE: {len(bad)} rows have NaN or infinite features: {', '.join(bad[:5])}; "
+            "extract with --precision fp32"
+        )
+
+
+def _labelled(store: StoreReader) -> tuple[Features, int]:
+    data = store.to_numpy()
+    known = np.array([label is not None for label in data.labels], dtype=bool)
+    if unlabelled := int((~known).sum()):
+        say(f"{unlabelled} rows have no label and are left out")
+    return Features(data.ids[known], data.labels[known], data.features[known]), unlabelled
+
+
+def _without_duplicates(
+    x: npt.NDArray[Any], train: npt.NDArray[Any], test: npt.NDArray[Any], right: npt.NDArray[Any]
+) -> dict[str, Any]:
+    """Accuracy on those held-out rows whose picture is not also among the training rows."""
+    copies = near_duplicates(x[test], x[train])
+    rest = right[~copies]
+    return {
+        "near_duplicates": int(copies.sum()),
+        "accuracy_without_duplicates": float(rest.mean()) if len(rest) else None,
+    }
+
+
+def _grid_scores(search: Any) -> list[dict[str, Any]]:
+    results = search.cv_results_
+    return [
+        {"params": {n.removeprefix("head__"): v for n, v in params.items()}, "mean": m, "std": s}
+        for params, m, s in zip(
+            results["params"],
+            map(float, results["mean_test_score"]),
+            map(float, results["std_test_score"]),
+            strict=True,
+        )
+    ]
+
+
+def _write(
+    model: TrainedModel,
+    out: Path,
+    data: Features,
+    test: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.object_],
+    probabilities: npt.NDArray[Any],
+) -> None:
+    metrics = model.metrics
+    save_model(model, out)
+    (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+    (out / _REPORT_FILE).write_text(metrics["report_text"])
+    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(test)} images"
+    confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
+    with (out / _HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", "predicted", "probability"])
+        best = probabilities.max(axis=1)
+        for row, name, probability in zip(test, predicted, best, strict=True):
+            writer.writerow([data.ids[row], data.labels[row], name, f"{probability:.6f}"])
+
+
+def _summary(metrics: dict[str, Any], out: Path) -> dict[str, Any]:
+    left_out = ("report_text", "report", "confusion")
+    rest = {name: value for name, value in metrics.items() if name not in left_out}
+    return {"model": str(out), **rest}
+
+
+def _text(metrics: dict[str, Any], out: Path) -> str:
+    best = ", ".join(f"{name}={value:g}" for name, value in metrics["best_params"].items())
+    lines = [
+        metrics["report_text"],
+        f"best of the grid: {best} (cross-validated accuracy {metrics['cv_accuracy']:.4f})",
+        f"held-out accuracy: {metrics['accuracy']:.4f} on {metrics['test_rows']} images",
+    ]
+    if copies := metrics["near_duplicates"]:
+        rest = metrics["accuracy_without_duplicates"]
+        without = f"{rest:.4f}" if rest is not None else "none left"
+        lines.append(f"  without {copies} that are near-duplicates of training images: {without}")
+    lines.append(f"written: {out}/ (model, {_METRICS_FILE}, {_CONFUSION_FILE}, {_HOLDOUT_FILE})")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("train", TrainConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""The only place that touches `ray.init` and `DataContext`; resources, progress, metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.data
+
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.progress import say
+
+__all__ = ["Replicas", "best_precision", "joblib_backend", "plan_replicas", "retry_limits", "session"]
+
+_ADDRESS_VARIABLE = "RAY_ADDRESS"
+_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """The actor pool: how many replicas, and what each one takes.
+
+    Attributes:
+        min_size: replicas to start with.
+        max_size: replicas it may grow to.
+        num_cpus: cores a replica reserves.
+        num_gpus: GPUs a replica reserves.
+        device: torch device within the replica.
+        threads: torch threads within the replica.
+        batch_size: images per forward pass.
+    """
+
+    min_size: int
+    max_size: int
+    num_cpus: float
+    num_gpus: float
+    device: str
+    threads: int
+    batch_size: int
+
+    @property
+    def whole_flow(self) -> bool:
+        """Whether a replica also decodes and writes: where it has no GPU to be kept busy."""
+        return self.num_gpus == 0
+
+
+@contextlib.contextmanager
+def session(address: str | None) -> Iterator[None]:
+    """Use Ray for the length of a block: the one that runs, a cluster, or one started here.
+
+    Args:
+        address: `local`, `auto`, an address, or None for RAY_ADDRESS or else local.
+
+    Raises:
+        UsageError: there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        with _data_context():
+            yield
+        return
+    address = address or os.environ.get(_ADDRESS_VARIABLE) or "local"
+    say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
+    _connect(address)
+    try:
+        with _data_context():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    _quieten()
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        with _silent_stderr():
+            ray.init(
+                address=address, logging_level=logging.WARNING, log_to_driver=False, **options
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"--address: no Ray cluster at {address!r} ({detail}); "
+            "give --address local to start one here"
+        ) from None
+
+
+def _quieten() -> None:
+    """Keep Ray's notes on itself away from people's terminals; errors still arrive."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name in ("ray._private.authentication", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ side writes its greeting straight to file descriptor 2; failures are raised."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _data_context() -> Iterator[None]:
+    """Set what the flow stands on, and leave the caller's settings as they were."""
+    context = ray.data.DataContext.get_current()
+    logger = logging.getLogger("ray.data")
+    before = (
+        context.target_max_block_size,
+        context.enable_progress_bars,
+        context.max_errored_blocks,
+        logger.level,
+    )
+    # A unit's block must not be split: one unit, one block, one call, one partition.
+    context.target_max_block_size = None
+    context.enable_progress_bars = False
+    context.max_errored_blocks = 0  # it would drop whole blocks in silence
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.target_max_block_size, context.enable_progress_bars = before[:2]
+        context.max_errored_blocks = before[2]
+        logger.setLevel(before[3])
+
+
+def plan_replicas(actors: str, batch_size: int | str, units: int) -> Replicas:
+    """Return the actor pool for this cluster: a replica per GPU, or one per core without GPUs.
+
+    Args:
+        actors: `auto`, `N` or `MIN:MAX`.
+        batch_size: `auto` or a number.
+        units: how many units there are; more replicas than that would idle.
+
+    Raises:
+        UsageError: `actors` has another form, or asks for more than the cluster has.
+    """
+    resources = ray.cluster_resources()
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+    most = gpus or cpus
+    if most == 0:
+        raise RaypipeError("the Ray cluster has neither CPUs nor GPUs to compute on")
+    smallest, largest = _pool_size(actors, most)
+    largest = max(1, min(largest, units))
+    return Replicas(
+        min_size=min(smallest, largest),
+        max_size=largest,
+        num_cpus=0 if gpus else 1,
+        num_gpus=1 if gpus else 0,
+        device="cuda" if gpus else "cpu",
+        threads=1,
+        batch_size=int(batch_size) if batch_size != "auto" else (64 if gpus else 32),
+    )
+
+
+def _pool_size(actors: str, most: int) -> tuple[int, int]:
+    if actors == "auto":
+        return most, most
+    try:
+        smallest, largest = map(int, actors.split(":") if ":" in actors else (actors, actors))
+    except ValueError:
+        raise UsageError(f"--actors must be auto, N or MIN:MAX; got {actors!r}") from None
+    if not 1 <= smallest <= largest:
+        raise UsageError(f"--actors: 1 ≤ MIN ≤ MAX; got {actors!r}")
+    if smallest > most:
+        raise UsageError(
+            f"--actors: the cluster has room for {most} replicas; got {actors!r}; "
+            f"give at most {most}, or auto"
+        )
+    return smallest, largest
+
+
+def retry_limits() -> dict[str, Any]:
+    """Options of the actors that bound retries. Ray's default is to retry a crashing actor task for ever."""
+    return {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
+
+
+def best_precision() -> str:
+    """Return what `--precision auto` means on the hardware that replicas will run on."""
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    local = len(ray.nodes()) == 1
+    if local and not gpus:
+        return _precision_here()  # this machine is the cluster
+    probe = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(_precision_here)
+    return str(ray.get(probe.remote()))
+
+
+def _precision_here() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native and "AVX512" in capabilities else "fp32"
+
+
+@contextlib.contextmanager
+def joblib_backend() -> Iterator[None]:
+    """Run scikit-learn's parallel loops on Ray."""
+    import joblib
+    from ray.util.joblib import register_ray
+
+    register_ray()
+    logging.getLogger("ray.util.multiprocessing").setLevel(logging.WARNING)
+    with joblib.parallel_config(backend="ray", n_jobs=-1):
+        yield

@@ -1,0 +1,74 @@
+"""A folder of images, at any depth, usually one sub-folder per class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from raypipe import schema
+from raypipe.errors import RaypipeError
+from raypipe.sources.local import file_etag, utf8
+
+__all__ = ["FolderSource"]
+
+_BATCH_ROWS = 16_384
+
+
+class FolderSource:
+    """Every file below a folder is an item, whatever its extension: content decides.
+
+    `id` is the path below the folder, with `/` between its parts. Names that start with a dot
+    (`.DS_Store`, `.thumbnails/`) are not listed. Links are followed, also to folders, except to a
+    folder that contains the link.
+    """
+
+    def __init__(self, path: Path, *, label_from_folder: bool = True) -> None:
+        self.path = path
+        self.uri = str(path)
+        self.label_from_folder = label_from_folder
+
+    def list(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items in order of their ids, in batches, holding one folder at a time."""
+        names = _walk(self.uri, "", frozenset())
+        while batch := list(islice(names, _BATCH_ROWS)):
+            paths = [f"{self.uri}/{name}" for name in batch]
+            columns = [
+                pa.array([utf8(name) for name in batch], pa.string()),
+                pa.array([utf8(path) for path in paths], pa.string()),
+                pa.array([file_etag(path) for path in paths], pa.string()),
+                pa.array([self._label(name) for name in batch], pa.string()),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema.ITEMS)
+
+    def _label(self, name: str) -> str | None:
+        parts = name.rsplit("/", 2)
+        return utf8(parts[-2]) if self.label_from_folder and len(parts) > 1 else None
+
+
+def _walk(root: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Yield file names below root/prefix, sorted as whole paths."""
+    folder = f"{root}/{prefix}"
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            return  # a link to a folder that contains it
+        with os.scandir(folder) as entries:
+            # A folder sorts as `name/`, so that the paths below it fall into order among files.
+            found = sorted(
+                entry.name + "/" if entry.is_dir() else entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+            )
+    except OSError as error:
+        # Going on without the folder would make its images look deleted.
+        raise RaypipeError(f"SOURCE: cannot list {folder!r}: {error.strerror}") from None
+    for name in found:
+        if name.endswith("/"):
+            yield from _walk(root, prefix + name, above | {here})
+        else:
+            yield prefix + name

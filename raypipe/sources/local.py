@@ -1,0 +1,46 @@
+"""Files on a filesystem: how they are identified and read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from raypipe.errors import RejectedItem, RejectReason
+
+__all__ = ["file_etag", "read_local", "utf8"]
+
+_MISSING = "missing"
+
+
+def file_etag(path: str) -> str:
+    """Return a value that changes when the file does: its modification time and size.
+
+    A file that cannot be looked at is still an item (reading it will say why), so it has one too.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - paths here are strings, for speed over millions
+    except OSError:
+        return _MISSING
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+def utf8(name: str) -> str:
+    r"""Return a file name as text that can be stored; bytes that are not UTF-8 become `\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def read_local(path: str) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        RejectedItem: it cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            # Opening a pipe or a device could wait for ever.
+            raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {path}")
+        return Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RejectedItem(RejectReason.UNREADABLE, f"{reason}: {path}") from None

@@ -1,0 +1,1 @@
+"""Partitions (Parquet, HDF5), snapshots, reader."""

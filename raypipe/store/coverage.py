@@ -1,0 +1,179 @@
+"""Which items the store covers: finding finished work again, and adding to it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raypipe import schema
+from raypipe.plan import same_version
+from raypipe.storage import Storage
+from raypipe.store.partition import (
+    DATA,
+    File,
+    count_rows,
+    data_name,
+    describe,
+    read_metadata,
+    rejects_name,
+)
+from raypipe.store.snapshot import Part, Snapshot, newest, succeed
+
+__all__ = ["Coverage", "adopt", "cover", "merge", "publish"]
+
+_PART = "part"
+_ROW = "row"
+_READERS = 16
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which items a list of parts covers.
+
+    `rows` has `schema.VERSION_COLUMNS`, and where each lies: `part` (index) and `row`.
+    """
+
+    parts: tuple[Part, ...]
+    rows: pa.Table
+
+
+def cover(storage: Storage, parts: tuple[Part, ...]) -> Coverage:
+    """Read which items the parts cover: only the columns that tell, many files at a time."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        tables = list(pool.map(partial(_part_rows, storage), range(len(parts)), parts))
+    return Coverage(parts, pa.concat_tables([_empty_rows(), *tables]))
+
+
+def adopt(storage: Storage, covered: Coverage, listing: pa.Table, fingerprint: str) -> Coverage:
+    """Find finished partitions that no snapshot lists, left by a run that was stopped.
+
+    Of their rows those count whose item is listed in that very version and is not covered yet; the
+    others are dropped. So it does not matter how the items were cut into units then.
+
+    Args:
+        storage: the store's folder.
+        covered: what the newest snapshot covers.
+        listing: all items of the source.
+        fingerprint: of the store's spec; partitions made with another one are left alone.
+    """
+    listed = {part.file.path for part in covered.parts}
+    names = [name for name in storage.list(DATA) if name not in listed]
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = pool.map(partial(_unlisted, storage, fingerprint), names)
+        parts = tuple(part for unit in found for part in unit)
+    if not parts:
+        return Coverage((), _empty_rows())
+    _, done = same_version(listing, covered.rows)
+    useful = _keep(cover(storage, parts), listing.filter(pc.invert(done)))
+    with ThreadPoolExecutor(_READERS) as pool:
+        checked = pool.map(
+            lambda part: replace(part, file=describe(storage, part.file.path, part.file.unit)),
+            useful.parts,
+        )
+        return replace(useful, parts=tuple(checked))
+
+
+def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Coverage:
+    """Add rows: they replace rows of the same item, and those whose id is `gone` are dropped.
+
+    An item that the base has in the same version is not taken twice.
+    """
+    _, already = same_version(new.rows, base.rows)
+    new = _drop(new, already.to_numpy(zero_copy_only=False))
+    replaced = pc.is_in(base.rows[schema.ID], new.rows[schema.ID].combine_chunks())
+    if gone is not None:
+        replaced = pc.or_(replaced, pc.is_in(base.rows[schema.ID], gone))
+    base = _drop(base, replaced.to_numpy())
+    moved = pc.add(new.rows[_PART], pa.scalar(len(base.parts), pa.int32()))
+    rows = new.rows.set_column(new.rows.schema.get_field_index(_PART), _PART, moved)
+    return Coverage((*base.parts, *new.parts), pa.concat_tables([base.rows, rows]))
+
+
+def publish(
+    storage: Storage, fingerprint: str, added: tuple[Part, ...], gone: pa.Array | None = None
+) -> Snapshot:
+    """Make a new snapshot: the newest one plus parts, less what they replace and what is gone.
+
+    Two publishers at once: the loser takes the winner's snapshot as its base and tries again.
+
+    Args:
+        storage: the store's folder.
+        fingerprint: of the store's spec.
+        added: parts to add.
+        gone: ids whose rows are to be dropped.
+
+    Returns:
+        The new snapshot, or the newest one if there is nothing to change.
+    """
+    new = cover(storage, added)
+    while True:
+        base = newest(storage, fingerprint)
+        parts = merge(cover(storage, base.parts), new, gone).parts
+        if parts == base.parts:
+            return base
+        if snapshot := succeed(storage, base, parts):
+            return snapshot
+
+
+def _unlisted(storage: Storage, fingerprint: str, name: str) -> list[Part]:
+    metadata = read_metadata(storage, name)
+    if metadata is None or metadata.fingerprint != fingerprint or name != data_name(metadata.unit):
+        return []
+    names = [name, rejects_name(metadata.unit)] if metadata.rejected else [name]
+    # Size and checksum are found out later, for those that turn out to be of use.
+    return [Part(File(n, metadata.unit, count_rows(storage, n), 0, "")) for n in names]
+
+
+def _part_rows(storage: Storage, index: int, part: Part) -> pa.Table:
+    columns = list(schema.VERSION_COLUMNS)
+    table = pq.read_table(storage.path(part.file.path), columns=columns, partitioning=None)
+    position = np.arange(len(table), dtype=np.int64)
+    table = pa.table(
+        {name: table[name].cast(pa.string()) for name in columns}
+        | {_PART: pa.array(np.full(len(table), index, np.int32)), _ROW: pa.array(position)},
+        schema=_empty_rows().schema,
+    )
+    return table.take(np.delete(position, part.dropped)) if part.dropped else table
+
+
+def _empty_rows() -> pa.Table:
+    fields = [pa.field(name, pa.string()) for name in schema.VERSION_COLUMNS]
+    fields += [pa.field(_PART, pa.int32()), pa.field(_ROW, pa.int64())]
+    return pa.schema(fields).empty_table()
+
+
+def _keep(coverage: Coverage, wanted: pa.Table) -> Coverage:
+    """Drop rows that are not wanted, and all but the first of several rows of one item."""
+    rows = coverage.rows
+    _, current = same_version(rows, wanted)
+    candidates = np.flatnonzero(current.to_numpy(zero_copy_only=False))
+    ids = rows[schema.ID].take(pa.array(candidates)).to_numpy()
+    keep = np.zeros(len(rows), bool)
+    keep[candidates[np.unique(ids.astype(str), return_index=True)[1]]] = True
+    return _drop(coverage, ~keep)
+
+
+def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
+    """Return the coverage without some of its rows, and without parts that have none left."""
+    gone = coverage.rows.filter(pa.array(drop))
+    by_part: dict[int, list[int]] = {}
+    for index, row in zip(gone[_PART].to_pylist(), gone[_ROW].to_pylist(), strict=True):
+        by_part.setdefault(index, []).append(row)
+    parts: list[Part] = []
+    renumbered = np.zeros(len(coverage.parts), np.int32)
+    for index, part in enumerate(coverage.parts):
+        left = replace(part, dropped=tuple(sorted({*part.dropped, *by_part.get(index, ())})))
+        renumbered[index] = len(parts)
+        if left.rows:
+            parts.append(left)
+    kept = coverage.rows.filter(pa.array(~drop))
+    moved = pa.array(renumbered[kept[_PART].to_numpy()], pa.int32())
+    column = kept.schema.get_field_index(_PART)
+    return Coverage(tuple(parts), kept.set_column(column, _PART, moved))

@@ -1,0 +1,122 @@
+"""The numbered lists of partitions that readers see."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+
+from raypipe.errors import UsageError
+from raypipe.storage import Storage
+from raypipe.store.partition import DATA, File
+
+__all__ = ["Part", "Snapshot", "newest", "numbers", "read_snapshot", "succeed"]
+
+_FOLDER = "snapshots"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A partition file in a snapshot, and the rows of it that no longer count."""
+
+    file: File
+    dropped: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows that count."""
+        return self.file.rows - len(self.dropped)
+
+    @property
+    def is_data(self) -> bool:
+        """Whether it holds features; otherwise it holds rejects."""
+        return self.file.path.startswith(f"{DATA}/")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What readers see: every row of the parts, less the dropped ones. Number 0 is empty."""
+
+    number: int
+    fingerprint: str
+    parts: tuple[Part, ...] = ()
+    created: str = field(default="", compare=False)
+
+    @property
+    def data(self) -> list[Part]:
+        """Feature partitions."""
+        return [part for part in self.parts if part.is_data]
+
+    @property
+    def rejected(self) -> list[Part]:
+        """Rejects partitions."""
+        return [part for part in self.parts if not part.is_data]
+
+    @property
+    def rows(self) -> int:
+        """How many items have features."""
+        return sum(part.rows for part in self.data)
+
+    @property
+    def rejects(self) -> int:
+        """How many items could not become features."""
+        return sum(part.rows for part in self.rejected)
+
+    def to_json(self) -> bytes:
+        """Return the file's content."""
+        parts = [asdict(part.file) | {"dropped": list(part.dropped)} for part in self.parts]
+        content = {
+            "number": self.number,
+            "created": self.created,
+            "fingerprint": self.fingerprint,
+            "rows": self.rows,
+            "rejects": self.rejects,
+            "partitions": parts,
+        }
+        return json.dumps(content, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Snapshot:
+        """Read the file's content."""
+        content = json.loads(data)
+        parts = []
+        for entry in content["partitions"]:
+            dropped = tuple(entry.pop("dropped"))
+            parts.append(Part(File(**entry), dropped))
+        return cls(content["number"], content["fingerprint"], tuple(parts), content["created"])
+
+
+def _name(number: int) -> str:
+    return f"{_FOLDER}/{number:08d}.json"
+
+
+def numbers(storage: Storage) -> list[int]:
+    """Return the numbers of all snapshots, oldest first."""
+    return [int(name.split("/")[-1].split(".")[0]) for name in storage.list(_FOLDER)]
+
+
+def newest(storage: Storage, fingerprint: str) -> Snapshot:
+    """Return the newest snapshot, or the empty one."""
+    found = numbers(storage)
+    return read_snapshot(storage, found[-1]) if found else Snapshot(0, fingerprint)
+
+
+def read_snapshot(storage: Storage, number: int) -> Snapshot:
+    """Return a snapshot by number.
+
+    Raises:
+        UsageError: there is none of that number.
+    """
+    try:
+        return Snapshot.from_json(storage.read(_name(number)))
+    except FileNotFoundError:
+        known = ", ".join(map(str, numbers(storage))) or "none"
+        raise UsageError(f"--snapshot: no snapshot {number}; there are: {known}") from None
+
+
+def succeed(storage: Storage, base: Snapshot, parts: tuple[Part, ...]) -> Snapshot | None:
+    """Create the snapshot that follows `base`, or return None if another run has made it first."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    snapshot = Snapshot(base.number + 1, base.fingerprint, parts, now)
+    created = storage.create(_name(snapshot.number), snapshot.to_json())
+    return snapshot if created else None
