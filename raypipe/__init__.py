@@ -1,1 +1,115 @@
-"""Distributed transfer learning by feature extraction on Ray."""
+"""Distributed transfer learning by feature extraction on Ray.
+
+The functions here take the options of the command of the same name:
+
+>>> import raypipe
+>>> store = raypipe.extract("photos/", out="features/", backbone="resnet50")  # doctest: +SKIP
+>>> store.to_numpy().features.shape  # doctest: +SKIP
+(1360, 2048)
+"""
+
+from __future__ import annotations
+
+import inspect as _inspect
+from collections.abc import Callable
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING, Any
+
+from raypipe import config as _config
+
+if TYPE_CHECKING:
+    from raypipe.fit.kmeans import Clusters
+    from raypipe.fit.model import TrainedModel
+    from raypipe.pipeline import Store
+
+__all__ = ["cluster", "extract", "load_model", "open", "predict", "train"]
+__version__ = "0.1.0"
+
+
+def open(store: str, snapshot: int | None = None) -> Store:
+    """Open a store written by `extract`.
+
+    Args:
+        store: its folder.
+        snapshot: number of the snapshot to read; None opens the newest.
+
+    Raises:
+        UsageError: there is no store, or no such snapshot.
+    """
+    from raypipe.pipeline import Store
+
+    return Store(store, snapshot)
+
+
+def load_model(folder: str) -> TrainedModel:
+    """Load a model written by `train`.
+
+    Raises:
+        UsageError: there is no model in the folder.
+    """
+    from raypipe.fit.model import load_model as load
+    from raypipe.storage import local_path
+
+    return load(local_path(folder, "MODEL"))
+
+
+def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
+    """Give a function the signature and documentation of a job's configuration."""
+
+    def decorate(function: Any) -> Any:
+        positional = _inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = []
+        for name, info in model.model_fields.items():
+            extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+            kind = positional if extra.get("positional") else _inspect.Parameter.KEYWORD_ONLY
+            default = _inspect.Parameter.empty if info.is_required() else info.default
+            parameters.append(
+                _inspect.Parameter(name, kind, default=default, annotation=info.annotation)
+            )
+        signature = _inspect.Signature(sorted(parameters, key=lambda p: p.kind))
+        described = "\n".join(
+            f"    {name}: {' '.join((info.description or '').split())}"
+            for name, info in model.model_fields.items()
+        )
+        function.__signature__ = signature
+        function.__doc__ = f"{_inspect.getdoc(model)}\n\n{function.__doc__}\n\nArgs:\n{described}"
+        return function
+
+    return decorate
+
+
+def _run(name: str, model: type[_config.JobConfig], positional: dict[str, Any], rest: Any) -> Any:
+    given = {**positional, **rest}
+    unknown = [option for option in given if option not in model.model_fields]
+    if unknown:
+        raise TypeError(f"{name}() has no option {unknown[0]!r}")
+    resolved = _config.resolve(model, given, environment={})
+    return _import_module(f"raypipe.jobs.{name}").run(resolved)
+
+
+@_options_of(_config.ExtractConfig)
+def extract(source: str, **options: Any) -> Store:
+    """Return the opened store."""
+    outcome = _run("extract", _config.ExtractConfig, {"source": source}, options)
+    return open(outcome.summary["store"], outcome.summary["snapshot"])
+
+
+@_options_of(_config.TrainConfig)
+def train(store: str, **options: Any) -> TrainedModel:
+    """Return the model, with its `metrics`."""
+    outcome = _run("train", _config.TrainConfig, {"store": store}, options)
+    return outcome.value  # type: ignore[no-any-return]
+
+
+@_options_of(_config.ClusterConfig)
+def cluster(store: str, **options: Any) -> Clusters:
+    """Return the clusters; `labels[i]` belongs to row i of `open(store).to_numpy()`."""
+    outcome = _run("cluster", _config.ClusterConfig, {"store": store}, options)
+    return outcome.value  # type: ignore[no-any-return]
+
+
+@_options_of(_config.PredictConfig)
+def predict(model: str, source: str, **options: Any) -> Any:
+    """Return the predictions as a pyarrow Table."""
+    positional = {"model": model, "source": source}
+    return _run("predict", _config.PredictConfig, positional, options).value

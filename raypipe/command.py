@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -52,7 +53,8 @@ def add_command(app: App, name: str, model: type[JobConfig], module: str) -> Non
         given |= dict(zip(positional, args, strict=False))
         config_file, as_json = given.pop("config", None), given.pop("json", False)
         config = resolve(model, given, config_file)
-        outcome: Outcome = import_module(module).run(config)
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
+            outcome: Outcome = import_module(module).run(config)
         print(json.dumps(outcome.summary) if as_json else outcome.text)  # noqa: T201
         return 0
 
@@ -95,6 +97,7 @@ def new_app() -> App:
         name="raypipe",
         help="Turn images into features on Ray, keep them, and fit models on them.",
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # `execute` says what became of the work
     )
 
 
@@ -105,17 +108,19 @@ def _job_parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
 
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    kind = inspect.Parameter.KEYWORD_ONLY
-    if extra.get("positional"):
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    by_position = extra.get("positional")
+    kind = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD if by_position else inspect.Parameter.KEYWORD_ONLY
+    )
     text = " ".join((info.description or "").split())
     # Nothing is required here: an option may also come from the file or the environment.
     help_text = f"{text} [required]" if info.is_required() else text
     default = None if info.is_required() else info.default
     is_flag = info.annotation is bool
     shown = not is_flag and default not in (None, ())
+    optional: Any = _plain(info.annotation) | None
     annotation = Annotated[
-        _plain(info.annotation) | None,  # type: ignore[operator]
+        optional,
         Parameter(
             help=help_text,
             group=_GROUPS[str(extra["group"])],
@@ -159,5 +164,3 @@ def _common_parameters() -> list[inspect.Parameter]:
         inspect.Parameter("config", keyword, default=None, annotation=config),
         inspect.Parameter("json", keyword, default=False, annotation=as_json),
     ]
-
-

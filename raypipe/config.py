@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from raypipe.errors import UsageError, nearest
 
@@ -53,6 +53,17 @@ def _grid_entries(value: Any) -> Any:
     return [value] if _is_str(value) else value
 
 
+def _pool_size(value: str) -> str:
+    """Check the form; whether the cluster has room for it is found out when it is known."""
+    smallest, _, largest = value.partition(":")
+    numbers = [smallest, largest] if ":" in value else [smallest]
+    sizes = [int(number) for number in numbers if number.isdecimal()]
+    if value != "auto" and (len(sizes) != len(numbers) or sizes != sorted(sizes) or 0 in sizes):
+        raise ValueError("auto, N or MIN:MAX with 1 ≤ MIN ≤ MAX")
+    return value
+
+
+Actors = Annotated[str, AfterValidator(_pool_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -73,7 +84,7 @@ class RayConfig(JobConfig):
     address: Annotated[str | None, option("Ray")] = None
     """Ray to use: `local` starts one in this process, `auto` or an address joins a running cluster.
     Default: the cluster in RAY_ADDRESS if set, else local."""
-    actors: Annotated[str, option("Ray")] = "auto"
+    actors: Annotated[Actors, option("Ray")] = "auto"
     """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX."""
     batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
     """Images per forward pass: `auto` or N. Affects speed, and features by rounding only."""
@@ -291,7 +302,7 @@ def _one_line(error: ValidationError) -> str:
         return f"{flag} is required (on the command line, in --config, or as {_variable(name)})"
     # A union reports one problem per branch: together they are what is allowed.
     allowed = " or ".join(
-        str(problem["msg"]).removeprefix("Input should be ")
+        str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
         for problem in problems
         if problem["loc"][:1] == first["loc"][:1]
     )

@@ -35,12 +35,13 @@ from raypipe.sources import read_item
 from raypipe.spec import Preprocess, Spec
 from raypipe.storage import Storage
 from raypipe.store.partition import File, write_unit
+from raypipe.store.reader import StoreReader
 from raypipe.transforms import to_pixels
 
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
     from raypipe.backbone import Backbone
 
-__all__ = ["predict", "write"]
+__all__ = ["Store", "predict", "write"]
 
 Batch = dict[str, npt.NDArray[Any]]
 Step = Callable[[Batch], "Batch | pa.Table"]
@@ -205,6 +206,25 @@ def apply_head(batch: Batch, *, head: Head, layer: str) -> Batch:
     probabilities[good] = head.predict_proba(batch[_layer_column(layer)][good])
     kept = {name: batch[name] for name in (schema.ID, schema.REASON, schema.MESSAGE)}
     return {**kept, "probabilities": probabilities}
+
+
+class Store(StoreReader):
+    """A store that can also be read as a Ray data set."""
+
+    def to_ray(self) -> ray.data.Dataset:
+        """Return the snapshot's rows as a lazy data set, a block per partition.
+
+        Features are arrays: `batch["features"]` is (N, …) in `map_batches`.
+        """
+        numbers = [{"partition": i} for i in range(len(self.snapshot.data))]
+        read = partial(_read_partition, uri=self.uri, snapshot=self.snapshot.number)
+        blocks = ray.data.from_items(numbers, override_num_blocks=max(1, len(numbers)))
+        return blocks.map_batches(read, batch_size=None)
+
+
+def _read_partition(batch: Batch, *, uri: str, snapshot: int) -> pa.Table:
+    reader = StoreReader(uri, snapshot)
+    return pa.concat_tables(reader.read_part(i) for i in batch["partition"])
 
 
 def _to_bytes(items: pa.Table) -> bytes:

@@ -46,28 +46,26 @@ def track(
 
 
 class _Rate:
-    """Images per second since the first result arrived, and what that makes of the rest.
-
-    The first result carries the start-up with it, so the rate is taken from there on.
-    """
+    """Images per second since the first result, which carries the start-up with it."""
 
     def __init__(self) -> None:
-        self.started = time.monotonic()
         self.first: tuple[float, int] | None = None
 
-    def __call__(self, done: int) -> float:
+    def __call__(self, done: int) -> float | None:
+        """Return the rate, or None as long as there is nothing to take it from."""
         now = time.monotonic()
-        if self.first is None or done <= self.first[1] or now <= self.first[0]:
-            if done and self.first is None:
-                self.first = (now, done)
-            return done / max(now - self.started, 1e-9)
-        return (done - self.first[1]) / (now - self.first[0])
+        if self.first is None:
+            self.first = (now, done) if done else None
+            return None
+        started, before = self.first
+        return (done - before) / (now - started) if done > before and now > started else None
 
 
-def _eta(total: int, done: int, rate: float) -> str:
-    if not done or rate <= 0:
-        return "-:--:--"
-    return str(timedelta(seconds=round((total - done) / rate)))
+def _pace(rate: float | None, total: int, done: int, what: str) -> str:
+    if rate is None:
+        return "measuring the rate"
+    remaining = timedelta(seconds=round((total - done) / rate))
+    return f"{rate:.1f} {what}/s, ETA {remaining}"
 
 
 def _with_lines(
@@ -76,12 +74,11 @@ def _with_lines(
     rate, done, last = _Rate(), 0, time.monotonic()
     for result in stream:
         done += count(result)
-        speed = rate(done)
+        pace = _pace(rate(done), total, done, what)
         if time.monotonic() - last >= _LOG_SECONDS or done >= total:
             last = time.monotonic()
             share = 100 * done / max(total, 1)
-            eta = _eta(total, done, speed)
-            say(f"{done}/{total} {what} ({share:.0f} %), {speed:.1f} {what}/s, ETA {eta}")
+            say(f"{done}/{total} {what} ({share:.0f} %), {pace}")
         yield result
 
 
@@ -104,8 +101,10 @@ class _RateColumn(ProgressColumn):
         super().__init__()
         self.what = what
         self.rate = _Rate()
+        self.shown, self.pace = 0, "starting"
 
     def render(self, task: Task) -> Text:
         done, total = int(task.completed), int(task.total or 0)
-        speed = self.rate(done)
-        return Text(f"{speed:.1f} {self.what}/s, ETA {_eta(total, done, speed)}")
+        if done != self.shown:  # drawn many times per result: the rate changes with results
+            self.shown, self.pace = done, _pace(self.rate(done), total, done, self.what)
+        return Text(self.pace)

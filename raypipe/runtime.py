@@ -16,7 +16,14 @@ import ray.data
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.progress import say
 
-__all__ = ["Replicas", "best_precision", "joblib_backend", "plan_replicas", "retry_limits", "session"]
+__all__ = [
+    "Replicas",
+    "best_precision",
+    "joblib_backend",
+    "plan_replicas",
+    "retry_limits",
+    "session",
+]
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _RETRIES = 3
@@ -79,9 +86,7 @@ def _connect(address: str) -> None:
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         with _silent_stderr():
-            ray.init(
-                address=address, logging_level=logging.WARNING, log_to_driver=False, **options
-            )
+            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         detail = " ".join(str(error).split())[:200]
         raise UsageError(
@@ -140,12 +145,12 @@ def plan_replicas(actors: str, batch_size: int | str, units: int) -> Replicas:
     """Return the actor pool for this cluster: a replica per GPU, or one per core without GPUs.
 
     Args:
-        actors: `auto`, `N` or `MIN:MAX`.
+        actors: `auto`, `N` or `MIN:MAX`, of checked form.
         batch_size: `auto` or a number.
         units: how many units there are; more replicas than that would idle.
 
     Raises:
-        UsageError: `actors` has another form, or asks for more than the cluster has.
+        UsageError: `actors` asks for more than the cluster has.
     """
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
@@ -168,22 +173,17 @@ def plan_replicas(actors: str, batch_size: int | str, units: int) -> Replicas:
 def _pool_size(actors: str, most: int) -> tuple[int, int]:
     if actors == "auto":
         return most, most
-    try:
-        smallest, largest = map(int, actors.split(":") if ":" in actors else (actors, actors))
-    except ValueError:
-        raise UsageError(f"--actors must be auto, N or MIN:MAX; got {actors!r}") from None
-    if not 1 <= smallest <= largest:
-        raise UsageError(f"--actors: 1 ≤ MIN ≤ MAX; got {actors!r}")
-    if smallest > most:
+    smallest, _, largest = actors.partition(":")
+    if int(smallest) > most:
         raise UsageError(
             f"--actors: the cluster has room for {most} replicas; got {actors!r}; "
             f"give at most {most}, or auto"
         )
-    return smallest, largest
+    return int(smallest), min(int(largest or smallest), most)
 
 
 def retry_limits() -> dict[str, Any]:
-    """Options of the actors that bound retries. Ray's default is to retry a crashing actor task for ever."""
+    """Bound the retries of actors; by default, Ray retries a crashing actor task for ever."""
     return {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
 
 
@@ -214,6 +214,6 @@ def joblib_backend() -> Iterator[None]:
     from ray.util.joblib import register_ray
 
     register_ray()
-    logging.getLogger("ray.util.multiprocessing").setLevel(logging.WARNING)
+    logging.getLogger("ray.util.multiprocessing.pool").setLevel(logging.ERROR)
     with joblib.parallel_config(backend="ray", n_jobs=-1):
         yield

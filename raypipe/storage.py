@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from raypipe.errors import UsageError
 
-__all__ = ["Storage", "local_path"]
+__all__ = ["Storage", "local_path", "output_folder"]
 
 _TEMPORARY_PREFIX = ".tmp-"
 _STALE_SECONDS = 24 * 3600
@@ -29,6 +29,23 @@ def local_path(uri: str, option: str) -> Path:
     if parts.scheme and "://" in uri:
         raise UsageError(f"{option}: expected a path or file:// URI; got {uri!r}")
     return Path(uri).expanduser().absolute()
+
+
+def output_folder(path: str) -> Path:
+    """Create a folder for results.
+
+    Raises:
+        UsageError: it cannot be written to.
+    """
+    folder = local_path(path, "--out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"--out: cannot write to {str(folder)!r}: {error.strerror}") from None
+    return folder
 
 
 class Storage:

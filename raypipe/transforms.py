@@ -100,7 +100,9 @@ def _shorter_side(config: BackboneConfig, values: dict[str, object]) -> object:
     size = int(str(values["size"]))
     if config.resize_to is not None:
         if config.resize_to < size:
-            raise UsageError(f"--resize-to must be at least --size ({size}); got {config.resize_to}")
+            raise UsageError(
+                f"--resize-to must be at least --size ({size}); got {config.resize_to}"
+            )
         return config.resize_to
     known = values["resize_to"]
     if config.size is None and known is not None:
@@ -126,7 +128,7 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint
 
 
 def _shorter(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
-    """Width and height scaled to a shorter side; the longer is cut to whole, as torchvision does."""
+    """Scale width and height to a shorter side; the longer is cut to whole, as in torchvision."""
     width, height = size
     if width <= height:
         return shorter_side, max(1, int(shorter_side * height / width))

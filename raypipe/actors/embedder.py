@@ -7,13 +7,12 @@ import numpy.typing as npt
 import torch
 
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.precision import DTYPES, prepare
 from raypipe.backbone.truncate import pool
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
 __all__ = ["Embedder"]
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Embedder:
@@ -42,10 +41,8 @@ class Embedder:
         self.spec = spec
         self.device = torch.device(device)
         self.batch_size = batch_size
-        self.dtype = _DTYPES[spec.precision]
-        self.model = restore(backbone).to(
-            device=self.device, dtype=self.dtype, memory_format=torch.channels_last
-        )
+        self.dtype = DTYPES[spec.precision]
+        self.model = prepare(restore(backbone), spec.precision, self.device)
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
         """Return each layer's features for (N, size, size, 3) RGB images.

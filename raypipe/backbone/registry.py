@@ -72,6 +72,7 @@ def build(source: BackboneSource, *, blank: bool = False) -> nn.Module:
     Raises:
         UsageError: the callable is missing or fails.
     """
+    model: object
     if source.kind == "torchvision":
         model = _build_torchvision(source.target, blank=blank)
     elif source.kind == "timm":
@@ -93,7 +94,8 @@ def _build_torchvision(name: str, *, blank: bool) -> nn.Module:
             model: nn.Module = torchvision.models.get_model(name, weights=None, **slow)
         if not any(module._non_persistent_buffers_set for module in model.modules()):
             return model  # otherwise it holds values that no weights file brings
-    return torchvision.models.get_model(name, weights=None, **slow)
+    built: nn.Module = torchvision.models.get_model(name, weights=None, **slow)
+    return built
 
 
 def _find_file(name: str) -> BackboneSource:

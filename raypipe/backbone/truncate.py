@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import (
 
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["EarlyExit", "default_layer", "node_shapes", "pool", "truncate"]
+__all__ = ["EarlyExit", "default_layer", "is_module", "node_shapes", "pool", "truncate"]
 
 
 def truncate(model: nn.Module, layers: tuple[str, ...]) -> nn.Module:
@@ -48,13 +48,14 @@ def default_layer(model: nn.Module) -> str:
     tracer, traced = graph
     names: dict[fx.Node, str] = tracer.node_to_qualname
     modules = dict(model.named_modules())
-    linear = [node for node in traced.nodes if _is(node, modules, nn.Linear)]
+    linear = [node for node in traced.nodes if is_module(node, modules, nn.Linear)]
     if not linear:
-        return names[[node for node in traced.nodes if node.op not in ("output",)][-1]]
+        last = next(node for node in reversed(traced.nodes) if node.op != "output")
+        return str(names[last])
     node = linear[-1].args[0]
-    while _is(node, modules, nn.Dropout):
+    while is_module(node, modules, nn.Dropout):
         node = node.args[0]
-    return names[node]
+    return str(names[node])
 
 
 def node_shapes(model: nn.Module, size: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -141,14 +142,15 @@ def _trace(model: nn.Module) -> tuple[Any, fx.Graph] | None:
 
 
 def _rewrite(model: nn.Module, layers: tuple[str, ...]) -> nn.Module:
-    wanted = {layer: layer for layer in layers}
-    try:
-        return create_feature_extractor(model, wanted, suppress_diff_warning=True)
-    except ValueError:  # a node that exists in evaluation mode alone: training mode is never used
-        first = get_graph_node_names(model, suppress_diff_warning=True)[0][0]
-        return create_feature_extractor(
-            model, train_return_nodes={first: first}, eval_return_nodes=wanted
-        )
+    # Training mode is never used: its graph is cut at the start, and dropped.
+    first = get_graph_node_names(model, suppress_diff_warning=True)[0][0]
+    both = create_feature_extractor(
+        model,
+        train_return_nodes={first: first},
+        eval_return_nodes={layer: layer for layer in layers},
+        suppress_diff_warning=True,
+    )
+    return fx.GraphModule(both, both.eval_graph).eval()
 
 
 def _graph_nodes(model: nn.Module) -> list[str] | None:
@@ -182,7 +184,8 @@ def _check_layers(layers: tuple[str, ...], known: list[str]) -> None:
             )
 
 
-def _is(node: Any, modules: dict[str, nn.Module], kind: type[nn.Module]) -> bool:
+def is_module(node: Any, modules: dict[str, nn.Module], kind: type[nn.Module]) -> bool:
+    """Whether a graph's node calls a module of this kind."""
     return node.op == "call_module" and isinstance(modules.get(str(node.target)), kind)
 
 

@@ -218,7 +218,9 @@ def _download(what: str) -> Iterator[None]:
 def _usual_preprocess(source: BackboneSource) -> Preprocess | None:
     """Preprocessing of the architecture's published weights: the best guess for other ones."""
     if source.kind == "torchvision":
-        return _from_preset(torchvision.models.get_model_weights(source.target).DEFAULT.transforms())
+        return _from_preset(
+            torchvision.models.get_model_weights(source.target).DEFAULT.transforms()
+        )
     if source.kind == "timm":
         return _from_timm(source)
     return None

@@ -21,9 +21,9 @@ from raypipe.decode import decode
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.figures import contact_sheet
 from raypipe.fit.kmeans import Clusters, fit_kmeans, scale_rows
-from raypipe.jobs.train import check_finite, output_folder
 from raypipe.progress import say
 from raypipe.sources import read_item
+from raypipe.storage import output_folder
 from raypipe.store.reader import Features, StoreReader
 
 __all__ = ["main", "run"]
@@ -45,7 +45,7 @@ def run(config: ClusterConfig) -> Outcome:
         raise UsageError(f"--k: at most the number of rows, {len(store)}; got {config.k}")
     out = output_folder(config.out)
     data = store.to_numpy()
-    check_finite(data)
+    data.check_finite()
     say(f"k-means with k={config.k} on {len(data)} rows")
     rows = scale_rows(data.features.reshape(len(data), -1), config.scale)
     clusters = fit_kmeans(rows, config.k, config.seed)

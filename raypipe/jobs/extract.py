@@ -23,7 +23,6 @@ from raypipe.sources import Source, open_source
 from raypipe.spec import Spec
 from raypipe.storage import Storage, local_path
 from raypipe.store.coverage import adopt, cover, merge, publish
-from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader, create_store, existing_spec
 from raypipe.store.snapshot import Part, Snapshot, newest
 from raypipe.transforms import resolve_preprocess

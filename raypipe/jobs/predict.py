@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from raypipe import backbone as backbones
-from raypipe import pipeline, runtime, schema
+from raypipe import schema
 from raypipe.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.errors import RaypipeError, UsageError
@@ -25,6 +23,9 @@ from raypipe.sources import open_source
 from raypipe.spec import difference
 from raypipe.storage import local_path
 from raypipe.store.reader import StoreReader, is_store
+
+if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
+    from raypipe.backbone import Backbone
 
 __all__ = ["main", "run"]
 
@@ -86,6 +87,8 @@ def _from_store(config: PredictConfig, model: TrainedModel) -> tuple[Any, npt.ND
 
 
 def _from_images(config: PredictConfig, model: TrainedModel) -> tuple[pa.Table, pa.Table]:
+    from raypipe import pipeline, runtime  # with Ray, which a store does not need
+
     source = open_source(config.source)
     listing = collect(source.list())
     if not len(listing):
@@ -128,8 +131,10 @@ def _layer(model: TrainedModel) -> str:
     return next(layer for layer, column in columns.items() if column == model.column)
 
 
-def _backbone(config: PredictConfig, model: TrainedModel) -> backbones.Backbone:
+def _backbone(config: PredictConfig, model: TrainedModel) -> Backbone:
     """Load the model's backbone again, and make sure it is the same."""
+    from raypipe import backbone as backbones
+
     there = model.provenance
     loaded = backbones.load(
         config.backbone or there["backbone"],

@@ -14,13 +14,12 @@ import numpy.typing as npt
 from raypipe import runtime
 from raypipe.command import Outcome, run_job
 from raypipe.config import TrainConfig
-from raypipe.errors import UsageError
 from raypipe.figures import confusion_picture
 from raypipe.fit.logistic import converged, fit_logistic, parse_grid, to_head
 from raypipe.fit.metrics import check_classes, evaluate, near_duplicates, split
 from raypipe.fit.model import TrainedModel, save_model
 from raypipe.progress import say
-from raypipe.storage import local_path
+from raypipe.storage import output_folder
 from raypipe.store.reader import Features, StoreReader
 
 __all__ = ["main", "run"]
@@ -43,7 +42,7 @@ def run(config: TrainConfig) -> Outcome:
     out = output_folder(config.out)
     data, unlabelled = _labelled(store)
     check_classes(data.labels, cv=config.cv, test_size=config.test_size)
-    check_finite(data)
+    data.check_finite()
     x = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
     train, test = split(data.labels, test_size=config.test_size, seed=config.seed)
     with runtime.session(config.address), runtime.joblib_backend():
@@ -81,38 +80,6 @@ def run(config: TrainConfig) -> Outcome:
     if not metrics["converged"]:
         say(f"the fit stopped at --max-iter {config.max_iter}; raise it, or try a smaller C")
     return Outcome(_summary(metrics, out), _text(metrics, out), model)
-
-
-def output_folder(path: str) -> Path:
-    """Create a folder for results.
-
-    Raises:
-        UsageError: it cannot be written to.
-    """
-    folder = local_path(path, "--out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out: cannot write to {str(folder)!r}: {error.strerror}") from None
-    return folder
-
-
-def check_finite(data: Features) -> None:
-    """Make sure that there is no NaN or infinity.
-
-    Raises:
-        UsageError: naming the ids.
-    """
-    flat = data.features.reshape(len(data), -1)
-    bad = data.ids[~np.isfinite(flat).all(axis=1)]
-    if len(bad):
-        raise UsageError(
-            f"STORE: {len(bad)} rows have NaN or infinite features: {', '.join(bad[:5])}; "
-            "extract with --precision fp32"
-        )
 
 
 def _labelled(store: StoreReader) -> tuple[Features, int]:

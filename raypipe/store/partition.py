@@ -103,9 +103,7 @@ def read_metadata(storage: Storage, name: str) -> Metadata | None:
     """Return what a feature partition says of itself, or None if it is none of this project's."""
     try:
         found = pq.read_schema(storage.path(name)).metadata or {}
-        return Metadata(
-            found[_FINGERPRINT].decode(), found[_UNIT].decode(), int(found[_REJECTED])
-        )
+        return Metadata(found[_FINGERPRINT].decode(), found[_UNIT].decode(), int(found[_REJECTED]))
     except (KeyError, ValueError, OSError):
         return None
 

@@ -40,6 +40,20 @@ class Features:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def check_finite(self) -> None:
+        """Make sure that there is no NaN or infinity.
+
+        Raises:
+            UsageError: naming the ids.
+        """
+        flat = self.features.reshape(len(self), -1)
+        bad = self.ids[~np.isfinite(flat).all(axis=1)]
+        if len(bad):
+            raise UsageError(
+                f"STORE: {len(bad)} rows have NaN or infinite features: {', '.join(bad[:5])}; "
+                "extract with --precision fp32"
+            )
+
 
 class StoreReader:
     """One snapshot of a store. What is published later does not change it.
@@ -100,6 +114,10 @@ class StoreReader:
         """
         for part in self.snapshot.data:
             yield self._read(part, columns)
+
+    def read_part(self, index: int) -> pa.Table:
+        """Return the rows of one partition, by its position in the snapshot."""
+        return self._read(self.snapshot.data[index], None)
 
     def to_arrow(self, columns: list[str] | None = None) -> pa.Table:
         """Return all rows, sorted by id and view."""

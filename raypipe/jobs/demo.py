@@ -1,0 +1,157 @@
+"""Run everything once on bundled data: extract, train, cluster, predict, inspect."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from raypipe import runtime
+from raypipe.backbone import WeightsUnavailableError, load
+from raypipe.command import Outcome, run_job
+from raypipe.config import (
+    ClusterConfig,
+    DemoConfig,
+    ExtractConfig,
+    InspectConfig,
+    PredictConfig,
+    TrainConfig,
+)
+from raypipe.jobs import cluster, extract, inspect, predict, train
+from raypipe.progress import say
+from raypipe.storage import output_folder
+
+__all__ = ["main", "run"]
+
+_SIZE = 64
+_SHALLOW_LAYER = "layer2"  # random filters still see strokes here, and little of them deeper
+_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_PREDICTED = 20
+
+
+def run(config: DemoConfig) -> Outcome:
+    """Run the demo; see `DemoConfig` for the options."""
+    started = time.monotonic()
+    out = output_folder(config.out)
+    images = _write_digits(out / "images")
+    weights = config.weights or _weights(config.backbone)
+    with runtime.session(config.address):
+        steps = _run_steps(config, out, images, weights)
+    return Outcome(
+        {"out": str(out), "weights": weights, "seconds": round(time.monotonic() - started, 1)}
+        | {name: outcome.summary for name, outcome in steps.items()},
+        _text(out, steps, time.monotonic() - started),
+    )
+
+
+def _run_steps(config: DemoConfig, out: Path, images: Path, weights: str) -> dict[str, Outcome]:
+    store, model = str(out / "store"), str(out / "model")
+    layer = (_SHALLOW_LAYER,) if config.backbone.startswith("resnet") else ()
+    steps = {}
+    say("── extract: images → features")
+    steps["extract"] = extract.run(
+        ExtractConfig(
+            source=str(images),
+            out=store,
+            backbone=config.backbone,
+            weights=weights,
+            layer=layer,
+            size=_SIZE,
+            resize="squash",
+            prune=True,
+        )
+    )
+    say("── train: features → classifier")
+    steps["train"] = train.run(TrainConfig(store=store, out=model, grid=("C=0.001,0.01,0.1",)))
+    say("── cluster: features → groups")
+    steps["cluster"] = cluster.run(
+        ClusterConfig(store=store, out=str(out / "clusters"), k=10, scale="standard")
+    )
+    say("── predict: new images → labels")
+    steps["predict"] = predict.run(
+        PredictConfig(
+            model=model,
+            source=str(_write_new_images(out / "new")),
+            out=str(out / "predictions.csv"),
+            top_k=3,
+        )
+    )
+    say("── inspect: what is in the store")
+    steps["inspect"] = inspect.run(InspectConfig(store=store))
+    return steps
+
+
+def _write_digits(folder: Path) -> Path:
+    """Write scikit-learn's 1,797 handwritten digits as PNG files in class folders.
+
+    They stay as they are on a second run, so that it has nothing to extract.
+    """
+    digits = load_digits()
+    for number, (pixels, target) in enumerate(zip(digits.images, digits.target, strict=True)):
+        path = folder / _NAMES[target] / f"digit_{number:04d}.png"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _picture(pixels).save(path)
+    return folder
+
+
+def _write_new_images(folder: Path) -> Path:
+    """Write digits as no file has them: with noise on their pixels."""
+    digits, noise = load_digits(), np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in noise.choice(len(digits.images), _PREDICTED, replace=False):
+        pixels = digits.images[number] + noise.normal(0, 1.5, (8, 8))
+        name = _NAMES[digits.target[number]]
+        _picture(pixels).save(folder / f"{name}_{number:04d}.png")
+    return folder
+
+
+def _picture(pixels: np.ndarray[Any, Any]) -> Image.Image:
+    """Return 8×8 values of 0..16 as a 64×64 grey image."""
+    grey = Image.fromarray((pixels.clip(0, 16) * 255 / 16).astype(np.uint8))
+    return grey.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)
+
+
+def _weights(backbone: str) -> str:
+    try:
+        load(backbone, "DEFAULT")
+    except WeightsUnavailableError:
+        say(
+            f"!! NO NETWORK: the published ImageNet weights of {backbone} cannot be downloaded. "
+            "Running on RANDOM weights (seed 0); pass --weights FILE.pth for real ones."
+        )
+        return "random"
+    return "DEFAULT"
+
+
+def _text(out: Path, steps: dict[str, Outcome], seconds: float) -> str:
+    extracted, trained = steps["extract"].summary, steps["train"].summary
+    clustered, predicted = steps["cluster"].summary, steps["predict"].value
+    right = sum(row["id"].split("_")[0] == row["label"] for row in predicted.to_pylist())
+    features = ", ".join(f"{n} {tuple(s)}" for n, s in extracted["features"].items())
+    speed = f"{extracted['decoded']} decoded, {extracted['images_per_second']:.0f} images/s"
+    rows = [
+        ("extract", f"{extracted['rows']} rows of {features}; {speed}"),
+        ("train", f"held-out accuracy {trained['accuracy']:.3f}, best {trained['best_params']}"),
+        ("cluster", f"k={clustered['k']}, adjusted Rand index {clustered['ari']:.3f}"),
+        ("predict", f"{right} of {len(predicted)} noisy digits right"),
+        ("inspect", f"snapshot {steps['inspect'].summary['snapshot']}, {out / 'store'}"),
+    ]
+    lines = ["", f"{'step':<8} result", f"{'─' * 8} {'─' * 60}"]
+    lines += [f"{name:<8} {text}" for name, text in rows]
+    lines += ["", f"done in {seconds:.0f} s; pictures to look at:"]
+    lines += [f"  {out / name}" for name in ("model/confusion.png", "clusters/clusters.png")]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("demo", DemoConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""One Ray for the whole session, generated photographs, and a small network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+NETWORKS = Path(__file__).parent / "networks.py"
+TINY = f"{NETWORKS}:tiny"
+CLASSES = ("circle", "square", "stripes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED.is_dir():
+        return
+    skip = pytest.mark.skip(reason="needs the photographs and weights in ../shared/data")
+    for item in items:
+        if "shared" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield
+    ray.shutdown()
+
+
+def draw(kind: str, seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
+    """A noisy picture of a shape, different for every seed."""
+    noise = np.random.default_rng(seed)
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    cx, cy = width / 2 + noise.normal(0, 2), height / 2 + noise.normal(0, 2)
+    mask = {
+        "circle": (x - cx) ** 2 + (y - cy) ** 2 < 80,
+        "square": (abs(x - cx) < 9) & (abs(y - cy) < 9),
+        "stripes": (y // 4) % 2 == 0,
+    }[kind]
+    colour = noise.integers(120, 255, 3)
+    pixels = np.where(mask[..., None], colour, 40) + noise.normal(0, 12, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def draw_folder(folder: Path, per_class: int, classes: tuple[str, ...] = CLASSES) -> Path:
+    for c, kind in enumerate(classes):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for i in range(per_class):
+            draw(kind, 1000 * c + i).save(folder / kind / f"{i:04d}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """24 images in three class folders."""
+    return draw_folder(tmp_path / "photos", 8)
+
+
+@pytest.fixture(scope="session")
+def shape_store(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> str:
+    """A store of 120 images, to be read and not changed."""
+    import raypipe
+
+    root = tmp_path_factory.mktemp("shapes")
+    source = draw_folder(root / "photos", 40)
+    store = raypipe.extract(str(source), out=str(root / "store"), **options())
+    return store.uri
+
+
+def options(**changes: object) -> dict[str, object]:
+    """Options of an extraction with the small network."""
+    return {
+        "backbone": TINY,
+        "weights": "random",
+        "layer": ("block2",),
+        "size": 32,
+        "resize": "squash",
+        "normalize": "unit",
+        "precision": "fp32",
+        "actors": "1",  # each one imports torch, which is most of what a small test takes
+        **changes,
+    }
+
+
+def flags(**changes: object) -> list[str]:
+    """The same as command-line flags."""
+    found: list[str] = []
+    for name, value in options(**changes).items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            found += [flag] if value else []
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                found += [flag, str(one)]
+    return found

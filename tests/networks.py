@@ -1,0 +1,65 @@
+"""Small networks that tests use as backbones of their own."""
+
+import time
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+
+def tiny():
+    """Two blocks and a classifier; can be traced."""
+    return nn.Sequential(
+        OrderedDict(
+            block1=nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()),
+            block2=nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            drop=nn.Dropout(0.5),
+            fc=nn.Linear(16, 4),
+        )
+    )
+
+
+class Branching(nn.Module):
+    """Decides on values, which torch.fx cannot trace; fails behind its second block."""
+
+    delay = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.block1 = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU())
+        self.block2 = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.head = Explosive()
+
+    def forward(self, x):
+        time.sleep(self.delay)
+        x = self.block1(x)
+        if x.sum() > -1e30:
+            x = self.block2(x)
+        return self.head(x)
+
+
+class Explosive(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("computed behind the cut")
+
+
+class Slow(Branching):
+    delay = 0.4
+
+
+def branching():
+    return Branching()
+
+
+def slow():
+    return Slow()
+
+
+def broken():
+    raise ValueError("no such thing")
+
+
+def no_module():
+    return torch.zeros(3)

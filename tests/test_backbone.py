@@ -1,0 +1,280 @@
+"""Finding, verifying and cutting networks."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from raypipe import backbone as backbones
+from raypipe.backbone import WeightsUnavailableError, feature_shapes, load, restore
+from raypipe.backbone.precision import fold_batch_norm, round_keeping_sums
+from raypipe.backbone.registry import build, find
+from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, pool, truncate
+from raypipe.errors import UsageError
+from tests.conftest import NETWORKS, TINY
+
+BRANCHING = f"{NETWORKS}:branching"
+
+
+def reference(layers: int) -> nn.Module:
+    """The first children of the small network, with the weights that seed 0 gives."""
+    torch.manual_seed(0)
+    model = build(find(TINY)).eval()
+    return nn.Sequential(*list(model.children())[:layers])
+
+
+def test_cut_gives_the_layers_output() -> None:
+    x = torch.randn(2, 3, 32, 32)
+    ours = restore(load(TINY, "random", ("block1", "block2")))(x)
+    torch.testing.assert_close(ours["block1"], reference(1)(x))
+    torch.testing.assert_close(ours["block2"], reference(2)(x))
+
+
+def test_nothing_behind_the_cut_is_kept_or_computed() -> None:
+    model = truncate(build(find("resnet18")), ("layer2",))
+    names = [name for name, _ in model.named_modules()]
+    assert "layer2.1.conv2" in names
+    assert not any(name.startswith(("layer3", "layer4", "fc")) for name in names)
+    assert all(
+        not n.startswith(("layer3", "fc")) for n in load("resnet18", "random", ("layer2",)).state
+    )
+
+
+def test_untraceable_network_is_left_at_the_cut() -> None:
+    model = truncate(build(find(BRANCHING)), ("block2",))
+    assert isinstance(model, EarlyExit)
+    x = torch.randn(1, 3, 16, 16)
+    assert model(x)["block2"].shape == (1, 16, 4, 4)  # its head raises when it is reached
+    shapes = feature_shapes(load(BRANCHING, "random", ("block1", "block2")), 32, "avg")
+    assert shapes == {"block1": (8,), "block2": (16,)}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "width"),
+    [
+        ("resnet18", "flatten", 512),
+        ("mobilenet_v3_small", "classifier.1", 1024),
+        ("vit_b_16", "getitem_5", 768),
+        ("swin_t", "flatten", 768),
+        (TINY, "flat", 16),
+    ],
+)
+def test_default_layer_feeds_the_classifier(name: str, layer: str, width: int) -> None:
+    loaded = load(name, "random")
+    assert loaded.layers == (layer,)
+    size = loaded.trained.size if loaded.trained else 32
+    assert feature_shapes(loaded, size, "avg") == {layer: (width,)}
+
+
+def test_random_weights_depend_on_the_seed_alone() -> None:
+    one, same, other = (load(TINY, "random", seed=seed) for seed in (1, 1, 2))
+    assert one.weights_sha256 == same.weights_sha256 != other.weights_sha256
+    for name in one.state:
+        np.testing.assert_array_equal(one.state[name], same.state[name])
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "wrapped", "parallel", "headless"])
+def test_weights_from_a_file(tmp_path: Path, kind: str) -> None:
+    state = build(find(TINY)).state_dict()
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pth")
+    if kind == "safetensors":
+        save_file(state, path)
+    elif kind == "wrapped":
+        torch.save({"epoch": 3, "state_dict": state}, path)
+    elif kind == "parallel":
+        torch.save({f"module.{name}": value for name, value in state.items()}, path)
+    elif kind == "headless":  # fine-tuned with another number of classes: behind the cut
+        torch.save({**state, "fc.weight": torch.zeros(7, 16), "fc.bias": torch.zeros(7)}, path)
+    else:
+        torch.save(state, path)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = load(TINY, str(path), ("block2",), weights_sha256=checksum)
+    assert loaded.weights_sha256 == checksum
+    np.testing.assert_array_equal(loaded.state["block1.0.weight"], state["block1.0.weight"])
+
+
+def test_pickled_code_is_never_run(tmp_path: Path) -> None:
+    path, witness = tmp_path / "evil.pth", tmp_path / "witness"
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (witness,)  # type: ignore[return-value]
+
+    torch.save({"x": Evil()}, path)
+    with pytest.raises(UsageError, match="never executed"):
+        load(TINY, str(path))
+    assert not witness.exists()
+
+
+def tiny_file(folder: Path, **changes: torch.Tensor | None) -> str:
+    state = {**build(find(TINY)).state_dict(), **changes}
+    save_file({n: v for n, v in state.items() if v is not None}, folder / "w.safetensors")
+    return str(folder / "w.safetensors")
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    missing = tiny_file(tmp_path, **{"block1.0.weight": None})
+    with pytest.raises(UsageError, match=r"lacks 1 of .*block1\.0\.weight"):
+        load(TINY, missing, ("block2",))
+    wrong = tiny_file(tmp_path, **{"block1.0.weight": torch.zeros(8, 3, 5, 5)})
+    with pytest.raises(UsageError, match=r"block1\.0\.weight \(8, 3, 5, 5\) instead of"):
+        load(TINY, wrong, ("block2",))
+
+
+def test_checksum(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--weights-sha256: .* expected " + "0" * 64):
+        load(TINY, tiny_file(tmp_path), weights_sha256="0" * 64)
+    with pytest.raises(UsageError, match="goes with a weights file"):
+        load(TINY, "random", weights_sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("resnet5O", "random"), "unknown backbone 'resnet5O'.*did you mean resnet50"),
+        ((TINY, "random", ("blok2",)), "no node 'blok2'.*block2"),
+        ((BRANCHING, "random", ("blok2",)), "no node 'blok2'.*block2"),
+        ((TINY, "random", ("block2", "block2")), "each node once"),
+        (("resnet18", "IMAGENET1K_V7"), "has IMAGENET1K_V1, DEFAULT, random"),
+        ((TINY, "DEFAULT"), "no published weights"),
+        ((TINY, "/nowhere.pth"), "no file at '/nowhere.pth'"),
+        ((f"{NETWORKS}:tinny", "random"), "no callable 'tinny'.*did you mean tiny"),
+        ((f"{NETWORKS}:broken", "random"), r"broken\(\) fails: ValueError: no such thing"),
+        ((f"{NETWORKS}:no_module", "random"), "must return a torch.nn.Module; got Tensor"),
+        (("nowhere.py:tiny", "random"), "cannot read"),
+        (("no.such.module:tiny", "random"), "cannot import 'no.such.module'"),
+        (("timm/resnet5O", "random"), "timm has no model 'resnet5O'.*resnet50"),
+    ],
+)
+def test_wrong_names_get_one_clear_line(arguments: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as found:
+        load(*arguments)
+    assert "\n" not in str(found.value)
+
+
+def test_image_that_does_not_fit_the_network() -> None:
+    with pytest.raises(UsageError, match="cannot process a 100×100 image"):
+        feature_shapes(load("vit_b_16", "random"), 100, "avg")
+
+
+def test_published_weights_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: "/nonexistent-cache")
+    monkeypatch.setattr("os.makedirs", lambda *_a, **_k: None)
+    with pytest.raises(WeightsUnavailableError, match="--weights FILE .*--weights random"):
+        load("resnet18", "DEFAULT")
+
+
+def test_published_weights_are_checked_and_bring_their_preprocessing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from torchvision.models import ResNet18_Weights
+
+    state = build(find("resnet18")).state_dict()
+    asked = {}
+
+    def serve(self: object, **options: object) -> dict[str, torch.Tensor]:
+        asked.update(options)
+        return state
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", serve)
+    loaded = load("resnet18", "IMAGENET1K_V1")
+    assert asked["check_hash"] is True
+    assert loaded.trained is not None
+    assert (loaded.trained.resize_to, loaded.trained.size) == (256, 224)
+
+
+def test_module_callable_is_found_beside_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_networks.py").write_text(NETWORKS.read_text())
+    monkeypatch.chdir(tmp_path)
+    source = find("my_networks:tiny")
+    assert source.sha256 == hashlib.sha256(NETWORKS.read_bytes()).hexdigest()
+    assert isinstance(build(source), nn.Module)
+
+
+def test_timm() -> None:
+    loaded = load("timm/resnet10t", "random")
+    assert loaded.trained is not None
+    assert feature_shapes(loaded, 64, "avg") == {loaded.layers[0]: (512,)}
+
+
+def test_pooling() -> None:
+    x = torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(pool(x, "avg"), x.mean((2, 3)))
+    torch.testing.assert_close(pool(x, "max"), x.amax((2, 3)))
+    assert pool(x, "flatten").shape == (2, 60)
+    assert pool(x, "none").shape == (2, 3, 4, 5)
+    tokens = torch.randn(2, 7, 3)
+    torch.testing.assert_close(pool(tokens, "avg"), tokens.mean(1))
+    assert pool(torch.randn(2, 9), "avg").shape == (2, 9)
+    assert pool(x.bfloat16(), "avg").dtype == torch.float32
+
+
+def test_layers_are_listed_with_their_shapes() -> None:
+    model = build(find(TINY))
+    shapes = dict(node_shapes(model, 32))
+    assert shapes["block2.2"] == (16, 8, 8)
+    assert shapes["fc"] == (4,)
+    assert default_layer(model) == "flat"
+
+
+def test_embedding_does_not_depend_on_company() -> None:
+    from raypipe.actors.embedder import Embedder
+    from raypipe.spec import Preprocess, Spec
+
+    loaded = load(TINY, "random", ("block2",))
+    spec = Spec(
+        backbone="tiny",
+        weights_sha256=loaded.weights_sha256,
+        layers=("block2",),
+        preprocess=Preprocess(size=32, resize="squash", resize_to=None, std=(255.0,) * 3),
+    )
+    embedder = Embedder(loaded, spec, batch_size=8)
+    images = np.random.default_rng(0).integers(0, 256, (19, 32, 32, 3), dtype=np.uint8)
+    together = embedder(images)["block2"]
+    assert together.shape == (19, 16)
+    assert together.dtype == np.float32
+    np.testing.assert_array_equal(together[16:], embedder(images[16:])["block2"])
+    assert embedder(images[:0])["block2"].shape == (0, 16)
+    bf16 = Embedder(loaded, spec.model_copy(update={"precision": "bf16"}), batch_size=8)
+    rough = bf16(images)["block2"]
+    cosine = (rough * together).sum(1) / np.linalg.norm(rough, axis=1)
+    assert (cosine / np.linalg.norm(together, axis=1)).min() > 0.999
+    assert backbones.Backbone is type(loaded)
+
+
+def test_folded_batch_norm_computes_the_same() -> None:
+    model = restore(load("resnet18", "random", ("layer1", "layer2.0.conv1")))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.rand_like(module.running_mean)
+            module.running_var = 0.5 + torch.rand_like(module.running_var)
+    x = torch.randn(2, 3, 64, 64)
+    expected = model(x)
+    folded = fold_batch_norm(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    for layer, output in folded(x).items():
+        torch.testing.assert_close(output, expected[layer], rtol=1e-4, atol=1e-4)
+
+
+def test_rounding_keeps_the_sums_of_filters() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(64, 1, 3, 3, generator=generator)
+    weights -= weights.mean((1, 2, 3), keepdim=True)  # taps that cancel, as in edge filters
+    rounded = round_keeping_sums(weights, torch.bfloat16)
+    assert torch.equal(rounded, rounded.bfloat16().float())
+    assert (rounded - weights).abs().max() < 0.02
+    ours = (rounded - weights).sum((1, 2, 3)).abs().max()
+    usual = (weights.bfloat16().float() - weights).sum((1, 2, 3)).abs().max()
+    assert ours < usual / 4

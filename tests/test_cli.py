@@ -1,0 +1,154 @@
+"""The command line as its users meet it: exit status, standard output, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import NETWORKS, TINY, draw_folder, flags
+
+CLI = [sys.executable, "-m", "raypipe.cli"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CLI, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=180,
+        check=False,
+    )
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """The one line of an error for wrong use."""
+    done = run(*arguments, **environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "starting Ray" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("raypipe")
+    return lines[0]
+
+
+def test_help() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    commands = ("extract", "train", "cluster", "predict", "inspect", "layers", "demo")
+    assert all(command in done.stdout for command in commands)
+    extract = run("extract", "--help").stdout
+    assert all(word in extract for word in ("--backbone", "Preprocessing", "--json", "[required]"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["extrct"], 'Did you mean "extract"'),
+        (["extract", "--bakbone", "x"], "Did you mean --backbone"),
+        (["extract", "a", "--out", "b", "--pool", "mean"], '"mean" for --pool.*"avg", "max"'),
+        (["extract", "a"], "--out is required"),
+        (["cluster", "a", "--out", "b", "--k", "0"], "--k must be greater than or equal to 1"),
+        (["extract", "/nowhere", "--out", "b"], "no file or folder at '/nowhere'"),
+        (["extract", "a", "--out", "s3://b/c"], "--out: expected a path or file:// URI"),
+        (["inspect", "/nowhere"], "no store at '/nowhere'"),
+        (["layers", "resnet5O"], "did you mean resnet50"),
+        (["train", "/nowhere", "--out", "x"], "no store at"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_2(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    assert re.search(words, refused(*arguments))
+
+
+def test_wrong_layer_is_found_before_anything_starts(tmp_path: Path) -> None:
+    source = draw_folder(tmp_path / "photos", 1)
+    line = refused("extract", str(source), "--out", str(tmp_path / "s"), *flags(layer=("blck2",)))
+    assert "no node 'blck2'" in line
+    assert not (tmp_path / "s").exists()
+
+
+def test_whole_run_with_json(tmp_path: Path) -> None:
+    source = draw_folder(tmp_path / "photos", 8)
+    noisy = tmp_path / "noisy.py"
+    noisy.write_text("print('a backbone that prints')\n" + NETWORKS.read_text())
+    (tmp_path / "job.yaml").write_text(f"source: {source}\nlabel: folder\nresize: shorter\n")
+    done = run(
+        "extract",
+        "--config",
+        str(tmp_path / "job.yaml"),
+        "--json",
+        *flags(backbone=f"{noisy}:tiny"),
+        RAYPIPE_OUT=str(tmp_path / "store"),
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert {"rows", "rejects", "decoded", "seconds", "images_per_second", "snapshot"} <= set(
+        summary
+    )
+    assert (summary["rows"], summary["decoded"], summary["snapshot"]) == (24, 24, 1)
+    assert "24/24 images (100 %)" in done.stderr
+    assert "Traceback" not in done.stderr
+    shown = run("inspect", str(tmp_path / "store"), "--json")
+    content = json.loads(shown.stdout)
+    assert (content["rows"], content["labels"]["circle"]) == (24, 8)
+    assert content["features"] == {"features": [16]}
+    text = run("inspect", str(tmp_path / "store")).stdout
+    assert all(word in text for word in ("rows", "rejects", "stripes", "noisy.py"))
+    cluster = [sys.executable, "-m", "raypipe.jobs.cluster", str(tmp_path / "store")]
+    module = subprocess.run(
+        [*cluster, "--out", str(tmp_path / "k"), "--k", "3", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"k", "inertia", "sizes"} <= set(json.loads(module.stdout))
+
+
+def test_layers_lists_nodes_and_shapes() -> None:
+    done = run("layers", TINY, "--size", "32")
+    assert done.returncode == 0
+    assert "block2.2" in done.stdout
+    assert "16 × 8 × 8" in done.stdout
+    assert "← default" in done.stdout
+
+
+def test_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
+    source = draw_folder(tmp_path / "photos", 200)
+    arguments = ["extract", str(source), "--out", str(tmp_path / "store")]
+    arguments += flags(backbone=f"{NETWORKS}:slow")
+    process = subprocess.Popen(
+        [*CLI, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "store").glob("data/part-*")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "interrupted; what is finished is kept" in errors
+    assert "Traceback" not in errors
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, raypipe; print(sorted({'torch', 'ray', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    code = "import sys, raypipe.cli; print(sorted({'torch', 'ray', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,232 @@
+"""Training, clustering and predicting on a store, checked against scikit-learn."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import raypipe
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.fit.metrics import near_duplicates
+from tests.conftest import draw, draw_folder, options
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+@pytest.fixture(scope="session")
+def model_folder(shape_store: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model")
+    raypipe.train(shape_store, out=str(out), grid="C=0.01,0.1,1,10")
+    return out
+
+
+def test_train_is_scikit_learns_grid_search(shape_store: str, model_folder: Path) -> None:
+    data = raypipe.open(shape_store).to_numpy()
+    x, rest, y, truth = train_test_split(
+        data.features, data.labels, test_size=0.25, stratify=data.labels, random_state=42
+    )
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        {"logisticregression__C": [0.01, 0.1, 1, 10]},
+        cv=StratifiedKFold(3, shuffle=True, random_state=42),
+    ).fit(x, y)
+    model = raypipe.load_model(str(model_folder))
+    assert model.metrics["best_params"] == {"C": search.best_params_["logisticregression__C"]}
+    assert model.metrics["accuracy"] == pytest.approx(search.score(rest, truth))
+    assert model.metrics["accuracy"] > 0.8
+    np.testing.assert_allclose(model.predict_proba(rest), search.predict_proba(rest), atol=1e-4)
+    assert model.classes == tuple(search.classes_)
+
+
+def test_what_train_writes(model_folder: Path) -> None:
+    metrics = json.loads((model_folder / "metrics.json").read_text())
+    assert np.array(metrics["confusion"]).sum() == metrics["test_rows"] == 30
+    assert metrics["converged"] is True
+    assert [entry["params"]["C"] for entry in metrics["grid"]] == [0.01, 0.1, 1, 10]
+    report = (model_folder / "report.txt").read_text()
+    assert all(word in report for word in ("precision", "recall", "f1-score", "support", "circle"))
+    with Image.open(model_folder / "confusion.png") as picture:
+        assert min(picture.size) > 300
+    rows = list(csv.DictReader((model_folder / "holdout.csv").open()))
+    right = np.mean([row["label"] == row["predicted"] for row in rows])
+    assert right == pytest.approx(metrics["accuracy"])
+    names = {path.name for path in model_folder.iterdir()}
+    assert not [n for n in names if n.endswith((".pkl", ".joblib", ".pickle"))]
+
+
+def test_two_classes_and_other_scalings(tmp_path: Path) -> None:
+    source = draw_folder(tmp_path / "photos", 16, ("circle", "stripes"))
+    store = raypipe.extract(str(source), out=str(tmp_path / "store"), **options())
+    for scale in ("none", "l2"):
+        out = tmp_path / scale
+        model = raypipe.train(store.uri, out=str(out), scale=scale, grid="C=1")
+        data = store.to_numpy()
+        saved = raypipe.load_model(str(out)).predict_proba(data.features)
+        np.testing.assert_allclose(saved, model.predict_proba(data.features), atol=1e-6)
+        np.testing.assert_allclose(saved.sum(axis=1), 1)
+        assert np.mean(np.array(model.classes)[saved.argmax(1)] == data.labels) > 0.8
+
+
+def test_cluster_is_scikit_learns_kmeans(shape_store: str, tmp_path: Path) -> None:
+    clusters = raypipe.cluster(shape_store, out=str(tmp_path), k=5, seed=7)
+    data = raypipe.open(shape_store).to_numpy()
+    reference = KMeans(n_clusters=5, random_state=7).fit(data.features)
+    np.testing.assert_array_equal(clusters.labels, reference.labels_)
+    assert clusters.inertia == pytest.approx(reference.inertia_)
+    rows = list(csv.DictReader((tmp_path / "clusters.csv").open()))
+    assert [row["id"] for row in rows] == data.ids.tolist()
+    assert [int(row["cluster"]) for row in rows] == reference.labels_.tolist()
+    table = pq.read_table(tmp_path / "clusters.parquet")
+    assert table["cluster"].to_pylist() == reference.labels_.tolist()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert sum(metrics["sizes"]) == metrics["rows"] == 120
+    assert -1 <= metrics["ari"] <= 1
+    assert (tmp_path / "clusters.png").stat().st_size > 10_000
+
+
+def test_predict_images_and_store_agree(
+    shape_store: str, model_folder: Path, tmp_path: Path
+) -> None:
+    source = Path(raypipe.open(shape_store).provenance["source"])
+    images = raypipe.predict(
+        str(model_folder), str(source), out=str(tmp_path / "images.csv"), top_k=3
+    )
+    stored = raypipe.predict(
+        str(model_folder), shape_store, out=str(tmp_path / "stored.parquet"), top_k=3
+    )
+    assert images["id"].to_pylist() == stored["id"].to_pylist()
+    assert images["label"].to_pylist() == stored["label"].to_pylist()
+    np.testing.assert_allclose(images["probability"], stored["probability"], atol=1e-4)
+    total = sum(np.array(images[n]) for n in ("probability", "probability_2", "probability_3"))
+    np.testing.assert_allclose(total, 1, atol=1e-4)
+    assert pq.read_table(tmp_path / "stored.parquet").equals(stored)
+    rows = list(csv.DictReader((tmp_path / "images.csv").open()))
+    assert list(rows[0]) == [
+        "id", "label", "probability", "label_2", "probability_2", "label_3", "probability_3",
+    ]  # fmt: skip
+    truth = [identity.split("/")[0] for identity in images["id"].to_pylist()]
+    assert np.mean(np.array(truth) == np.array(images["label"].to_pylist())) > 0.8
+
+
+def test_predict_single_file_and_bad_files(model_folder: Path, tmp_path: Path) -> None:
+    draw("circle", 4321).save(tmp_path / "one.png")
+    table = raypipe.predict(
+        str(model_folder), str(tmp_path / "one.png"), out=str(tmp_path / "p.csv")
+    )
+    assert table["id"].to_pylist() == ["one.png"]
+    folder = draw_folder(tmp_path / "new", 2)
+    (folder / "bad.png").write_text("no image")
+    table = raypipe.predict(str(model_folder), str(folder), out=str(tmp_path / "q.csv"))
+    assert len(table) == 6
+    rejected = list(csv.DictReader((tmp_path / "q.rejects.csv").open()))
+    assert [(r["id"], r["reason"]) for r in rejected] == [("bad.png", "not_an_image")]
+
+
+def test_predict_refuses_other_features(model_folder: Path, tmp_path: Path) -> None:
+    source = draw_folder(tmp_path / "photos", 2)
+    other = raypipe.extract(str(source), out=str(tmp_path / "s"), **options(pool="max"))
+    with pytest.raises(UsageError, match="differ from those the model .* pool: avg → max"):
+        raypipe.predict(str(model_folder), other.uri, out=str(tmp_path / "p.csv"))
+
+
+def test_predict_refuses_a_changed_backbone(model_folder: Path, tmp_path: Path) -> None:
+    content = json.loads((model_folder / "model.json").read_text())
+    network = tmp_path / "changed.py"
+    original = Path(content["provenance"]["backbone"].rpartition(":")[0]).read_text()
+    network.write_text(original + "\n# changed\n")
+    source = draw_folder(tmp_path / "photos", 1)
+    with pytest.raises(UsageError, match="--backbone: not what the model was trained with"):
+        raypipe.predict(
+            str(model_folder),
+            str(source),
+            out=str(tmp_path / "p.csv"),
+            backbone=f"{network}:tiny",
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"out": "p.txt"}, "--out must end in .csv or .parquet"),
+        ({"out": "/no/such/folder/p.csv"}, "--out: no folder"),
+        ({"top_k": 9}, "--top-k: the model has 3 classes; got 9"),
+        ({"source": "/nowhere"}, "SOURCE: no file or folder"),
+        ({"model": "/nowhere"}, "MODEL: no model at"),
+    ],
+)
+def test_wrong_use_of_predict(
+    model_folder: Path, shape_store: str, tmp_path: Path, given: dict[str, object], words: str
+) -> None:
+    usual = {"model": str(model_folder), "source": shape_store, "out": str(tmp_path / "p.csv")}
+    with pytest.raises(UsageError, match=words):
+        raypipe.predict(**{**usual, **given})
+
+
+def test_damaged_model(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text((model_folder / "model.json").read_text())
+    (tmp_path / "arrays.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(RaypipeError, match="is damaged"):
+        raypipe.load_model(str(tmp_path))
+
+
+def classes_of(tmp_path: Path, **counts: int) -> str:
+    for kind, count in counts.items():
+        draw_folder(tmp_path / "photos", count, (kind,))
+    return raypipe.extract(str(tmp_path / "photos"), out=str(tmp_path / "store"), **options()).uri
+
+
+@pytest.mark.parametrize(
+    ("counts", "given", "words"),
+    [
+        ({"circle": 5}, {}, "two classes or more; labels found: 'circle'"),
+        ({"circle": 5, "square": 1}, {}, "two images or more; only one has: 'square'"),
+        ({"circle": 9, "square": 3}, {}, "--cv: 3 folds .*'square' has 3"),
+        ({"circle": 4, "square": 4}, {"test_size": 0.1}, "--test-size"),
+        ({"circle": 4, "square": 4}, {"grid": "D=1"}, "--grid: expected NAME=VALUE.*'D=1'"),
+        ({"circle": 4, "square": 4}, {"grid": "C=a"}, "--grid: C must be numbers; got 'a'"),
+        ({"circle": 4, "square": 4}, {"grid": "C=0"}, "--grid: C must be positive"),
+    ],
+)
+def test_labels_that_cannot_be_trained_on(
+    tmp_path: Path, counts: dict[str, int], given: dict[str, object], words: str
+) -> None:
+    store = classes_of(tmp_path, **counts)
+    with pytest.raises(UsageError, match=words):
+        raypipe.train(store, out=str(tmp_path / "model"), **given)
+
+
+def test_unlabelled_rows_are_counted_and_left_out(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "photos", 8, ("circle", "square"))
+    draw("circle", 1).save(tmp_path / "photos" / "loose.png")
+    store = raypipe.extract(str(tmp_path / "photos"), out=str(tmp_path / "s"), **options())
+    model = raypipe.train(store.uri, out=str(tmp_path / "m"), grid="C=1")
+    assert model.metrics["unlabelled_rows"] == 1
+    assert model.metrics["train_rows"] + model.metrics["test_rows"] == 16
+
+
+def test_more_clusters_than_rows(shape_store: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--k: at most the number of rows, 120; got 121"):
+        raypipe.cluster(shape_store, out=str(tmp_path), k=121)
+
+
+def test_near_duplicates_across_the_split() -> None:
+    train = np.random.default_rng(0).normal(size=(50, 20))
+    test = np.vstack([train[3] * 1.5, train[4] + 0.5, np.zeros(20)])
+    assert near_duplicates(test, train).tolist() == [True, False, False]
+
+
+def test_stopping_early_is_said(shape_store: str, tmp_path: Path, capsys: object) -> None:
+    model = raypipe.train(shape_store, out=str(tmp_path), grid="C=1000", max_iter=1)
+    assert model.metrics["converged"] is False
+    assert "--max-iter 1; raise it" in capsys.readouterr().err  # type: ignore[attr-defined]

@@ -1,0 +1,44 @@
+"""The fingerprint says exactly whether features are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from raypipe.spec import Preprocess, Spec, difference, digest
+
+BASE = Spec(backbone="torchvision/resnet18", weights_sha256="a" * 64, layers=("flatten",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": "torchvision/resnet34"},
+        {"source_sha256": "b" * 64},
+        {"weights_sha256": "c" * 64},
+        {"layers": ("layer4",)},
+        {"layers": ("flatten", "layer4")},
+        {"pool": "max"},
+        {"precision": "bf16"},
+        {"dtype": "float16"},
+        {"preprocess": Preprocess(size=225)},
+        {"preprocess": Preprocess(mean=(1.0, 0.0, 0.0))},
+        {"revision": BASE.revision + 1},
+    ],
+)
+def test_every_field_changes_the_fingerprint(change: dict[str, object]) -> None:
+    changed = BASE.model_copy(update=change)
+    assert changed.fingerprint != BASE.fingerprint
+    assert len(difference(BASE, changed)) >= 1
+
+
+def test_fingerprint_survives_json() -> None:
+    assert Spec.model_validate_json(BASE.model_dump_json()).fingerprint == BASE.fingerprint
+
+
+def test_difference_names_field_and_both_values() -> None:
+    changed = BASE.model_copy(update={"preprocess": Preprocess(size=96)})
+    assert difference(BASE, changed) == ["preprocess.size: 224 → 96"]
+
+
+def test_digest_does_not_run_parts_together() -> None:
+    assert digest("ab", "c") != digest("a", "bc")

@@ -1,0 +1,93 @@
+"""Preprocessing against independent references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import EfficientNet_B0_Weights, ResNet50_Weights
+
+from raypipe.backbone.weights import _from_preset
+from raypipe.config import BackboneConfig
+from raypipe.errors import UsageError
+from raypipe.spec import Preprocess
+from raypipe.transforms import normalize, resolve_preprocess, to_pixels
+from tests.conftest import draw
+
+
+def network_input(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    pixels = torch.from_numpy(np.array(to_pixels(image, preprocess)))[None]
+    return normalize(pixels, preprocess)[0].numpy()
+
+
+def resolved(**options: object) -> Preprocess:
+    return resolve_preprocess(BackboneConfig(**options), None)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (401, 299), (97, 512), (224, 224), (60, 50)])
+@pytest.mark.parametrize("weights", [ResNet50_Weights.DEFAULT, EfficientNet_B0_Weights.DEFAULT])
+def test_trained_preset_equals_torchvision(size: tuple[int, int], weights: object) -> None:
+    image = draw("circle", 3, size)
+    preset = weights.transforms()
+    ours = network_input(image, resolve_preprocess(BackboneConfig(), _from_preset(preset)))
+    assert np.abs(ours - preset(image).numpy()).max() < 1e-5
+
+
+def test_tf_squash() -> None:
+    image = draw("square", 4, (301, 200))
+    ours = network_input(image, resolved(resize="squash", size=64, normalize="tf"))
+    expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)) / 127.5 - 1
+    np.testing.assert_allclose(ours, expected.transpose(2, 0, 1), atol=1e-6)
+
+
+def test_caffe_is_bgr_minus_means_of_nearest_pixels() -> None:
+    image = draw("stripes", 5, (90, 70))
+    preprocess = resolved(resize="squash", size=56, normalize="caffe", interpolation="nearest")
+    bgr = np.asarray(image.resize((56, 56), Image.Resampling.NEAREST))[..., ::-1].astype(float)
+    expected = bgr - np.array([103.939, 116.779, 123.68])
+    np.testing.assert_allclose(
+        network_input(image, preprocess), expected.transpose(2, 0, 1), atol=1e-4
+    )
+
+
+def test_reversed_channels_take_their_statistics_along() -> None:
+    image = draw("circle", 6)
+    rgb = network_input(image, resolved(size=32, normalize="torch"))
+    bgr = network_input(image, resolved(size=32, normalize="torch", channels="bgr"))
+    np.testing.assert_allclose(rgb[::-1], bgr)
+
+
+def test_crop_comes_before_resize() -> None:
+    image = draw("circle", 7, (120, 80))
+    ours = to_pixels(image, resolved(crop=40, resize="squash", size=20, normalize="none"))
+    expected = image.crop((40, 20, 80, 60)).resize((20, 20), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(ours, np.asarray(expected))
+
+
+def test_without_antialias_points_are_sampled() -> None:
+    image = draw("stripes", 8, (64, 64))
+    ours = to_pixels(image, resolved(resize="squash", size=16, antialias=False))
+    pixels = np.asarray(image).astype(float)
+    # Quarter size with half-pixel centres: each point lies between four pixels.
+    expected = (
+        pixels[1::4, 1::4] + pixels[1::4, 2::4] + pixels[2::4, 1::4] + pixels[2::4, 2::4]
+    ) / 4
+    assert np.abs(ours - expected).max() <= 0.5
+
+
+def test_size_keeps_the_usual_proportion_of_the_crop() -> None:
+    assert resolved(size=448, resize="shorter").resize_to == 512
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resize": "squash", "resize_to": 256}, "--resize-to"),
+        ({"size": 300, "resize_to": 256, "resize": "shorter"}, "at least --size"),
+        ({"interpolation": "lanczos", "antialias": False}, "--no-antialias"),
+    ],
+)
+def test_contradictions_are_named(options: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolved(**options)
