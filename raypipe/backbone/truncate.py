@@ -44,7 +44,7 @@ def default_layer(model: nn.Module) -> str:
     """
     graph = _trace(model)
     if graph is None:
-        return [name for name, _ in model.named_modules() if name][-1]
+        return str([name for name, _ in model.named_modules() if name][-1])
     tracer, traced = graph
     names: dict[fx.Node, str] = tracer.node_to_qualname
     modules = dict(model.named_modules())
