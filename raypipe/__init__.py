@@ -16,6 +16,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from raypipe import config as _config
+from raypipe.options import resolve as _resolve
 
 if TYPE_CHECKING:
     from raypipe.fit.kmeans import Clusters
@@ -83,7 +84,7 @@ def _run(name: str, model: type[_config.JobConfig], positional: dict[str, Any], 
     unknown = [option for option in given if option not in model.model_fields]
     if unknown:
         raise TypeError(f"{name}() has no option {unknown[0]!r}")
-    resolved = _config.resolve(model, given, environment={})
+    resolved = _resolve(model, given, environment={})
     return _import_module(f"raypipe.jobs.{name}").run(resolved)
 
 

@@ -14,8 +14,9 @@ from typing import Annotated, Any, get_args
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
-from raypipe.config import JobConfig, resolve
+from raypipe.config import JobConfig
 from raypipe.errors import RaypipeError
+from raypipe.options import resolve
 from raypipe.progress import say
 
 __all__ = ["Outcome", "add_command", "execute", "new_app", "run_job"]

@@ -1,20 +1,14 @@
 """One frozen model per job: the single definition behind Python, CLI, YAML and environment.
 
 Each field's docstring is its help text; `json_schema_extra` holds the heading it is listed under
-and whether it may be given by position. `resolve` merges the places an option can come from.
+and whether it may be given by position. `options.resolve` merges the places a value can come from.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from raypipe.errors import UsageError, nearest
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "BackboneConfig",
@@ -27,10 +21,7 @@ __all__ = [
     "PredictConfig",
     "RayConfig",
     "TrainConfig",
-    "resolve",
 ]
-
-ENVIRONMENT_PREFIX = "RAYPIPE_"
 
 
 def option(group: str, *, positional: bool = False) -> Any:
@@ -248,68 +239,3 @@ class DemoConfig(JobConfig):
     """Weights file or name. Default: the published ImageNet weights, or random ones offline."""
     address: Annotated[str | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
-
-
-Config = TypeVar("Config", bound=JobConfig)
-
-
-def resolve(
-    model: type[Config],
-    given: Mapping[str, Any],
-    config_file: str | None = None,
-    environment: Mapping[str, str] = os.environ,
-) -> Config:
-    """Build a job's configuration: given values win over environment, file and defaults.
-
-    Raises:
-        UsageError: naming the first option that is missing, unknown or has a wrong value.
-    """
-    fields = model.model_fields
-    from_file = _read_yaml(config_file, fields) if config_file else {}
-    from_environment = {
-        name: environment[variable]
-        for name in fields
-        if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
-    }
-    try:
-        return model.model_validate({**from_file, **from_environment, **given})
-    except ValidationError as error:
-        raise UsageError(_one_line(error)) from None
-
-
-def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise UsageError(f"--config: cannot read {path!r} as YAML: {detail}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"--config: {path!r} must hold `option: value` lines")
-    content = {str(key).replace("-", "_"): value for key, value in content.items()}
-    for key in content:
-        if key not in fields:
-            raise UsageError(f"--config: {path!r} has unknown option {key!r}{nearest(key, fields)}")
-    return content
-
-
-def _one_line(error: ValidationError) -> str:
-    """Say which option, what is allowed and what was received, in one line."""
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    flag = "--" + name.replace("_", "-")
-    if first["type"] == "missing":
-        return f"{flag} is required (on the command line, in --config, or as {_variable(name)})"
-    # A union reports one problem per branch: together they are what is allowed.
-    allowed = " or ".join(
-        str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-        for problem in problems
-        if problem["loc"][:1] == first["loc"][:1]
-    )
-    if first["type"] == "extra_forbidden":
-        return f"unknown option {flag}"
-    return f"{flag} must be {allowed.removeprefix('a valid ')}; got {first['input']!r}"
-
-
-def _variable(name: str) -> str:
-    return ENVIRONMENT_PREFIX + name.upper()

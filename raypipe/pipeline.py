@@ -12,6 +12,7 @@ finished and are counted by the driver.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -46,6 +47,7 @@ __all__ = ["Store", "predict", "write"]
 Batch = dict[str, npt.NDArray[Any]]
 Step = Callable[[Batch], "Batch | pa.Table"]
 
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _UNIT = "unit"
 _ITEMS = "items"
 _UNIT_ROWS = "unit_rows"
@@ -258,11 +260,15 @@ def _stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
             if len(block):
                 yield block
     except ray.exceptions.RayError as error:
-        cause: BaseException = error
-        while isinstance(cause, ray.exceptions.RayError) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        detail = next((line for line in reversed(str(cause).splitlines()) if line.strip()), "")
         raise RaypipeError(
-            f"the flow failed: {type(cause).__name__}: {detail}; "
+            f"the flow failed: {_first_cause(error)}; "
             "finished partitions are kept, and the same command goes on from them"
         ) from error
+
+
+def _first_cause(error: Exception) -> str:
+    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
+    text = _COLOUR.sub("", str(error)).strip()
+    first, marker, _ = text.partition("\nThe above exception was the direct cause")
+    lines = [line for line in first.splitlines() if line.strip()]
+    return lines[-1 if marker else 0].strip() if lines else type(error).__name__

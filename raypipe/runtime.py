@@ -41,6 +41,7 @@ class Replicas:
         device: torch device within the replica.
         threads: torch threads within the replica.
         batch_size: images per forward pass.
+        whole_flow: whether a replica also decodes and writes: where it has no GPU to keep busy.
     """
 
     min_size: int
@@ -50,11 +51,7 @@ class Replicas:
     device: str
     threads: int
     batch_size: int
-
-    @property
-    def whole_flow(self) -> bool:
-        """Whether a replica also decodes and writes: where it has no GPU to be kept busy."""
-        return self.num_gpus == 0
+    whole_flow: bool
 
 
 @contextlib.contextmanager
@@ -167,6 +164,7 @@ def plan_replicas(actors: str, batch_size: int | str, units: int) -> Replicas:
         device="cuda" if gpus else "cpu",
         threads=1,
         batch_size=int(batch_size) if batch_size != "auto" else (64 if gpus else 32),
+        whole_flow=not gpus,
     )
 
 

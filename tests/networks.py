@@ -57,6 +57,23 @@ def slow():
     return Slow()
 
 
+class Fragile(nn.Module):
+    """Works on a blank image and fails on a real one."""
+
+    def __init__(self):
+        super().__init__()
+        self.block2 = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        if x.abs().sum() > 0:
+            raise RuntimeError("out of luck")
+        return self.block2(x)
+
+
+def fragile():
+    return Fragile()
+
+
 def broken():
     raise ValueError("no such thing")
 

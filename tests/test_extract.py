@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from PIL import Image
 
 import raypipe
-from raypipe.config import ExtractConfig, resolve
-from raypipe.errors import UsageError
+from raypipe import runtime
+from raypipe.config import ExtractConfig
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
+from raypipe.options import resolve
 from raypipe.store.snapshot import numbers
 from tests.conftest import TINY, draw, options
 from tests.networks import tiny
@@ -206,3 +209,28 @@ def test_moved_sources_and_stores_still_work(photos: Path, tmp_path: Path) -> No
     assert extract(photos, tmp_path / "elsewhere")["decoded"] == 0
     assert len(raypipe.open(str(tmp_path / "elsewhere")).to_numpy()) == 24
     assert not (tmp_path / "store").exists()
+
+
+def test_steps_apart_give_the_same_as_steps_in_the_replica(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How the flow is laid out where replicas have GPUs, here without one."""
+    (photos / "circle" / "text.jpg").write_text("not an image")
+    extract(photos, tmp_path / "together")
+    plan = runtime.plan_replicas
+
+    def apart(*arguments: object) -> runtime.Replicas:
+        return replace(plan(*arguments), whole_flow=False, num_cpus=0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runtime, "plan_replicas", apart)
+    assert extract(photos, tmp_path / "apart")["rejects"] == 1
+    one, two = (raypipe.open(str(tmp_path / n)).to_numpy() for n in ("together", "apart"))
+    np.testing.assert_array_equal(one.ids, two.ids)
+    np.testing.assert_array_equal(one.features, two.features)
+
+
+def test_network_that_fails_on_real_images(photos: Path, tmp_path: Path) -> None:
+    network = TINY.replace(":tiny", ":fragile")
+    with pytest.raises(RaypipeError, match="the flow failed: RuntimeError: out of luck; finished"):
+        extract(photos, tmp_path / "store", backbone=network)
+    assert numbers(raypipe.open(str(tmp_path / "store")).storage) == []
