@@ -30,7 +30,10 @@ def option(group: str, *, positional: bool = False) -> Any:
 
 
 def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if _is_str(value) else value
+    """Accept a list, or one text with commas (as an environment variable has)."""
+    if isinstance(value, list | tuple):
+        return [str(part) for part in value]
+    return [part.strip() for part in str(value).split(",") if part.strip()]
 
 
 def _is_str(value: Any) -> bool:

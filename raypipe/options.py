@@ -47,7 +47,9 @@ def resolve(
 def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise UsageError(f"--config: cannot read {path!r}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         detail = " ".join(str(error).split())
         raise UsageError(f"--config: cannot read {path!r} as YAML: {detail}") from None
     if not isinstance(content, dict):

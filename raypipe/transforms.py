@@ -28,6 +28,9 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+#: With `shorter`, the centre crop sees nothing of an image's ends beyond this proportion.
+_LONGEST_ASPECT = 16
+
 _Triple = tuple[float, float, float]
 
 # Mean and std in 0..255 by name. `caffe` is the mean pixel of the original VGG training, in BGR:
@@ -122,9 +125,20 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint
     if preprocess.resize == "squash":
         image = _resize(image, (size, size), preprocess)
     else:
+        image = _bounded(image)
         image = _resize(image, _shorter(image.size, preprocess.resize_to or size), preprocess)
         image = _centre(image, size)
     return np.asarray(image)
+
+
+def _bounded(image: Image.Image) -> Image.Image:
+    """Cut an extremely long image around its centre: scaling it up whole could take all memory."""
+    width, height = image.size
+    most = _LONGEST_ASPECT * min(width, height)
+    if max(width, height) <= most:
+        return image
+    left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
+    return image.crop((left, top, left + min(width, most), top + min(height, most)))
 
 
 def _shorter(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:

@@ -28,6 +28,11 @@ def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path)
     assert (found.resize_to, found.layer, found.prune) == (128, ("a", "b"), True)
 
 
+def test_layers_can_be_numbers_or_one_text() -> None:
+    assert extract(layer=3).layer == ("3",)
+    assert extract(layer="a, b").layer == ("a", "b")
+
+
 def test_grid_forms(tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text("store: s\nout: o\ngrid: {C: [0.1, 1]}\n")
@@ -47,6 +52,7 @@ def test_grid_forms(tmp_path: Path) -> None:
         ({"actors": "4:2"}, "--actors must be auto, N or MIN:MAX"),
         ({"interpolation": "cubic"}, "--interpolation must be 'nearest', 'bilinear'"),
         ({"nonsense": 1}, "unknown option --nonsense"),
+        ({"size": [1]}, "--size must be .*integer"),
     ],
 )
 def test_wrong_values_get_one_line(given: dict[str, object], words: str) -> None:

@@ -44,7 +44,8 @@ def listing(versions: dict[str, str]) -> pa.Table:
 
 
 def is_bad(table: pa.Table) -> np.ndarray:
-    return np.array([i.endswith("!") for i in table["id"].to_pylist()], dtype=bool)
+    pairs = zip(table["id"].to_pylist(), table["etag"].to_pylist(), strict=True)
+    return np.array([i.endswith("!") or etag == "bad" for i, etag in pairs], dtype=bool)
 
 
 def value_of(identity: str, etag: str) -> float:
@@ -52,7 +53,8 @@ def value_of(identity: str, etag: str) -> float:
 
 
 def work(storage: Storage, items: pa.Table, *, stop_after: int | None = None) -> tuple[Part, ...]:
-    """What a run does, with a number for a feature; items that end in `!` are rejects."""
+    """What a run does, with a number for a feature; items that end in `!` are rejects,
+    and so is version `bad` of any item."""
     base = cover(storage, newest(storage, SPEC.fingerprint).parts)
     adopted = adopt(storage, base, items, SPEC.fingerprint)
     plan = make_plan(items, merge(base, adopted).rows, SPEC)
@@ -189,7 +191,9 @@ def test_two_publishers_lose_nothing_and_count_nothing_twice(storage: Storage) -
 
 changes = st.lists(
     st.tuples(
-        st.dictionaries(st.sampled_from(["a", "b", "c!", "d", "e!"]), st.sampled_from("12")),
+        st.dictionaries(
+            st.sampled_from(["a", "b", "c!", "d", "e!"]), st.sampled_from(["1", "2", "bad"])
+        ),
         st.sampled_from(["run", "prune", "killed"]),
     ),
     max_size=6,

@@ -76,6 +76,14 @@ def test_without_antialias_points_are_sampled() -> None:
     assert np.abs(ours - expected).max() <= 0.5
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 60_000), (60_000, 1), (3, 2)])
+@pytest.mark.parametrize("resize", ["shorter", "squash"])
+def test_extreme_proportions_take_no_extreme_memory(size: tuple[int, int], resize: str) -> None:
+    pixels = to_pixels(Image.new("RGB", size, "red"), resolved(size=224, resize=resize))
+    assert pixels.shape == (224, 224, 3)
+    assert (pixels == (255, 0, 0)).all()
+
+
 def test_size_keeps_the_usual_proportion_of_the_crop() -> None:
     assert resolved(size=448, resize="shorter").resize_to == 512
 

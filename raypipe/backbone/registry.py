@@ -157,7 +157,10 @@ def _run_file(source: BackboneSource, path: str) -> types.ModuleType:
     try:
         exec(compile(source.code or "", path, "exec"), module.__dict__)
     except Exception as error:
-        raise UsageError(f"--backbone: {path} fails: {type(error).__name__}: {error}") from None
+        raise UsageError(
+            f"--backbone: {path} fails: {type(error).__name__}: {error}; the file has to stand "
+            "alone (it is sent to other machines), or give package.module:callable"
+        ) from None
     return module
 
 

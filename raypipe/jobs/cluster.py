@@ -47,7 +47,8 @@ def run(config: ClusterConfig) -> Outcome:
     data = store.to_numpy()
     data.check_finite()
     say(f"k-means with k={config.k} on {len(data)} rows")
-    rows = scale_rows(data.features.reshape(len(data), -1), config.scale)
+    flat = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
+    rows = scale_rows(flat, config.scale)
     clusters = fit_kmeans(rows, config.k, config.seed)
     _write_assignments(data, clusters, out)
     summary: dict[str, Any] = {
