@@ -11,6 +11,7 @@ The functions here take the options of the command of the same name:
 from __future__ import annotations
 
 import inspect as _inspect
+import os as _os
 from collections.abc import Callable
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ __all__ = ["cluster", "extract", "load_model", "open", "predict", "train"]
 __version__ = "0.1.0"
 
 
-def open(store: str, snapshot: int | None = None) -> Store:
+def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
     """Open a store written by `extract`.
 
     Args:
@@ -39,10 +40,10 @@ def open(store: str, snapshot: int | None = None) -> Store:
     """
     from raypipe.pipeline import Store
 
-    return Store(store, snapshot)
+    return Store(_os.fspath(store), snapshot)
 
 
-def load_model(folder: str) -> TrainedModel:
+def load_model(folder: str | _os.PathLike[str]) -> TrainedModel:
     """Load a model written by `train`.
 
     Raises:
@@ -51,7 +52,7 @@ def load_model(folder: str) -> TrainedModel:
     from raypipe.fit.model import load_model as load
     from raypipe.storage import local_path
 
-    return load(local_path(folder, "MODEL"))
+    return load(local_path(_os.fspath(folder), "MODEL"))
 
 
 def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
@@ -81,6 +82,7 @@ def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
 
 def _run(name: str, model: type[_config.JobConfig], positional: dict[str, Any], rest: Any) -> Any:
     given = {**positional, **rest}
+    given = {n: _os.fspath(v) if isinstance(v, _os.PathLike) else v for n, v in given.items()}
     unknown = [option for option in given if option not in model.model_fields]
     if unknown:
         raise TypeError(f"{name}() has no option {unknown[0]!r}")

@@ -31,6 +31,8 @@ def option(group: str, *, positional: bool = False) -> Any:
 
 def _split(value: Any) -> Any:
     """Accept a list, or one text with commas (as an environment variable has)."""
+    if value is None:
+        return []
     if isinstance(value, list | tuple):
         return [str(part) for part in value]
     return [part.strip() for part in str(value).split(",") if part.strip()]
@@ -43,7 +45,7 @@ def _is_str(value: Any) -> bool:
 def _grid_entries(value: Any) -> Any:
     """Accept `C=0.1,1`, a list of such strings, or a YAML mapping `{C: [0.1, 1]}`."""
     if isinstance(value, dict):
-        return [f"{name}={','.join(map(str, values))}" for name, values in value.items()]
+        return [f"{name}={','.join(_split(values))}" for name, values in value.items()]
     return [value] if _is_str(value) else value
 
 
@@ -59,6 +61,7 @@ def _pool_size(value: str) -> str:
 
 Actors = Annotated[str, AfterValidator(_pool_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -99,7 +102,7 @@ class BackboneConfig(JobConfig):
     Default: the input of the last fully connected layer."""
     pool: Annotated[Literal["avg", "max", "flatten", "none"], option("Backbone")] = "avg"
     """How a (channels, height, width) or (tokens, channels) output becomes the feature."""
-    seed: Annotated[int, option("Backbone")] = 0
+    seed: Annotated[Seed, option("Backbone")] = 0
     """Seed of random weights."""
     size: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
     """Side of the square that enters the network. Default: what the weights were trained with."""
@@ -140,6 +143,8 @@ class ExtractConfig(BackboneConfig, RayConfig):
     """Where the label comes from: the name of the image's own folder, or nowhere."""
     prune: Annotated[bool, option("Store")] = False
     """Drop rows whose image is gone from the source."""
+    moved: Annotated[bool, option("Store")] = False
+    """Take SOURCE for the one the store was made from, in another place."""
     dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
     """Type the features are stored in."""
     max_pixels: Annotated[int, Field(ge=1), option("Preprocessing")] = 178_956_970
@@ -155,6 +160,8 @@ class TrainConfig(JobConfig):
 
     store: Annotated[str, option("Input", positional=True)]
     """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder for the model and its scores."""
     head: Annotated[Literal["logistic"], option("Model")] = "logistic"
@@ -169,7 +176,7 @@ class TrainConfig(JobConfig):
     """Folds of the cross-validation."""
     test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
     """Share of each class that is held out."""
-    seed: Annotated[int, Field(ge=0), option("Evaluation")] = 42
+    seed: Annotated[Seed, option("Evaluation")] = 42
     """Seed of the splits."""
     snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Snapshot of the store to read. Default: the newest."""
@@ -182,11 +189,13 @@ class ClusterConfig(JobConfig):
 
     store: Annotated[str, option("Input", positional=True)]
     """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder for the assignments and figures."""
     k: Annotated[int, Field(ge=1), option("Model")]
     """Number of clusters."""
-    seed: Annotated[int, Field(ge=0), option("Model")] = 42
+    seed: Annotated[Seed, option("Model")] = 42
     """Seed of the starting centres."""
     scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "none"
     """Scaling of the features: none, zero mean and unit variance, or unit length."""

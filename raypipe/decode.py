@@ -17,7 +17,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from raypipe.errors import RejectedItem, RejectReason
 
@@ -25,6 +25,18 @@ __all__ = ["decode"]
 
 # This module has its own cap, checked per call; Pillow's would raise at a size of its own.
 Image.MAX_IMAGE_PIXELS = None
+
+# How to bring an image upright, by the value of the EXIF tag `Orientation`.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _CONVERTIBLE = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 _WIDE_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
@@ -64,7 +76,7 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
         message = f"{width}×{height} pixels; the cap is {max_pixels}"
         raise RejectedItem(RejectReason.TOO_LARGE, message)
     image.load()
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode == "RGB":
         return image
     if image.mode in _WIDE_GREY:
@@ -74,6 +86,16 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
         message = f"no rule to convert mode {image.mode!r} to RGB"
         raise RejectedItem(RejectReason.UNSUPPORTED, message)
     return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged EXIF is no reason to lose an image."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # the block is parsed as it is found in the file
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _reason(error: Exception) -> RejectReason:

@@ -35,6 +35,8 @@ def confusion_picture(
         ticks = range(len(classes))
         axes.set_xticks(ticks, classes, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(ticks, classes)
+        for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+            text.set_parse_math(False)  # a class may be called `$5`
         _write_counts(axes, counts, share)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.savefig(path)

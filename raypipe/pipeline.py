@@ -28,7 +28,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from raypipe import schema
 from raypipe.decode import decode
-from raypipe.errors import RaypipeError, RejectedItem
+from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.fit.model import Head
 from raypipe.plan import Unit
 from raypipe.runtime import Replicas, retry_limits
@@ -126,9 +126,12 @@ def read_and_decode(batch: Batch, *, preprocess: Preprocess, max_pixels: int) ->
     reasons, messages = np.full(count, "", object), np.full(count, "", object)
     for i, uri in enumerate(items[schema.URI].to_pylist()):
         try:
-            images[i] = to_pixels(decode(read_item(uri), max_pixels), preprocess)
+            data = read_item(uri, max_pixels)
+            images[i] = to_pixels(decode(data, max_pixels), preprocess)
         except RejectedItem as reject:
             reasons[i], messages[i] = reject.reason.value, reject.message
+        except MemoryError:
+            reasons[i], messages[i] = RejectReason.TOO_LARGE.value, "out of memory"
     columns = {name: np.array(items[name].to_pylist(), object) for name in items.column_names}
     unit = {_UNIT: np.full(count, batch[_UNIT][0]), _UNIT_ROWS: np.full(count, count)}
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -111,7 +112,7 @@ def _units(items: pa.Table, length: int, fingerprint: str) -> Iterator[Unit]:
     for start in range(0, len(items), length):
         run = items.slice(start, length).combine_chunks()
         identities = [
-            f"{row[schema.ID]}\0{row[schema.ETAG]}\0{row[schema.LABEL]}" for row in run.to_pylist()
+            json.dumps([row[name] for name in schema.VERSION_COLUMNS]) for row in run.to_pylist()
         ]
         yield Unit(digest(fingerprint, *identities)[:32], run)
 

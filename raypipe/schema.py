@@ -15,6 +15,7 @@ __all__ = [
     "MESSAGE",
     "REASON",
     "REJECTS",
+    "ROW_COLUMNS",
     "URI",
     "VERSION_COLUMNS",
     "VIEW",
@@ -52,6 +53,10 @@ REJECTS = pa.schema(
         pa.field(MESSAGE, pa.string(), nullable=False),
     ]
 )
+
+
+#: Columns of a feature partition beside the features.
+ROW_COLUMNS = (*ITEMS.names, VIEW)
 
 
 def feature_columns(layers: tuple[str, ...]) -> dict[str, str]:

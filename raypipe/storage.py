@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from raypipe.errors import UsageError
 
-__all__ = ["Storage", "local_path", "output_folder"]
+__all__ = ["Storage", "local_path", "output_folder", "user_path"]
 
 _TEMPORARY_PREFIX = ".tmp-"
 _STALE_SECONDS = 24 * 3600
@@ -28,7 +28,19 @@ def local_path(uri: str, option: str) -> Path:
         return Path(unquote(parts.path)).absolute()
     if parts.scheme and "://" in uri:
         raise UsageError(f"{option}: expected a path or file:// URI; got {uri!r}")
-    return Path(uri).expanduser().absolute()
+    return user_path(uri, option)
+
+
+def user_path(text: str, option: str) -> Path:
+    """Return the absolute path a user means, with `~` for a home folder.
+
+    Raises:
+        UsageError: nobody has that home folder. `option` is named in the message.
+    """
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{option}: {text!r}: {error}") from None
 
 
 def output_folder(path: str) -> Path:

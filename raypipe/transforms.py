@@ -58,7 +58,8 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     Raises:
         UsageError: options that contradict each other.
     """
-    values = (trained or _usual()).model_dump()
+    base = trained or _usual()
+    values = base.model_dump()
     chosen = {
         name: value
         for name in ("size", "resize", "resize_to", "crop", "interpolation", "antialias")
@@ -66,7 +67,7 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     }
     values |= chosen
     values |= _colour(config, values)
-    values["resize_to"] = _shorter_side(config, values)
+    values["resize_to"] = _shorter_side(config, values, base)
     if values["interpolation"] == "nearest":
         values["antialias"] = False  # one source pixel per target pixel: there is no filter
     if values["interpolation"] == "lanczos" and not values["antialias"]:
@@ -95,7 +96,9 @@ def _colour(config: BackboneConfig, trained: dict[str, object]) -> dict[str, obj
     return {"channels": channels, "mean": mean, "std": std}
 
 
-def _shorter_side(config: BackboneConfig, values: dict[str, object]) -> object:
+def _shorter_side(
+    config: BackboneConfig, values: dict[str, object], trained: Preprocess
+) -> int | None:
     if values["resize"] == "squash":
         if config.resize_to is not None:
             raise UsageError("--resize-to goes with --resize shorter; with squash give --size")
@@ -107,10 +110,9 @@ def _shorter_side(config: BackboneConfig, values: dict[str, object]) -> object:
                 f"--resize-to must be at least --size ({size}); got {config.resize_to}"
             )
         return config.resize_to
-    known = values["resize_to"]
-    if config.size is None and known is not None:
-        return known
-    return round(size * 256 / 224)  # the proportion of the usual ImageNet evaluation
+    # The proportion of the evaluation it was trained for; without one, that of usual ImageNet ones.
+    shorter, side = (trained.resize_to, trained.size) if trained.resize_to else (256, 224)
+    return round(size * shorter / side)
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint8]:

@@ -57,6 +57,36 @@ def slow():
     return Slow()
 
 
+class InPlace(nn.Module):
+    """Works in place on what an earlier layer has returned; calls by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2, 1)
+        self.norm = nn.BatchNorm2d(8, track_running_stats=False)
+        self.relu = nn.ReLU(inplace=True)
+        self.last = nn.Conv2d(8, 4, 3)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.norm(input=self.conv(x))
+        x = self.last(self.relu(x))
+        return self.fc(input=x.mean((2, 3)))
+
+
+class InPlaceBranching(InPlace):
+    def forward(self, x):
+        return super().forward(x if x.sum() > -1e30 else -x)
+
+
+def in_place():
+    return InPlace()
+
+
+def in_place_branching():
+    return InPlaceBranching()
+
+
 class Fragile(nn.Module):
     """Works on a blank image and fails on a real one."""
 

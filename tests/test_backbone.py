@@ -13,9 +13,10 @@ from torch import nn
 
 from raypipe import backbone as backbones
 from raypipe.backbone import WeightsUnavailableError, feature_shapes, load, restore
-from raypipe.backbone.precision import fold_batch_norm, round_keeping_sums
+from raypipe.backbone.precision import fold_batch_norm, prepare, round_keeping_sums
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, pool, truncate
+from raypipe.backbone.weights import _usual_preprocess
 from raypipe.errors import UsageError
 from tests.conftest import NETWORKS, TINY
 
@@ -141,6 +142,9 @@ def test_checksum(tmp_path: Path) -> None:
         ((TINY, "random", ("blok2",)), "no node 'blok2'.*block2"),
         ((BRANCHING, "random", ("blok2",)), "no node 'blok2'.*block2"),
         ((TINY, "random", ("block2", "block2")), "each node once"),
+        ((TINY, "random", ("block2", "block2.2")), "'block2' and 'block2.2' are the same node"),
+        (("timm/resnet50.nosuchtag", "random"), "cannot build 'resnet50.nosuchtag'"),
+        (("~nobody-here/net.py:tiny", "random"), "--backbone: '~nobody-here/net.py'"),
         (("resnet18", "IMAGENET1K_V7"), "has IMAGENET1K_V1, DEFAULT, random"),
         ((TINY, "DEFAULT"), "no published weights"),
         ((TINY, "/nowhere.pth"), "no file at '/nowhere.pth'"),
@@ -278,3 +282,40 @@ def test_rounding_keeps_the_sums_of_filters() -> None:
     ours = (rounded - weights).sum((1, 2, 3)).abs().max()
     usual = (weights.bfloat16().float() - weights).sum((1, 2, 3)).abs().max()
     assert ours < usual / 4
+
+
+@pytest.mark.parametrize("network", ["in_place", "in_place_branching"])
+def test_a_layer_is_the_same_whatever_else_is_asked_for(network: str) -> None:
+    name = f"{NETWORKS}:{network}"
+    x = torch.randn(2, 3, 16, 16)
+    alone = prepare(restore(load(name, "random", ("norm",))), "fp32", "cpu")(x)["norm"]
+    both = prepare(restore(load(name, "random", ("norm", "last"))), "fp32", "cpu")(x)["norm"]
+    assert alone.min() < 0  # what the ReLU in place would have removed
+    torch.testing.assert_close(alone, both)
+
+
+def test_networks_called_by_keyword() -> None:
+    loaded = load(f"{NETWORKS}:in_place", "random")
+    assert loaded.layers == ("mean",)
+    assert feature_shapes(loaded, 16, "avg") == {"mean": (4,)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in build(find(TINY)).state_dict().items()
+    }
+    save_file(state, tmp_path / "w.safetensors")
+    loaded = load(TINY, str(tmp_path / "w.safetensors"))
+    assert feature_shapes(loaded, 32, "avg") == {"flat": (16,)}
+
+
+def test_timm_preprocessing_that_squashes() -> None:
+    trained = load("timm/resnet10t", "random").trained
+    assert trained is not None
+    assert trained.resize == "shorter"
+    source = find("timm/dm_nfnet_f0")
+    squashed = _usual_preprocess(source)
+    assert squashed is not None
+    assert (squashed.resize, squashed.resize_to) == ("squash", None)

@@ -30,12 +30,17 @@ def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path)
 
 def test_layers_can_be_numbers_or_one_text() -> None:
     assert extract(layer=3).layer == ("3",)
+    assert extract(layer=None).layer == ()
     assert extract(layer="a, b").layer == ("a", "b")
 
 
 def test_grid_forms(tmp_path: Path) -> None:
     job = tmp_path / "job.yaml"
     job.write_text("store: s\nout: o\ngrid: {C: [0.1, 1]}\n")
+    assert resolve(TrainConfig, {}, str(job), NOTHING).grid == ("C=0.1,1",)
+    job.write_text("store: s\nout: o\ngrid: {C: 0.1}\nlayer:\n")
+    assert resolve(TrainConfig, {}, str(job), NOTHING).grid == ("C=0.1",)
+    job.write_text("store: s\nout: o\ngrid: {C: '0.1,1'}\n")
     assert resolve(TrainConfig, {}, str(job), NOTHING).grid == ("C=0.1,1",)
     given = {"store": "s", "out": "o", "grid": "C=1,2"}
     assert resolve(TrainConfig, given, None, NOTHING).grid == ("C=1,2",)
@@ -52,6 +57,7 @@ def test_grid_forms(tmp_path: Path) -> None:
         ({"actors": "4:2"}, "--actors must be auto, N or MIN:MAX"),
         ({"interpolation": "cubic"}, "--interpolation must be 'nearest', 'bilinear'"),
         ({"nonsense": 1}, "unknown option --nonsense"),
+        ({"seed": 2**32}, "--seed must be less than or equal to"),
         ({"size": [1]}, "--size must be .*integer"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -80,6 +81,25 @@ def test_exif_rotation_is_applied(picture: Image.Image) -> None:
     assert decoded.size == (picture.height, picture.width)
     turned = picture.transpose(Image.Transpose.ROTATE_270)
     np.testing.assert_array_equal(np.asarray(decoded), np.asarray(turned))
+
+
+def test_all_exif_orientations(picture: Image.Image) -> None:
+    from PIL import ImageOps
+
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encode(picture, exif=exif)
+        expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        np.testing.assert_array_equal(np.asarray(decode(data, CAP)), np.asarray(expected))
+
+
+def test_damaged_exif_is_no_reason_to_lose_a_rotated_image(picture: Image.Image) -> None:
+    width_as_text = struct.pack("<HHI4s", 0x0100, 2, 4, b"abc")
+    turned = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    head = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    exif = head + width_as_text + turned + bytes(4)
+    assert decode(encode(picture, "JPEG", exif=exif), CAP).size == picture.size[::-1]
 
 
 def test_first_frame_of_an_animation(picture: Image.Image) -> None:

@@ -18,7 +18,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
 from raypipe.options import resolve
 from raypipe.store.snapshot import numbers
-from tests.conftest import TINY, draw, options
+from tests.conftest import TINY, draw, draw_folder, options
 from tests.networks import tiny
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -121,8 +121,39 @@ def test_several_layers_in_one_pass(photos: Path, tmp_path: Path) -> None:
     both, one = raypipe.open(str(tmp_path / "both")), raypipe.open(str(tmp_path / "one"))
     assert both.shapes == {"block1": (8,), "block2": (16,)}
     np.testing.assert_array_equal(both.to_numpy("block2").features, one.to_numpy().features)
-    with pytest.raises(UsageError, match="several layers: block1, block2"):
+    with pytest.raises(UsageError, match="--layer: the store has several: block1, block2"):
         both.to_numpy()
+    clusters = raypipe.cluster(both.uri, out=tmp_path / "k", k=2, layer="block1")
+    assert clusters.centers.shape == (2, 8)
+    model = raypipe.train(both.uri, out=tmp_path / "m", layer="block2", grid="C=1", cv=2)
+    assert model.column == "block2"
+    stored = raypipe.predict(tmp_path / "m", both.uri, out=tmp_path / "p.csv")
+    images = raypipe.predict(tmp_path / "m", photos, out=tmp_path / "q.csv")
+    assert stored.select(["id", "label"]).equals(images.select(["id", "label"]))
+    with pytest.raises(UsageError, match="no 'block3' in the store; it has block1, block2"):
+        raypipe.cluster(both.uri, out=tmp_path / "k", k=2, layer="block3")
+
+
+def test_names_of_layers_that_are_columns(tmp_path: Path, photos: Path) -> None:
+    network = tmp_path / "net.py"
+    network.write_text(
+        "from torch import nn\n"
+        "def f(): return nn.Sequential(__import__('collections').OrderedDict("
+        "view=nn.Conv2d(3, 4, 3), label=nn.Conv2d(4, 4, 3)))\n"
+    )
+    with pytest.raises(UsageError, match="each one names a column, and 'view' is one already"):
+        extract(photos, tmp_path / "s", backbone=f"{network}:f", layer=("view", "label"))
+
+
+def test_another_source_does_not_take_the_place_of_the_first(photos: Path, tmp_path: Path) -> None:
+    extract(photos, tmp_path / "store")
+    other = draw_folder(tmp_path / "other", 8)
+    with pytest.raises(UsageError, match=r"was made from .*photos; .*24 of its rows; give --moved"):
+        extract(other, tmp_path / "store")
+    shutil.copytree(photos, tmp_path / "copy")  # keeps modification times: the same items
+    assert extract(tmp_path / "copy", tmp_path / "store")["decoded"] == 0
+    summary = extract(other, tmp_path / "store", moved=True)
+    assert (summary["changed"], summary["rows"]) == (24, 24)
 
 
 def test_unpooled_half_precision(photos: Path, tmp_path: Path) -> None:

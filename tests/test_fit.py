@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 import raypipe
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.figures import confusion_picture
 from raypipe.fit.metrics import near_duplicates
 from tests.conftest import draw, draw_folder, options
 
@@ -218,6 +219,12 @@ def test_unlabelled_rows_are_counted_and_left_out(tmp_path: Path) -> None:
 def test_more_clusters_than_rows(shape_store: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--k: at most the number of rows, 120; got 121"):
         raypipe.cluster(shape_store, out=str(tmp_path), k=121)
+
+
+def test_class_names_that_look_like_formulas(tmp_path: Path) -> None:
+    path = tmp_path / "c.png"
+    confusion_picture([[1, 0], [2, 3]], ["$5_$10", "US$^$"], "odd names", path)
+    assert path.stat().st_size > 1000
 
 
 def test_near_duplicates_across_the_split() -> None:

@@ -12,6 +12,8 @@ from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.plan import collect
 from raypipe.sources import open_source, read_item
 
+CAP = 1_000_000
+
 
 def listed(path: Path, **options: bool) -> pa.Table:
     return collect(open_source(str(path), **options).list())
@@ -68,14 +70,14 @@ def test_dangling_link_is_an_item_that_cannot_be_read(tmp_path: Path) -> None:
     items = listed(tmp_path)
     assert items["id"].to_pylist() == ["gone.jpg"]
     with pytest.raises(RejectedItem, match="No such file") as found:
-        read_item(items["uri"][0].as_py())
+        read_item(items["uri"][0].as_py(), CAP)
     assert found.value.reason is RejectReason.UNREADABLE
 
 
 def test_pipe_is_rejected_instead_of_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(RejectedItem, match="not a regular file"):
-        read_item(listed(tmp_path)["uri"][0].as_py())
+        read_item(listed(tmp_path)["uri"][0].as_py(), CAP)
 
 
 def test_name_that_is_not_utf8_is_kept_as_a_reject(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_name_that_is_not_utf8_is_kept_as_a_reject(tmp_path: Path) -> None:
     items = listed(tmp_path)
     assert items["id"].to_pylist() == ["bad\\xff.jpg"]
     with pytest.raises(RejectedItem):
-        read_item(items["uri"][0].as_py())
+        read_item(items["uri"][0].as_py(), CAP)
 
 
 def test_single_file(tmp_path: Path) -> None:
@@ -104,3 +106,11 @@ def test_two_items_with_one_id_are_named() -> None:
 
     with pytest.raises(UsageError, match="'x': /a and /b"):
         collect([pa.RecordBatch.from_pylist(rows, schema=schema.ITEMS)])
+
+
+def test_huge_file_is_rejected_instead_of_read(tmp_path: Path) -> None:
+    with (tmp_path / "video.mp4").open("wb") as file:
+        file.truncate(2**40)  # takes no space
+    with pytest.raises(RejectedItem, match="1099511627776 bytes") as found:
+        read_item(str(tmp_path / "video.mp4"), CAP)
+    assert found.value.reason is RejectReason.TOO_LARGE

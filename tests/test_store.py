@@ -158,6 +158,44 @@ def test_reuse_does_not_depend_on_how_items_were_cut(storage: Storage) -> None:
     assert rows == 200 + 2 - 128
 
 
+def test_a_published_partition_is_never_replaced(storage: Storage) -> None:
+    """Another run may see a unit differently: a read that failed, another cap on pixels."""
+    run(storage, {"a": "1", "b": "1"})
+    before = StoreReader(storage.uri)
+    part = before.snapshot.data[0].file
+    one = before.to_arrow().select(schema.ITEMS.names).slice(0, 1)
+    reject = one.append_column("reason", pa.array(["x"])).append_column("message", pa.array(["x"]))
+    values = {"features": np.zeros((1, 3), np.float32)}
+    files = write_unit(
+        storage, part.unit, SPEC.fingerprint, one, values, reject.cast(schema.REJECTS)
+    )
+    assert files == [part]
+    assert before.to_arrow().equals(StoreReader(storage.uri).to_arrow())
+    publish(storage, SPEC.fingerprint, tuple(Part(file) for file in files))
+    assert numbers(storage) == [1]
+
+
+def test_an_unlabelled_unit_is_not_one_labelled_none(storage: Storage) -> None:
+    rows = [{"id": "x", "uri": "/x", "etag": "1", "label": label} for label in (None, "None")]
+    units = {
+        make_plan(
+            pa.Table.from_pylist([row], schema=schema.ITEMS),
+            listing({}).select(list(schema.VERSION_COLUMNS)),
+            SPEC,
+        )
+        .units[0]
+        .id
+        for row in rows
+    }
+    assert len(units) == 2
+
+
+def test_strange_files_among_snapshots_are_left_alone(storage: Storage) -> None:
+    run(storage, {"a": "1"})
+    storage.put("snapshots/README.txt", b"mine")
+    assert content(storage) == {"a": "1"}
+
+
 def test_partitions_of_another_spec_or_origin_are_left_alone(storage: Storage) -> None:
     other = SPEC.model_copy(update={"pool": "max"})
     rows = listing({"a": "1"})

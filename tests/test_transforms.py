@@ -86,6 +86,8 @@ def test_extreme_proportions_take_no_extreme_memory(size: tuple[int, int], resiz
 
 def test_size_keeps_the_usual_proportion_of_the_crop() -> None:
     assert resolved(size=448, resize="shorter").resize_to == 512
+    trained = _from_preset(ResNet50_Weights.DEFAULT.transforms())
+    assert resolve_preprocess(BackboneConfig(size=224), trained) == trained
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,12 @@ def feature_shapes(backbone: Backbone, size: int, mode: str) -> dict[str, tuple[
     for layer, output in outputs.items():
         if not isinstance(output, torch.Tensor) or output.ndim < 2 or output.shape[0] != 1:
             raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
-    return {layer: tuple(pool(output, mode).shape[1:]) for layer, output in outputs.items()}
+    return {layer: tuple(pool(outputs[layer], mode).shape[1:]) for layer in backbone.layers}
 
 
 def _to_numpy(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.generic]]:
-    """Arrays travel through the object store without a copy; bfloat16 has no NumPy type."""
+    """Arrays travel through the object store without a copy; networks are built in float32."""
     return {
-        name: (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
+        name: (value.float() if value.is_floating_point() else value).cpu().numpy()
         for name, value in state.items()
     }

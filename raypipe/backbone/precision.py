@@ -69,15 +69,15 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     modules = dict(model.named_modules())
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
     for node in list(graph.nodes):
-        if not is_module(node, modules, nn.BatchNorm2d) or not is_module(
-            node.args[0], modules, nn.Conv2d
-        ):
+        if not is_module(node, modules, nn.BatchNorm2d):
             continue
-        convolution = node.args[0]
+        norm, convolution = modules[str(node.target)], node.all_input_nodes[0]
+        if norm.running_var is None or not is_module(convolution, modules, nn.Conv2d):
+            continue
         name = str(convolution.target)
         if len(convolution.users) > 1 or calls[name] > 1 or calls[str(node.target)] > 1:
             continue  # its own output is needed as well
-        merged = fuse_conv_bn_eval(modules[name].eval(), modules[str(node.target)].eval())
+        merged = fuse_conv_bn_eval(modules[name].eval(), norm.eval())
         model.set_submodule(name, merged)
         node.replace_all_uses_with(convolution)
         graph.erase_node(node)

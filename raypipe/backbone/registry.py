@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import sys
@@ -17,6 +18,7 @@ import torchvision
 from torch import nn
 
 from raypipe.errors import UsageError, nearest
+from raypipe.storage import user_path
 
 __all__ = ["BackboneSource", "build", "find"]
 
@@ -76,7 +78,7 @@ def build(source: BackboneSource, *, blank: bool = False) -> nn.Module:
     if source.kind == "torchvision":
         model = _build_torchvision(source.target, blank=blank)
     elif source.kind == "timm":
-        model = _timm().create_model(source.target, pretrained=False)
+        model = _build_timm(source.target)
     else:
         model = _call(source)
     if not isinstance(model, nn.Module):
@@ -98,9 +100,17 @@ def _build_torchvision(name: str, *, blank: bool) -> nn.Module:
     return built
 
 
+def _build_timm(name: str) -> object:
+    try:
+        model: object = _timm().create_model(name, pretrained=False)
+    except RuntimeError as error:
+        raise UsageError(f"--backbone: timm cannot build {name!r}: {error}") from None
+    return model
+
+
 def _find_file(name: str) -> BackboneSource:
     file, _, function = name.rpartition(":")
-    path = Path(file).expanduser().absolute()
+    path = user_path(file, "--backbone")
     try:
         code = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -114,8 +124,11 @@ def _find_file(name: str) -> BackboneSource:
 
 
 def _find_module(name: str) -> BackboneSource:
-    function = _lookup(BackboneSource("module", name, name))
-    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    function: object = _lookup(BackboneSource("module", name, name))
+    while isinstance(function, functools.partial):
+        function = function.func
+    where = getattr(function, "__module__", None) or name.rpartition(":")[0]
+    file = getattr(sys.modules.get(where), "__file__", None)
     checksum = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
     return BackboneSource("module", name, name, sha256=checksum)
 

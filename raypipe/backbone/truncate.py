@@ -33,7 +33,7 @@ def truncate(model: nn.Module, layers: tuple[str, ...]) -> nn.Module:
         _check_layers(layers, [name for name in modules if name])
         return EarlyExit(model, layers)
     _check_layers(layers, _with_prefixes(nodes))
-    return _rewrite(model, layers)
+    return _rewrite(model, layers, nodes)
 
 
 def default_layer(model: nn.Module) -> str:
@@ -52,9 +52,9 @@ def default_layer(model: nn.Module) -> str:
     if not linear:
         last = next(node for node in reversed(traced.nodes) if node.op != "output")
         return str(names[last])
-    node = linear[-1].args[0]
+    node = linear[-1].all_input_nodes[0]
     while is_module(node, modules, nn.Dropout):
-        node = node.args[0]
+        node = node.all_input_nodes[0]
     return str(names[node])
 
 
@@ -65,9 +65,10 @@ def node_shapes(model: nn.Module, size: int) -> list[tuple[str, tuple[int, ...]]
     shapes: list[tuple[str, tuple[int, ...]]] = []
     image = torch.zeros(1, 3, size, size)
     with torch.inference_mode():
-        outputs = _outputs_of_modules(model, image) if nodes is None else None
-        if outputs is None:
-            outputs = _rewrite(model, tuple(names)).eval()(image)
+        if nodes is None:
+            outputs = _outputs_of_modules(model, image)
+        else:
+            outputs = _rewrite(model, tuple(names), nodes)(image)
     for name in names:
         output = outputs.get(name)
         if isinstance(output, Tensor) and output.ndim >= 2 and output.shape[0] == 1:
@@ -122,7 +123,9 @@ class EarlyExit(nn.Module):
 
     def _hook(self, layer: str) -> Any:
         def remember(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            self._seen[layer] = output
+            # What follows may work in place on it, if anything does.
+            several = len(self.layers) > 1 and isinstance(output, Tensor)
+            self._seen[layer] = output.clone() if several else output
             if len(self._seen) == len(self.layers):
                 raise _Reached
 
@@ -141,16 +144,36 @@ def _trace(model: nn.Module) -> tuple[Any, fx.Graph] | None:
         return None
 
 
-def _rewrite(model: nn.Module, layers: tuple[str, ...]) -> nn.Module:
+def _rewrite(model: nn.Module, layers: tuple[str, ...], nodes: list[str]) -> fx.GraphModule:
     # Training mode is never used: its graph is cut at the start, and dropped.
     first = get_graph_node_names(model, suppress_diff_warning=True)[0][0]
     both = create_feature_extractor(
         model,
         train_return_nodes={first: first},
-        eval_return_nodes={layer: layer for layer in layers},
+        eval_return_nodes=_resolve(layers, nodes),
         suppress_diff_warning=True,
     )
-    return fx.GraphModule(both, both.eval_graph).eval()
+    graph = both.eval_graph
+    output = next(node for node in graph.nodes if node.op == "output")
+    for node in output.all_input_nodes:
+        if len(node.users) > 1:  # what follows may work in place on what is returned
+            with graph.inserting_after(node):
+                output.replace_input_with(node, graph.call_method("clone", (node,)))
+    return fx.GraphModule(both, graph).eval()
+
+
+def _resolve(layers: tuple[str, ...], nodes: list[str]) -> dict[str, str]:
+    """Map the node that each layer stands for, itself or the last one below it, to the layer."""
+    found: dict[str, str] = {}
+    for layer in layers:
+        below = [node for node in nodes if node.startswith(f"{layer}.")]
+        node = layer if layer in nodes else below[-1]
+        if node in found:
+            raise UsageError(
+                f"--layer: {found[node]!r} and {layer!r} are the same node, {node!r}; name it once"
+            )
+        found[node] = layer
+    return found
 
 
 def _graph_nodes(model: nn.Module) -> list[str] | None:

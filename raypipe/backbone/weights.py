@@ -19,6 +19,7 @@ from torchvision.transforms._presets import ImageClassification
 from raypipe.backbone.registry import BackboneSource, _timm, build
 from raypipe.errors import RaypipeError, UsageError, nearest
 from raypipe.spec import Preprocess, digest
+from raypipe.storage import user_path
 
 __all__ = ["LoadedWeights", "WeightsUnavailableError", "fit_state", "load_weights"]
 
@@ -103,7 +104,7 @@ def _some(names: list[str]) -> str:
 
 
 def _from_file(weights: str, expected: str | None) -> tuple[dict[str, Tensor], str]:
-    path = Path(weights).expanduser()
+    path = user_path(weights, "--weights")
     if not path.is_file():
         raise UsageError(f"--weights: no file at {str(path.absolute())!r}")
     data = path.read_bytes()
@@ -244,10 +245,16 @@ def _from_timm(source: BackboneSource) -> Preprocess:
     config = timm.data.resolve_data_config(
         pretrained_cfg=timm.get_pretrained_cfg(source.target).to_dict()
     )
-    size = config["input_size"][-1]
+    height, size = config["input_size"][-2:]
+    if height != size or config["crop_mode"] == "border":
+        raise UsageError(
+            f"--backbone: {source.name} was trained on {size}×{height} images with crop mode "
+            f"{config['crop_mode']}; only square ones without border are supported"
+        )
+    squash = config["crop_mode"] == "squash"
     return Preprocess(
-        resize="shorter",
-        resize_to=int(size / config["crop_pct"]),
+        resize="squash" if squash else "shorter",
+        resize_to=None if squash else int(size / config["crop_pct"]),
         size=size,
         interpolation=config["interpolation"],
         antialias=True,

@@ -40,7 +40,7 @@ def parse_grid(entries: tuple[str, ...]) -> dict[str, list[float]]:
                 f"got {entry!r}{nearest(name, _PARAMETERS)}"
             )
         try:
-            grid[name] = [float(value) for value in values.split(",")]
+            grid.setdefault(name, []).extend(float(value) for value in values.split(","))
         except ValueError:
             raise UsageError(f"--grid: {name} must be numbers; got {values!r}") from None
         if not all(0 < value < np.inf for value in grid[name]):

@@ -43,8 +43,9 @@ def run(config: ClusterConfig) -> Outcome:
     store = StoreReader(config.store, config.snapshot)
     if config.k > len(store):
         raise UsageError(f"--k: at most the number of rows, {len(store)}; got {config.k}")
+    column = store.column(config.layer)
     out = output_folder(config.out)
-    data = store.to_numpy()
+    data = store.to_numpy(column)
     data.check_finite()
     say(f"k-means with k={config.k} on {len(data)} rows")
     flat = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
@@ -106,7 +107,7 @@ def _picture(store: StoreReader, data: Features, clusters: Clusters, path: Path)
 
 def _thumbnail(uri: str) -> Image.Image | None:
     try:
-        image = decode(read_item(uri), _PICTURE_PIXELS)
+        image = decode(read_item(uri, _PICTURE_PIXELS), _PICTURE_PIXELS)
     except RejectedItem:
         return None
     image.thumbnail((96, 96))

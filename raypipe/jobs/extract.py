@@ -21,7 +21,7 @@ from raypipe.plan import Plan, collect, make_plan
 from raypipe.progress import say, track
 from raypipe.sources import Source, open_source
 from raypipe.spec import Spec
-from raypipe.storage import Storage, local_path
+from raypipe.storage import Storage, local_path, user_path
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.reader import StoreReader, create_store, existing_spec
 from raypipe.store.snapshot import Part, Snapshot, newest
@@ -57,6 +57,7 @@ def run(config: ExtractConfig) -> Outcome:
         weights_sha256=config.weights_sha256,
         seed=config.seed,
     )
+    _check_layer_names(loaded.layers)
     preprocess = resolve_preprocess(config, loaded.trained)
     shapes = backbones.feature_shapes(loaded, preprocess.size, config.pool)
     _check_writable(storage)
@@ -99,6 +100,7 @@ def _extract(
     base = cover(storage, newest(storage, spec.fingerprint).parts)
     adopted = adopt(storage, base, listing, spec.fingerprint)
     plan = make_plan(listing, merge(base, adopted).rows, spec)
+    _check_same_source(config, storage, plan)
     if len(adopted.rows):
         say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
     if not plan.units:
@@ -127,11 +129,33 @@ def _precision(config: ExtractConfig, storage: Storage, ray: contextlib.ExitStac
     return runtime.best_precision()
 
 
+def _check_same_source(config: ExtractConfig, storage: Storage, plan: Plan) -> None:
+    """Ids are paths below the source, so another source's images could take the place of these."""
+    made_from = StoreReader(storage.uri).provenance["source"]
+    here = open_source(config.source).uri
+    lost = plan.changed + (len(plan.gone) if config.prune else 0)
+    if here != made_from and lost and not config.moved:
+        raise UsageError(
+            f"SOURCE: {storage.uri} was made from {made_from}; taking {here} would replace or drop "
+            f"{lost} of its rows; give --moved if it is the same source in another place, "
+            "else another --out"
+        )
+
+
 def _check_apart(source: Source, storage: Storage) -> None:
     """A store within its own source would list its partitions as images."""
     if Path(source.uri).resolve() in [storage.root.resolve(), *storage.root.resolve().parents]:
         raise UsageError(
             f"--out: {storage.uri} lies inside the source {source.uri}; give a folder outside it"
+        )
+
+
+def _check_layer_names(layers: tuple[str, ...]) -> None:
+    clashing = [layer for layer in layers if layer in schema.ROW_COLUMNS]
+    if len(layers) > 1 and clashing:
+        raise UsageError(
+            f"--layer: with several layers each one names a column, and {clashing[0]!r} is one "
+            "already; cut at a neighbouring node"
         )
 
 
@@ -149,8 +173,8 @@ def _provenance(
     config: ExtractConfig, loaded: backbones.Backbone, source: Source
 ) -> dict[str, Any]:
     """Where things came from, for people and for `predict`; not part of the fingerprint."""
-    is_file = Path(config.weights).suffix != "" and Path(config.weights).expanduser().is_file()
-    weights = Path(config.weights).expanduser().absolute() if is_file else config.weights
+    weights_file = user_path(config.weights, "--weights")
+    weights = weights_file if weights_file.is_file() else config.weights
     own = loaded.source.kind == "file"
     return {
         "backbone": loaded.source.target if own else config.backbone,
@@ -202,6 +226,8 @@ def _text(summary: dict[str, Any], *, new: bool) -> str:
         f"decoded {summary['decoded']} images in {summary['seconds']:.1f} s "
         f"({summary['images_per_second']:.1f} images/s, start-up included)",
     ]
+    if summary["changed"]:
+        lines.append(f"{summary['changed']} changed images have replaced their rows")
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
     if summary["gone"] > summary["pruned"]:

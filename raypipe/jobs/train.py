@@ -39,8 +39,9 @@ def run(config: TrainConfig) -> Outcome:
     started = time.monotonic()
     grid = parse_grid(config.grid)
     store = StoreReader(config.store, config.snapshot)
+    column = store.column(config.layer)
+    data, unlabelled = _labelled(store, column)
     out = output_folder(config.out)
-    data, unlabelled = _labelled(store)
     check_classes(data.labels, cv=config.cv, test_size=config.test_size)
     data.check_finite()
     x = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
@@ -75,15 +76,15 @@ def run(config: TrainConfig) -> Outcome:
         "snapshot": store.snapshot.number,
         "seconds": round(time.monotonic() - started, 3),
     }
-    model = TrainedModel(head, store.spec, store.columns[0], store.provenance, metrics)
+    model = TrainedModel(head, store.spec, column, store.provenance, metrics)
     _write(model, out, data, test, predicted, probabilities)
     if not metrics["converged"]:
         say(f"the fit stopped at --max-iter {config.max_iter}; raise it, or try a smaller C")
     return Outcome(_summary(metrics, out), _text(metrics, out), model)
 
 
-def _labelled(store: StoreReader) -> tuple[Features, int]:
-    data = store.to_numpy()
+def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
+    data = store.to_numpy(column)
     known = np.array([label is not None for label in data.labels], dtype=bool)
     if unlabelled := int((~known).sum()):
         say(f"{unlabelled} rows have no label and are left out")
@@ -127,14 +128,14 @@ def _write(
     save_model(model, out)
     (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     (out / _REPORT_FILE).write_text(metrics["report_text"])
-    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(test)} images"
-    confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
     with (out / _HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "label", "predicted", "probability"])
         best = probabilities.max(axis=1)
         for row, name, probability in zip(test, predicted, best, strict=True):
             writer.writerow([data.ids[row], data.labels[row], name, f"{probability:.6f}"])
+    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(test)} images"
+    confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
 
 
 def _summary(metrics: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from raypipe.storage import local_path
 
 __all__ = ["Source", "open_source", "read_item"]
 
+_BYTES_PER_PIXEL = 8  # four channels of 16 bits
+_METADATA_BYTES = 64 * 2**20
+
 
 class Source(Protocol):
     """Where images come from."""
@@ -40,10 +43,15 @@ def open_source(uri: str, *, label_from_folder: bool = True) -> Source:
     raise UsageError(f"SOURCE: no file or folder at {str(path)!r}; give a folder of images")
 
 
-def read_item(uri: str) -> bytes:
+def read_item(uri: str, max_pixels: int) -> bytes:
     """Return the bytes of one item.
+
+    Args:
+        uri: as listed.
+        max_pixels: a file that is larger than so many pixels are without compression is rejected
+            instead of read: it is a video or an archive among the images.
 
     Raises:
         RejectedItem: they could not be fetched.
     """
-    return read_local(uri)
+    return read_local(uri, _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES)

@@ -30,16 +30,20 @@ def utf8(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def read_local(path: str) -> bytes:
-    """Return a file's bytes.
+def read_local(path: str, max_bytes: int) -> bytes:
+    """Return a file's bytes, if they are not more than `max_bytes`.
 
     Raises:
         RejectedItem: it cannot be read.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+        status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):
             # Opening a pipe or a device could wait for ever.
             raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {path}")
+        if status.st_size > max_bytes:
+            message = f"{status.st_size} bytes; no image within the cap on pixels has so many"
+            raise RejectedItem(RejectReason.TOO_LARGE, message)
         return Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -22,7 +22,6 @@ from raypipe.store.partition import (
     data_name,
     describe,
     read_metadata,
-    rejects_name,
 )
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
@@ -126,7 +125,7 @@ def _unlisted(storage: Storage, fingerprint: str, name: str) -> list[Part]:
     metadata = read_metadata(storage, name)
     if metadata is None or metadata.fingerprint != fingerprint or name != data_name(metadata.unit):
         return []
-    names = [name, rejects_name(metadata.unit)] if metadata.rejected else [name]
+    names = [name, metadata.rejects] if metadata.rejects else [name]
     # Size and checksum are found out later, for those that turn out to be of use.
     return [Part(File(n, metadata.unit, count_rows(storage, n), 0, "")) for n in names]
 

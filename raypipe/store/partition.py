@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe import schema
+from raypipe.errors import RaypipeError
 from raypipe.storage import Storage
 
 __all__ = [
@@ -22,8 +23,8 @@ __all__ = [
     "count_rows",
     "data_name",
     "describe",
+    "existing_unit",
     "read_metadata",
-    "rejects_name",
     "write_unit",
 ]
 
@@ -32,7 +33,7 @@ REJECTS = "rejects"
 
 _FINGERPRINT = b"raypipe.fingerprint"
 _UNIT = b"raypipe.unit"
-_REJECTED = b"raypipe.rejected"
+_REJECTS_FILE = b"raypipe.rejects"
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,19 @@ class File:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a feature partition says of itself: which features, which unit, how many rejects."""
+    """What a feature partition says of itself: which features, which unit, where its rejects are.
+
+    `rejects` is the name of the rejects partition, empty where there are none.
+    """
 
     fingerprint: str
     unit: str
-    rejected: int
+    rejects: str
 
 
 def data_name(unit: str) -> str:
     """Return the name of a unit's feature partition within the store."""
     return f"{DATA}/part-{unit}.parquet"
-
-
-def rejects_name(unit: str) -> str:
-    """Return the name of a unit's rejects partition within the store."""
-    return f"{REJECTS}/part-{unit}.parquet"
 
 
 def write_unit(
@@ -73,10 +72,11 @@ def write_unit(
     features: Mapping[str, npt.NDArray[np.generic]],
     rejects: pa.Table,
 ) -> list[File]:
-    """Write a unit's partitions.
+    """Write a unit's partitions, or return those that another run has finished first.
 
-    The feature partition is written last and even when it has no rows: its presence is what says
-    that the unit is complete.
+    A finished partition is never replaced: a snapshot may list it already. The feature partition is
+    written last and even when it has no rows: its presence is what says that the unit is complete.
+    It names its rejects partition, whose own name depends on its content.
 
     Args:
         storage: the store's folder.
@@ -87,23 +87,41 @@ def write_unit(
         rejects: the other items, of `schema.REJECTS`.
     """
     files = []
+    rejects_file = ""
     if len(rejects):
-        data = _to_parquet(rejects)
-        storage.put(rejects_name(unit), data)
-        files.append(_file(rejects_name(unit), unit, len(rejects), data))
+        content = _to_parquet(rejects)
+        rejects_file = f"{REJECTS}/part-{unit}-{hashlib.sha256(content).hexdigest()[:8]}.parquet"
+        storage.put(rejects_file, content)
+        files.append(_file(rejects_file, unit, len(rejects), content))
     table = _features_table(rows, features).replace_schema_metadata(
-        {_FINGERPRINT: fingerprint, _UNIT: unit, _REJECTED: str(len(rejects))}
+        {_FINGERPRINT: fingerprint, _UNIT: unit, _REJECTS_FILE: rejects_file}
     )
     data = _to_parquet(table)
-    storage.put(data_name(unit), data)
-    return [_file(data_name(unit), unit, len(rows), data), *files]
+    if storage.create(data_name(unit), data):
+        return [_file(data_name(unit), unit, len(rows), data), *files]
+    return existing_unit(storage, unit)
+
+
+def existing_unit(storage: Storage, unit: str) -> list[File]:
+    """Return the files of a unit that is complete.
+
+    Raises:
+        RaypipeError: its feature partition is none of this project's.
+    """
+    metadata = read_metadata(storage, data_name(unit))
+    if metadata is None:
+        raise RaypipeError(f"{storage.path(data_name(unit))} is in the way; remove it")
+    names = [data_name(unit), metadata.rejects] if metadata.rejects else [data_name(unit)]
+    return [describe(storage, name, unit) for name in names]
 
 
 def read_metadata(storage: Storage, name: str) -> Metadata | None:
     """Return what a feature partition says of itself, or None if it is none of this project's."""
     try:
         found = pq.read_schema(storage.path(name)).metadata or {}
-        return Metadata(found[_FINGERPRINT].decode(), found[_UNIT].decode(), int(found[_REJECTED]))
+        return Metadata(
+            found[_FINGERPRINT].decode(), found[_UNIT].decode(), found[_REJECTS_FILE].decode()
+        )
     except (KeyError, ValueError, OSError):
         return None
 

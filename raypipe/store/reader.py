@@ -88,6 +88,21 @@ class StoreReader:
         """Names of the feature columns: `features`, or the layers if there are several."""
         return list(schema.feature_columns(self.spec.layers).values())
 
+    def column(self, layer: str | None = None) -> str:
+        """Return the feature column of a layer; None means the only one.
+
+        Raises:
+            UsageError: there is no such layer, or there are several to choose from.
+        """
+        columns = schema.feature_columns(self.spec.layers)
+        if layer is None and len(columns) > 1:
+            raise UsageError(f"--layer: the store has several: {', '.join(columns)}; name one")
+        if layer in columns.values():
+            return str(layer)
+        if layer is not None and layer not in columns:
+            raise UsageError(f"--layer: no {layer!r} in the store; it has {', '.join(columns)}")
+        return columns[layer or self.spec.layers[0]]
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one row's features by column; empty where the snapshot has no partitions."""
@@ -140,11 +155,7 @@ class StoreReader:
         Raises:
             UsageError: no such column, or nothing in the store.
         """
-        if column is None and len(self.columns) > 1:
-            raise UsageError(f"the store has several layers: {', '.join(self.columns)}; name one")
-        column = column or self.columns[0]
-        if column not in self.columns:
-            raise UsageError(f"no layer {column!r} in the store: {', '.join(self.columns)}")
+        column = self.column(column)
         table = self.to_arrow([schema.ID, schema.LABEL, column])
         tensor = table[column].combine_chunks()
         return Features(

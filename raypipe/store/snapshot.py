@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 
@@ -13,6 +14,7 @@ from raypipe.store.partition import DATA, File
 __all__ = ["Part", "Snapshot", "newest", "numbers", "read_snapshot", "succeed"]
 
 _FOLDER = "snapshots"
+_NAME = re.compile(_FOLDER + r"/(\d+)\.json")
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def _name(number: int) -> str:
 
 def numbers(storage: Storage) -> list[int]:
     """Return the numbers of all snapshots, oldest first."""
-    return [int(name.split("/")[-1].split(".")[0]) for name in storage.list(_FOLDER)]
+    found = (_NAME.fullmatch(name) for name in storage.list(_FOLDER))
+    return [int(match[1]) for match in found if match]
 
 
 def newest(storage: Storage, fingerprint: str) -> Snapshot:
