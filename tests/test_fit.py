@@ -227,9 +227,12 @@ def test_class_names_that_look_like_formulas(tmp_path: Path) -> None:
     assert path.stat().st_size > 1000
 
 
-def test_near_duplicates_across_the_split() -> None:
-    train = np.random.default_rng(0).normal(size=(50, 20))
-    test = np.vstack([train[3] * 1.5, train[4] + 0.5, np.zeros(20)])
+@pytest.mark.parametrize("common", [0, 1000])
+def test_near_duplicates_across_the_split(common: float) -> None:
+    """What all features have in common does not make them duplicates."""
+    noise = np.random.default_rng(0)
+    train = noise.normal(size=(50, 20)) + common
+    test = np.vstack([train[3] + noise.normal(0, 0.01, 20), train[4] + 0.5, train.mean(axis=0)])
     assert near_duplicates(test, train).tolist() == [True, False, False]
 
 

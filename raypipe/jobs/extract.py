@@ -20,7 +20,7 @@ from raypipe.errors import UsageError
 from raypipe.plan import Plan, collect, make_plan
 from raypipe.progress import say, track
 from raypipe.sources import Source, open_source
-from raypipe.spec import Spec
+from raypipe.spec import Preprocess, Spec
 from raypipe.storage import Storage, local_path, user_path
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.reader import StoreReader, create_store, existing_spec
@@ -65,16 +65,7 @@ def run(config: ExtractConfig) -> Outcome:
     if not len(listing):
         raise UsageError(f"SOURCE: no files below {source.uri!r}; give a folder of images")
     with contextlib.ExitStack() as ray:
-        spec = Spec(
-            backbone=loaded.source.name,
-            source_sha256=loaded.source.sha256,
-            weights_sha256=loaded.weights_sha256,
-            layers=loaded.layers,
-            pool=config.pool,
-            preprocess=preprocess,
-            precision=_precision(config, storage, ray),
-            dtype=config.dtype,
-        )
+        spec = _spec(config, loaded, preprocess, _precision(config, storage, ray))
         create_store(storage, spec, _provenance(config, loaded, source))
         work = _extract(config, storage, spec, loaded, listing, ray)
         before = newest(storage, spec.fingerprint)
@@ -117,6 +108,21 @@ def _extract(
     tracked = track(stream, total=plan.pending, count=lambda files: sum(f.rows for f in files))
     written = tuple(Part(file) for files in tracked for file in files)
     return _Work(plan, adopted.parts, written)
+
+
+def _spec(
+    config: ExtractConfig, loaded: backbones.Backbone, preprocess: Preprocess, precision: Any
+) -> Spec:
+    return Spec(
+        backbone=loaded.source.name,
+        source_sha256=loaded.source.sha256,
+        weights_sha256=loaded.weights_sha256,
+        layers=loaded.layers,
+        pool=config.pool,
+        preprocess=preprocess,
+        precision=precision,
+        dtype=config.dtype,
+    )
 
 
 def _precision(config: ExtractConfig, storage: Storage, ray: contextlib.ExitStack) -> Any:

@@ -61,17 +61,14 @@ def run(config: TrainConfig) -> Outcome:
     head = to_head(search, config.scale)
     probabilities = head.predict_proba(x[test])
     predicted = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)]
-    metrics = evaluate(data.labels[test], predicted, head.classes)
-    metrics |= _without_duplicates(x, train, test, data.labels[test] == predicted)
-    metrics |= {
-        "best_params": {n.removeprefix("head__"): v for n, v in search.best_params_.items()},
-        "cv_accuracy": float(search.best_score_),
-        "grid": _grid_scores(search),
+    metrics = {
+        **evaluate(data.labels[test], predicted, head.classes),
+        **_without_duplicates(x, train, test, data.labels[test] == predicted),
+        **_search_results(search, config),
         "classes": list(head.classes),
         "train_rows": len(train),
         "test_rows": len(test),
         "unlabelled_rows": unlabelled,
-        "converged": converged(search, config.max_iter),
         "store": store.uri,
         "snapshot": store.snapshot.number,
         "seconds": round(time.monotonic() - started, 3),
@@ -103,17 +100,24 @@ def _without_duplicates(
     }
 
 
-def _grid_scores(search: Any) -> list[dict[str, Any]]:
+def _search_results(search: Any, config: TrainConfig) -> dict[str, Any]:
     results = search.cv_results_
-    return [
-        {"params": {n.removeprefix("head__"): v for n, v in params.items()}, "mean": m, "std": s}
-        for params, m, s in zip(
-            results["params"],
-            map(float, results["mean_test_score"]),
-            map(float, results["std_test_score"]),
-            strict=True,
-        )
-    ]
+    scores = zip(
+        map(_short_names, results["params"]),
+        map(float, results["mean_test_score"]),
+        map(float, results["std_test_score"]),
+        strict=True,
+    )
+    return {
+        "best_params": _short_names(search.best_params_),
+        "cv_accuracy": float(search.best_score_),
+        "grid": [{"params": p, "mean": mean, "std": std} for p, mean, std in scores],
+        "converged": converged(search, config.max_iter),
+    }
+
+
+def _short_names(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("head__"): value for name, value in parameters.items()}
 
 
 def _write(
