@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
-from sklearn.preprocessing import normalize, scale
+from sklearn.preprocessing import StandardScaler, normalize
 
 __all__ = ["Clusters", "fit_kmeans", "scale_rows"]
 
@@ -39,7 +39,7 @@ class Clusters:
 def scale_rows(features: Floats, how: Literal["none", "standard", "l2"]) -> Floats:
     """Return (N, D) features scaled to zero mean and unit variance, to unit length, or as is."""
     if how == "standard":
-        return np.asarray(scale(features))
+        return np.asarray(StandardScaler().fit_transform(features))
     return np.asarray(normalize(features)) if how == "l2" else features
 
 
