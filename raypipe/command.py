@@ -9,7 +9,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
@@ -85,11 +85,11 @@ def execute(app: App, arguments: list[str]) -> int:
         return _INTERNAL_ERROR
 
 
-def run_job(name: str, model: type[JobConfig], arguments: list[str] | None = None) -> None:
+def run_job(name: str, model: type[JobConfig]) -> None:
     """Run one job as `python -m raypipe.jobs.<name>` does, and exit."""
     app = new_app()
     add_command(app, name, model, f"raypipe.jobs.{name}")
-    sys.exit(execute(app, [name, *(sys.argv[1:] if arguments is None else arguments)]))
+    sys.exit(execute(app, [name, *sys.argv[1:]]))
 
 
 def new_app() -> App:
@@ -119,7 +119,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     default = None if info.is_required() else info.default
     is_flag = info.annotation is bool
     shown = not is_flag and default not in (None, ())
-    optional: Any = _plain(info.annotation) | None
+    optional: Any = info.annotation | None  # type: ignore[operator]
     annotation = Annotated[
         optional,
         Parameter(
@@ -130,14 +130,6 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
         ),
     ]
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
-
-
-def _plain(annotation: Any) -> Any:
-    """Strip validators from `Annotated` types within unions; pydantic applies them later."""
-    if get_args(annotation) and type(None) in get_args(annotation):
-        rest = [a for a in get_args(annotation) if a is not type(None)]
-        return rest[0] if len(rest) == 1 else annotation
-    return annotation
 
 
 def _text(value: Any) -> str:
