@@ -17,6 +17,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from raypipe import config as _config
+from raypipe.config.types import position as _position
 from raypipe.options import resolve as _resolve
 
 if TYPE_CHECKING:
@@ -61,14 +62,15 @@ def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         positional = _inspect.Parameter.POSITIONAL_OR_KEYWORD
         parameters = []
-        for name, info in model.model_fields.items():
-            extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-            kind = positional if extra.get("positional") else _inspect.Parameter.KEYWORD_ONLY
+        fields = model.model_fields
+        for name in sorted(fields, key=lambda name: _position(fields[name]) or len(fields)):
+            info = fields[name]
+            kind = positional if _position(info) else _inspect.Parameter.KEYWORD_ONLY
             default = _inspect.Parameter.empty if info.is_required() else info.default
             parameters.append(
                 _inspect.Parameter(name, kind, default=default, annotation=info.annotation)
             )
-        signature = _inspect.Signature(sorted(parameters, key=lambda p: p.kind))
+        signature = _inspect.Signature(parameters)
         described = "\n".join(
             f"    {name}: {' '.join((info.description or '').split())}"
             for name, info in model.model_fields.items()

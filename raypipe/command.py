@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
 from raypipe.config import JobConfig
+from raypipe.config.types import position
 from raypipe.errors import RaypipeError
 from raypipe.options import resolve
 from raypipe.progress import say
@@ -30,6 +31,7 @@ _HEADINGS = (
     "Output",
     "Backbone",
     "Preprocessing",
+    "Augmentation",
     "Model",
     "Evaluation",
     "Ray",
@@ -103,15 +105,17 @@ def new_app() -> App:
 
 
 def _job_parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
-    parameters = [_parameter(name, info) for name, info in model.model_fields.items()]
-    return sorted(parameters, key=lambda parameter: parameter.kind)
+    fields = model.model_fields
+    by_place = sorted(fields, key=lambda name: position(fields[name]) or len(fields))
+    return [_parameter(name, fields[name]) for name in by_place]
 
 
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    by_position = extra.get("positional")
     kind = (
-        inspect.Parameter.POSITIONAL_OR_KEYWORD if by_position else inspect.Parameter.KEYWORD_ONLY
+        inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if position(info)
+        else inspect.Parameter.KEYWORD_ONLY
     )
     text = " ".join((info.description or "").split())
     # Nothing is required here: an option may also come from the file or the environment.

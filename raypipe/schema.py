@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 
 __all__ = [
@@ -16,24 +17,25 @@ __all__ = [
     "REASON",
     "REJECTS",
     "ROW_COLUMNS",
+    "SPLIT",
     "URI",
     "VERSION_COLUMNS",
     "VIEW",
     "data_schema",
-    "feature_columns",
 ]
 
 ID = "id"
 URI = "uri"
 ETAG = "etag"
 LABEL = "label"
+SPLIT = "split"
 VIEW = "view"
 FEATURES = "features"
 REASON = "reason"
 MESSAGE = "message"
 
 #: An item is the same item as before when all of these are equal.
-VERSION_COLUMNS = (ID, ETAG, LABEL)
+VERSION_COLUMNS = (ID, ETAG, LABEL, SPLIT)
 
 #: One row per image of a source, before it is read.
 ITEMS = pa.schema(
@@ -42,6 +44,7 @@ ITEMS = pa.schema(
         pa.field(URI, pa.string(), nullable=False),
         pa.field(ETAG, pa.string(), nullable=False),
         pa.field(LABEL, pa.string()),
+        pa.field(SPLIT, pa.string()),
     ]
 )
 
@@ -59,21 +62,23 @@ REJECTS = pa.schema(
 ROW_COLUMNS = (*ITEMS.names, VIEW)
 
 
-def feature_columns(layers: tuple[str, ...]) -> dict[str, str]:
-    """Map each layer to its column: `features` for a single layer, the layer's name for several."""
-    return {layers[0]: FEATURES} if len(layers) == 1 else {layer: layer for layer in layers}
-
-
-def data_schema(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> pa.Schema:
+def data_schema(columns: Mapping[str, tuple[tuple[int, ...], str]]) -> pa.Schema:
     """Schema of a feature partition.
 
     Args:
-        shapes: shape of one row's features, by column.
-        dtype: `float32` or `float16`.
+        columns: shape of one row's value and NumPy type, by column. A value of shape () makes a
+            plain column, any other a fixed-shape tensor.
     """
-    value_type = {"float32": pa.float32(), "float16": pa.float16()}[dtype]
-    tensors = [
-        pa.field(column, pa.fixed_shape_tensor(value_type, shape), nullable=False)
-        for column, shape in shapes.items()
+    fields = [
+        pa.field(
+            name,
+            pa.fixed_shape_tensor(_arrow(dtype), shape) if shape else _arrow(dtype),
+            nullable=False,
+        )
+        for name, (shape, dtype) in columns.items()
     ]
-    return pa.schema([*ITEMS, pa.field(VIEW, pa.int32(), nullable=False), *tensors])
+    return pa.schema([*ITEMS, pa.field(VIEW, pa.int32(), nullable=False), *fields])
+
+
+def _arrow(dtype: str) -> pa.DataType:
+    return pa.from_numpy_dtype(np.dtype(dtype))

@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["REVISION", "Preprocess", "Spec", "difference", "digest"]
+__all__ = ["REVISION", "Augment", "Output", "Pool", "Preprocess", "Spec", "difference", "digest"]
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
 REVISION = 1
+
+
+Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
 
 
 class _Frozen(BaseModel):
@@ -38,6 +41,32 @@ class Preprocess(_Frozen):
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
+class Augment(_Frozen):
+    """Random changes of the resized image, for `views` further views of each.
+
+    Drawn uniformly per view, with Keras's meaning: an angle up to `rotate` degrees either way, a
+    shift up to the share `shift` of height and of width, a shear up to `shear` radians, a zoom of
+    height and of width each within 1 ± `zoom`, and with `flip` a mirror image half of the time.
+    What comes in from outside the image repeats its border.
+    """
+
+    views: int = 1
+    rotate: float = 0.0
+    shift: float = 0.0
+    shear: float = 0.0
+    zoom: float = 0.0
+    flip: bool = False
+    seed: int = 0
+
+
+class Output(_Frozen):
+    """One feature column: the node it is taken from, and how its output becomes the feature."""
+
+    column: str
+    layer: str
+    pool: Pool = "avg"
+
+
 class Spec(_Frozen):
     """Everything that changes a feature's value. Two equal specs give equal features."""
 
@@ -47,11 +76,26 @@ class Spec(_Frozen):
     source_sha256: str | None = None
     """Checksum of the backbone's own source file, where it is not a published one."""
     weights_sha256: str
-    layers: tuple[str, ...]
-    pool: Literal["avg", "max", "flatten", "none"] = "avg"
+    outputs: tuple[Output, ...]
     preprocess: Preprocess = Preprocess()
+    augment: Augment | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     dtype: Literal["float32", "float16"] = "float32"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Nodes the network is cut at, each once."""
+        return tuple(dict.fromkeys(output.layer for output in self.outputs))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the feature columns."""
+        return tuple(output.column for output in self.outputs)
+
+    @property
+    def views(self) -> int:
+        """Rows per image: the image itself and its augmented views."""
+        return 1 + (self.augment.views if self.augment else 0)
 
     @property
     def fingerprint(self) -> str:
@@ -81,7 +125,10 @@ def difference(old: Spec, new: Spec) -> list[str]:
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, dict):
+        if name == "outputs":
+            for output in value:
+                yield f"output {output['column']}", f"{output['layer']}:{output['pool']}"
+        elif isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -1,0 +1,229 @@
+"""One frozen model per job: the single definition behind Python, CLI, YAML and environment.
+
+Each field's docstring is its help text; `json_schema_extra` holds the heading it is listed under
+and whether it may be given by position. `options.resolve` merges the places a value can come from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raypipe.config.groups import (
+    AugmentConfig,
+    BackboneConfig,
+    JobConfig,
+    LabelConfig,
+    RayConfig,
+    SourceConfig,
+)
+from raypipe.config.types import Grid, Seed, Settings, Shares, option
+
+__all__ = [
+    "AugmentConfig",
+    "BackboneConfig",
+    "ClusterConfig",
+    "CompactConfig",
+    "DemoConfig",
+    "ExportConfig",
+    "ExtractConfig",
+    "InspectConfig",
+    "JobConfig",
+    "LabelConfig",
+    "LayersConfig",
+    "PackConfig",
+    "PredictConfig",
+    "RayConfig",
+    "RunConfig",
+    "SourceConfig",
+    "TrainConfig",
+]
+
+
+class ExtractConfig(LabelConfig, BackboneConfig, AugmentConfig, RayConfig):
+    """Turn images into features.
+
+    Reads every image of SOURCE, runs it through a pretrained network up to a layer of your choice
+    and adds the features to a store. The same command again takes only what is new or changed.
+    """
+
+    out: Annotated[str, option("Store")]
+    """Store to create or extend."""
+    format: Annotated[Literal["parquet", "hdf5"], option("Store")] = "parquet"
+    """File format of the store's partitions."""
+    prune: Annotated[bool, option("Store")] = False
+    """Drop rows whose image is gone from the source."""
+    moved: Annotated[bool, option("Store")] = False
+    """Take SOURCE for the one the store was made from, in another place."""
+    dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
+    """Type the features are stored in."""
+
+
+class TrainConfig(JobConfig):
+    """Fit a classifier on the features of a store.
+
+    Holds out a stratified part, finds the best parameters by grid search with cross-validation on
+    the rest, and writes the model, its scores and a confusion matrix.
+    """
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to use, where the store has several."""
+    out: Annotated[str, option("Output")]
+    """Folder for the model and its scores."""
+    head: Annotated[Literal["logistic"], option("Model")] = "logistic"
+    """The model fitted on the features."""
+    grid: Annotated[Grid, option("Model")] = ("C=0.001,0.01,0.1,1,10",)
+    """Values to try, as `C=0.1,1,10`."""
+    scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "standard"
+    """Scaling of the features: zero mean and unit variance, unit length, or none."""
+    max_iter: Annotated[int, Field(ge=1), option("Model")] = 1000
+    """Most iterations of one fit."""
+    split: Annotated[Literal["auto", "store", "stratified", "hash"], option("Evaluation")] = "auto"
+    """What is held out: the `store`'s own split, a `stratified` random part, or a part by `hash` of
+    the id. `auto`: the store's if it has one, else stratified."""
+    cv: Annotated[int, Field(ge=2), option("Evaluation")] = 3
+    """Folds of the cross-validation."""
+    test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
+    """Share of each class that is held out."""
+    seed: Annotated[Seed, option("Evaluation")] = 42
+    """Seed of the splits."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
+
+
+class ClusterConfig(JobConfig):
+    """Group the features of a store with k-means."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to use, where the store has several."""
+    out: Annotated[str, option("Output")]
+    """Folder for the assignments and figures."""
+    k: Annotated[int, Field(ge=1), option("Model")]
+    """Number of clusters."""
+    seed: Annotated[Seed, option("Model")] = 42
+    """Seed of the starting centres."""
+    scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "none"
+    """Scaling of the features: none, zero mean and unit variance, or unit length."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+
+
+class PredictConfig(SourceConfig, RayConfig):
+    """Apply a trained model to new images or to a store with the model's features."""
+
+    model: Annotated[str, option("Input", position=1)]
+    """Folder written by `train`."""
+    source: Annotated[str, option("Input", position=2)]
+    """Images, of any kind that `extract` takes, or a store with the model's features."""
+    out: Annotated[str, option("Output")]
+    """File to write: .csv or .parquet."""
+    top_k: Annotated[int, Field(ge=1), option("Output")] = 1
+    """How many classes to write per image, most probable first."""
+    probability_of: Annotated[str | None, option("Output")] = None
+    """Write the probability of this class as the label, and nothing else."""
+    order: Annotated[Literal["id", "natural"], option("Output")] = "id"
+    """Order of the rows by id: as text, or `natural` (2 before 10)."""
+    short_ids: Annotated[bool, option("Output")] = False
+    """Write ids without folders and extension: `12` for `test/12.jpg`."""
+    backbone: Annotated[str | None, option("Backbone")] = None
+    """Where the model's backbone is now, if it has moved."""
+    weights: Annotated[str | None, option("Backbone")] = None
+    """Where the model's weights file is now, if it has moved."""
+
+
+class InspectConfig(JobConfig):
+    """Show what is in a store."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot to show. Default: the newest."""
+
+
+class ExportConfig(JobConfig):
+    """Write the features of a store as one file: HDF5, npy (with ids and labels beside), or CSV."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to write, where the store has several."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+    out: Annotated[str, option("Output")]
+    """File to write. With --split, one file per split, its name in front of the extension."""
+    to: Annotated[Literal["hdf5", "npy", "csv"], option("Output")]
+    """Format of the file."""
+    order: Annotated[Literal["id", "natural", "shuffle"], option("Output")] = "id"
+    """Order of the rows by id: as text, `natural` (2 before 10), or a seeded `shuffle`."""
+    split: Annotated[Literal["none", "store", "stratified", "hash"], option("Output")] = "none"
+    """Write a file for each split: the `store`'s own, `stratified` by label, or by `hash` of the
+    id."""
+    split_sizes: Annotated[Shares, option("Output")] = "0.8,0.1,0.1"
+    """Shares of train, validation and test; two numbers: train and test."""
+    seed: Annotated[Seed, option("Output")] = 42
+    """Seed of the shuffle and of the split."""
+
+
+class CompactConfig(JobConfig):
+    """Merge small partitions of a store into larger files, as a new snapshot."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    target_mb: Annotated[int, Field(ge=1), option("Store")] = 256
+    """Size of the files to make, in MB. Partitions of at least half of it are left as they are."""
+
+
+class PackConfig(LabelConfig):
+    """Pack images into WebDataset tar shards, which are read much faster than loose files."""
+
+    out: Annotated[str, option("Output")]
+    """Folder for the shards."""
+    shards: Annotated[int | None, Field(ge=1), option("Output")] = None
+    """Number of shards. Default: as many as --shard-mb takes."""
+    shard_mb: Annotated[int, Field(ge=1), option("Output")] = 256
+    """Size of a shard, in MB."""
+    prefix: Annotated[str, option("Output")] = "shard"
+    """Shards are named PREFIX-000000.tar and so on."""
+
+
+class RunConfig(JobConfig):
+    """Run a recipe: a YAML file with the options of several jobs, one after another."""
+
+    recipe: Annotated[str, option("Input", position=1)]
+    """YAML file."""
+    source: Annotated[str | None, option("Input")] = None
+    """Images to extract from, instead of the recipe's."""
+    out: Annotated[str | None, option("Output")] = None
+    """Folder for everything that is written. Default: the recipe's, else its name."""
+    set: Annotated[Settings, option("Input")] = ()
+    """Change one option of a step, as STEP.OPTION=VALUE (`extract.weights=random`); repeat it for
+    several."""
+
+
+class LayersConfig(JobConfig):
+    """List the nodes a backbone can be cut at, with their output shapes."""
+
+    backbone: Annotated[str, option("Input", position=1)]
+    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    size: Annotated[int, Field(ge=8), option("Input")] = 224
+    """Side of the square that enters the network."""
+
+
+class DemoConfig(JobConfig):
+    """Run everything once on bundled data: extract, train, cluster, predict, inspect."""
+
+    out: Annotated[str, option("Output")] = "raypipe-demo"
+    """Folder for images, features, models and pictures."""
+    backbone: Annotated[str, option("Backbone")] = "resnet18"
+    """Backbone to use."""
+    weights: Annotated[str | None, option("Backbone")] = None
+    """Weights file or name. Default: the published ImageNet weights, or random ones offline."""
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""

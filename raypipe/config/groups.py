@@ -1,0 +1,145 @@
+"""Groups of options that several jobs share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from raypipe.config.types import Actors, Interpolation, Names, Pool, Precision, Seed, Shares, option
+
+__all__ = [
+    "AugmentConfig",
+    "BackboneConfig",
+    "JobConfig",
+    "LabelConfig",
+    "RayConfig",
+    "SourceConfig",
+]
+
+
+class JobConfig(BaseModel):
+    """What every job has in common."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, coerce_numbers_to_str=True
+    )
+
+
+class SourceConfig(JobConfig):
+    """Where images come from."""
+
+    source: Annotated[str, option("Input", position=1)]
+    """Images: a folder (any depth), a file, a .zip, a WebDataset shard (.tar, .tar.gz; also as a
+    folder of shards or a pattern), a table (.parquet, .csv, .tsv, .jsonl), or arrays (.h5, .npy,
+    .npz)."""
+    glob: Annotated[Names, option("Input")] = ()
+    """Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for several."""
+    id_column: Annotated[str | None, option("Input")] = None
+    """Column of a table with the ids. Default: `id` if there is one, else the URI or row number."""
+    image_column: Annotated[str | None, option("Input")] = None
+    """Column of a table, or array in an HDF5 or .npz file, with the images: their bytes, or their
+    URIs (paths, http(s)://, s3://, gs://). Default: found by its usual names."""
+    max_pixels: Annotated[int, Field(ge=1), option("Preprocessing")] = 178_956_970
+    """Reject images with more pixels than this before decoding them."""
+
+
+class LabelConfig(SourceConfig):
+    """Where images, their labels and their splits come from."""
+
+    label: Annotated[Literal["auto", "folder", "filename", "column", "none"], option("Input")] = (
+        "auto"
+    )
+    """Where labels come from: the image's own `folder`, its `filename` (see --label-pattern), a
+    `column` of the table (the `cls` or `json` of a shard, the labels beside arrays), or `none`.
+    `auto`: folder for folders and .zip, else column."""
+    label_column: Annotated[str, option("Input")] = "label"
+    """Column, key in json, or array with the labels."""
+    label_pattern: Annotated[str, option("Input")] = r"^(.+?)[._ -]*\d*(?:\.[^.]*)?$"
+    """Regular expression for --label filename; its first group is the label. The default takes
+    what is in front of the number: `cat` of `cat.12.jpg`."""
+    label_file: Annotated[str | None, option("Input")] = None
+    """CSV with a label for each id (columns `id` and --label-column, else the first two). An id may
+    lack the extension."""
+    label_limit: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Take only the first N images of each label, in natural order (2 before 10)."""
+    split: Annotated[Literal["none", "folder", "column", "hash"], option("Input")] = "none"
+    """Record a split of each image: from the top-most `folder` (train, valid, test, …), from a
+    `column`, or by `hash` of its id, which stays as it is when the set grows."""
+    split_column: Annotated[str, option("Input")] = "split"
+    """Column with the split."""
+    split_sizes: Annotated[Shares, option("Input")] = "0.8,0.1,0.1"
+    """Shares of train, validation and test for --split hash; two numbers: train and test."""
+
+
+class RayConfig(JobConfig):
+    """A job that computes on Ray."""
+
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local` starts one in this process, `auto` or an address joins a running cluster.
+    Default: the cluster in RAY_ADDRESS if set, else local."""
+    actors: Annotated[Actors, option("Ray")] = "auto"
+    """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX."""
+    batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
+    """Images per forward pass: `auto` or N. Affects speed, and features by rounding only."""
+
+
+class BackboneConfig(JobConfig):
+    """Which network, and where to cut it."""
+
+    backbone: Annotated[str, option("Backbone")] = "resnet50"
+    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    weights: Annotated[str, option("Backbone")] = "DEFAULT"
+    """`DEFAULT` or another published set by name, `random` (seeded), or a .safetensors or .pth
+    file."""
+    weights_sha256: Annotated[str | None, option("Backbone")] = None
+    """Refuse a weights file that has another checksum."""
+    layer: Annotated[Names, option("Backbone")] = ()
+    """Node to cut at, as [COLUMN=]NODE[:POOL]; repeat it for several. `raypipe layers BACKBONE`
+    lists them; `logits` is the network's own output. Default: the input of the last fully
+    connected layer."""
+    pool: Annotated[Pool, option("Backbone")] = "avg"
+    """How a (channels, height, width) or (tokens, channels) output becomes the feature, for layers
+    that do not say: average, maximum, flat, as it is (`none`), as (height, width, channels)
+    (`hwc`), or the number of its largest value (`argmax`)."""
+    seed: Annotated[Seed, option("Backbone")] = 0
+    """Seed of random weights and of augmentation."""
+    size: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    """Side of the square that enters the network. Default: what the weights were trained with."""
+    resize: Annotated[Literal["squash", "shorter"] | None, option("Preprocessing")] = None
+    """`squash` scales both sides to SIZE; `shorter` scales the shorter side to RESIZE_TO and takes
+    the centre."""
+    resize_to: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    """Length of the shorter side before the centre crop (with `shorter`)."""
+    crop: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    """Side of a centre square taken from the original image before it is resized."""
+    interpolation: Annotated[Interpolation | None, option("Preprocessing")] = None
+    """How pixels are resampled."""
+    antialias: Annotated[bool | None, option("Preprocessing")] = None
+    """Filter before shrinking, as Pillow does; `--no-antialias` samples points, as OpenCV does."""
+    channels: Annotated[Literal["rgb", "bgr"] | None, option("Preprocessing")] = None
+    """Order of the colour channels."""
+    normalize: Annotated[
+        Literal["weights", "torch", "caffe", "tf", "unit", "none"], option("Preprocessing")
+    ] = "weights"
+    """`torch`: ImageNet mean and std; `caffe`: BGR minus ImageNet means; `tf`: x/127.5-1;
+    `unit`: x/255; `none`: 0..255; `weights`: what the weights were trained with."""
+    precision: Annotated[Precision, option("Backbone")] = "auto"
+    """Arithmetic of the network; `auto` takes bf16 where the hardware has it, else fp32."""
+
+
+class AugmentConfig(JobConfig):
+    """Random views of each image."""
+
+    augment: Annotated[int, Field(ge=0, le=1000), option("Augmentation")] = 0
+    """Augmented views of each image, beside the image itself."""
+    rotate: Annotated[float, Field(ge=0, le=180), option("Augmentation")] = 0.0
+    """Rotate by up to so many degrees either way."""
+    shift: Annotated[float, Field(ge=0, lt=1), option("Augmentation")] = 0.0
+    """Shift by up to this share of height and width."""
+    shear: Annotated[float, Field(ge=0, lt=1.5), option("Augmentation")] = 0.0
+    """Shear by up to this angle, in radians."""
+    zoom: Annotated[float, Field(ge=0, lt=1), option("Augmentation")] = 0.0
+    """Zoom height and width each by a factor within 1 ± this."""
+    flip: Annotated[bool, option("Augmentation")] = False
+    """Mirror half of the views."""
