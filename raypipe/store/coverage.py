@@ -10,17 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from raypipe import schema
-from raypipe.plan import same_version
+from raypipe.plan import Listing, Versions
 from raypipe.storage import Storage
 from raypipe.store.partition import (
     DATA,
     File,
     count_rows,
-    data_name,
     describe,
+    file_format,
     read_metadata,
 )
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
@@ -29,6 +28,7 @@ __all__ = ["Coverage", "adopt", "cover", "merge", "publish"]
 
 _PART = "part"
 _ROW = "row"
+_SPAN = "span"
 _READERS = 16
 
 
@@ -36,7 +36,8 @@ _READERS = 16
 class Coverage:
     """Which items a list of parts covers.
 
-    `rows` has `schema.VERSION_COLUMNS`, and where each lies: `part` (index) and `row`.
+    `rows` has one row per item: `schema.VERSION_COLUMNS`, and where it lies: `part` (index), its
+    first `row` there, and the `span` of rows from there that are its views.
     """
 
     parts: tuple[Part, ...]
@@ -50,7 +51,7 @@ def cover(storage: Storage, parts: tuple[Part, ...]) -> Coverage:
     return Coverage(parts, pa.concat_tables([_empty_rows(), *tables]))
 
 
-def adopt(storage: Storage, covered: Coverage, listing: pa.Table, fingerprint: str) -> Coverage:
+def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: str) -> Coverage:
     """Find finished partitions that no snapshot lists, left by a run that was stopped.
 
     Of their rows those count whose item is listed in that very version and is not covered yet; the
@@ -69,8 +70,7 @@ def adopt(storage: Storage, covered: Coverage, listing: pa.Table, fingerprint: s
         parts = tuple(part for unit in found for part in unit)
     if not parts:
         return Coverage((), _empty_rows())
-    _, done = same_version(listing, covered.rows)
-    useful = _keep(cover(storage, parts), listing.filter(pc.invert(done)))
+    useful = _keep(cover(storage, parts), _missing(listing, covered))
     with ThreadPoolExecutor(_READERS) as pool:
         checked = pool.map(
             lambda part: replace(part, file=describe(storage, part.file.path, part.file.unit)),
@@ -84,8 +84,8 @@ def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Covera
 
     An item that the base has in the same version is not taken twice.
     """
-    _, already = same_version(new.rows, base.rows)
-    new = _drop(new, already.to_numpy(zero_copy_only=False))
+    _, already = Versions(base.rows).find(new.rows)
+    new = _drop(new, already)
     replaced = pc.is_in(base.rows[schema.ID], new.rows[schema.ID].combine_chunks())
     if gone is not None:
         replaced = pc.or_(replaced, pc.is_in(base.rows[schema.ID], gone))
@@ -123,36 +123,56 @@ def publish(
 
 def _unlisted(storage: Storage, fingerprint: str, name: str) -> list[Part]:
     metadata = read_metadata(storage, name)
-    if metadata is None or metadata.fingerprint != fingerprint or name != data_name(metadata.unit):
+    stem = storage.path(name).stem
+    if metadata is None or metadata.fingerprint != fingerprint or stem != f"part-{metadata.unit}":
         return []
     names = [name, metadata.rejects] if metadata.rejects else [name]
     # Size and checksum are found out later, for those that turn out to be of use.
     return [Part(File(n, metadata.unit, count_rows(storage, n), 0, "")) for n in names]
 
 
+def _missing(listing: Listing, covered: Coverage) -> pa.Table:
+    """Versions of the listed items that are not covered."""
+    known, columns = Versions(covered.rows), list(schema.VERSION_COLUMNS)
+    missing = [
+        batch.filter(pa.array(~known.find(batch)[1])).select(columns) for batch in listing.batches()
+    ]
+    return pa.Table.from_batches(missing, schema=_empty_rows().select(columns).schema)
+
+
 def _part_rows(storage: Storage, index: int, part: Part) -> pa.Table:
+    path = storage.path(part.file.path)
     columns = list(schema.VERSION_COLUMNS)
-    table = pq.read_table(storage.path(part.file.path), columns=columns, partitioning=None)
-    position = np.arange(len(table), dtype=np.int64)
-    table = pa.table(
-        {name: table[name].cast(pa.string()) for name in columns}
-        | {_PART: pa.array(np.full(len(table), index, np.int32)), _ROW: pa.array(position)},
+    views = [schema.VIEW] if part.is_data else []
+    table = file_format(path).read_table(path, [*columns, *views])
+    # An item's views follow each other, so that its first row stands for all of them.
+    first = np.flatnonzero(table[schema.VIEW].to_numpy() == 0) if views else np.arange(len(table))
+    span = np.diff(first, append=len(table))
+    kept = ~np.isin(first, part.dropped)
+    first, span = first[kept], span[kept]
+    items = table.take(pa.array(first))
+    return pa.table(
+        {name: items[name].cast(pa.string()) for name in columns}
+        | {
+            _PART: pa.array(np.full(len(first), index, np.int32)),
+            _ROW: pa.array(first.astype(np.int64)),
+            _SPAN: pa.array(span.astype(np.int32)),
+        },
         schema=_empty_rows().schema,
     )
-    return table.take(np.delete(position, part.dropped)) if part.dropped else table
 
 
 def _empty_rows() -> pa.Table:
     fields = [pa.field(name, pa.string()) for name in schema.VERSION_COLUMNS]
-    fields += [pa.field(_PART, pa.int32()), pa.field(_ROW, pa.int64())]
+    fields += [pa.field(_PART, pa.int32()), pa.field(_ROW, pa.int64()), pa.field(_SPAN, pa.int32())]
     return pa.schema(fields).empty_table()
 
 
 def _keep(coverage: Coverage, wanted: pa.Table) -> Coverage:
     """Drop rows that are not wanted, and all but the first of several rows of one item."""
     rows = coverage.rows
-    _, current = same_version(rows, wanted)
-    candidates = np.flatnonzero(current.to_numpy(zero_copy_only=False))
+    _, current = Versions(wanted).find(rows)
+    candidates = np.flatnonzero(current)
     ids = rows[schema.ID].take(pa.array(candidates)).to_numpy()
     keep = np.zeros(len(rows), bool)
     keep[candidates[np.unique(ids.astype(str), return_index=True)[1]]] = True
@@ -163,8 +183,9 @@ def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
     """Return the coverage without some of its rows, and without parts that have none left."""
     gone = coverage.rows.filter(pa.array(drop))
     by_part: dict[int, list[int]] = {}
-    for index, row in zip(gone[_PART].to_pylist(), gone[_ROW].to_pylist(), strict=True):
-        by_part.setdefault(index, []).append(row)
+    places = (gone[name].to_pylist() for name in (_PART, _ROW, _SPAN))
+    for index, row, span in zip(*places, strict=True):
+        by_part.setdefault(index, []).extend(range(row, row + span))
     parts: list[Part] = []
     renumbered = np.zeros(len(coverage.parts), np.int32)
     for index, part in enumerate(coverage.parts):

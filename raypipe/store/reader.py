@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.spec import Spec, difference
+from raypipe.spec import Spec
 from raypipe.storage import Storage, local_path
+from raypipe.store.identity import read_identity
+from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
 
-__all__ = ["Features", "StoreReader", "create_store", "is_store"]
-
-SPEC_FILE = "spec.json"
-_FORMAT = 1
+__all__ = ["Features", "StoreReader", "to_array"]
 
 
 @dataclass(frozen=True)
 class Features:
     """Features in memory, row by row: `features[i]` belongs to `ids[i]` and `labels[i]`.
 
-    `labels` holds None where an item has no label. `features` is (N, …).
+    Attributes:
+        ids: (N,) item of each row.
+        labels: (N,) its label, None where it has none.
+        splits: (N,) its split, None where it has none.
+        views: (N,) 0 for the image itself, 1… for its augmented views.
+        features: (N, …).
     """
 
     ids: npt.NDArray[np.object_]
     labels: npt.NDArray[np.object_]
+    splits: npt.NDArray[np.object_]
+    views: npt.NDArray[np.int32]
     features: npt.NDArray[np.floating[Any]]
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, rows: npt.NDArray[Any]) -> Features:
+        """Return some of the rows, by number or by mask."""
+        return Features(
+            self.ids[rows],
+            self.labels[rows],
+            self.splits[rows],
+            self.views[rows],
+            self.features[rows],
+        )
 
     def check_finite(self) -> None:
         """Make sure that there is no NaN or infinity.
@@ -69,8 +83,9 @@ class StoreReader:
 
     def __init__(self, uri: str, snapshot: int | None = None, *, option: str = "STORE") -> None:
         self.storage = Storage(local_path(uri, option))
-        content = _read_spec(self.storage, option)
+        content = read_identity(self.storage, option)
         self.spec = Spec.model_validate(content["spec"])
+        self.format: Format = content["partitions"]
         self.provenance: dict[str, Any] = content["provenance"]
         self.snapshot: Snapshot = (
             newest(self.storage, self.spec.fingerprint)
@@ -85,31 +100,37 @@ class StoreReader:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the feature columns: `features`, or the layers if there are several."""
-        return list(schema.feature_columns(self.spec.layers).values())
+        """Names of the feature columns: `features`, or what --layer calls them."""
+        return list(self.spec.columns)
 
     def column(self, layer: str | None = None) -> str:
-        """Return the feature column of a layer; None means the only one.
+        """Return the feature column of a layer; None means the only one with features.
 
         Raises:
             UsageError: there is no such layer, or there are several to choose from.
         """
-        columns = schema.feature_columns(self.spec.layers)
-        if layer is None and len(columns) > 1:
-            raise UsageError(f"--layer: the store has several: {', '.join(columns)}; name one")
-        if layer in columns.values():
-            return str(layer)
-        if layer is not None and layer not in columns:
-            raise UsageError(f"--layer: no {layer!r} in the store; it has {', '.join(columns)}")
-        return columns[layer or self.spec.layers[0]]
+        outputs = self.spec.outputs
+        named = (
+            [o for o in outputs if layer in (o.column, o.layer)]
+            if layer
+            else [o for o in outputs if o.pool != "argmax"]
+        )
+        exact = [o for o in named if o.column == layer]
+        if len(exact or named) == 1:
+            return (exact or named)[0].column
+        known = ", ".join(self.columns)
+        if layer and not named:
+            raise UsageError(f"--layer: no {layer!r} in the store; it has {known}")
+        raise UsageError(f"--layer: the store has several: {known}; name one")
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one row's features by column; empty where the snapshot has no partitions."""
         if not self.snapshot.data:
             return {}
-        found = pq.read_schema(self.storage.path(self.snapshot.data[0].file.path))
-        return {column: tuple(found.field(column).type.shape) for column in self.columns}
+        path = self.storage.path(self.snapshot.data[0].file.path)
+        found: dict[str, tuple[int, ...]] = file_format(path).shapes(path, self.columns)
+        return found
 
     def __len__(self) -> int:
         return self.snapshot.rows
@@ -127,12 +148,18 @@ class StoreReader:
         Args:
             columns: the columns to read; None reads all.
         """
-        for part in self.snapshot.data:
-            yield self._read(part, columns)
+        for index in range(len(self.snapshot.data)):
+            yield from self.iter_part(index, columns)
 
-    def read_part(self, index: int) -> pa.Table:
-        """Return the rows of one partition, by its position in the snapshot."""
-        return self._read(self.snapshot.data[index], None)
+    def iter_part(self, index: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows of one partition, by its position in the snapshot, piece by piece."""
+        part = self.snapshot.data[index]
+        path = self._path(part)
+        start = 0
+        for table in file_format(path).iter_tables(path, columns):
+            kept = np.delete(np.arange(len(table)), _within(part.dropped, start, len(table)))
+            start += len(table)
+            yield table if len(kept) == len(table) else table.take(kept)
 
     def to_arrow(self, columns: list[str] | None = None) -> pa.Table:
         """Return all rows, sorted by id and view."""
@@ -156,12 +183,13 @@ class StoreReader:
             UsageError: no such column, or nothing in the store.
         """
         column = self.column(column)
-        table = self.to_arrow([schema.ID, schema.LABEL, column])
-        tensor = table[column].combine_chunks()
+        table = self.to_arrow([schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW, column])
         return Features(
             ids=table[schema.ID].to_numpy(),
             labels=np.array(table[schema.LABEL].to_pylist(), dtype=object),
-            features=tensor.to_numpy_ndarray(),
+            splits=np.array(table[schema.SPLIT].to_pylist(), dtype=object),
+            views=table[schema.VIEW].to_numpy(),
+            features=to_array(table[column]),
         )
 
     def to_pandas(self) -> Any:
@@ -182,74 +210,28 @@ class StoreReader:
         return dict(sorted(counts.items(), key=lambda item: (item[0] is None, item[0] or "")))
 
     def _read(self, part: Part, columns: list[str] | None) -> pa.Table:
-        try:
-            table = pq.read_table(self.storage.path(part.file.path), columns=columns)
-        except FileNotFoundError:
-            raise RaypipeError(
-                f"{self.uri}: {part.file.path} of snapshot {self.snapshot.number} is missing"
-            ) from None
-        table = table.replace_schema_metadata(None)
+        path = self._path(part)
+        table: pa.Table = file_format(path).read_table(path, columns)
         if not part.dropped:
             return table
         return table.take(np.delete(np.arange(len(table)), part.dropped))
 
-
-def is_store(uri: str) -> bool:
-    """Whether there is a store in this folder."""
-    return Storage(local_path(uri, "STORE")).exists(SPEC_FILE)
-
-
-def existing_spec(storage: Storage) -> Spec | None:
-    """Return the spec of the store in this folder, or None if there is no store."""
-    if not storage.exists(SPEC_FILE):
-        return None
-    return Spec.model_validate(_read_spec(storage, "--out")["spec"])
-
-
-def create_store(storage: Storage, spec: Spec, provenance: dict[str, Any]) -> None:
-    """Write the store's spec, or check it against the one that is there.
-
-    Args:
-        storage: the store's folder.
-        spec: what the features are.
-        provenance: where backbone and weights came from, and with which versions; for people and
-            for `predict`, not part of the fingerprint.
-
-    Raises:
-        UsageError: the store has another spec; the message holds the difference.
-    """
-    content = {
-        "format": _FORMAT,
-        "fingerprint": spec.fingerprint,
-        "spec": spec.model_dump(mode="json"),
-        "provenance": provenance,
-    }
-    if not storage.exists(SPEC_FILE):
-        storage.create(SPEC_FILE, json.dumps(content, indent=1).encode())
-    there = existing_spec(storage)
-    if there is not None and there != spec:
-        changes = "; ".join(difference(there, spec))
-        raise UsageError(
-            f"--out: {storage.uri} holds features of another spec ({changes}); "
-            "give another folder, or the options it was made with"
-        )
-
-
-def _read_spec(storage: Storage, option: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(storage.read(SPEC_FILE))
-        if content["format"] != _FORMAT:
-            raise UsageError(
-                f"{option}: {storage.uri} has store format {content['format']}; "
-                f"this version reads format {_FORMAT}"
+    def _path(self, part: Part) -> Path:
+        path = self.storage.path(part.file.path)
+        if not path.exists():
+            raise RaypipeError(
+                f"{self.uri}: {part.file.path} of snapshot {self.snapshot.number} is missing"
             )
-        Spec.model_validate(content["spec"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(
-            f"{option}: no store at {storage.uri!r}; `raypipe extract … --out` makes one"
-        ) from None
-    except (ValueError, KeyError, ValidationError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise RaypipeError(f"{option}: {storage.uri}/{SPEC_FILE} is damaged") from None
-    return content
+        return path
+
+
+def _within(dropped: tuple[int, ...], start: int, length: int) -> list[int]:
+    return [row - start for row in dropped if start <= row < start + length]
+
+
+def to_array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return a feature column as an array of (N, …)."""
+    flat = column.combine_chunks()
+    is_tensor = isinstance(flat.type, pa.FixedShapeTensorType)
+    array: npt.NDArray[Any] = flat.to_numpy_ndarray() if is_tensor else flat.to_numpy()
+    return array

@@ -1,0 +1,3 @@
+"""Partitions as HDF5 files."""
+
+SUFFIX = ".h5"

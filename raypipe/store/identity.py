@@ -1,0 +1,95 @@
+"""What a store is: its spec, where that came from, and how partitions are stored."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.spec import Spec, difference
+from raypipe.storage import Storage, local_path
+from raypipe.store.partition import Format
+
+__all__ = ["create_store", "existing_spec", "is_store", "read_identity"]
+
+SPEC_FILE = "spec.json"
+_FORMAT = 2
+
+
+def is_store(uri: str) -> bool:
+    """Whether there is a store in this folder."""
+    return Storage(local_path(uri, "STORE")).exists(SPEC_FILE)
+
+
+def existing_spec(storage: Storage) -> Spec | None:
+    """Return the spec of the store in this folder, or None if there is no store."""
+    if not storage.exists(SPEC_FILE):
+        return None
+    return Spec.model_validate(read_identity(storage, "--out")["spec"])
+
+
+def create_store(
+    storage: Storage, spec: Spec, provenance: dict[str, Any], form: Format = "parquet"
+) -> None:
+    """Write the store's spec, or check it against the one that is there.
+
+    Args:
+        storage: the store's folder.
+        spec: what the features are.
+        provenance: where backbone and weights came from, and with which versions; for people and
+            for `predict`, not part of the fingerprint.
+        form: file format of the partitions.
+
+    Raises:
+        UsageError: the store has another spec; the message holds the difference.
+    """
+    content = {
+        "format": _FORMAT,
+        "partitions": form,
+        "fingerprint": spec.fingerprint,
+        "spec": spec.model_dump(mode="json"),
+        "provenance": provenance,
+    }
+    if not storage.exists(SPEC_FILE):
+        storage.create(SPEC_FILE, json.dumps(content, indent=1).encode())
+    found = read_identity(storage, "--out")
+    there = Spec.model_validate(found["spec"])
+    if there != spec:
+        changes = "; ".join(difference(there, spec))
+        raise UsageError(
+            f"--out: {storage.uri} holds features of another spec ({changes}); "
+            "give another folder, or the options it was made with"
+        )
+    if found["partitions"] != form:
+        raise UsageError(
+            f"--format: the partitions of {storage.uri} are {found['partitions']}; got {form}; "
+            "`raypipe export` writes other formats"
+        )
+
+
+def read_identity(storage: Storage, option: str) -> dict[str, Any]:
+    """Return the store's spec file: `spec`, `provenance`, and how its `partitions` are stored.
+
+    Raises:
+        UsageError: there is no store.
+        RaypipeError: the file is damaged. `option` is named in the messages.
+    """
+    try:
+        content: dict[str, Any] = json.loads(storage.read(SPEC_FILE))
+        if content["format"] != _FORMAT:
+            raise UsageError(
+                f"{option}: {storage.uri} has store format {content['format']}; "
+                f"this version reads format {_FORMAT}"
+            )
+        Spec.model_validate(content["spec"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"{option}: no store at {storage.uri!r}; `raypipe extract … --out` makes one"
+        ) from None
+    except (ValueError, KeyError, ValidationError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise RaypipeError(f"{option}: {storage.uri}/{SPEC_FILE} is damaged") from None
+    return content
