@@ -14,8 +14,12 @@ _COMMANDS: dict[str, type[config.JobConfig]] = {
     "train": config.TrainConfig,
     "cluster": config.ClusterConfig,
     "predict": config.PredictConfig,
+    "export": config.ExportConfig,
+    "run": config.RunConfig,
     "inspect": config.InspectConfig,
     "layers": config.LayersConfig,
+    "pack": config.PackConfig,
+    "compact": config.CompactConfig,
     "demo": config.DemoConfig,
 }
 

@@ -27,15 +27,16 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from raypipe import schema
+from raypipe.augment import view
 from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.fit.model import Head
 from raypipe.plan import Unit
 from raypipe.runtime import Replicas, retry_limits
-from raypipe.sources import read_item
-from raypipe.spec import Preprocess, Spec
+from raypipe.sources.ahead import read_items
+from raypipe.spec import Spec
 from raypipe.storage import Storage
-from raypipe.store.partition import File, write_unit
+from raypipe.store.partition import File, Format, write_unit
 from raypipe.store.reader import StoreReader
 from raypipe.transforms import to_pixels
 
@@ -62,9 +63,10 @@ def write(
     *,
     max_pixels: int,
     storage: Storage,
+    form: Format,
 ) -> Iterator[list[File]]:
     """Write one partition per unit; yield each unit's files as soon as they are there."""
-    finish = partial(write_partition, root=storage.uri, spec=spec)
+    finish = partial(write_partition, root=storage.uri, spec=spec, form=form)
     for block in _run(units, backbone, spec, replicas, max_pixels, finish):
         yield [File(**row) for row in block.to_pylist()]
 
@@ -77,10 +79,10 @@ def predict(
     *,
     max_pixels: int,
     head: Head,
-    layer: str,
+    column: str,
 ) -> Iterator[pa.Table]:
     """Apply a head; yield a table of `id`, `reason`, `message`, `probabilities` per unit."""
-    finish = partial(apply_head, head=head, layer=layer)
+    finish = partial(apply_head, head=head, column=column)
     return _run(units, backbone, spec, replicas, max_pixels, finish)
 
 
@@ -93,9 +95,9 @@ def _run(
     finish: Callable[[Batch], Batch | pa.Table],
 ) -> Iterator[pa.Table]:
     """Lay out the steps for the hardware and stream the results."""
-    start = partial(read_and_decode, preprocess=spec.preprocess, max_pixels=max_pixels)
+    start = partial(read_and_decode, spec=spec, max_pixels=max_pixels)
     within: tuple[Step, ...] = (start, finish) if replicas.whole_flow else ()
-    rows = [{_UNIT: unit.id, _ITEMS: _to_bytes(unit.items)} for unit in units]
+    rows = [{_UNIT: unit.id, _ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
     if not within:
         flow = flow.map_batches(start, batch_size=None, num_cpus=1)
@@ -118,20 +120,31 @@ def _run(
     return _stream(flow)
 
 
-def read_and_decode(batch: Batch, *, preprocess: Preprocess, max_pixels: int) -> Batch:
-    """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank."""
-    items = _from_bytes(batch[_ITEMS][0])
-    count, size = len(items), preprocess.size
-    images = np.zeros((count, size, size, 3), np.uint8)
+def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int) -> Batch:
+    """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank.
+
+    Raises:
+        RaypipeError: no item could be fetched because no server answered: rather an outage than a
+            property of these items, so that it must not be recorded as one.
+    """
+    items = pa.ipc.open_stream(batch[_ITEMS][0]).read_all()
+    count, size = len(items), spec.preprocess.size
+    images = np.zeros((count, spec.views, size, size, 3), np.uint8)
     reasons, messages = np.full(count, "", object), np.full(count, "", object)
-    for i, uri in enumerate(items[schema.URI].to_pylist()):
+    fetched = read_items(items[schema.URI].to_pylist(), max_pixels)
+    for i, (item, data) in enumerate(zip(items[schema.ID].to_pylist(), fetched, strict=True)):
         try:
-            data = read_item(uri, max_pixels)
-            images[i] = to_pixels(decode(data, max_pixels), preprocess)
+            if isinstance(data, RejectedItem):
+                raise data
+            images[i, 0] = to_pixels(decode(data, max_pixels), spec.preprocess)
+            for number in range(1, spec.views):
+                images[i, number] = view(images[i, 0], spec.augment, item, number)
         except RejectedItem as reject:
             reasons[i], messages[i] = reject.reason.value, reject.message
         except MemoryError:
             reasons[i], messages[i] = RejectReason.TOO_LARGE.value, "out of memory"
+    if (reasons == RejectReason.UNAVAILABLE.value).all():
+        raise RaypipeError(f"SOURCE: none of {count} images could be fetched: {messages[0]}")
     columns = {name: np.array(items[name].to_pylist(), object) for name in items.column_names}
     unit = {_UNIT: np.full(count, batch[_UNIT][0]), _UNIT_ROWS: np.full(count, count)}
     return {
@@ -171,18 +184,18 @@ class EmbedderReplica:
         return finish(self.embed(start(batch)))
 
     def embed(self, batch: Batch) -> Batch:
-        """Replace pixels by features, a column per layer; rejected rows get zeros."""
+        """Replace (N, views, …) pixels by features of that form; rejected rows get zeros."""
         images = batch.pop(_IMAGE)
         good = batch[schema.REASON] == ""
-        for layer, features in self.embedder(images if good.all() else images[good]).items():
-            batch[_layer_column(layer)] = rows = np.zeros(
-                (len(good), *features.shape[1:]), features.dtype
-            )
-            rows[good] = features
+        wanted = images if good.all() else images[good]
+        for column, features in self.embedder(wanted.reshape(-1, *images.shape[2:])).items():
+            shape = (images.shape[1], *features.shape[1:])
+            batch[_feature(column)] = rows = np.zeros((len(good), *shape), features.dtype)
+            rows[good] = features.reshape(-1, *shape)
         return batch
 
 
-def write_partition(batch: Batch, *, root: str, spec: Spec) -> pa.Table:
+def write_partition(batch: Batch, *, root: str, spec: Spec, form: Format) -> pa.Table:
     """Write one unit's partitions and return a row for each file."""
     units = set(batch[_UNIT])
     if len(units) != 1 or len(batch[_UNIT]) != batch[_UNIT_ROWS][0]:
@@ -192,23 +205,24 @@ def write_partition(batch: Batch, *, root: str, spec: Spec) -> pa.Table:
         )
     items = _strings(batch, schema.ITEMS)
     good = batch[schema.REASON] == ""
-    columns = schema.feature_columns(spec.layers)
+    features = {column: batch[_feature(column)][good] for column in spec.columns}
     files = write_unit(
         Storage(root),
         units.pop(),
         spec.fingerprint,
         rows=items.filter(pa.array(good)),
-        features={c: batch[_layer_column(layer)][good] for layer, c in columns.items()},
+        features={c: values.reshape(-1, *values.shape[2:]) for c, values in features.items()},
         rejects=_strings(batch, schema.REJECTS).filter(pa.array(~good)),
+        form=form,
     )
     return pa.Table.from_pylist([asdict(file) for file in files])
 
 
-def apply_head(batch: Batch, *, head: Head, layer: str) -> Batch:
+def apply_head(batch: Batch, *, head: Head, column: str) -> Batch:
     """Replace features by the probabilities of the head's classes; rejected rows get zeros."""
     good = batch[schema.REASON] == ""
     probabilities = np.zeros((len(good), len(head.classes)), np.float32)
-    probabilities[good] = head.predict_proba(batch[_layer_column(layer)][good])
+    probabilities[good] = head.predict_proba(batch[_feature(column)][good, 0])
     kept = {name: batch[name] for name in (schema.ID, schema.REASON, schema.MESSAGE)}
     return {**kept, "probabilities": probabilities}
 
@@ -229,22 +243,11 @@ class Store(StoreReader):
 
 def _read_partition(batch: Batch, *, uri: str, snapshot: int) -> pa.Table:
     reader = StoreReader(uri, snapshot)
-    return pa.concat_tables(reader.read_part(i) for i in batch["partition"])
+    return pa.concat_tables(piece for i in batch["partition"] for piece in reader.iter_part(i))
 
 
-def _to_bytes(items: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, items.schema) as stream:
-        stream.write_table(items)
-    return bytes(sink.getvalue())
-
-
-def _from_bytes(data: bytes) -> pa.Table:
-    return pa.ipc.open_stream(data).read_all()
-
-
-def _layer_column(layer: str) -> str:
-    return f"layer:{layer}"  # a layer may have the name of another column
+def _feature(column: str) -> str:
+    return f"feature:{column}"  # apart from the columns of the items
 
 
 def _strings(batch: Batch, wanted: pa.Schema) -> pa.Table:

@@ -16,6 +16,7 @@ __all__ = [
     "MESSAGE",
     "REASON",
     "REJECTS",
+    "RESERVED_COLUMNS",
     "ROW_COLUMNS",
     "SPLIT",
     "URI",
@@ -60,6 +61,10 @@ REJECTS = pa.schema(
 
 #: Columns of a feature partition beside the features.
 ROW_COLUMNS = (*ITEMS.names, VIEW)
+
+#: Names that no feature column may have: those of the other columns, and of the arrays that stand
+#: for them in HDF5.
+RESERVED_COLUMNS = (*ROW_COLUMNS, "ids", "labels", "label_names")
 
 
 def data_schema(columns: Mapping[str, tuple[tuple[int, ...], str]]) -> pa.Schema:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
 from raypipe import backbone as backbones
 from raypipe.backbone import WeightsUnavailableError, feature_shapes, load, restore
+from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.precision import fold_batch_norm, prepare, round_keeping_sums
 from raypipe.backbone.registry import build, find
-from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, pool, truncate
+from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, truncate
 from raypipe.backbone.weights import _usual_preprocess
 from raypipe.errors import UsageError
 from tests.conftest import NETWORKS, TINY
@@ -52,8 +55,8 @@ def test_untraceable_network_is_left_at_the_cut() -> None:
     assert isinstance(model, EarlyExit)
     x = torch.randn(1, 3, 16, 16)
     assert model(x)["block2"].shape == (1, 16, 4, 4)  # its head raises when it is reached
-    shapes = feature_shapes(load(BRANCHING, "random", ("block1", "block2")), 32, "avg")
-    assert shapes == {"block1": (8,), "block2": (16,)}
+    shapes = feature_shapes(load(BRANCHING, "random", ("block1", "block2")), 32, "float32")
+    assert shapes == {"block1": ((8,), "float32"), "block2": ((16,), "float32")}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def test_default_layer_feeds_the_classifier(name: str, layer: str, width: int) -
     loaded = load(name, "random")
     assert loaded.layers == (layer,)
     size = loaded.trained.size if loaded.trained else 32
-    assert feature_shapes(loaded, size, "avg") == {layer: (width,)}
+    assert feature_shapes(loaded, size, "float32") == {"features": ((width,), "float32")}
 
 
 def test_random_weights_depend_on_the_seed_alone() -> None:
@@ -141,8 +144,7 @@ def test_checksum(tmp_path: Path) -> None:
         (("resnet5O", "random"), "unknown backbone 'resnet5O'.*did you mean resnet50"),
         ((TINY, "random", ("blok2",)), "no node 'blok2'.*block2"),
         ((BRANCHING, "random", ("blok2",)), "no node 'blok2'.*block2"),
-        ((TINY, "random", ("block2", "block2")), "each node once"),
-        ((TINY, "random", ("block2", "block2.2")), "'block2' and 'block2.2' are the same node"),
+        ((TINY, "random", ("block2", "block2")), "there is a column 'block2' already"),
         (("timm/resnet50.nosuchtag", "random"), "cannot build 'resnet50.nosuchtag'"),
         (("~nobody-here/net.py:tiny", "random"), "--backbone: '~nobody-here/net.py'"),
         (("resnet18", "IMAGENET1K_V7"), "has IMAGENET1K_V1, DEFAULT, random"),
@@ -164,7 +166,7 @@ def test_wrong_names_get_one_clear_line(arguments: tuple[str, ...], words: str) 
 
 def test_image_that_does_not_fit_the_network() -> None:
     with pytest.raises(UsageError, match="cannot process a 100×100 image"):
-        feature_shapes(load("vit_b_16", "random"), 100, "avg")
+        feature_shapes(load("vit_b_16", "random"), 100, "float32")
 
 
 def test_published_weights_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +212,7 @@ def test_module_callable_is_found_beside_the_user(
 def test_timm() -> None:
     loaded = load("timm/resnet10t", "random")
     assert loaded.trained is not None
-    assert feature_shapes(loaded, 64, "avg") == {loaded.layers[0]: (512,)}
+    assert feature_shapes(loaded, 64, "float32") == {"features": ((512,), "float32")}
 
 
 def test_pooling() -> None:
@@ -241,18 +243,18 @@ def test_embedding_does_not_depend_on_company() -> None:
     spec = Spec(
         backbone="tiny",
         weights_sha256=loaded.weights_sha256,
-        layers=("block2",),
+        outputs=loaded.outputs,
         preprocess=Preprocess(size=32, resize="squash", resize_to=None, std=(255.0,) * 3),
     )
     embedder = Embedder(loaded, spec, batch_size=8)
     images = np.random.default_rng(0).integers(0, 256, (19, 32, 32, 3), dtype=np.uint8)
-    together = embedder(images)["block2"]
+    together = embedder(images)["features"]
     assert together.shape == (19, 16)
     assert together.dtype == np.float32
-    np.testing.assert_array_equal(together[16:], embedder(images[16:])["block2"])
-    assert embedder(images[:0])["block2"].shape == (0, 16)
+    np.testing.assert_array_equal(together[16:], embedder(images[16:])["features"])
+    assert embedder(images[:0])["features"].shape == (0, 16)
     bf16 = Embedder(loaded, spec.model_copy(update={"precision": "bf16"}), batch_size=8)
-    rough = bf16(images)["block2"]
+    rough = bf16(images)["features"]
     cosine = (rough * together).sum(1) / np.linalg.norm(rough, axis=1)
     assert (cosine / np.linalg.norm(together, axis=1)).min() > 0.999
     assert backbones.Backbone is type(loaded)
@@ -297,7 +299,7 @@ def test_a_layer_is_the_same_whatever_else_is_asked_for(network: str) -> None:
 def test_networks_called_by_keyword() -> None:
     loaded = load(f"{NETWORKS}:in_place", "random")
     assert loaded.layers == ("mean",)
-    assert feature_shapes(loaded, 16, "avg") == {"mean": (4,)}
+    assert feature_shapes(loaded, 16, "float32") == {"features": ((4,), "float32")}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -308,7 +310,7 @@ def test_weights_of_other_precisions(tmp_path: Path, dtype: torch.dtype) -> None
     }
     save_file(state, tmp_path / "w.safetensors")
     loaded = load(TINY, str(tmp_path / "w.safetensors"))
-    assert feature_shapes(loaded, 32, "avg") == {"flat": (16,)}
+    assert feature_shapes(loaded, 32, "float32") == {"features": ((16,), "float32")}
 
 
 def test_timm_preprocessing_that_squashes() -> None:
@@ -319,3 +321,102 @@ def test_timm_preprocessing_that_squashes() -> None:
     squashed = _usual_preprocess(source)
     assert squashed is not None
     assert (squashed.resize, squashed.resize_to) == ("squash", None)
+
+
+def test_outputs_have_their_own_pooling_and_names() -> None:
+    entries = ("block2:flatten", "maps=block1:hwc", "tops=block1:max", "class=logits:argmax")
+    loaded = load(TINY, "random", entries, pool="none")
+    assert loaded.layers == ("block2", "block1", "logits")
+    assert feature_shapes(loaded, 32, "float16") == {
+        "block2": ((16 * 8 * 8,), "float16"),
+        "maps": ((16, 16, 8), "float16"),
+        "tops": ((8,), "float16"),
+        "class": ((), "int32"),
+    }
+
+
+@pytest.mark.parametrize("backbone", [TINY, BRANCHING.replace("branching", "in_place_branching")])
+def test_logits_are_the_networks_own_output(backbone: str) -> None:
+    loaded = load(backbone, "random", ("logits", "top=logits:argmax"), seed=3)
+    full = build(find(backbone))
+    full.load_state_dict({n: torch.from_numpy(v) for n, v in loaded.state.items()}, strict=False)
+    x = torch.rand(4, 3, 32, 32)
+    with torch.inference_mode():
+        expected = full(x)
+        found = restore(loaded)(x)["logits"]
+    torch.testing.assert_close(found, expected)
+    assert pool(found, "argmax").tolist() == expected.argmax(1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        (("block2:mean",), "must be one of avg, max, flatten, none, hwc, argmax; got 'mean'"),
+        (("my col=block2",), "a column's name is letters"),
+        (("id=block2",), "there is a column 'id' already"),
+        (("labels=block2",), "there is a column 'labels' already"),
+        (("a=block1", "a=block2"), "there is a column 'a' already"),
+        (("a=:avg",), r"expected \[COLUMN=\]NODE\[:POOL\]"),
+    ],
+)
+def test_wrong_outputs_get_one_clear_line(entries: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_outputs(entries, "avg", "")
+
+
+def test_class_number_needs_a_vector() -> None:
+    with pytest.raises(UsageError, match=r"block1:argmax needs one vector per image"):
+        feature_shapes(load(TINY, "random", ("block1:argmax",)), 32, "float32")
+
+
+# One of each family of torchvision's classification models, with an inner module to cut at.
+FAMILIES = {
+    "alexnet": "features.5",
+    "convnext_tiny": "features.3",
+    "densenet121": "features.denseblock2",
+    "efficientnet_b0": "features.4",
+    "efficientnet_v2_s": "features.3",
+    "googlenet": "inception4a",
+    "inception_v3": "Mixed_6a",
+    "maxvit_t": "blocks.0",
+    "mnasnet0_5": "layers.10",
+    "mobilenet_v2": "features.7",
+    "mobilenet_v3_small": "features.6",
+    "regnet_x_400mf": "trunk_output.block2",
+    "regnet_y_400mf": "trunk_output.block2",
+    "resnet18": "layer2",
+    "resnext50_32x4d": "layer2",
+    "shufflenet_v2_x0_5": "stage3",
+    "squeezenet1_1": "features.6",
+    "swin_t": "features.3",
+    "swin_v2_t": "features.3",
+    "vgg11": "features.10",
+    "vit_b_32": "encoder.layers.encoder_layer_5",
+    "wide_resnet50_2": "layer2",
+}
+
+
+def test_every_family_of_torchvision_is_tried() -> None:
+    def family(name: str) -> str:
+        return re.split(r"\d|_(?:tiny|small|base|large)|_[a-z](?:_|$)", name)[0]
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    assert {family(name) for name in known} == {family(name) for name in FAMILIES}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_can_be_cut(name: str) -> None:
+    model = build(find(name))
+    inner, seen = FAMILIES[name], []
+    hook = model.get_submodule(inner).register_forward_hook(lambda _m, _i, out: seen.append(out))
+    x = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        logits = model(x)
+        hook.remove()
+        layers = (inner, default_layer(model), "logits")
+        outputs = truncate(model, layers)(x)
+        alone = truncate(model, (inner,))(x)[inner]
+    torch.testing.assert_close(outputs["logits"], logits)
+    torch.testing.assert_close(outputs[inner], seen[0])
+    torch.testing.assert_close(alone, seen[0])
+    assert outputs[layers[1]].flatten(1).shape[1] < 30_000

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from raypipe.spec import Preprocess, Spec, difference, digest
+from raypipe.spec import Augment, Output, Preprocess, Spec, difference, digest
 
-BASE = Spec(backbone="torchvision/resnet18", weights_sha256="a" * 64, layers=("flatten",))
+BASE = Spec(
+    backbone="torchvision/resnet18",
+    weights_sha256="a" * 64,
+    outputs=(Output(column="features", layer="flatten"),),
+)
 
 
 @pytest.mark.parametrize(
@@ -15,9 +19,12 @@ BASE = Spec(backbone="torchvision/resnet18", weights_sha256="a" * 64, layers=("f
         {"backbone": "torchvision/resnet34"},
         {"source_sha256": "b" * 64},
         {"weights_sha256": "c" * 64},
-        {"layers": ("layer4",)},
-        {"layers": ("flatten", "layer4")},
-        {"pool": "max"},
+        {"outputs": (Output(column="features", layer="layer4"),)},
+        {"outputs": (Output(column="features", layer="flatten", pool="max"),)},
+        {"outputs": (Output(column="other", layer="flatten"),)},
+        {"outputs": (*BASE.outputs, Output(column="b", layer="layer4"))},
+        {"augment": Augment(views=1, rotate=10)},
+        {"augment": Augment(views=1, rotate=10, seed=1)},
         {"precision": "bf16"},
         {"dtype": "float16"},
         {"preprocess": Preprocess(size=225)},
@@ -38,6 +45,11 @@ def test_fingerprint_survives_json() -> None:
 def test_difference_names_field_and_both_values() -> None:
     changed = BASE.model_copy(update={"preprocess": Preprocess(size=96)})
     assert difference(BASE, changed) == ["preprocess.size: 224 → 96"]
+    other = BASE.model_copy(update={"outputs": (Output(column="x", layer="fc", pool="max"),)})
+    assert difference(BASE, other) == [
+        "output features: flatten:avg → None",
+        "output x: None → fc:max",
+    ]
 
 
 def test_digest_does_not_run_parts_together() -> None:

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.outputs import pool
 from raypipe.backbone.precision import DTYPES, prepare
-from raypipe.backbone.truncate import pool
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
@@ -45,17 +45,17 @@ class Embedder:
         self.model = prepare(restore(backbone), spec.precision, self.device)
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
-        """Return each layer's features for (N, size, size, 3) RGB images.
+        """Return the features of (N, size, size, 3) RGB images.
 
         Returns:
-            `{layer: (N, …)}` in the spec's dtype.
+            `{column: (N, …)}` in the spec's dtype; class numbers as int32.
         """
         starts = range(0, len(images), self.batch_size)
         parts = [self._embed(images[start : start + self.batch_size]) for start in starts]
         if not parts:  # the shapes are still needed
             parts = [self._embed(np.zeros((1, *images.shape[1:]), np.uint8))]
-            return {layer: value[:0] for layer, value in parts[0].items()}
-        return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
+            return {column: value[:0] for column, value in parts[0].items()}
+        return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
 
     @torch.inference_mode()
     def _embed(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
@@ -64,6 +64,10 @@ class Embedder:
         pixels = torch.from_numpy(padded).to(self.device, non_blocking=True)
         outputs = self.model(normalize(pixels, self.spec.preprocess).to(self.dtype))
         return {
-            layer: pool(output, self.spec.pool)[: len(images)].cpu().numpy().astype(self.spec.dtype)
-            for layer, output in outputs.items()
+            wanted.column: self._to_numpy(pool(outputs[wanted.layer], wanted.pool)[: len(images)])
+            for wanted in self.spec.outputs
         }
+
+    def _to_numpy(self, values: torch.Tensor) -> npt.NDArray[np.generic]:
+        array = values.cpu().numpy()
+        return array.astype(self.spec.dtype) if values.is_floating_point() else array

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import BackboneSource, build, find
-from raypipe.backbone.truncate import default_layer, pool, truncate
+from raypipe.backbone.truncate import default_layer, truncate
 from raypipe.backbone.weights import WeightsUnavailableError, fit_state, load_weights
 from raypipe.errors import UsageError
-from raypipe.spec import Preprocess
+from raypipe.spec import Output, Pool, Preprocess
 
 __all__ = ["Backbone", "WeightsUnavailableError", "feature_shapes", "load", "restore"]
 
@@ -25,17 +26,22 @@ class Backbone:
 
     Attributes:
         source: how to build the full network anew.
-        layers: nodes it is cut at.
+        outputs: the feature columns it makes, and the nodes they are taken from.
         state: the truncated network's parameters and buffers, by name.
         weights_sha256: checksum of the weights file (or of the tensors, if there was no file).
         trained: the preprocessing that travels with the weights, where it is known.
     """
 
     source: BackboneSource
-    layers: tuple[str, ...]
+    outputs: tuple[Output, ...]
     state: dict[str, npt.NDArray[np.generic]]
     weights_sha256: str
     trained: Preprocess | None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Nodes it is cut at, each once."""
+        return tuple(dict.fromkeys(output.layer for output in self.outputs))
 
 
 def load(
@@ -43,10 +49,19 @@ def load(
     weights: str,
     layers: tuple[str, ...] = (),
     *,
+    pool: Pool = "avg",
     weights_sha256: str | None = None,
     seed: int = 0,
 ) -> Backbone:
     """Find a backbone, verify its weights and cut it.
+
+    Args:
+        name: as `registry.find` takes it.
+        weights: as `weights.load_weights` takes it.
+        layers: `[COLUMN=]NODE[:POOL]` entries; none means the network's own feature.
+        pool: pooling of the layers that do not name one.
+        weights_sha256: the checksum a weights file must have.
+        seed: of random weights.
 
     Raises:
         UsageError: unknown backbone or layer, wrong checksum, weights that do not fit.
@@ -54,13 +69,12 @@ def load(
     """
     source = find(name)
     model = build(source, blank=True)
-    layers = layers or (default_layer(model),)
-    if len(set(layers)) != len(layers):
-        raise UsageError(f"--layer: each node once; got {', '.join(layers)}")
-    truncated = truncate(model, layers)  # a wrong layer is found before anything is downloaded
+    outputs = parse_outputs(layers, pool, "" if layers else default_layer(model))
+    # A wrong layer is found before anything is downloaded.
+    truncated = truncate(model, tuple(dict.fromkeys(output.layer for output in outputs)))
     loaded = load_weights(source, weights, weights_sha256=weights_sha256, seed=seed)
     state = fit_state(truncated, loaded.state, weights)
-    return Backbone(source, layers, _to_numpy(state), loaded.sha256, loaded.trained)
+    return Backbone(source, outputs, _to_numpy(state), loaded.sha256, loaded.trained)
 
 
 def restore(backbone: Backbone) -> nn.Module:
@@ -77,8 +91,10 @@ def restore(backbone: Backbone) -> nn.Module:
 
 
 @torch.inference_mode()
-def feature_shapes(backbone: Backbone, size: int, mode: str) -> dict[str, tuple[int, ...]]:
-    """Run one blank image through the network and return each layer's pooled feature shape.
+def feature_shapes(
+    backbone: Backbone, size: int, dtype: str
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Run one blank image through the network; return each column's shape and type.
 
     Raises:
         UsageError: the network does not accept an image of this size, or a layer is no tensor.
@@ -91,10 +107,22 @@ def feature_shapes(backbone: Backbone, size: int, mode: str) -> dict[str, tuple[
         raise UsageError(
             f"--size: {backbone.source.name} cannot process a {size}×{size} image: {first_line}"
         ) from None
-    for layer, output in outputs.items():
-        if not isinstance(output, torch.Tensor) or output.ndim < 2 or output.shape[0] != 1:
-            raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
-    return {layer: tuple(pool(outputs[layer], mode).shape[1:]) for layer in backbone.layers}
+    return {
+        wanted.column: _shape(wanted, outputs[wanted.layer], dtype) for wanted in backbone.outputs
+    }
+
+
+def _shape(wanted: Output, value: object, dtype: str) -> tuple[tuple[int, ...], str]:
+    layer = wanted.layer
+    if not isinstance(value, torch.Tensor) or value.ndim < 2 or value.shape[0] != 1:
+        raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
+    if wanted.pool == "argmax" and value.ndim != 2:
+        raise UsageError(
+            f"--layer: {layer}:argmax needs one vector per image; the node gives "
+            f"{' × '.join(map(str, value.shape[1:]))}; use logits:argmax"
+        )
+    pooled = pool(value, wanted.pool)
+    return tuple(pooled.shape[1:]), "int32" if wanted.pool == "argmax" else dtype
 
 
 def _to_numpy(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.generic]]:

@@ -15,7 +15,10 @@ from torchvision.models.feature_extraction import (
 
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["EarlyExit", "default_layer", "is_module", "node_shapes", "pool", "truncate"]
+__all__ = ["LOGITS", "EarlyExit", "default_layer", "is_module", "node_shapes", "truncate"]
+
+#: Stands for the network's own output.
+LOGITS = "logits"
 
 
 def truncate(model: nn.Module, layers: tuple[str, ...]) -> nn.Module:
@@ -30,9 +33,9 @@ def truncate(model: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     nodes = _graph_nodes(model)
     if nodes is None:
         modules = dict(model.named_modules())
-        _check_layers(layers, [name for name in modules if name])
+        _check_layers(layers, [*(name for name in modules if name), LOGITS])
         return EarlyExit(model, layers)
-    _check_layers(layers, _with_prefixes(nodes))
+    _check_layers(layers, [*_with_prefixes(nodes), LOGITS])
     return _rewrite(model, layers, nodes)
 
 
@@ -76,21 +79,6 @@ def node_shapes(model: nn.Module, size: int) -> list[tuple[str, tuple[int, ...]]
     return shapes
 
 
-def pool(features: Tensor, mode: str) -> Tensor:
-    """Reduce (N, C, H, W) over height and width, or (N, T, C) over tokens.
-
-    `avg` and `max` give (N, C); `flatten` gives (N, everything); `none` and two-dimensional
-    features stay as they are. Computed in float32.
-    """
-    features = features.float()
-    if features.ndim == 2 or mode == "none":
-        return features
-    if mode == "flatten":
-        return features.flatten(1)
-    over = (1,) if features.ndim == 3 else tuple(range(2, features.ndim))
-    return features.mean(over) if mode == "avg" else features.amax(over)
-
-
 class EarlyExit(nn.Module):
     """Runs a network that cannot be rewritten and leaves it once every layer has been seen."""
 
@@ -101,7 +89,8 @@ class EarlyExit(nn.Module):
         self._seen: dict[str, Any] = {}
         modules = dict(model.named_modules())
         for layer in layers:
-            modules[layer].register_forward_hook(self._hook(layer))
+            if layer in modules:  # all but `logits`
+                modules[layer].register_forward_hook(self._hook(layer))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Return the network's own names, so that weights load as into the full network."""
@@ -115,10 +104,14 @@ class EarlyExit(nn.Module):
         """Return `{layer: output}` for (N, 3, H, W)."""
         self._seen = {}
         try:
-            self.model(x)
+            result = self.model(x)
         except _Reached:
             return self._seen
+        if LOGITS in self.layers:
+            self._seen.setdefault(LOGITS, result)
         absent = [layer for layer in self.layers if layer not in self._seen]
+        if not absent:
+            return self._seen
         raise UsageError(f"--layer: the network never reaches {', '.join(absent)}")
 
     def _hook(self, layer: str) -> Any:
@@ -147,10 +140,11 @@ def _trace(model: nn.Module) -> tuple[Any, fx.Graph] | None:
 def _rewrite(model: nn.Module, layers: tuple[str, ...], nodes: list[str]) -> fx.GraphModule:
     # Training mode is never used: its graph is cut at the start, and dropped.
     first = get_graph_node_names(model, suppress_diff_warning=True)[0][0]
+    places = {layer: _resolve(layer, nodes) for layer in layers}
     both = create_feature_extractor(
         model,
         train_return_nodes={first: first},
-        eval_return_nodes=_resolve(layers, nodes),
+        eval_return_nodes={node: node for node in places.values()},
         suppress_diff_warning=True,
     )
     graph = both.eval_graph
@@ -159,21 +153,16 @@ def _rewrite(model: nn.Module, layers: tuple[str, ...], nodes: list[str]) -> fx.
         if len(node.users) > 1:  # what follows may work in place on what is returned
             with graph.inserting_after(node):
                 output.replace_input_with(node, graph.call_method("clone", (node,)))
+    output.args = ({layer: output.args[0][place] for layer, place in places.items()},)
     return fx.GraphModule(both, graph).eval()
 
 
-def _resolve(layers: tuple[str, ...], nodes: list[str]) -> dict[str, str]:
-    """Map the node that each layer stands for, itself or the last one below it, to the layer."""
-    found: dict[str, str] = {}
-    for layer in layers:
-        below = [node for node in nodes if node.startswith(f"{layer}.")]
-        node = layer if layer in nodes else below[-1]
-        if node in found:
-            raise UsageError(
-                f"--layer: {found[node]!r} and {layer!r} are the same node, {node!r}; name it once"
-            )
-        found[node] = layer
-    return found
+def _resolve(layer: str, nodes: list[str]) -> str:
+    """Return the node that a layer stands for: itself, or the last one below it."""
+    if layer in nodes:
+        return layer
+    below = [node for node in nodes if node.startswith(f"{layer}.")]
+    return (below or nodes)[-1]  # the last one of all is `logits`
 
 
 def _graph_nodes(model: nn.Module) -> list[str] | None:

@@ -111,6 +111,9 @@ class ClusterConfig(JobConfig):
     """Seed of the starting centres."""
     scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "none"
     """Scaling of the features: none, zero mean and unit variance, or unit length."""
+    join: Annotated[str | None, option("Output")] = None
+    """CSV of images, to be written anew with their cluster as a further column. Its ids are in the
+    column `id`, else in the first; they may lack the extension."""
     snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Snapshot of the store to read. Default: the newest."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
@@ -53,12 +53,11 @@ def fit_logistic(
     labels: npt.NDArray[np.object_],
     *,
     grid: dict[str, list[float]],
-    cv: int,
-    seed: int,
+    folds: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
     scale: Scale,
     max_iter: int,
 ) -> GridSearchCV:
-    """Search the grid by stratified cross-validation and refit the best on all rows.
+    """Search the grid by cross-validation and refit the best on all rows.
 
     Scaling is fitted within each fold. Runs on joblib's current backend.
 
@@ -66,8 +65,7 @@ def fit_logistic(
         features: (N, D).
         labels: (N,) class names.
         grid: values by parameter name.
-        cv: number of folds.
-        seed: seed of the folds.
+        folds: rows to fit on and rows to score on, for each fold.
         scale: scaling in front of the classifier.
         max_iter: most iterations of one fit.
     """
@@ -80,7 +78,7 @@ def fit_logistic(
     search = GridSearchCV(
         pipeline,
         {f"head__{name}": values for name, values in grid.items()},
-        cv=StratifiedKFold(cv, shuffle=True, random_state=seed),
+        cv=folds,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` tells, in one place

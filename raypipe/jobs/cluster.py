@@ -20,6 +20,7 @@ from raypipe.config import ClusterConfig
 from raypipe.decode import decode
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.figures import contact_sheet
+from raypipe.fit.join import join_clusters, read_ids
 from raypipe.fit.kmeans import Clusters, fit_kmeans, scale_rows
 from raypipe.progress import say
 from raypipe.sources import read_item
@@ -31,6 +32,7 @@ __all__ = ["main", "run"]
 _PICTURE_CLUSTERS = 24
 _PICTURE_IMAGES = 10
 _PICTURE_PIXELS = 2**26
+_JOINED_FILE = "joined.csv"
 
 
 def run(config: ClusterConfig) -> Outcome:
@@ -41,23 +43,28 @@ def run(config: ClusterConfig) -> Outcome:
     """
     started = time.monotonic()
     store = StoreReader(config.store, config.snapshot)
-    if config.k > len(store):
-        raise UsageError(f"--k: at most the number of rows, {len(store)}; got {config.k}")
+    images = len(store) // store.spec.views
+    if config.k > images:
+        raise UsageError(f"--k: at most the number of images, {images}; got {config.k}")
     column = store.column(config.layer)
+    wanted = read_ids(config.join) if config.join else None
     out = output_folder(config.out)
     data = store.to_numpy(column)
+    data = data[data.views == 0]  # an augmented view is no further image
     data.check_finite()
     say(f"k-means with k={config.k} on {len(data)} rows")
     flat = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
     rows = scale_rows(flat, config.scale)
     clusters = fit_kmeans(rows, config.k, config.seed)
-    _write_assignments(data, clusters, out)
+    assignments = _write_assignments(data, clusters, out)
+    joined = join_clusters(wanted, assignments, out / _JOINED_FILE) if wanted else None
     summary: dict[str, Any] = {
         "out": str(out),
         "k": config.k,
         "rows": len(data),
         "inertia": clusters.inertia,
         "sizes": clusters.sizes.tolist(),
+        "joined": joined,
         "ari": _agreement(data, clusters),
         "iterations": clusters.iterations,
         "scale": config.scale,
@@ -73,10 +80,11 @@ def run(config: ClusterConfig) -> Outcome:
     return Outcome(summary, _text(summary, pictured=pictured), clusters)
 
 
-def _write_assignments(data: Features, clusters: Clusters, out: Path) -> None:
+def _write_assignments(data: Features, clusters: Clusters, out: Path) -> dict[str, int]:
     table = pa.table({schema.ID: pa.array(data.ids), "cluster": pa.array(clusters.labels)})
     pq.write_table(table, out / "clusters.parquet")
     pa.csv.write_csv(table, out / "clusters.csv")
+    return dict(zip(data.ids, clusters.labels.tolist(), strict=True))
 
 
 def _agreement(data: Features, clusters: Clusters) -> float | None:
@@ -120,6 +128,8 @@ def _text(summary: dict[str, Any], *, pictured: bool) -> str:
     lines.append(f"inertia {summary['inertia']:.6g} after {summary['iterations']} iterations")
     if summary["ari"] is not None:
         lines.append(f"agreement with the labels (adjusted Rand index): {summary['ari']:.3f}")
+    if (joined := summary["joined"]) is not None:
+        lines.append(f"{_JOINED_FILE}: {joined['found']} of {joined['rows']} rows have a cluster")
     picture = ", clusters.png" if pictured else ""
     lines.append(f"written: {summary['out']}/ (clusters.csv, clusters.parquet{picture})")
     return "\n".join(lines)

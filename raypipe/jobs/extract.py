@@ -10,24 +10,29 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from raypipe import backbone as backbones
 from raypipe import pipeline, runtime, schema
+from raypipe.augment import resolve_augment
 from raypipe.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
-from raypipe.plan import Plan, collect, make_plan
+from raypipe.plan import Listing, Plan, make_plan
 from raypipe.progress import say, track
 from raypipe.sources import Source, open_source
-from raypipe.spec import Preprocess, Spec
+from raypipe.sources.remote import check_reachable
+from raypipe.spec import Spec
 from raypipe.storage import Storage, local_path, user_path
-from raypipe.store.coverage import adopt, cover, merge, publish
-from raypipe.store.reader import StoreReader, create_store, existing_spec
+from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
+from raypipe.store.identity import create_store, existing_spec
+from raypipe.store.master import write_master
+from raypipe.store.partition import File
+from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part, Snapshot, newest
 from raypipe.transforms import resolve_preprocess
 
 __all__ = ["main", "run"]
+
+_ASKED = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class _Work:
     """What the plan found, and what has been done about it."""
 
     plan: Plan
-    adopted: tuple[Part, ...]
+    adopted: Coverage
     written: tuple[Part, ...]
 
 
@@ -48,102 +53,123 @@ def run(config: ExtractConfig) -> Outcome:
     """
     started = time.monotonic()
     storage = Storage(local_path(config.out, "--out"))
-    source = open_source(config.source, label_from_folder=config.label == "folder")
+    source = open_source(config)
     _check_apart(source, storage)
-    loaded = backbones.load(
-        config.backbone,
-        config.weights,
-        config.layer,
-        weights_sha256=config.weights_sha256,
-        seed=config.seed,
-    )
-    _check_layer_names(loaded.layers)
+    augment = resolve_augment(config)
+    loaded = _backbone(config)
     preprocess = resolve_preprocess(config, loaded.trained)
-    shapes = backbones.feature_shapes(loaded, preprocess.size, config.pool)
+    shapes = backbones.feature_shapes(loaded, preprocess.size, config.dtype)
     _check_writable(storage)
-    listing = collect(source.list())
-    if not len(listing):
-        raise UsageError(f"SOURCE: no files below {source.uri!r}; give a folder of images")
-    with contextlib.ExitStack() as ray:
-        spec = _spec(config, loaded, preprocess, _precision(config, storage, ray))
-        create_store(storage, spec, _provenance(config, loaded, source))
-        work = _extract(config, storage, spec, loaded, listing, ray)
-        before = newest(storage, spec.fingerprint)
-        snapshot = publish(
-            storage,
-            spec.fingerprint,
-            work.adopted + work.written,
-            work.plan.gone if config.prune else None,
+    with contextlib.ExitStack() as stack:
+        listing = stack.enter_context(Listing(source.list()))
+        if not len(listing):
+            raise UsageError(f"SOURCE: no images in {source.uri!r}{_narrowed(config)}")
+        spec = Spec(
+            backbone=loaded.source.name,
+            source_sha256=loaded.source.sha256,
+            weights_sha256=loaded.weights_sha256,
+            outputs=loaded.outputs,
+            preprocess=preprocess,
+            augment=augment,
+            precision=_precision(config, storage, stack),
+            dtype=config.dtype,
         )
+        create_store(storage, spec, _provenance(config, loaded, source), config.format)
+        plan, adopted = _plan(config, storage, spec, source, listing)
+        written = _write(config, storage, spec, loaded, plan, stack)
+        before = newest(storage, spec.fingerprint)
+        gone = plan.gone if config.prune else None
+        snapshot = publish(storage, spec.fingerprint, adopted.parts + written, gone)
+        if config.format == "hdf5":
+            write_master(storage, snapshot, spec)
+    work = _Work(plan, adopted, written)
     seconds = time.monotonic() - started
     return _outcome(storage, before, snapshot, work, shapes, seconds, pruned=config.prune)
 
 
-def _extract(
+def _backbone(config: ExtractConfig) -> backbones.Backbone:
+    return backbones.load(
+        config.backbone,
+        config.weights,
+        config.layer,
+        pool=config.pool,
+        weights_sha256=config.weights_sha256,
+        seed=config.seed,
+    )
+
+
+def _plan(
+    config: ExtractConfig, storage: Storage, spec: Spec, source: Source, listing: Listing
+) -> tuple[Plan, Coverage]:
+    """Find out what is missing, and what an earlier run has left finished."""
+    base = cover(storage, newest(storage, spec.fingerprint).parts)
+    adopted = adopt(storage, base, listing, spec.fingerprint)
+    plan = make_plan(listing, merge(base, adopted).rows, spec)
+    _check_same_source(config, storage, source, plan)
+    if len(adopted.rows):
+        say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
+    return plan, adopted
+
+
+def _write(
     config: ExtractConfig,
     storage: Storage,
     spec: Spec,
     loaded: backbones.Backbone,
-    listing: pa.Table,
-    ray: contextlib.ExitStack,
-) -> _Work:
-    """Plan, and run the flow over what is missing."""
-    base = cover(storage, newest(storage, spec.fingerprint).parts)
-    adopted = adopt(storage, base, listing, spec.fingerprint)
-    plan = make_plan(listing, merge(base, adopted).rows, spec)
-    _check_same_source(config, storage, plan)
-    if len(adopted.rows):
-        say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
+    plan: Plan,
+    stack: contextlib.ExitStack,
+) -> tuple[Part, ...]:
+    """Run the flow over what is missing."""
     if not plan.units:
-        return _Work(plan, adopted.parts, ())
-    ray.enter_context(runtime.session(config.address))
+        return ()
+    some = plan.units[:: max(1, len(plan.units) // _ASKED)]
+    check_reachable([unit.items[schema.URI][0].as_py() for unit in some])
+    stack.enter_context(runtime.session(config.address))
     replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
     say(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
         f"{replicas.max_size} × {replicas.device} {spec.precision}"
     )
     stream = pipeline.write(
-        plan.units, loaded, spec, replicas, max_pixels=config.max_pixels, storage=storage
+        plan.units,
+        loaded,
+        spec,
+        replicas,
+        max_pixels=config.max_pixels,
+        storage=storage,
+        form=config.format,
     )
-    tracked = track(stream, total=plan.pending, count=lambda files: sum(f.rows for f in files))
-    written = tuple(Part(file) for files in tracked for file in files)
-    return _Work(plan, adopted.parts, written)
+    tracked = track(stream, total=plan.pending, count=lambda files: _items(files, spec))
+    return tuple(Part(file) for files in tracked for file in files)
 
 
-def _spec(
-    config: ExtractConfig, loaded: backbones.Backbone, preprocess: Preprocess, precision: Any
-) -> Spec:
-    return Spec(
-        backbone=loaded.source.name,
-        source_sha256=loaded.source.sha256,
-        weights_sha256=loaded.weights_sha256,
-        layers=loaded.layers,
-        pool=config.pool,
-        preprocess=preprocess,
-        precision=precision,
-        dtype=config.dtype,
-    )
+def _items(files: list[File], spec: Spec) -> int:
+    parts = [Part(file) for file in files]
+    return sum(part.rows // spec.views if part.is_data else part.rows for part in parts)
 
 
-def _precision(config: ExtractConfig, storage: Storage, ray: contextlib.ExitStack) -> Any:
+def _narrowed(config: ExtractConfig) -> str:
+    return f" match {', '.join(config.glob)}" if config.glob else "; give a folder of images"
+
+
+def _precision(config: ExtractConfig, storage: Storage, stack: contextlib.ExitStack) -> Any:
     """Resolve `auto`: what the store was begun with, else the best of the replicas' hardware."""
     if config.precision != "auto":
         return config.precision
     if (there := existing_spec(storage)) is not None:
         return there.precision
-    ray.enter_context(runtime.session(config.address))
+    stack.enter_context(runtime.session(config.address))
     return runtime.best_precision()
 
 
-def _check_same_source(config: ExtractConfig, storage: Storage, plan: Plan) -> None:
+def _check_same_source(config: ExtractConfig, storage: Storage, source: Source, plan: Plan) -> None:
     """Ids are paths below the source, so another source's images could take the place of these."""
     made_from = StoreReader(storage.uri).provenance["source"]
-    here = open_source(config.source).uri
     lost = plan.changed + (len(plan.gone) if config.prune else 0)
-    if here != made_from and lost and not config.moved:
+    if source.uri != made_from and lost and not config.moved:
         raise UsageError(
-            f"SOURCE: {storage.uri} was made from {made_from}; taking {here} would replace or drop "
-            f"{lost} of its rows; give --moved if it is the same source in another place, "
+            f"SOURCE: {storage.uri} was made from {made_from}; taking {source.uri} would replace "
+            f"or drop {lost} of its rows; give --moved if it is the same source in another place, "
             "else another --out"
         )
 
@@ -153,15 +179,6 @@ def _check_apart(source: Source, storage: Storage) -> None:
     if Path(source.uri).resolve() in [storage.root.resolve(), *storage.root.resolve().parents]:
         raise UsageError(
             f"--out: {storage.uri} lies inside the source {source.uri}; give a folder outside it"
-        )
-
-
-def _check_layer_names(layers: tuple[str, ...]) -> None:
-    clashing = [layer for layer in layers if layer in schema.ROW_COLUMNS]
-    if len(layers) > 1 and clashing:
-        raise UsageError(
-            f"--layer: with several layers each one names a column, and {clashing[0]!r} is one "
-            "already; cut at a neighbouring node"
         )
 
 
@@ -196,27 +213,28 @@ def _outcome(
     before: Snapshot,
     snapshot: Snapshot,
     work: _Work,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: dict[str, tuple[tuple[int, ...], str]],
     seconds: float,
     *,
     pruned: bool,
 ) -> Outcome:
     store = StoreReader(storage.uri, snapshot.number)
     reasons = Counter(store.rejects()[schema.REASON].to_pylist())
-    decoded = sum(part.file.rows for part in work.written)
-    columns = schema.feature_columns(store.spec.layers)
+    decoded = _items([part.file for part in work.written], store.spec)
     summary = {
         "store": storage.uri,
         "snapshot": snapshot.number,
+        "items": snapshot.rows // store.spec.views + snapshot.rejects,
         "rows": snapshot.rows,
         "rejects": snapshot.rejects,
         "rejects_by_reason": dict(sorted(reasons.items())),
         "decoded": decoded,
-        "reused": sum(part.rows for part in work.adopted),
+        "reused": len(work.adopted.rows),
         "changed": work.plan.changed,
         "gone": len(work.plan.gone),
         "pruned": len(work.plan.gone) if pruned else 0,
-        "features": {columns[layer]: list(shape) for layer, shape in shapes.items()},
+        "features": {column: list(shape) for column, (shape, _) in shapes.items()},
+        "views": store.spec.views,
         "precision": store.spec.precision,
         "fingerprint": store.spec.fingerprint,
         "seconds": round(seconds, 3),

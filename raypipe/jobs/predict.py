@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +16,16 @@ import pyarrow.parquet as pq
 from raypipe import schema
 from raypipe.command import Outcome, run_job
 from raypipe.config import PredictConfig
-from raypipe.errors import RaypipeError, UsageError
+from raypipe.errors import RaypipeError, UsageError, nearest
 from raypipe.fit.model import TrainedModel, load_model
-from raypipe.plan import collect, make_plan
+from raypipe.order import natural_key
+from raypipe.plan import Listing, make_plan
 from raypipe.progress import say, track
 from raypipe.sources import open_source
 from raypipe.spec import difference
 from raypipe.storage import local_path
-from raypipe.store.reader import StoreReader, is_store
+from raypipe.store.identity import is_store
+from raypipe.store.reader import StoreReader, to_array
 
 if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
     from raypipe.backbone import Backbone
@@ -30,7 +33,6 @@ if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
 __all__ = ["main", "run"]
 
 _SUFFIXES = (".csv", ".parquet")
-_NOTHING_COVERED = pa.schema([(name, pa.string()) for name in schema.VERSION_COLUMNS])
 
 
 def run(config: PredictConfig) -> Outcome:
@@ -46,13 +48,19 @@ def run(config: PredictConfig) -> Outcome:
     if not out.parent.is_dir():
         raise UsageError(f"--out: no folder {str(out.parent)!r}")
     model = load_model(local_path(config.model, "MODEL"))
+    if config.probability_of and config.probability_of not in model.classes:
+        raise UsageError(
+            f"--probability-of: the model's classes are {', '.join(model.classes)}; "
+            f"got {config.probability_of!r}{nearest(config.probability_of, model.classes)}"
+        )
     if config.top_k > len(model.classes):
         raise UsageError(f"--top-k: the model has {len(model.classes)} classes; got {config.top_k}")
     rejects = schema.REJECTS.empty_table().select([schema.ID, schema.REASON, schema.MESSAGE])
     if is_store(config.source):
-        table = _ranked(*_from_store(config, model), model.classes, config.top_k)
+        ids, probabilities = _from_store(config, model)
     else:
-        table, rejects = _from_images(config, model)
+        ids, probabilities, rejects = _from_images(config, model)
+    table = _table(ids, probabilities, model.classes, config)
     _write(table, out)
     rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
     rejected.unlink(missing_ok=True)
@@ -77,35 +85,39 @@ def _from_store(config: PredictConfig, model: TrainedModel) -> tuple[Any, npt.ND
         )
     ids: list[npt.NDArray[Any]] = []
     found: list[npt.NDArray[Any]] = []
-    for batch in store.iter_batches([schema.ID, model.column]):
+    for rows in store.iter_batches([schema.ID, schema.VIEW, model.column]):
+        batch = rows.filter(pa.compute.equal(rows[schema.VIEW], 0))
         ids.append(batch[schema.ID].to_numpy())
-        tensor = batch[model.column].combine_chunks()
-        found.append(model.predict_proba(tensor.to_numpy_ndarray()))
+        found.append(model.predict_proba(to_array(batch[model.column])))
     if not ids:
         raise UsageError(f"SOURCE: {store.uri} has no features yet")
     return np.concatenate(ids), np.concatenate(found)
 
 
-def _from_images(config: PredictConfig, model: TrainedModel) -> tuple[pa.Table, pa.Table]:
+def _from_images(
+    config: PredictConfig, model: TrainedModel
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], pa.Table]:
     from raypipe import pipeline, runtime  # with Ray, which a store does not need
 
-    source = open_source(config.source)
-    listing = collect(source.list())
-    if not len(listing):
-        raise UsageError(f"SOURCE: no files below {source.uri!r}")
+    source = open_source(config)
     loaded = _backbone(config, model)
-    plan = make_plan(listing, _NOTHING_COVERED.empty_table(), model.spec)
+    # Only the head's own column is needed, and of each image only itself.
+    spec = model.spec.model_copy(update={"outputs": loaded.outputs, "augment": None})
+    with Listing(source.list()) as listing:
+        if not len(listing):
+            raise UsageError(f"SOURCE: no images in {source.uri!r}")
+        plan = make_plan(listing, None, spec)
     with runtime.session(config.address):
         replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
         stream = pipeline.predict(
             plan.units,
             loaded,
-            model.spec,
+            spec,
             replicas,
             max_pixels=config.max_pixels,
             head=model.head,
-            layer=_layer(model),
+            column=model.column,
         )
         blocks = list(track(stream, total=plan.pending, count=len))
     done = pa.concat_tables(blocks)
@@ -116,19 +128,13 @@ def _from_images(config: PredictConfig, model: TrainedModel) -> tuple[pa.Table, 
         [schema.ID, schema.REASON, schema.MESSAGE]
     )
     ids = done[schema.ID].to_numpy()[keep]
-    table = _ranked(ids, probabilities[keep], model.classes, config.top_k)
-    return table, rejects.sort_by(schema.ID)
+    return ids, probabilities[keep], rejects.sort_by(schema.ID)
 
 
 def _probabilities(block: pa.Table) -> npt.NDArray[Any]:
     tensor = block["probabilities"].combine_chunks()
     array: npt.NDArray[Any] = tensor.to_numpy_ndarray()
     return array
-
-
-def _layer(model: TrainedModel) -> str:
-    columns = schema.feature_columns(model.spec.layers)
-    return next(layer for layer, column in columns.items() if column == model.column)
 
 
 def _backbone(config: PredictConfig, model: TrainedModel) -> Backbone:
@@ -139,7 +145,11 @@ def _backbone(config: PredictConfig, model: TrainedModel) -> Backbone:
     loaded = backbones.load(
         config.backbone or there["backbone"],
         config.weights or there["weights"],
-        model.spec.layers,
+        tuple(
+            f"{output.column}={output.layer}:{output.pool}"
+            for output in model.spec.outputs
+            if output.column == model.column
+        ),
         seed=there["seed"],
     )
     same = {
@@ -154,20 +164,48 @@ def _backbone(config: PredictConfig, model: TrainedModel) -> Backbone:
     return loaded
 
 
-def _ranked(
-    ids: npt.NDArray[Any], probabilities: npt.NDArray[Any], classes: tuple[str, ...], top_k: int
+def _table(
+    ids: npt.NDArray[Any],
+    probabilities: npt.NDArray[Any],
+    classes: tuple[str, ...],
+    config: PredictConfig,
 ) -> pa.Table:
-    """Return `id`, `label`, `probability`, then `label_2`, `probability_2`, … sorted by id."""
+    """Return the predictions in order: by class, or the probability of one class."""
+    keys = [natural_key(name) for name in ids] if config.order == "natural" else list(ids)
+    rows = sorted(range(len(ids)), key=keys.__getitem__)
+    ids, probabilities = ids[rows], probabilities[rows]
+    if config.short_ids:
+        ids = _short(ids)
+    columns: dict[str, Any] = {schema.ID: pa.array(ids, pa.string())}
+    if config.probability_of:
+        wanted = probabilities[:, classes.index(config.probability_of)]
+        columns[schema.LABEL] = pa.array(wanted.astype(np.float64).round(6))
+        return pa.table(columns)
+    return pa.table(columns | _ranked(probabilities, classes, config.top_k))
+
+
+def _short(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    short = np.array([PurePosixPath(name).stem for name in ids], dtype=object)
+    if len(set(short)) < len(short):
+        repeated = Counter(short).most_common(1)[0][0]
+        raise UsageError(f"--short-ids: several images would be called {repeated!r}")
+    return short
+
+
+def _ranked(
+    probabilities: npt.NDArray[Any], classes: tuple[str, ...], top_k: int
+) -> dict[str, pa.Array]:
+    """Return `label`, `probability`, then `label_2`, `probability_2`, …"""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
     names = np.array(classes, dtype=object)
-    columns: dict[str, Any] = {schema.ID: pa.array(ids, pa.string())}
+    columns: dict[str, pa.Array] = {}
     for rank in range(top_k):
         suffix = f"_{rank + 1}" if rank else ""
         chosen = order[:, rank]
-        best = probabilities[np.arange(len(ids)), chosen]
+        best = probabilities[np.arange(len(order)), chosen]
         columns[f"{schema.LABEL}{suffix}"] = pa.array(names[chosen], pa.string())
         columns[f"probability{suffix}"] = pa.array(best.astype(np.float64).round(6))
-    return pa.table(columns).sort_by(schema.ID)
+    return columns
 
 
 def _write(table: pa.Table, path: Path) -> None:
@@ -181,6 +219,8 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _counts(table: pa.Table) -> dict[str, int]:
+    if not pa.types.is_string(table.schema.field(schema.LABEL).type):
+        return {}
     counts = table[schema.LABEL].value_counts().to_pylist()
     return {entry["values"]: entry["counts"] for entry in counts}
 
@@ -188,7 +228,8 @@ def _counts(table: pa.Table) -> dict[str, int]:
 def _text(summary: dict[str, Any], table: pa.Table, rejected: Path) -> str:
     lines = []
     for row in table.slice(0, 10).to_pylist():
-        lines.append(f"{row[schema.ID]}: {row[schema.LABEL]} ({row['probability']:.3f})")
+        probability = f" ({row['probability']:.3f})" if "probability" in row else ""
+        lines.append(f"{row[schema.ID]}: {row[schema.LABEL]}{probability}")
     if len(table) > 10:
         lines.append(f"… and {len(table) - 10} more")
     lines.append(f"written: {summary['out']} ({summary['rows']} rows)")

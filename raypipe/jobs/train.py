@@ -15,8 +15,9 @@ from raypipe import runtime
 from raypipe.command import Outcome, run_job
 from raypipe.config import TrainConfig
 from raypipe.figures import confusion_picture
+from raypipe.fit.holdout import hold_out
 from raypipe.fit.logistic import converged, fit_logistic, parse_grid, to_head
-from raypipe.fit.metrics import check_classes, evaluate, near_duplicates, split
+from raypipe.fit.metrics import evaluate, near_duplicates
 from raypipe.fit.model import TrainedModel, save_model
 from raypipe.progress import say
 from raypipe.storage import output_folder
@@ -42,19 +43,18 @@ def run(config: TrainConfig) -> Outcome:
     column = store.column(config.layer)
     data, unlabelled = _labelled(store, column)
     out = output_folder(config.out)
-    check_classes(data.labels, cv=config.cv, test_size=config.test_size)
+    parts = hold_out(data, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed)
+    train, test = parts.train, parts.test
     data.check_finite()
     x = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
-    train, test = split(data.labels, test_size=config.test_size, seed=config.seed)
     with runtime.session(config.address), runtime.joblib_backend():
-        fits = config.cv * int(np.prod([len(values) for values in grid.values()])) + 1
+        fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
         say(f"{len(train)} rows to train on, {len(test)} held out, {fits} fits")
         search = fit_logistic(
             x[train],
             data.labels[train],
             grid=grid,
-            cv=config.cv,
-            seed=config.seed,
+            folds=parts.folds,
             scale=config.scale,
             max_iter=config.max_iter,
         )
@@ -66,6 +66,7 @@ def run(config: TrainConfig) -> Outcome:
         **_without_duplicates(x, train, test, data.labels[test] == predicted),
         **_search_results(search, config),
         "classes": list(head.classes),
+        "split": parts.how,
         "train_rows": len(train),
         "test_rows": len(test),
         "unlabelled_rows": unlabelled,
@@ -85,7 +86,7 @@ def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
     known = np.array([label is not None for label in data.labels], dtype=bool)
     if unlabelled := int((~known).sum()):
         say(f"{unlabelled} rows have no label and are left out")
-    return Features(data.ids[known], data.labels[known], data.features[known]), unlabelled
+    return data[known], unlabelled
 
 
 def _without_duplicates(

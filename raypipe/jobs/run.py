@@ -1,0 +1,154 @@
+"""Run a recipe: several jobs from one file, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raypipe import config as configs
+from raypipe import runtime
+from raypipe.command import Outcome, run_job
+from raypipe.config import JobConfig, RunConfig
+from raypipe.errors import UsageError, nearest
+from raypipe.options import resolve
+from raypipe.progress import say
+from raypipe.storage import output_folder, user_path
+
+__all__ = ["main", "run"]
+
+_JOBS: dict[str, type[JobConfig]] = {
+    "extract": configs.ExtractConfig,
+    "compact": configs.CompactConfig,
+    "export": configs.ExportConfig,
+    "train": configs.TrainConfig,
+    "cluster": configs.ClusterConfig,
+    "predict": configs.PredictConfig,
+}
+_KEYS = ("description", "out", "steps")
+
+#: What a step takes and writes where the recipe does not say, below the recipe's folder.
+_PLACES: dict[str, dict[str, str]] = {
+    "extract": {"out": "features"},
+    "compact": {"store": "features"},
+    "export": {"store": "features"},
+    "train": {"store": "features", "out": "model"},
+    "cluster": {"store": "features", "out": "clusters"},
+    "predict": {"model": "model", "source": "features", "out": "predictions.csv"},
+}
+
+
+def run(config: RunConfig) -> Outcome:
+    """Run a recipe; see `RunConfig` for the options.
+
+    All steps are checked before the first one starts.
+
+    Raises:
+        UsageError: the recipe or one of its steps is wrong.
+    """
+    path = user_path(config.recipe, "RECIPE")
+    recipe = _read(path)
+    out = output_folder(config.out or str(recipe.get("out") or path.stem))
+    steps = _steps(recipe, config, out, path)
+    say("\n".join(f"{i}. {name}: {_shown(job)}" for i, (name, job) in enumerate(steps, 1)))
+    outcomes: list[tuple[str, Outcome]] = []
+    with ExitStack() as stack:
+        if any(hasattr(job, "address") for _, job in steps):
+            stack.enter_context(runtime.session(_address(steps)))
+        for name, job in steps:
+            say(f"── {name}")
+            outcomes.append((name, import_module(f"raypipe.jobs.{name}").run(job)))
+    summary = {"out": str(out), "steps": [{"job": n} | o.summary for n, o in outcomes]}
+    text = "\n\n".join(f"{name}\n{outcome.text}" for name, outcome in outcomes)
+    return Outcome(summary, text, [outcome.value for _, outcome in outcomes])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"RECIPE: cannot read {str(path)!r}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise UsageError(f"RECIPE: cannot read {str(path)!r} as YAML: {detail}") from None
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("steps"), list):
+        raise UsageError(f"RECIPE: {path} must have `steps:`, a list of `job: options`")
+    if unknown := [key for key in recipe if key not in _KEYS]:
+        raise UsageError(
+            f"RECIPE: {path} has unknown key {unknown[0]!r}{nearest(unknown[0], _KEYS)}"
+        )
+    return recipe
+
+
+def _steps(
+    recipe: Mapping[str, Any], config: RunConfig, out: Path, path: Path
+) -> list[tuple[str, JobConfig]]:
+    changes = [_change(text) for text in config.set]
+    steps, names = [], []
+    for number, entry in enumerate(recipe["steps"], 1):
+        if not isinstance(entry, dict) or len(entry) != 1:
+            raise UsageError(f"RECIPE: step {number} of {path} must be one `job: options`")
+        ((name, options),) = entry.items()
+        if name not in _JOBS:
+            raise UsageError(
+                f"RECIPE: step {number} must be one of {', '.join(_JOBS)}; "
+                f"got {name!r}{nearest(str(name), _JOBS)}"
+            )
+        names.append(name)
+        given = {str(key).replace("-", "_"): value for key, value in (options or {}).items()}
+        given |= {option: value for step, option, value in changes if step == name}
+        if name == "extract" and config.source is not None:
+            given["source"] = config.source
+        steps.append((name, _resolve(name, given, out, number)))
+    for step, option, _ in changes:
+        if step not in names:
+            raise UsageError(f"--set {step}.{option}: the recipe has no such step; it has {names}")
+    return steps
+
+
+def _change(text: str) -> tuple[str, str, Any]:
+    place, equals, value = text.partition("=")
+    step, dot, option = place.partition(".")
+    if not (equals and dot and option):
+        raise UsageError(f"--set: expected STEP.OPTION=VALUE; got {text!r}")
+    return step, option.replace("-", "_"), yaml.safe_load(value)
+
+
+def _resolve(name: str, given: dict[str, Any], out: Path, number: int) -> JobConfig:
+    """Check a step's options; what it reads and writes lies in the recipe's folder."""
+    model = _JOBS[name]
+    for key in given:
+        if key not in model.model_fields:
+            known = nearest(key, model.model_fields)
+            raise UsageError(f"RECIPE: step {number} ({name}) has no option {key!r}{known}")
+    for option, place in _PLACES[name].items():
+        given.setdefault(option, place)
+        if option != "source" or given[option] == place:
+            given[option] = str(out / str(given[option]))
+    try:
+        return resolve(model, given)
+    except UsageError as error:
+        raise UsageError(f"RECIPE: step {number} ({name}): {error}") from None
+
+
+def _address(steps: list[tuple[str, JobConfig]]) -> str | None:
+    addresses = (getattr(job, "address", None) for _, job in steps)
+    return next((address for address in addresses if address), None)
+
+
+def _shown(job: JobConfig) -> str:
+    given = job.model_dump(exclude_defaults=True)
+    return ", ".join(f"{name}={value}" for name, value in given.items())
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("run", RunConfig)
+
+
+if __name__ == "__main__":
+    main()
