@@ -147,7 +147,7 @@ def _warp(pixels: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64]) -> npt
         row, column, offset = matrix[axis] * (2 / max(side - 1, 1))
         down = row * np.arange(height)[:, None] + (offset - 1)
         points[..., 1 - axis] = down + column * np.arange(width)
-    source = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()
+    source = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().float()
     sampled = F.grid_sample(
         source[None],
         torch.from_numpy(points)[None],
