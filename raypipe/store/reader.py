@@ -90,6 +90,11 @@ class StoreReader:
         found: dict[str, tuple[int, ...]] = file_format(path).shapes(path, self.columns)
         return found
 
+    def dtype(self, column: str) -> np.dtype[Any]:
+        """Return the type of a feature column's values."""
+        is_index = any(o.pool == "argmax" for o in self.spec.outputs if o.column == column)
+        return np.dtype("int32" if is_index else self.spec.dtype)
+
     def __len__(self) -> int:
         return self.snapshot.rows
 
