@@ -18,15 +18,17 @@ from hypothesis import strategies as st
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.plan import make_plan
-from raypipe.spec import Spec
+from raypipe.plan import Listing, make_plan
+from raypipe.spec import Output, Spec
 from raypipe.storage import Storage
 from raypipe.store.coverage import adopt, cover, merge, publish
+from raypipe.store.identity import create_store, is_store
 from raypipe.store.partition import write_unit
-from raypipe.store.reader import StoreReader, create_store, is_store
+from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part, newest, numbers
 
-SPEC = Spec(backbone="b", weights_sha256="w", layers=("l",))
+SPEC = Spec(backbone="b", weights_sha256="w", outputs=(Output(column="features", layer="l"),))
+OTHER = SPEC.model_copy(update={"outputs": (Output(column="features", layer="l", pool="max"),)})
 
 
 @pytest.fixture
@@ -36,11 +38,15 @@ def storage(tmp_path: Path) -> Storage:
     return storage
 
 
-def listing(versions: dict[str, str]) -> pa.Table:
+def items_of(versions: dict[str, str]) -> pa.Table:
     rows = [
         {"id": i, "uri": f"/{i}", "etag": v, "label": i[0]} for i, v in sorted(versions.items())
     ]
     return pa.Table.from_pylist(rows, schema=schema.ITEMS)
+
+
+def listing(versions: dict[str, str]) -> Listing:
+    return Listing(items_of(versions).to_batches())
 
 
 def is_bad(table: pa.Table) -> np.ndarray:
@@ -52,7 +58,7 @@ def value_of(identity: str, etag: str) -> float:
     return float(hash((identity, etag)) % 1000)
 
 
-def work(storage: Storage, items: pa.Table, *, stop_after: int | None = None) -> tuple[Part, ...]:
+def work(storage: Storage, items: Listing, *, stop_after: int | None = None) -> tuple[Part, ...]:
     """What a run does, with a number for a feature; items that end in `!` are rejects,
     and so is version `bad` of any item."""
     base = cover(storage, newest(storage, SPEC.fingerprint).parts)
@@ -179,9 +185,7 @@ def test_an_unlabelled_unit_is_not_one_labelled_none(storage: Storage) -> None:
     rows = [{"id": "x", "uri": "/x", "etag": "1", "label": label} for label in (None, "None")]
     units = {
         make_plan(
-            pa.Table.from_pylist([row], schema=schema.ITEMS),
-            listing({}).select(list(schema.VERSION_COLUMNS)),
-            SPEC,
+            Listing(pa.Table.from_pylist([row], schema=schema.ITEMS).to_batches()), None, SPEC
         )
         .units[0]
         .id
@@ -197,11 +201,10 @@ def test_strange_files_among_snapshots_are_left_alone(storage: Storage) -> None:
 
 
 def test_partitions_of_another_spec_or_origin_are_left_alone(storage: Storage) -> None:
-    other = SPEC.model_copy(update={"pool": "max"})
-    rows = listing({"a": "1"})
+    rows = items_of({"a": "1"})
     empty = schema.REJECTS.empty_table()
     values = {"features": np.zeros((1, 3), np.float32)}
-    write_unit(storage, "f" * 32, other.fingerprint, rows, values, empty)
+    write_unit(storage, "f" * 32, OTHER.fingerprint, rows, values, empty)
     pq.write_table(pa.table({"x": [1]}), storage.path("data/part-mine.parquet"))
     storage.put("data/notes.txt", b"not a partition")
     run(storage, {"a": "1"})
@@ -256,9 +259,8 @@ def test_any_history_leaves_exactly_the_items(
 
 
 def test_another_spec_is_refused_with_the_difference(storage: Storage) -> None:
-    other = SPEC.model_copy(update={"pool": "max"})
-    with pytest.raises(UsageError, match="pool: avg → max"):
-        create_store(storage, other, {})
+    with pytest.raises(UsageError, match="output features: l:avg → l:max"):
+        create_store(storage, OTHER, {})
     create_store(storage, SPEC, {})
 
 
@@ -322,7 +324,7 @@ def test_features_come_back_bit_by_bit(
     storage: Storage, dtype: str, shape: tuple[int, ...]
 ) -> None:
     values = np.random.default_rng(0).normal(size=(6, *shape)).astype(dtype)
-    rows = listing({f"a{i}": "1" for i in range(6)})
+    rows = items_of({f"a{i}": "1" for i in range(6)})
     empty = schema.REJECTS.empty_table()
     files = write_unit(storage, "u", SPEC.fingerprint, rows, {"features": values}, empty)
     publish(storage, SPEC.fingerprint, tuple(Part(file) for file in files))

@@ -25,15 +25,20 @@ def run(config: InspectConfig) -> Outcome:
     examples = rejects.slice(0, _SHOWN).select([schema.ID, schema.REASON, schema.MESSAGE])
     summary: dict[str, Any] = {
         "store": store.uri,
+        "format": store.format,
         "snapshot": store.snapshot.number,
         "created": store.snapshot.created,
         "snapshots": numbers(store.storage),
         "rows": store.snapshot.rows,
+        "items": store.snapshot.rows // store.spec.views,
+        "views": store.spec.views,
         "rejects": store.snapshot.rejects,
         "rejects_by_reason": dict(sorted(reasons.items())),
         "reject_examples": examples.to_pylist(),
-        "labels": {str(n) if n is not None else "": c for n, c in store.label_counts().items()},
+        "labels": {name or "": count for name, count in store.label_counts().items()},
+        "splits": {name or "": count for name, count in store.split_counts().items()},
         "features": {name: list(shape) for name, shape in store.shapes.items()},
+        "columns": _columns(store),
         "partitions": len(store.snapshot.data),
         "bytes": sum(part.file.bytes for part in store.snapshot.parts),
         "fingerprint": store.spec.fingerprint,
@@ -43,28 +48,53 @@ def run(config: InspectConfig) -> Outcome:
     return Outcome(summary, _text(summary), store)
 
 
+def _columns(store: StoreReader) -> list[dict[str, Any]]:
+    shapes = store.shapes
+    return [
+        {
+            "column": output.column,
+            "layer": output.layer,
+            "pool": output.pool,
+            "shape": list(shapes[output.column]) if shapes else None,
+            "dtype": str(store.dtype(output.column)),
+        }
+        for output in store.spec.outputs
+    ]
+
+
 def _text(summary: dict[str, Any]) -> str:
-    shapes = ", ".join(f"{n} {tuple(s)}" for n, s in summary["features"].items()) or "none"
     versions = len(summary["snapshots"])
     lines = [
         f"store      {summary['store']}",
         f"snapshot   {summary['snapshot']} of {versions}, made {summary['created'] or 'never'}",
-        f"rows       {summary['rows']}",
+        f"rows       {summary['rows']}{_views(summary)}",
         f"rejects    {summary['rejects']}",
     ]
     lines += [f"  {count:>7} {name}" for name, count in summary["rejects_by_reason"].items()]
     lines += [f"    {e[schema.ID]}: {e[schema.MESSAGE]}" for e in summary["reject_examples"]]
-    lines += [
-        f"features   {shapes}, {summary['spec']['dtype']}",
-        f"partitions {summary['partitions']}, {summary['bytes'] / 1e6:.1f} MB",
-        f"labels     {len(summary['labels'])}",
-    ]
-    lines += [f"  {count:>7} {name or '(none)'}" for name, count in summary["labels"].items()]
+    lines += ["features", *map(_column, summary["columns"])]
+    lines.append(
+        f"partitions {summary['partitions']}, {summary['format']}, {summary['bytes'] / 1e6:.1f} MB"
+    )
+    for what in ("labels", "splits"):
+        lines.append(f"{what:<10} {sum(1 for name in summary[what] if name)}")
+        lines += [f"  {count:>7} {name or '(none)'}" for name, count in summary[what].items()]
     lines.append(f"spec       {summary['fingerprint']}")
     lines += [f"  {name}: {_value(value)}" for name, value in summary["spec"].items()]
     lines.append("made from")
     lines += [f"  {name}: {_value(value)}" for name, value in summary["provenance"].items()]
     return "\n".join(lines)
+
+
+def _views(summary: dict[str, Any]) -> str:
+    if summary["views"] == 1:
+        return ""
+    return f": {summary['items']} images × {summary['views']} views"
+
+
+def _column(column: dict[str, Any]) -> str:
+    shape = tuple(column["shape"]) if column["shape"] is not None else "no rows yet"
+    return f"  {column['column']} {shape} {column['dtype']}: {column['layer']}, {column['pool']}"
 
 
 def _value(value: Any) -> str:

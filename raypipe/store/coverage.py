@@ -137,7 +137,7 @@ def _missing(listing: Listing, covered: Coverage) -> pa.Table:
     missing = [
         batch.filter(pa.array(~known.find(batch)[1])).select(columns) for batch in listing.batches()
     ]
-    return pa.Table.from_batches(missing, schema=_empty_rows().select(columns).schema)
+    return pa.Table.from_batches(missing, pa.schema([schema.ITEMS.field(n) for n in columns]))
 
 
 def _part_rows(storage: Storage, index: int, part: Part) -> pa.Table:

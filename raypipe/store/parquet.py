@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,16 @@ import pyarrow.parquet as pq
 
 from raypipe import schema
 
-__all__ = ["SUFFIX", "count_rows", "encode", "iter_tables", "read_metadata", "read_table", "shapes"]
+__all__ = [
+    "SUFFIX",
+    "count_rows",
+    "encode",
+    "encode_pieces",
+    "iter_tables",
+    "read_metadata",
+    "read_table",
+    "shapes",
+]
 
 SUFFIX = ".parquet"
 
@@ -19,25 +29,51 @@ _GROUP_BYTES = 64 * 2**20
 
 
 def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
-    """Return a partition file's content.
+    """Return a partition file's content: the same for the same rows."""
+    return encode_pieces(table.schema, [table], len(table), metadata)
 
-    Settings measured on 1,024-wide float32 rows: 0.56 of raw size, read three times faster than
-    with the defaults (dictionary, snappy), which took 0.70.
+
+def encode_pieces(
+    columns: pa.Schema, pieces: Iterable[pa.Table], rows: int, metadata: Mapping[str, str]
+) -> bytes:
+    """Return the content of a partition whose rows come piece by piece.
+
+    In memory stay the file's content and about one group of rows. Settings measured on 1,024-wide
+    float32 rows: 0.56 of raw size, read three times faster than with the defaults (dictionary,
+    snappy), which took 0.70.
     """
-    sink = pa.BufferOutputStream()
-    text = [f.name for f in table.schema if pa.types.is_string(f.type)]
-    tensors = [f for f in table.schema if isinstance(f.type, pa.FixedShapeTensorType)]
+    del rows  # what HDF5 has to know beforehand
+    columns = columns.with_metadata(dict(metadata) or None)
+    text = [f.name for f in columns if pa.types.is_string(f.type)]
+    tensors = [f for f in columns if isinstance(f.type, pa.FixedShapeTensorType)]
     split = [f"{f.name}.list.element" for f in tensors if pa.types.is_floating(f.type.value_type)]
-    pq.write_table(
-        table.replace_schema_metadata(dict(metadata) or None),
+    sink = io.BytesIO()  # unlike Arrow's own buffers it hands its content out without a copy
+    with pq.ParquetWriter(
         sink,
+        columns,
         compression="zstd",
         compression_level=1,
         use_dictionary=[n for n in text if n in (schema.LABEL, schema.SPLIT, schema.REASON)],
         use_byte_stream_split=split or False,
-        row_group_size=max(1, _GROUP_BYTES * max(1, len(table)) // max(1, table.nbytes)),
-    )
-    return bytes(sink.getvalue())
+    ) as writer:
+        for group in _groups(columns, pieces):
+            writer.write_table(group, row_group_size=max(1, len(group)))
+    return sink.getvalue()
+
+
+def _groups(columns: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cut a stream of rows into groups of about `_GROUP_BYTES`; no rows make one empty group."""
+    waiting = columns.empty_table()
+    length = 0
+    for piece in pieces:
+        waiting = pa.concat_tables([waiting, piece.replace_schema_metadata(columns.metadata)])
+        if not length and len(waiting):
+            length = max(1, _GROUP_BYTES * len(waiting) // max(1, waiting.nbytes))
+        while length and len(waiting) >= length:
+            yield waiting.slice(0, length)
+            waiting = waiting.slice(length)
+    if len(waiting) or not length:
+        yield waiting
 
 
 def read_metadata(path: Path) -> dict[str, str]:

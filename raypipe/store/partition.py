@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from raypipe import schema
 from raypipe.errors import RaypipeError
 from raypipe.storage import Storage
 from raypipe.store import hdf5, parquet
+from raypipe.store.features import tensor
 
 __all__ = [
     "DATA",
@@ -26,6 +27,8 @@ __all__ = [
     "count_rows",
     "data_name",
     "describe",
+    "encode",
+    "encode_pieces",
     "existing_unit",
     "file_format",
     "read_metadata",
@@ -125,12 +128,15 @@ def write_unit(
 
 def encode(table: pa.Table, metadata: Metadata, form: Format) -> bytes:
     """Return the content of a feature partition."""
-    about = {
-        _FINGERPRINT: metadata.fingerprint,
-        _UNIT: metadata.unit,
-        _REJECTS_FILE: metadata.rejects,
-    }
-    content: bytes = _FORMATS[form].encode(table, about)
+    content: bytes = _FORMATS[form].encode(table, _about(metadata))
+    return content
+
+
+def encode_pieces(
+    columns: pa.Schema, pieces: Iterable[pa.Table], rows: int, metadata: Metadata, form: Format
+) -> bytes:
+    """Return the content of a feature partition whose `rows` rows come piece by piece."""
+    content: bytes = _FORMATS[form].encode_pieces(columns, pieces, rows, _about(metadata))
     return content
 
 
@@ -169,6 +175,14 @@ def describe(storage: Storage, name: str, unit: str) -> File:
     return _file(name, unit, count_rows(storage, name), storage.read(name))
 
 
+def _about(metadata: Metadata) -> dict[str, str]:
+    return {
+        _FINGERPRINT: metadata.fingerprint,
+        _UNIT: metadata.unit,
+        _REJECTS_FILE: metadata.rejects,
+    }
+
+
 def _file(path: str, unit: str, rows: int, data: bytes) -> File:
     return File(path, unit, rows, len(data), hashlib.sha256(data).hexdigest())
 
@@ -183,14 +197,6 @@ def _features_table(rows: pa.Table, features: Mapping[str, npt.NDArray[np.generi
     arrays = [
         *(repeated[name] for name in schema.ITEMS.names),
         pa.array(view),
-        *(_array(value, target.field(name).type) for name, value in features.items()),
+        *(tensor(value, target.field(name).type) for name, value in features.items()),
     ]
     return pa.Table.from_arrays(arrays, schema=target)
-
-
-def _array(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    if values.ndim == 1:
-        return flat
-    width = int(np.prod(values.shape[1:]))
-    return pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, width))

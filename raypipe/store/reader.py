@@ -4,69 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Spec
 from raypipe.storage import Storage, local_path
+from raypipe.store.features import Features, to_array
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
 
+if TYPE_CHECKING:  # importing it takes torch, which most readers do without
+    from raypipe.store.dataset import StoreDataset
+
 __all__ = ["Features", "StoreReader", "to_array"]
-
-
-@dataclass(frozen=True)
-class Features:
-    """Features in memory, row by row: `features[i]` belongs to `ids[i]` and `labels[i]`.
-
-    Attributes:
-        ids: (N,) item of each row.
-        labels: (N,) its label, None where it has none.
-        splits: (N,) its split, None where it has none.
-        views: (N,) 0 for the image itself, 1… for its augmented views.
-        features: (N, …).
-    """
-
-    ids: npt.NDArray[np.object_]
-    labels: npt.NDArray[np.object_]
-    splits: npt.NDArray[np.object_]
-    views: npt.NDArray[np.int32]
-    features: npt.NDArray[np.floating[Any]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, rows: npt.NDArray[Any]) -> Features:
-        """Return some of the rows, by number or by mask."""
-        return Features(
-            self.ids[rows],
-            self.labels[rows],
-            self.splits[rows],
-            self.views[rows],
-            self.features[rows],
-        )
-
-    def check_finite(self) -> None:
-        """Make sure that there is no NaN or infinity.
-
-        Raises:
-            UsageError: naming the ids.
-        """
-        flat = self.features.reshape(len(self), -1)
-        bad = self.ids[~np.isfinite(flat).all(axis=1)]
-        if len(bad):
-            raise UsageError(
-                f"STORE: {len(bad)} rows have NaN or infinite features: {', '.join(bad[:5])}; "
-                "extract with --precision fp32"
-            )
 
 
 class StoreReader:
@@ -132,6 +90,11 @@ class StoreReader:
         found: dict[str, tuple[int, ...]] = file_format(path).shapes(path, self.columns)
         return found
 
+    def dtype(self, column: str) -> np.dtype[Any]:
+        """Return the type of a feature column's values."""
+        is_index = any(o.pool == "argmax" for o in self.spec.outputs if o.column == column)
+        return np.dtype("int32" if is_index else self.spec.dtype)
+
     def __len__(self) -> int:
         return self.snapshot.rows
 
@@ -142,48 +105,69 @@ class StoreReader:
             f"{self.snapshot.rejects} rejects, {shapes or 'no features'}>"
         )
 
-    def iter_batches(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the rows partition by partition, holding one partition in memory.
+    def iter_batches(
+        self, columns: list[str] | None = None, split: str | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield the rows in pieces of at most about 64 MB, partition by partition.
 
         Args:
             columns: the columns to read; None reads all.
-        """
-        for index in range(len(self.snapshot.data)):
-            yield from self.iter_part(index, columns)
+            split: only rows of this split; None yields all.
 
-    def iter_part(self, index: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        Raises:
+            UsageError: there is no such split.
+        """
+        self.check_split(split)
+        for index in range(len(self.snapshot.data)):
+            yield from self.iter_part(index, columns, split)
+
+    def iter_part(
+        self, index: int, columns: list[str] | None = None, split: str | None = None
+    ) -> Iterator[pa.Table]:
         """Yield the rows of one partition, by its position in the snapshot, piece by piece."""
         part = self.snapshot.data[index]
         path = self._path(part)
+        needed = columns if columns is None or split is None else list({*columns, schema.SPLIT})
         start = 0
-        for table in file_format(path).iter_tables(path, columns):
-            kept = np.delete(np.arange(len(table)), _within(part.dropped, start, len(table)))
+        for table in file_format(path).iter_tables(path, needed):
+            keep = np.ones(len(table), bool)
+            keep[_within(part.dropped, start, len(table))] = False
             start += len(table)
-            yield table if len(kept) == len(table) else table.take(kept)
+            if split is not None:
+                is_split = pc.equal(table[schema.SPLIT], split).fill_null(False)
+                keep &= is_split.to_numpy()
+                table = table if columns is None else table.select(columns)
+            if keep.any():
+                yield table if keep.all() else table.take(np.flatnonzero(keep))
 
-    def to_arrow(self, columns: list[str] | None = None) -> pa.Table:
-        """Return all rows, sorted by id and view."""
+    def to_arrow(self, columns: list[str] | None = None, split: str | None = None) -> pa.Table:
+        """Return all rows, or those of a split, sorted by id and view.
+
+        Raises:
+            UsageError: there is no such split, or nothing in the store.
+        """
         needed = None if columns is None else list({*columns, schema.ID, schema.VIEW})
-        tables = list(self.iter_batches(needed))
+        tables = list(self.iter_batches(needed, split))
         if not tables:
             raise UsageError(f"STORE: {self.uri} has no features yet; run `raypipe extract` first")
         table = pa.concat_tables(tables)
         keys = [(schema.ID, "ascending"), (schema.VIEW, "ascending")]
-        order = pa.compute.sort_indices(table.select([schema.ID, schema.VIEW]), sort_keys=keys)
+        order = pc.sort_indices(table.select([schema.ID, schema.VIEW]), sort_keys=keys)
         table = table.take(order)
         return table if columns is None else table.select(columns)
 
-    def to_numpy(self, column: str | None = None) -> Features:
-        """Return ids, labels and features as arrays, sorted by id.
+    def to_numpy(self, column: str | None = None, split: str | None = None) -> Features:
+        """Return ids, labels and features as arrays, sorted by id and view.
 
         Args:
             column: the feature column; may be left out where there is one.
+            split: only rows of this split.
 
         Raises:
-            UsageError: no such column, or nothing in the store.
+            UsageError: no such column or split, or nothing in the store.
         """
         column = self.column(column)
-        table = self.to_arrow([schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW, column])
+        table = self.to_arrow([schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW, column], split)
         return Features(
             ids=table[schema.ID].to_numpy(),
             labels=np.array(table[schema.LABEL].to_pylist(), dtype=object),
@@ -192,9 +176,23 @@ class StoreReader:
             features=to_array(table[column]),
         )
 
-    def to_pandas(self) -> Any:
-        """Return all rows as a pandas DataFrame, sorted by id."""
-        return self.to_arrow().to_pandas()
+    def to_pandas(self, columns: list[str] | None = None, split: str | None = None) -> Any:
+        """Return all rows, or those of a split, as a pandas DataFrame, sorted by id and view."""
+        return self.to_arrow(columns, split).to_pandas()
+
+    def to_torch(self, column: str | None = None, split: str | None = None) -> StoreDataset:
+        """Return the rows as a dataset for `torch.utils.data.DataLoader`.
+
+        Args:
+            column: the feature column; may be left out where there is one.
+            split: only rows of this split.
+
+        Raises:
+            UsageError: no such column or split.
+        """
+        from raypipe.store.dataset import StoreDataset
+
+        return StoreDataset(self, self.column(column), split)
 
     def rejects(self) -> pa.Table:
         """Return the rejected items, of `schema.REJECTS`."""
@@ -204,10 +202,38 @@ class StoreReader:
 
     def label_counts(self) -> dict[str | None, int]:
         """Return how many rows each label has, by label; None counts the unlabelled ones."""
-        counts: Counter[str | None] = Counter()
-        for batch in self.iter_batches([schema.LABEL]):
-            counts.update(batch[schema.LABEL].to_pylist())
-        return dict(sorted(counts.items(), key=lambda item: (item[0] is None, item[0] or "")))
+        return _sorted_counts(self._counts[0])
+
+    def split_counts(self) -> dict[str | None, int]:
+        """Return how many rows each split has, by name; None counts the rows without one."""
+        return _sorted_counts(self._counts[1])
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels there are, sorted."""
+        return [label for label in self.label_counts() if label is not None]
+
+    def check_split(self, split: str | None) -> None:
+        """Make sure that there is such a split; None stands for all rows.
+
+        Raises:
+            UsageError: there is none of that name; the message says which there are.
+        """
+        if split is not None and split not in (counts := self.split_counts()):
+            known = ", ".join(name for name in counts if name is not None)
+            raise UsageError(
+                f"split: no {split!r} in {self.uri}; "
+                + (f"it has {known}" if known else "its source recorded none")
+            )
+
+    @cached_property
+    def _counts(self) -> tuple[Counter[str | None], Counter[str | None]]:
+        labels: Counter[str | None] = Counter()
+        splits: Counter[str | None] = Counter()
+        for batch in self.iter_batches([schema.LABEL, schema.SPLIT]):
+            labels.update(batch[schema.LABEL].to_pylist())
+            splits.update(batch[schema.SPLIT].to_pylist())
+        return labels, splits
 
     def _read(self, part: Part, columns: list[str] | None) -> pa.Table:
         path = self._path(part)
@@ -229,9 +255,5 @@ def _within(dropped: tuple[int, ...], start: int, length: int) -> list[int]:
     return [row - start for row in dropped if start <= row < start + length]
 
 
-def to_array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """Return a feature column as an array of (N, …)."""
-    flat = column.combine_chunks()
-    is_tensor = isinstance(flat.type, pa.FixedShapeTensorType)
-    array: npt.NDArray[Any] = flat.to_numpy_ndarray() if is_tensor else flat.to_numpy()
-    return array
+def _sorted_counts(counts: Counter[str | None]) -> dict[str | None, int]:
+    return dict(sorted(counts.items(), key=lambda item: (item[0] is None, item[0] or "")))

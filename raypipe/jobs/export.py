@@ -1,0 +1,126 @@
+"""Write the features of a store as one file."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from raypipe import splits
+from raypipe.command import Outcome, run_job
+from raypipe.config import ExportConfig
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.order import permutation
+from raypipe.storage import local_path
+from raypipe.store.export import Rows, Target, export, read_rows
+from raypipe.store.reader import StoreReader
+
+__all__ = ["main", "run"]
+
+_SUFFIXES = {"hdf5": (".h5", ".hdf5"), "npy": (".npy",), "csv": (".csv",)}
+
+
+def run(config: ExportConfig) -> Outcome:
+    """Export; see `ExportConfig` for the options.
+
+    Raises:
+        UsageError: before anything is written, if the options cannot work.
+    """
+    started = time.monotonic()
+    reader = StoreReader(config.store, config.snapshot)
+    path = _checked_path(config, reader)
+    column = reader.column(config.layer)
+    rows = read_rows(reader)
+    targets = _targets(config, path, rows)
+    try:
+        files = export(reader, column, rows, list(targets.values()), config.to)
+    except PermissionError as error:
+        raise UsageError(f"--out: cannot write {str(path)!r}: {error.strerror}") from None
+    except OSError as error:
+        raise RaypipeError(f"{path} is not written: {error.strerror or error}") from error
+    counts = {name: len(target.rows) for name, target in targets.items()}
+    written = sum(counts.values())
+    summary: dict[str, Any] = {
+        "out": [str(file) for file in files],
+        "rows": written,
+        "shape": [written, *reader.shapes[column]],
+        "column": column,
+        "snapshot": reader.snapshot.number,
+        "splits": counts if config.split != "none" else {},
+        "left_out": len(rows) - written,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    return Outcome(summary, _text(summary), files)
+
+
+def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
+    path = local_path(config.out, "--out")
+    allowed = _SUFFIXES[config.to]
+    if path.suffix not in allowed:
+        raise UsageError(
+            f"--out: a file ending in {' or '.join(allowed)} goes with --to {config.to}; "
+            f"got {config.out!r}"
+        )
+    if not path.parent.is_dir():
+        raise UsageError(f"--out: no folder {str(path.parent)!r}; make it, or give another")
+    if path.is_dir():
+        raise UsageError(f"--out: {str(path)!r} is a folder; give a file")
+    if reader.storage.root.resolve() in path.resolve().parents:
+        raise UsageError(f"--out: {str(path)!r} lies inside the store; give a file outside it")
+    return path
+
+
+def _targets(config: ExportConfig, path: Path, rows: Rows) -> dict[str, Target]:
+    """Return the files to write by split, in the order splits are used; one without a name else."""
+    order = permutation(rows.ids.tolist(), rows.views, config.order, config.seed)
+    if config.split == "none":
+        return {"": Target(path, order)}
+    split_of = _split_of(config, rows)
+    found = Counter(split_of.tolist())
+    known = [name for name in ("train", "validation", "test") if name in found]
+    if config.split == "hash":  # a small store may have no item in one of them
+        known = list(splits.names(splits.parse_shares(config.split_sizes)))
+    named = [*known, *sorted(name for name in found if name is not None and name not in known)]
+    return {
+        name: Target(
+            path.with_suffix(f".{quote(name, safe=' ')}{path.suffix}"),
+            order[split_of[order] == name],
+        )
+        for name in named
+    }
+
+
+def _split_of(config: ExportConfig, rows: Rows) -> Any:
+    ids = rows.ids.tolist()
+    if config.split == "hash":
+        return np.array(splits.by_hash(ids, config.split_sizes), dtype=object)
+    if config.split == "stratified":
+        return splits.stratified(ids, rows.labels, config.split_sizes, config.seed)
+    if all(split is None for split in rows.splits):
+        raise UsageError(
+            "--split: the source of this store recorded no splits; use stratified or hash"
+        )
+    return rows.splits
+
+
+def _text(summary: dict[str, Any]) -> str:
+    shape = " × ".join(map(str, summary["shape"]))
+    lines = [f"{summary['rows']} rows of {summary['column']} ({shape}) in {summary['seconds']} s"]
+    lines += [f"  {count:>7} {name}" for name, count in summary["splits"].items()]
+    if summary["left_out"]:
+        lines.append(f"{summary['left_out']} rows without a split are left out")
+    lines += [f"  {path}" for path in summary["out"]]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("export", ExportConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""A snapshot as one file: HDF5, npy or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+
+from raypipe import schema
+from raypipe.errors import UsageError
+from raypipe.store import hdf5
+from raypipe.store.features import to_array
+from raypipe.store.reader import StoreReader
+
+__all__ = ["Rows", "Target", "export", "read_rows"]
+
+_PIECE_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All of the rows but their features, in the order they are stored.
+
+    Attributes:
+        ids: (N,) item of each row.
+        codes: (N,) position of its label in `names`, −1 where unlabelled.
+        names: the labels of the whole store, sorted.
+        splits: (N,) its split, None where it has none.
+        views: (N,) which view of the item.
+    """
+
+    ids: npt.NDArray[np.object_]
+    codes: npt.NDArray[np.int64]
+    names: list[str]
+    splits: npt.NDArray[np.object_]
+    views: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labels(self) -> list[str | None]:
+        """Label of each row."""
+        return [self.names[code] if code >= 0 else None for code in self.codes.tolist()]
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> Rows:
+        """Return some of the rows, by number."""
+        return Rows(
+            self.ids[rows], self.codes[rows], self.names, self.splits[rows], self.views[rows]
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to write, and the stored rows that it holds, in its order."""
+
+    path: Path
+    rows: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An array of (N, …) within a file."""
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def bytes(self) -> int:
+        """Size of the array."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def reserve(self) -> None:
+        """Claim the space on disk: without it, a full disk kills who writes to mapped memory.
+
+        Raises:
+            OSError: there is too little.
+        """
+        if self.bytes and hasattr(os, "posix_fallocate"):
+            with self.path.open("rb+") as file:
+                os.posix_fallocate(file.fileno(), self.offset, self.bytes)
+
+    def map(self, mode: Literal["r", "r+"]) -> npt.NDArray[Any]:
+        """Map the array into memory; while it is mapped, what is touched counts as ours."""
+        if not self.bytes:
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(self.path, self.dtype, mode, self.offset, self.shape)
+
+
+def read_rows(reader: StoreReader) -> Rows:
+    """Read everything but the features."""
+    columns = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
+    tables = list(reader.iter_batches(columns))
+    if not tables:
+        raise UsageError(f"STORE: {reader.uri} has no features yet; run `raypipe extract` first")
+    table = pa.concat_tables(tables)
+    codes, names = hdf5.label_codes(table[schema.LABEL].to_pylist())
+    return Rows(
+        ids=table[schema.ID].to_numpy(),
+        codes=codes,
+        names=names,
+        splits=np.array(table[schema.SPLIT].to_pylist(), dtype=object),
+        views=table[schema.VIEW].to_numpy(),
+    )
+
+
+def export(
+    reader: StoreReader, column: str, rows: Rows, targets: list[Target], form: str
+) -> list[Path]:
+    """Write the targets: all of them whole, or none.
+
+    Features pass through memory in pieces of about 64 MB: each goes to its place in a file beside
+    the target, which is renamed when everything is written.
+
+    Args:
+        reader: the store.
+        column: the feature column.
+        rows: all rows of the snapshot.
+        targets: the files, all in one existing folder; no row is in two of them.
+        form: `hdf5`, `npy` or `csv`.
+
+    Returns:
+        The files, those with the features first.
+    """
+    folder = targets[0].path.parent
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
+        work = Path(temporary)
+        shape, dtype = reader.shapes[column], reader.dtype(column)
+        places = [
+            _FORMATS[form].prepare(work / t.path.name, rows[t.rows], shape, dtype) for t in targets
+        ]
+        for place in places:
+            place.reserve()
+        _scatter(reader, column, len(rows), targets, places)
+        for target, place in zip(targets, places, strict=True):
+            _FORMATS[form].finish(work / target.path.name, rows[target.rows], place)
+        return _publish(work, folder, [target.path.name for target in targets])
+
+
+def _scatter(
+    reader: StoreReader, column: str, count: int, targets: list[Target], places: list[_Place]
+) -> None:
+    """Put each stored row's features into their place."""
+    file_of = np.full(count, -1, np.int32)
+    row_of = np.zeros(count, np.int64)
+    for index, target in enumerate(targets):
+        file_of[target.rows] = index
+        row_of[target.rows] = np.arange(len(target.rows))
+    start = 0
+    for table in reader.iter_batches([column]):
+        values = to_array(table[column])
+        part = slice(start, start + len(values))
+        for index in np.unique(file_of[part]):
+            if index >= 0:
+                here = np.flatnonzero(file_of[part] == index)
+                # In the order of the file, so that pages are written one after another.
+                here = here[np.argsort(row_of[part][here])]
+                places[index].map("r+")[row_of[part][here]] = values[here]
+        start += len(values)
+
+
+def _publish(work: Path, folder: Path, main: list[str]) -> list[Path]:
+    """Move finished files into the folder, those with the features last; return them first."""
+    beside = sorted(path.name for path in work.iterdir() if path.name not in main)
+    for name in [*beside, *main]:
+        with (work / name).open("rb+") as file:
+            os.fsync(file.fileno())
+    for name in [*beside, *main]:
+        (work / name).replace(folder / name)
+    return [folder / name for name in [*main, *beside]]
+
+
+class _Hdf5:
+    """Datasets `features`, `labels`, `label_names`, `ids`, `view` and `split`."""
+
+    @staticmethod
+    def prepare(path: Path, rows: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Place:
+        """Write everything but the values of the features, for which there is room."""
+        room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        room.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        with hdf5.create(path) as file:
+            hdf5.write_labels(file, rows.codes, rows.names)
+            hdf5.write_splits(file, rows.splits.tolist())
+            hdf5.write_texts(file, hdf5.IDS, rows.ids.tolist())
+            file.create_dataset(schema.VIEW, data=rows.views)
+            full = (len(rows), *shape)
+            features = file.create_dataset(schema.FEATURES, full, dtype, dcpl=room)
+            return _Place(path, features.id.get_offset() or 0, full, dtype)
+
+    @staticmethod
+    def finish(path: Path, rows: Rows, place: _Place) -> None:
+        """Nothing is left to do."""
+
+
+class _Npy:
+    """`X.npy`, and beside it `X.ids.npy`, `X.labels.npy`, `X.label_names.npy`, `X.views.npy`."""
+
+    @staticmethod
+    def prepare(path: Path, rows: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Place:
+        """Write the header, and the arrays beside it."""
+        beside = {
+            "ids": rows.ids.astype(str),
+            "labels": rows.codes,
+            "label_names": np.array(rows.names, str),
+        }
+        if rows.views.any():
+            beside["views"] = rows.views
+        for name, values in beside.items():
+            np.save(path.with_suffix(f".{name}.npy"), values)
+        full = (len(rows), *shape)
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {**header, "shape": full})
+            offset = file.tell()
+            file.truncate(offset + int(np.prod(full)) * dtype.itemsize)
+        return _Place(path, offset, full, dtype)
+
+    @staticmethod
+    def finish(path: Path, rows: Rows, place: _Place) -> None:
+        """Nothing is left to do."""
+
+
+class _Csv:
+    """A row of `id,label,split,view,f0,f1,…` per row."""
+
+    @staticmethod
+    def prepare(path: Path, rows: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Place:
+        """Make room for the features in a file that is removed again."""
+        full = (len(rows), *shape)
+        raw = path.with_name(path.name + ".raw")
+        with raw.open("wb") as file:
+            file.truncate(int(np.prod(full)) * dtype.itemsize)
+        return _Place(raw, 0, full, dtype)
+
+    @staticmethod
+    def finish(path: Path, rows: Rows, place: _Place) -> None:
+        """Write the rows in their order."""
+        width = int(np.prod(place.shape[1:]))
+        names = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
+        names += [f"f{index}" for index in range(width)]
+        options = pyarrow.csv.WriteOptions(include_header=False)
+        with path.open("wb") as file:
+            file.write(_csv_header(names))
+            for part in _parts(place):
+                values = place.map("r")[part].reshape(-1, width)
+                if values.dtype == np.float16:
+                    values = values.astype(np.float32)  # Arrow has no text form of halves
+                about = rows[np.arange(part.start, part.stop)]
+                columns = [about.ids, about.labels, about.splits]
+                arrays = [*(pa.array(c, pa.string()) for c in columns), pa.array(about.views)]
+                arrays += [pa.array(np.ascontiguousarray(column)) for column in values.T]
+                pyarrow.csv.write_csv(pa.table(arrays, names=names), file, options)
+        place.path.unlink()
+
+
+_FORMATS: dict[str, Any] = {"hdf5": _Hdf5, "npy": _Npy, "csv": _Csv}
+
+
+def _csv_header(names: list[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(names)
+    return text.getvalue().encode()
+
+
+def _parts(place: _Place) -> Iterator[slice]:
+    row_bytes = max(1, int(np.prod(place.shape[1:])) * place.dtype.itemsize)
+    length = max(1, _PIECE_BYTES // 8 // row_bytes)
+    for start in range(0, place.shape[0], length):
+        yield slice(start, min(place.shape[0], start + length))

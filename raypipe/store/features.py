@@ -1,0 +1,77 @@
+"""Features in memory: Arrow tensor columns to arrays and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raypipe.errors import UsageError
+
+__all__ = ["Features", "tensor", "to_array"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features in memory, row by row: `features[i]` belongs to `ids[i]` and `labels[i]`.
+
+    Attributes:
+        ids: (N,) item of each row.
+        labels: (N,) its label, None where it has none.
+        splits: (N,) its split, None where it has none.
+        views: (N,) 0 for the image itself, 1… for its augmented views.
+        features: (N, …).
+    """
+
+    ids: npt.NDArray[np.object_]
+    labels: npt.NDArray[np.object_]
+    splits: npt.NDArray[np.object_]
+    views: npt.NDArray[np.int32]
+    features: npt.NDArray[np.floating[Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: npt.NDArray[Any]) -> Features:
+        """Return some of the rows, by number or by mask."""
+        return Features(
+            self.ids[rows],
+            self.labels[rows],
+            self.splits[rows],
+            self.views[rows],
+            self.features[rows],
+        )
+
+    def check_finite(self) -> None:
+        """Make sure that there is no NaN or infinity.
+
+        Raises:
+            UsageError: naming the ids.
+        """
+        flat = self.features.reshape(len(self), -1)
+        bad = self.ids[~np.isfinite(flat).all(axis=1)]
+        if len(bad):
+            raise UsageError(
+                f"STORE: {len(bad)} rows have NaN or infinite features: {', '.join(bad[:5])}; "
+                "extract with --precision fp32"
+            )
+
+
+def to_array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return a feature column as an array of (N, …)."""
+    flat = column.combine_chunks()
+    is_tensor = isinstance(flat.type, pa.FixedShapeTensorType)
+    array: npt.NDArray[Any] = flat.to_numpy_ndarray() if is_tensor else flat.to_numpy()
+    return array
+
+
+def tensor(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    """Return an array of (N, …) as an Arrow array of `kind`: a tensor, or plain if it is (N,)."""
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    if values.ndim == 1:
+        return flat
+    width = int(np.prod(values.shape[1:]))
+    return pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, width))
