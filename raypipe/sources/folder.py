@@ -6,16 +6,15 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
-from raypipe import schema
 from raypipe.errors import RaypipeError
 from raypipe.sources.local import file_etag, utf8
+from raypipe.sources.rows import BATCH_ROWS, one_batch
 
 __all__ = ["FolderSource"]
-
-_BATCH_ROWS = 16_384
 
 
 class FolderSource:
@@ -26,27 +25,19 @@ class FolderSource:
     folder that contains the link.
     """
 
-    def __init__(self, path: Path, *, label_from_folder: bool = True) -> None:
+    auto_label: Literal["folder", "column"] = "folder"
+
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.uri = str(path)
-        self.label_from_folder = label_from_folder
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of their ids, in batches, holding one folder at a time."""
         names = _walk(self.uri, "", frozenset())
-        while batch := list(islice(names, _BATCH_ROWS)):
+        while batch := list(islice(names, BATCH_ROWS)):
             paths = [f"{self.uri}/{name}" for name in batch]
-            columns = [
-                pa.array([utf8(name) for name in batch], pa.string()),
-                pa.array([utf8(path) for path in paths], pa.string()),
-                pa.array([file_etag(path) for path in paths], pa.string()),
-                pa.array([self._label(name) for name in batch], pa.string()),
-            ]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema.ITEMS)
-
-    def _label(self, name: str) -> str | None:
-        parts = name.rsplit("/", 2)
-        return utf8(parts[-2]) if self.label_from_folder and len(parts) > 1 else None
+            ids, uris = [utf8(name) for name in batch], [utf8(path) for path in paths]
+            yield one_batch(ids, uris, [file_etag(path) for path in paths])
 
 
 def _walk(root: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from raypipe.errors import RejectedItem, RejectReason
 
-__all__ = ["file_etag", "read_local", "utf8"]
+__all__ = ["check_size", "file_etag", "open_file", "read_local", "unreadable", "utf8"]
 
 _MISSING = "missing"
 
@@ -41,10 +43,37 @@ def read_local(path: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             # Opening a pipe or a device could wait for ever.
             raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {path}")
-        if status.st_size > max_bytes:
-            message = f"{status.st_size} bytes; no image within the cap on pixels has so many"
-            raise RejectedItem(RejectReason.TOO_LARGE, message)
+        check_size(status.st_size, max_bytes)
         return Path(path).read_bytes()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RejectedItem(RejectReason.UNREADABLE, f"{reason}: {path}") from None
+        raise unreadable(path, error) from None
+
+
+def open_file(path: str) -> BinaryIO:
+    """Return a file opened for reading at given offsets; the last few are kept open.
+
+    Raises:
+        RejectedItem: it cannot be opened.
+    """
+    try:
+        return _opened(path, file_etag(path))
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+@lru_cache(maxsize=32)
+def _opened(path: str, _etag: str) -> BinaryIO:
+    return Path(path).open("rb", buffering=0)
+
+
+def check_size(size: int, max_bytes: int) -> None:
+    """Reject an image of too many bytes before memory is taken for it."""
+    if size > max_bytes:
+        message = f"{size} bytes; no image within the cap on pixels has so many"
+        raise RejectedItem(RejectReason.TOO_LARGE, message)
+
+
+def unreadable(path: str, error: OSError) -> RejectedItem:
+    """Return the reject for an item whose file cannot be read."""
+    reason = error.strerror or type(error).__name__
+    return RejectedItem(RejectReason.UNREADABLE, f"{reason}: {utf8(path)}")

@@ -1,0 +1,110 @@
+"""Which column of a table holds what."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from urllib.parse import unquote, urlsplit
+
+from raypipe.config import LabelConfig, SourceConfig
+from raypipe.errors import UsageError, nearest
+from raypipe.sources.local import file_etag
+from raypipe.sources.remote import REMOTE_SCHEMES
+
+__all__ = ["IMAGE_NAMES", "etag_column", "id_column", "label_columns", "present", "resolve"]
+
+#: Usual names of the column with the images, most telling first.
+IMAGE_NAMES = (
+    "image",
+    "bytes",
+    "jpg",
+    "jpeg",
+    "png",
+    "img",
+    "image_bytes",
+    "content",
+    "data",
+    "uri",
+    "url",
+    "path",
+    "file",
+    "filename",
+    "image_path",
+    "image_url",
+)
+
+
+def present(name: str, names: Iterable[str], option: str, where: str) -> str:
+    """Return the name of a column that is there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    known = list(names)
+    if name not in known:
+        listed = ", ".join(map(repr, known)) or "none"
+        raise UsageError(
+            f"{option}: no column {name!r} in {where}; it has {listed}{nearest(name, known)}"
+        )
+    return name
+
+
+def id_column(names: Iterable[str], config: SourceConfig, where: str) -> str | None:
+    """Return the column with the ids, if there is one."""
+    known = list(names)
+    if config.id_column:
+        return present(config.id_column, known, "--id-column", where)
+    return "id" if "id" in known else None
+
+
+def etag_column(names: Iterable[str]) -> str | None:
+    """Return the column that says when the content behind a URI has changed, if there is one."""
+    return "etag" if "etag" in names else None
+
+
+def label_columns(
+    names: Iterable[str], config: SourceConfig, where: str
+) -> tuple[str | None, str | None]:
+    """Return the columns with labels and splits, as far as they are wanted and there.
+
+    Raises:
+        UsageError: one was asked for that is not there.
+    """
+    if not isinstance(config, LabelConfig):
+        return None, None
+    known = list(names)
+    usual = LabelConfig.model_fields["label_column"].default
+    named = config.label == "auto" and config.label_column != usual and not config.label_file
+    if config.label == "column" or named:
+        present(config.label_column, known, "--label-column", where)
+    if config.split == "column":
+        present(config.split_column, known, "--split-column", where)
+    label, split = config.label_column, config.split_column
+    return label if label in known else None, split if split in known else None
+
+
+def resolve(uri: str, folder: str, row: str, etag: str | None = None) -> tuple[str, str]:
+    """Return a table's reference to an image as a path or remote URI, and its etag.
+
+    Args:
+        uri: as written.
+        folder: that relative paths are relative to.
+        row: names the row in messages.
+        etag: as the table has it; only for what cannot be looked at here.
+
+    Raises:
+        UsageError: the URI has a scheme that cannot be read.
+    """
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        path = uri if uri.startswith("/") else f"{folder}/{uri}"
+        return path, file_etag(path)
+    if scheme.lower() in REMOTE_SCHEMES:
+        return f"{scheme.lower()}://{rest}", etag or ""
+    if scheme.lower() == "file":
+        path = posixpath.abspath(unquote(urlsplit(uri).path))
+        return path, file_etag(path)
+    raise UsageError(
+        f"SOURCE: {row}: expected a path, file://, {', '.join(f'{s}://' for s in REMOTE_SCHEMES)}; "
+        f"got {uri!r}"
+    )

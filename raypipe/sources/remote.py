@@ -1,0 +1,211 @@
+"""Images on servers: HTTP, S3 and Google Cloud Storage."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.sources import buckets
+from raypipe.sources.local import check_size
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+__all__ = ["REMOTE_SCHEMES", "check_reachable", "public", "read_remote"]
+
+REMOTE_SCHEMES = ("http", "https", "s3", "gs")
+
+#: Seconds to wait for a connection and between two pieces of an answer.
+CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
+#: Tries after the first one, and seconds that the waits between them start from and double.
+RETRIES, BACKOFF, MAX_WAIT = 4, 0.5, 30.0
+#: Redirects that are followed.
+REDIRECTS = 5
+
+_TRANSIENT = frozenset([408, 429, 500, 502, 503, 504])
+_PIECE = 2**18
+_PROBES = 8
+_CONNECTIONS = 64
+# After so many failures of a server in a row, items are tried once each instead of waiting for it.
+_PATIENCE = 8
+
+_failures: Counter[str] = Counter()
+_failures_lock = threading.Lock()
+
+
+def read_remote(uri: str, max_bytes: int) -> bytes:
+    """Return the bytes behind a URI; may be called from several threads.
+
+    Raises:
+        RejectedItem: UNREADABLE where the server said that they cannot be had, UNAVAILABLE where
+            it gave no answer after several tries, TOO_LARGE where there are more than `max_bytes`.
+    """
+    host = urlsplit(uri).netloc
+    retries = RETRIES if _failures[host] < _PATIENCE else 0
+    try:
+        data = _fetch(uri, max_bytes, retries)
+    except RejectedItem as reject:
+        with _failures_lock:
+            _failures[host] = _failures[host] + 1 if _is_down(reject) else 0
+        raise
+    _failures.pop(host, None)
+    return data
+
+
+def check_reachable(uris: Sequence[str]) -> None:
+    """Try a few of the URIs; paths among them are left out.
+
+    Raises:
+        RaypipeError: not one server gave an answer.
+    """
+    remote = [uri for uri in uris if uri.partition("://")[0] in REMOTE_SCHEMES]
+    probes = remote[:: max(1, len(remote) // _PROBES)][:_PROBES]
+    with ThreadPoolExecutor(_PROBES) as pool:
+        answers = list(pool.map(_probe, probes))
+    if answers and all(answers):
+        raise RaypipeError(
+            f"SOURCE: {_server(probes[0])} did not answer ({answers[0]}); nothing has been "
+            "changed, run the same command again"
+        )
+
+
+def public(uri: str) -> str:
+    """Return a URI that can be shown: without credentials and values of its query."""
+    parts = urlsplit(uri)
+    names = [pair.partition("=")[0] for pair in parts.query.split("&") if pair]
+    host = parts.netloc.rpartition("@")[2]
+    query = "&".join(f"{name}=…" for name in names)
+    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def _is_down(reject: RejectedItem) -> bool:
+    return reject.reason is RejectReason.UNAVAILABLE
+
+
+def _server(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _probe(uri: str) -> str:
+    """Return why there was no answer, or nothing if there was one, even if it was no."""
+    try:
+        if uri.startswith("http"):
+            _get(uri, RETRIES, {"Range": "bytes=0-0"}).close()
+        else:
+            buckets.probe(uri)
+    except RejectedItem as reject:
+        return reject.message if _is_down(reject) else ""
+    return ""
+
+
+def _fetch(uri: str, max_bytes: int, retries: int) -> bytes:
+    if not uri.startswith("http"):
+        return buckets.read_object(uri, max_bytes)
+    from urllib3.exceptions import HTTPError
+
+    for tries_left in range(retries, -1, -1):
+        response = _get(uri, retries)
+        try:
+            return _body(response, max_bytes)
+        except HTTPError as error:  # the connection broke off in the middle
+            if not tries_left:
+                raise _unavailable(uri, error) from None
+        finally:
+            response.close()
+    raise AssertionError  # the last try returns or raises
+
+
+def _body(response: BaseHTTPResponse, max_bytes: int) -> bytes:
+    announced = response.headers.get("Content-Length", "")
+    check_size(int(announced) if announced.isdecimal() else 0, max_bytes)
+    pieces, size = [], 0
+    for piece in response.stream(_PIECE, decode_content=True):
+        size += len(piece)
+        check_size(size, max_bytes)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _get(uri: str, retries: int, headers: dict[str, str] | None = None) -> BaseHTTPResponse:
+    """Return the answer, as yet unread, if it is one that holds the image.
+
+    Raises:
+        RejectedItem: it is not, or there is none.
+    """
+    from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ResponseError
+
+    try:
+        response = _pool().request(
+            "GET",
+            _escaped(uri),
+            headers=headers,
+            preload_content=False,
+            retries=_retry(retries),
+        )
+    except MaxRetryError as error:
+        if isinstance(error.reason, ResponseError):  # redirects without end
+            raise RejectedItem(RejectReason.UNREADABLE, f"{error.reason}: {public(uri)}") from None
+        raise _unavailable(uri, error.reason or error) from None
+    except (LocationValueError, ValueError) as error:
+        message = f"no valid URL ({type(error).__name__}): {public(uri)}"
+        raise RejectedItem(RejectReason.UNREADABLE, message) from None
+    except HTTPError as error:
+        raise _unavailable(uri, error) from None
+    if response.status in (200, 206):
+        return response
+    response.close()
+    temporary = response.status in _TRANSIENT or response.status >= 500
+    reason = RejectReason.UNAVAILABLE if temporary else RejectReason.UNREADABLE
+    raise RejectedItem(reason, f"{_status(response)}: {public(uri)}")
+
+
+def _status(response: BaseHTTPResponse) -> str:
+    return f"{response.status} {response.reason or ''}".strip()
+
+
+def _unavailable(uri: str, error: Exception) -> RejectedItem:
+    # The text of the library's errors holds the URL; its class says enough.
+    message = f"no answer ({type(error).__name__}): {public(uri)}"
+    return RejectedItem(RejectReason.UNAVAILABLE, message)
+
+
+def _escaped(uri: str) -> str:
+    """Escape what people write into URLs although it must not be there."""
+    return quote(uri, safe="%/:=&?~#+!$,;'@()*[]")
+
+
+def _retry(retries: int) -> Any:
+    from urllib3.util import Retry
+
+    return Retry(
+        total=retries + REDIRECTS if retries else REDIRECTS,
+        connect=retries,
+        read=retries,
+        status=retries,
+        other=retries,
+        redirect=REDIRECTS,
+        backoff_factor=BACKOFF,
+        backoff_max=MAX_WAIT,
+        status_forcelist=_TRANSIENT,
+        retry_after_max=int(MAX_WAIT) + 1,
+        raise_on_status=False,
+    )
+
+
+@lru_cache(maxsize=1)
+def _pool() -> PoolManager:
+    from urllib3 import PoolManager, Timeout
+
+    return PoolManager(
+        num_pools=_CONNECTIONS,
+        maxsize=_CONNECTIONS,
+        headers={"User-Agent": "raypipe"},
+        timeout=Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+    )

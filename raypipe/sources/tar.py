@@ -1,0 +1,257 @@
+"""WebDataset tar shards, read without unpacking them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from gzip import GzipFile
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+
+from raypipe.config import LabelConfig, SourceConfig
+from raypipe.errors import RejectedItem, RejectReason, UsageError
+from raypipe.schema import LABEL
+from raypipe.sources.local import check_size, file_etag, open_file, unreadable, utf8
+from raypipe.sources.members import Member, clean_name, spell, spell_reject
+from raypipe.sources.rows import Row, in_batches
+from raypipe.sources.tar_members import is_gzip, tar_members
+
+__all__ = ["IMAGE_EXTENSIONS", "TAR_SUFFIXES", "TarSource", "read_tar", "read_tar_gz"]
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+IMAGE_EXTENSIONS = frozenset(
+    "jpg jpeg png webp ppm pgm pbm tif tiff bmp gif avif".split()
+)
+
+_MAX_SIDE_BYTES = 2**20
+_HEADER = tarfile.BLOCKSIZE
+_CHECKSUM = slice(148, 156)
+
+
+class TarSource:
+    """Each sample (the members that share a name up to the first dot) is an item.
+
+    `id` is `<shard>/<key>`, or `id` in the sample's json. A sample with several images gives an
+    item for each of them, `<shard>/<key>.<extension>`.
+    """
+
+    auto_label: Literal["folder", "column"] = "column"
+
+    def __init__(self, uri: str, shards: Sequence[Path], config: SourceConfig) -> None:
+        self.uri = uri
+        self.shards = shards
+        self.config = config if isinstance(config, LabelConfig) else None
+
+    def list(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items in order of shards and members, holding the listing of one shard.
+
+        Raises:
+            RaypipeError: a shard is damaged.
+            UsageError: labels are asked for, and there are none.
+        """
+        bare = empty = True
+        for batch in in_batches(chain.from_iterable(map(self._shard, self.shards))):
+            empty = False
+            bare = bare and batch[LABEL].null_count == len(batch)
+            yield batch
+        config = self.config
+        if config and config.label == "column" and bare and not empty:
+            raise UsageError(
+                f"--label column: no sample of {self.uri!r} has a .cls member, or a .json one with "
+                f"{config.label_column!r}; name the key with --label-column or use another --label"
+            )
+
+    def _shard(self, path: Path) -> Iterator[Row]:
+        shard = _Shard(str(path), self.config)
+        for member, stream in tar_members(shard.path):
+            shard.add(member, stream)
+        return chain.from_iterable(map(shard.rows, shard.entries))
+
+
+@dataclass(slots=True)
+class _Sample:
+    """What a shard holds under one key."""
+
+    key: str
+    images: list[tuple[str, str, str]] = field(default_factory=list)  # extension, uri, etag
+    cls: str | None = None
+    id: str | None = None
+    label: str | None = None
+    split: str | None = None
+    problem: str = ""
+
+
+class _Shard:
+    """The samples of one tar file, in order of their first members."""
+
+    def __init__(self, path: str, config: LabelConfig | None) -> None:
+        self.path = path
+        self.name = utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", Path(path).name))
+        self.kind = "targz" if is_gzip(path) else "tar"
+        self.etag = file_etag(path)
+        self.label_column = config.label_column if config else "label"
+        self.split_column = config.split_column if config else "split"
+        self.entries: list[_Sample | Row] = []
+        self.samples: dict[str, _Sample] = {}
+        self.seen: dict[str, int] = {}
+
+    def add(self, member: tarfile.TarInfo, stream: IO[bytes]) -> None:
+        """Take in one member; the stream stands at its first byte."""
+        name = clean_name(member.name)
+        if member.isdir() or (name is not None and _base(name).startswith(".")):
+            return
+        shown = utf8(member.name if name is None else name)
+        key, _, extension = _base(shown).partition(".")
+        unique = f"{shown[: len(shown) - len(extension)]}{extension.lower()}"
+        count = self.seen[unique] = self.seen.get(unique, 0) + 1
+        if problem := _problem(member, name, count):
+            self.entries.append(self._reject(member, shown, count, problem))
+        elif extension:
+            folder = shown[: len(shown) - len(_base(shown))]
+            self._add_to_sample(folder + key, extension.lower(), member, stream)
+
+    def rows(self, entry: _Sample | Row) -> Iterator[Row]:
+        """Yield the items of a sample."""
+        if isinstance(entry, tuple):
+            yield entry
+            return
+        item = entry.id or f"{self.name}/{entry.key}"
+        label = entry.cls if entry.label is None else entry.label
+        for extension, uri, etag in entry.images:
+            name = f"{item}.{extension}" if len(entry.images) > 1 else item
+            if entry.problem:
+                uri = spell_reject(RejectReason.CORRUPT, entry.problem)
+            yield name, uri, etag, label, entry.split
+
+    def _add_to_sample(
+        self, key: str, extension: str, member: tarfile.TarInfo, stream: IO[bytes]
+    ) -> None:
+        if (sample := self.samples.get(key)) is None:
+            sample = self.samples[key] = _Sample(key)
+            self.entries.append(sample)
+        if extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+            sample.images.append((extension, self._reference(member), self._etag(member)))
+        elif extension in ("cls", "json"):
+            try:
+                self._read_side(sample, extension, member, stream)
+            except ValueError as error:
+                shown = utf8(f"member {member.name!r} of {self.path}")
+                sample.problem = f"{shown} cannot be read: {error}"
+
+    def _read_side(
+        self, sample: _Sample, extension: str, member: tarfile.TarInfo, stream: IO[bytes]
+    ) -> None:
+        if member.size > _MAX_SIDE_BYTES:
+            raise ValueError(f"{member.size} bytes")
+        text = stream.read(member.size).decode()
+        if extension == "cls":
+            sample.cls = text.strip() or None
+            return
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("no JSON object")
+        given = values.get("id")
+        sample.id = given if isinstance(given, str) and given else None
+        labels = (values.get(name) for name in (self.label_column, "label", "cls"))
+        sample.label = next((_text(label) for label in labels if label is not None), None)
+        sample.split = _text(values.get(self.split_column))
+
+    def _reference(self, member: tarfile.TarInfo) -> str:
+        numbers = {"at": member.offset_data, "size": member.size, "sum": member.chksum}
+        return spell(self.kind, self.path, member.name, **numbers)
+
+    def _etag(self, member: tarfile.TarInfo) -> str:
+        return f"{int(member.mtime):x}-{member.size:x}-{self.etag}"
+
+    def _reject(self, member: tarfile.TarInfo, shown: str, count: int, problem: str) -> Row:
+        uri = spell_reject(
+            RejectReason.UNREADABLE, f"member {shown!r} of {utf8(self.path)} {problem}"
+        )
+        item = f"{self.name}/{shown}" if count == 1 else f"{self.name}/{shown}#{count}"
+        return item, uri, self._etag(member), None, None
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _problem(member: tarfile.TarInfo, name: str | None, count: int) -> str:
+    """Say why a member must not be read, if so."""
+    if name is None:
+        return "has an unsafe name: it leads out of the archive"
+    if member.islnk() or member.issym():
+        return "is a link; links in archives are not followed"
+    if not member.isreg() or member.issparse():
+        return "is no regular file"
+    return f"is there {count} times; the first one is taken" if count > 1 else ""
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    return json.dumps(value)
+
+
+def read_tar(member: Member, max_bytes: int) -> bytes:
+    """Return a member's bytes.
+
+    Raises:
+        RejectedItem: they are not there any more, or too many.
+    """
+    where = member.numbers
+    check_size(where["size"], max_bytes)
+    file = open_file(member.path)
+    try:
+        data = os.pread(file.fileno(), _HEADER + where["size"], where["at"] - _HEADER)
+    except OSError as error:
+        raise unreadable(member.path, error) from None
+    return _checked(member, data)
+
+
+def read_tar_gz(member: Member, max_bytes: int) -> bytes:
+    """Return a member's bytes, going on from where the last one ended if that is before it.
+
+    Raises:
+        RejectedItem: they are not there any more, or too many.
+    """
+    where = member.numbers
+    check_size(where["size"], max_bytes)
+    try:
+        stream, lock = _decompressing(member.path, file_etag(member.path))
+        with lock:
+            stream.seek(where["at"] - _HEADER)
+            data = stream.read(_HEADER + where["size"])
+    except OSError as error:
+        raise unreadable(member.path, error) from None
+    except (EOFError, zlib.error):
+        raise _changed(member) from None
+    return _checked(member, data)
+
+
+@lru_cache(maxsize=1)
+def _decompressing(path: str, _etag: str) -> tuple[GzipFile, threading.Lock]:
+    return GzipFile(path), threading.Lock()
+
+
+def _checked(member: Member, data: bytes) -> bytes:
+    """Cut the header off after a look at its checksum, which also covers name and size."""
+    where = member.numbers
+    digits = data[_CHECKSUM].strip(b" \0")
+    if len(data) != _HEADER + where["size"] or digits.lstrip(b"0") != b"%o" % where["sum"]:
+        raise _changed(member)
+    return data[_HEADER:]
+
+
+def _changed(member: Member) -> RejectedItem:
+    message = f"{member} is not there any more: the archive has changed since it was listed"
+    return RejectedItem(RejectReason.UNREADABLE, utf8(message))
