@@ -9,7 +9,7 @@ from itertools import islice
 
 from raypipe.errors import RejectedItem
 from raypipe.sources import read_item
-from raypipe.sources.members import is_remote
+from raypipe.sources.remote import REMOTE_SCHEMES
 
 __all__ = ["read_items"]
 
@@ -32,7 +32,7 @@ def read_items(uris: list[str], max_pixels: int) -> Iterator[bytes | RejectedIte
         except RejectedItem as reject:
             return reject
 
-    if any(map(is_remote, uris)):
+    if any(uri.partition("://")[0] in REMOTE_SCHEMES for uri in uris):
         yield from _concurrently(read, uris)
     else:
         yield from map(read, uris)

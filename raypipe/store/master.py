@@ -35,6 +35,8 @@ def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
     """
     if read_identity(storage, "STORE")["partitions"] != "hdf5":
         return
+    if _described(storage) == snapshot.number:
+        return
     while True:
         if snapshot.data:
             storage.put(MASTER, _content(storage, snapshot, spec))
@@ -44,6 +46,15 @@ def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
         written, snapshot = snapshot, newest(storage, spec.fingerprint)
         if snapshot.number == written.number:
             return
+
+
+def _described(storage: Storage) -> int | None:
+    """Return the number of the snapshot that the file describes, or None."""
+    try:
+        with h5py.File(storage.path(MASTER), "r") as file:
+            return int(file.attrs["snapshot"])
+    except (OSError, KeyError):
+        return None
 
 
 def _content(storage: Storage, snapshot: Snapshot, spec: Spec) -> bytes:

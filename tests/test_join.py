@@ -1,0 +1,54 @@
+"""Clusters written beside the rows of a user's own CSV."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from raypipe.errors import UsageError
+from raypipe.fit.join import join_clusters, read_ids
+
+CLUSTERS = {"a/1.jpg": 3, "a/2.jpg": 0, "b/2.jpg": 4, "b/9": 1}
+
+
+def joined(tmp_path: Path, text: str) -> list[list[str]]:
+    (tmp_path / "images.csv").write_text(text, encoding="utf-8")
+    out = tmp_path / "joined.csv"
+    join_clusters(read_ids(str(tmp_path / "images.csv")), CLUSTERS, out)
+    return list(csv.reader(out.open(newline="")))
+
+
+def test_every_row_stays_and_gets_its_cluster(tmp_path: Path) -> None:
+    rows = joined(tmp_path, 'note,id\n"x, y",a/1.jpg\nz,b/9\nlost,c/1.jpg\n')
+    assert rows == [
+        ["note", "id", "cluster"],
+        ["x, y", "a/1.jpg", "3"],
+        ["z", "b/9", "1"],
+        ["lost", "c/1.jpg", ""],
+    ]
+
+
+def test_ids_may_lack_extension_and_folders_where_that_is_unique(tmp_path: Path) -> None:
+    rows = joined(tmp_path, "\ufeffname\na/1\n1\n1.jpg\n2\n9\n")
+    assert [row[1] for row in rows[1:]] == ["3", "3", "3", "", "1"]  # there are two called 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("id,cluster\na/1.jpg,2\n", "has a column 'cluster' already"),
+        ("id,b\na/1.jpg\n", "line 2 of .* has 1 fields, the header 2"),
+        ("id\nnone.jpg\n", "no id of the file is in the store; the file has 'none.jpg'"),
+    ],
+)
+def test_what_cannot_be_joined(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        joined(tmp_path, text)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--join: cannot read"):
+        read_ids(str(tmp_path / "none.csv"))
