@@ -31,6 +31,9 @@ _JOBS: dict[str, type[JobConfig]] = {
 }
 _KEYS = ("description", "out", "steps")
 
+#: Options that name what a step reads.
+_FILES = ("source", "join", "label_file")
+
 #: What a step takes and writes where the recipe does not say, below the recipe's folder.
 _PLACES: dict[str, dict[str, str]] = {
     "extract": {"out": "features"},
@@ -52,8 +55,9 @@ def run(config: RunConfig) -> Outcome:
     """
     path = user_path(config.recipe, "RECIPE")
     recipe = _read(path)
-    out = output_folder(config.out or str(recipe.get("out") or path.stem))
-    steps = _steps(recipe, config, out, path)
+    folder = user_path(config.out or str(recipe.get("out") or path.stem), "--out")
+    steps = _steps(recipe, config, folder, path)
+    out = output_folder(str(folder))
     say("\n".join(f"{i}. {name}: {_shown(job)}" for i, (name, job) in enumerate(steps, 1)))
     outcomes: list[tuple[str, Outcome]] = []
     with ExitStack() as stack:
@@ -87,27 +91,34 @@ def _read(path: Path) -> dict[str, Any]:
 def _steps(
     recipe: Mapping[str, Any], config: RunConfig, out: Path, path: Path
 ) -> list[tuple[str, JobConfig]]:
+    entries = [_entry(entry, f"step {n} of {path}") for n, entry in enumerate(recipe["steps"], 1)]
     changes = [_change(text) for text in config.set]
-    steps, names = [], []
-    for number, entry in enumerate(recipe["steps"], 1):
-        if not isinstance(entry, dict) or len(entry) != 1:
-            raise UsageError(f"RECIPE: step {number} of {path} must be one `job: options`")
-        ((name, options),) = entry.items()
-        if name not in _JOBS:
+    names = [name for name, _ in entries]
+    for step, option, _ in changes:
+        if step not in names:
             raise UsageError(
-                f"RECIPE: step {number} must be one of {', '.join(_JOBS)}; "
-                f"got {name!r}{nearest(str(name), _JOBS)}"
+                f"--set {step}.{option}: the recipe has no such step; it has {', '.join(names)}"
             )
-        names.append(name)
+    steps = []
+    for number, (name, options) in enumerate(entries, 1):
         given = {str(key).replace("-", "_"): value for key, value in (options or {}).items()}
         given |= {option: value for step, option, value in changes if step == name}
         if name == "extract" and config.source is not None:
             given["source"] = config.source
         steps.append((name, _resolve(name, given, out, number)))
-    for step, option, _ in changes:
-        if step not in names:
-            raise UsageError(f"--set {step}.{option}: the recipe has no such step; it has {names}")
     return steps
+
+
+def _entry(entry: Any, place: str) -> tuple[str, dict[str, Any]]:
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise UsageError(f"RECIPE: {place} must be one `job: options`")
+    ((name, options),) = entry.items()
+    if name not in _JOBS:
+        known = ", ".join(_JOBS)
+        raise UsageError(
+            f"RECIPE: {place} must be one of {known}; got {name!r}{nearest(str(name), _JOBS)}"
+        )
+    return name, options or {}
 
 
 def _change(text: str) -> tuple[str, str, Any]:
@@ -130,9 +141,22 @@ def _resolve(name: str, given: dict[str, Any], out: Path, number: int) -> JobCon
         if option != "source" or given[option] == place:
             given[option] = str(out / str(given[option]))
     try:
-        return resolve(model, given)
+        job = resolve(model, given)
+        _check_files(job, out)
     except UsageError as error:
         raise UsageError(f"RECIPE: step {number} ({name}): {error}") from None
+    return job
+
+
+def _check_files(job: JobConfig, out: Path) -> None:
+    """Files that a later step needs have to be there before the first one starts."""
+    for option in _FILES:
+        value = getattr(job, option, None)
+        if value is None or any(mark in value for mark in "*{") or "://" in value:
+            continue
+        path = user_path(value, f"--{option}")
+        if not path.exists() and out not in path.parents:
+            raise UsageError(f"--{option.replace('_', '-')}: no file or folder at {str(path)!r}")
 
 
 def _address(steps: list[tuple[str, JobConfig]]) -> str | None:

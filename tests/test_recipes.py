@@ -1,0 +1,190 @@
+"""Each recipe, end to end, on generated images and seeded weights."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import raypipe
+from raypipe.config import RunConfig
+from raypipe.errors import UsageError
+from raypipe.jobs import run
+from tests.conftest import draw, draw_folder
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RANDOM = ("extract.weights=random", "extract.actors=1", "extract.precision=fp32")
+
+
+def run_recipe(name: str, source: Path, out: Path, *changes: str) -> dict[str, dict]:
+    config = RunConfig(
+        recipe=str(RECIPES / name), source=str(source), out=str(out), set=(*RANDOM, *changes)
+    )
+    return {step["job"]: step for step in run.run(config).summary["steps"]}
+
+
+def test_flowers17(tmp_path: Path, ray_session: None) -> None:
+    source = draw_folder(tmp_path / "photos", 10)
+    out = tmp_path / "out"
+    steps = run_recipe("flowers17-vgg16.yaml", source, out)
+    assert steps["extract"]["features"] == {"features": [512 * 7 * 7]}
+    with h5py.File(out / "features.h5") as file:
+        assert file["features"].shape == (30, 25088)
+        names = [name.decode() for name in file["label_names"]]
+        assert names == ["circle", "square", "stripes"]
+        labels = file["labels"][:]
+        ids = [identity.decode() for identity in file["ids"]]
+        assert [names[label] for label in labels] == [i.split("/")[0] for i in ids]
+        assert ids != sorted(ids)  # shuffled
+    assert set(steps["train"]["best_params"]) == {"C"}
+    report = (out / "model" / "report.txt").read_text()
+    assert "precision" in report
+    assert steps["train"]["test_rows"] == 8
+    assert raypipe.load_model(out / "model").classes == ("circle", "square", "stripes")
+
+
+def test_flower_photos_augmented(tmp_path: Path, ray_session: None) -> None:
+    source = draw_folder(tmp_path / "photos", 10)
+    out = tmp_path / "out"
+    steps = run_recipe(
+        "flower-photos-augmented.yaml", source, out, "extract.augment=2", "train.test_size=0.2"
+    )
+    assert steps["extract"]["features"] == {"features": [4, 4, 512]}
+    assert (steps["extract"]["rows"], steps["extract"]["items"]) == (90, 30)
+    seen: dict[str, set[str]] = {}
+    for part, images in (("train", 24), ("validation", 3), ("test", 3)):
+        features = np.load(out / f"features.{part}.npy", mmap_mode="r")
+        assert features.shape == (3 * images, 4, 4, 512)
+        seen[part] = set(np.load(out / f"features.{part}.ids.npy").tolist())
+        assert len(seen[part]) == images
+        assert len(np.load(out / f"features.{part}.labels.npy")) == 3 * images
+    assert not seen["train"] & (seen["validation"] | seen["test"])
+    assert not seen["validation"] & seen["test"]
+    assert (steps["train"]["train_rows"], steps["train"]["test_rows"]) == (72, 6)
+
+
+def zip_of(path: Path, names: list[str]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for seed, name in enumerate(names):
+            kind = "circle" if "cat" in name else "stripes"
+            with archive.open(name, "w") as member:
+                draw(kind, seed).save(member, "JPEG")
+    return path
+
+
+def test_dogs_vs_cats(tmp_path: Path, ray_session: None) -> None:
+    names = [f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(14)]
+    train = zip_of(tmp_path / "train.zip", names)
+    test = zip_of(tmp_path / "test1.zip", [f"test1/{number}.jpg" for number in range(1, 13)])
+    out = tmp_path / "out"
+    steps = run_recipe(
+        "dogs-vs-cats.yaml",
+        train,
+        out,
+        "extract.label_limit=12",
+        f"predict.source={test}",
+        "predict.actors=1",
+    )
+    assert steps["extract"]["features"] == {"features": [4, 4, 512]}
+    ids = raypipe.open(out / "features").to_numpy().ids.tolist()
+    assert sorted(ids) == sorted(
+        f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(12)
+    )
+    rows = list(csv.DictReader((out / "submission.csv").open()))
+    assert [row["id"] for row in rows] == [str(number) for number in range(1, 13)]
+    assert set(rows[0]) == {"id", "label"}
+    assert all(0 <= float(row["label"]) <= 1 for row in rows)
+
+
+def test_dog_breeds(tmp_path: Path, ray_session: None) -> None:
+    for part, count in (("train", 6), ("valid", 3), ("test", 3)):
+        draw_folder(tmp_path / "dogImages" / part, count)
+    out = tmp_path / "out"
+    steps = run_recipe("dog-breeds.yaml", tmp_path / "dogImages", out)
+    assert steps["extract"]["features"] == {"features": [2048], "imagenet_class": []}
+    assert steps["train"]["split"] == "store"
+    assert (steps["train"]["train_rows"], steps["train"]["test_rows"]) == (27, 9)
+    table = raypipe.open(out / "features").to_arrow(["id", "split", "imagenet_class"])
+    assert set(table["split"].to_pylist()) == {"train", "validation", "test"}
+    parts = [pq.read_table(path) for path in sorted((out / "features" / "data").glob("*.parquet"))]
+    numbers = np.concatenate([part["imagenet_class"].to_numpy() for part in parts])
+    assert numbers.dtype == np.int32
+    assert ((numbers >= 0) & (numbers < 1000)).all()
+
+
+def test_cluster(tmp_path: Path, ray_session: None) -> None:
+    source = tmp_path / "images"
+    source.mkdir()
+    kinds = ("circle", "square", "stripes")
+    for number in range(8):
+        picture = draw(kinds[number % 3], number).resize((640, 530), Image.Resampling.NEAREST)
+        picture.save(source / f"{number}.png")
+    (tmp_path / "images.csv").write_text("id,price\n" + "".join(f"{n},{n}\n" for n in range(9)))
+    out = tmp_path / "out"
+    steps = run_recipe("cluster-vgg16.yaml", source, out, f"cluster.join={tmp_path / 'images.csv'}")
+    assert steps["extract"]["features"] == {"features": [4096]}
+    data = raypipe.open(out / "features").to_numpy()
+    assert data.features.min() < 0  # before the ReLU
+    assert set(data.labels) == {None}
+    rows = list(csv.reader((out / "clusters" / "joined.csv").open()))
+    assert rows[0] == ["id", "price", "cluster"]
+    assert [row[2] != "" for row in rows[1:]] == [True] * 8 + [False]
+    assert steps["cluster"]["k"] == 5
+
+
+def recipe(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a", "must have `steps:`"),
+        ("steps: []\nname: x", "unknown key 'name'"),
+        (
+            "steps: [extrac: {}]",
+            "step 1 of .* must be one of .*; got 'extrac'; did you mean extract",
+        ),
+        ("steps: [extract: {source: x, sise: 3}]", "step 1 .extract. has no option 'sise'.*size"),
+        ("steps: [extract: {source: x, size: big}]", "step 1 .extract.: --size must be"),
+        ("steps: [extract: {size: 64}]", "step 1 .extract.: --source is required"),
+        ("steps: [cluster: {k: 5, join: none.csv}]", "step 1 .cluster.: --join: no file"),
+        ("steps: [predict: {source: none.zip}]", "step 1 .predict.: --source: no file"),
+        ("steps: [\n", "cannot read .* as YAML"),
+    ],
+)
+def test_wrong_recipes_get_one_line_before_any_work(tmp_path: Path, text: str, words: str) -> None:
+    path = recipe(tmp_path, text)
+    with pytest.raises(UsageError, match=words):
+        run.run(RunConfig(recipe=str(path), out=str(tmp_path / "out")))
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("size=3", "expected STEP.OPTION=VALUE; got 'size=3'"),
+        ("train.seed=3", "the recipe has no such step"),
+        ("extract.sizes=3", "no option 'sizes'"),
+    ],
+)
+def test_wrong_changes(tmp_path: Path, change: str, words: str) -> None:
+    path = recipe(tmp_path, "steps: [extract: {source: x}]")
+    with pytest.raises(UsageError, match=words):
+        run.run(RunConfig(recipe=str(path), out=str(tmp_path / "out"), set=(change,)))
+
+
+def test_every_recipe_says_what_it_does_and_how_it_is_run() -> None:
+    recipes = sorted(RECIPES.glob("*.yaml"))
+    assert len(recipes) == 5
+    for path in recipes:
+        head = path.read_text().split("description:")[0]
+        assert f"raypipe run recipes/{path.name} --source" in head
