@@ -12,9 +12,9 @@ from raypipe.sources.globs import matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
-from raypipe.sources.read import read_item
+from raypipe.sources.read import is_sequential, read_item
 
-__all__ = ["Source", "open_source", "read_item"]
+__all__ = ["Source", "is_sequential", "open_source", "read_item"]
 
 
 class Source(Protocol):

@@ -199,19 +199,20 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.isspace():
-                    yield _parsed(line, f"line {number} of {str(path)!r}")
+                    yield _parsed(line, number, path)
     except OSError as error:
         raise UsageError(f"SOURCE: cannot read {str(path)!r}: {error.strerror}") from None
 
 
-def _parsed(line: bytes, where: str) -> dict[str, Any]:
+def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
         row = json.loads(line)
+        if isinstance(row, dict):
+            return row
+        problem = 'expected an object, as {"uri": "a.jpg"}'
     except ValueError as error:
-        raise UsageError(f"SOURCE: {where}: {error}; correct this line") from None
-    if not isinstance(row, dict):
-        raise UsageError(f'SOURCE: {where}: expected an object, as {{"uri": "a.jpg"}}')
-    return row
+        problem = str(error)
+    raise UsageError(f"SOURCE: line {number} of {str(path)!r}: {problem}; correct this line")
 
 
 def _text(value: Any) -> str | None:

@@ -98,10 +98,10 @@ class _File:
         etags = [file_etag(str(self.path))] * len(rows)
         return one_batch(self._ids(columns, rows, before), uris, etags, labels, splits)
 
-    def _ids(self, columns: Mapping[str, pa.Array], rows: range, before: int) -> Texts:
+    def _ids(self, columns: Mapping[str, Any], rows: range, before: int) -> Texts:
         if self.id is None:
             return [f"{self.path.stem}/{before + row}" for row in rows]
-        ids: Texts = columns[self.id]
+        ids = columns[self.id]
         if ids.null_count:
             missing = before + rows.start + ids.is_null().to_pylist().index(True)
             raise UsageError(

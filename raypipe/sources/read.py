@@ -12,7 +12,7 @@ from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
 from raypipe.sources.tar import read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip
 
-__all__ = ["read_item"]
+__all__ = ["is_sequential", "read_item"]
 
 _BYTES_PER_PIXEL = 8  # four channels of 16 bits
 _METADATA_BYTES = 64 * 2**20
@@ -26,6 +26,17 @@ _READERS: dict[str, Callable[[Member, int], bytes]] = {
     "npz": read_array,
     "hdf5": read_array,
 }
+
+
+_FORWARD = ("targz:", "npz:")
+
+
+def is_sequential(uri: str) -> bool:
+    """Whether items of this kind are to be read in listing order by one thread.
+
+    They are in a compressed stream, which every step back starts again.
+    """
+    return uri.startswith(_FORWARD)
 
 
 def read_item(uri: str, max_pixels: int) -> bytes:
