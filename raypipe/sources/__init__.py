@@ -3,55 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from raypipe.errors import UsageError
-from raypipe.sources.file import FileSource
-from raypipe.sources.folder import FolderSource
-from raypipe.sources.local import read_local
-from raypipe.storage import local_path
+from raypipe.config import LabelConfig, SourceConfig
+from raypipe.sources.globs import matching
+from raypipe.sources.kinds import find_source
+from raypipe.sources.labels import Labels
+from raypipe.sources.limit import limited
+from raypipe.sources.read import is_sequential, read_item
 
-__all__ = ["Source", "open_source", "read_item"]
-
-_BYTES_PER_PIXEL = 8  # four channels of 16 bits
-_METADATA_BYTES = 64 * 2**20
+__all__ = ["Source", "is_sequential", "open_source", "read_item"]
 
 
 class Source(Protocol):
     """Where images come from."""
 
     uri: str
+    auto_label: Literal["folder", "column"]
 
     def list(self) -> Iterator[pa.RecordBatch]:
-        """Yield the items in order of their ids, as batches of `schema.ITEMS`."""
+        """Yield the items as batches of `schema.ITEMS`, in an order that the source alone sets."""
         ...
 
 
-def open_source(uri: str, *, label_from_folder: bool = True) -> Source:
-    """Return the source that a path names.
+def open_source(config: SourceConfig) -> Source:
+    """Return the source that the options name; its listing has labels and splits as they say.
 
     Raises:
-        UsageError: there is nothing there, or it is of no kind that can be read.
+        UsageError: there is nothing there, it is of no kind that can be read, or it has not what
+            an option asks for.
     """
-    path = local_path(uri, "SOURCE")
-    if path.is_dir():
-        return FolderSource(path, label_from_folder=label_from_folder)
-    if path.is_file():
-        return FileSource(path)
-    raise UsageError(f"SOURCE: no file or folder at {str(path)!r}; give a folder of images")
+    return _Selection(find_source(config), config)
 
 
-def read_item(uri: str, max_pixels: int) -> bytes:
-    """Return the bytes of one item.
+class _Selection:
+    """The items of a source that the options select, with their labels and splits."""
 
-    Args:
-        uri: as listed.
-        max_pixels: a file that is larger than so many pixels are without compression is rejected
-            instead of read: it is a video or an archive among the images.
+    def __init__(self, source: Source, config: SourceConfig) -> None:
+        self.source, self.config = source, config
+        self.uri, self.auto_label = source.uri, source.auto_label
+        self.limit, self.labels = None, None
+        if isinstance(config, LabelConfig):
+            self.limit, self.labels = config.label_limit, Labels(config, source.auto_label)
 
-    Raises:
-        RejectedItem: they could not be fetched.
-    """
-    return read_local(uri, _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES)
+    def list(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items."""
+        return limited(self._labelled, self.limit) if self.limit else self._labelled()
+
+    def _labelled(self) -> Iterator[pa.RecordBatch]:
+        batches = self.source.list()
+        if self.config.glob:
+            batches = matching(batches, self.config.glob)
+        return self.labels.apply(batches) if self.labels else batches

@@ -114,6 +114,6 @@ def _reject(uri: str, error: Exception) -> RejectedItem:
     if isinstance(error, ValueError) or found:
         what = found.group().upper() if found else "invalid"
         return RejectedItem(RejectReason.UNREADABLE, f"{what}: {public(uri)}")
-    what = re.search(r"AWS Error (\w+)", str(error)) or re.search(r"(\w+)$", type(error).__name__)
-    detail = what.group(1) if what else "error"
-    return RejectedItem(RejectReason.UNAVAILABLE, f"no answer ({detail}): {public(uri)}")
+    named = re.search(r"AWS Error (\w+)", str(error))
+    what = named.group(1) if named else type(error).__name__
+    return RejectedItem(RejectReason.UNAVAILABLE, f"no answer ({what}): {public(uri)}")

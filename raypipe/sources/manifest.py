@@ -66,9 +66,7 @@ class UriColumns:
                 f"({', '.join(IMAGE_NAMES)}); it has {', '.join(map(repr, names))}: name one"
             )
         label, split = label_columns(names, config, where)
-        return UriColumns(
-            image, id_column(names, config, where), etag_column(names), label, split
-        )
+        return UriColumns(image, id_column(names, config, where), etag_column(names), label, split)
 
 
 class ManifestSource:
@@ -148,7 +146,7 @@ def uri_batch(
             reject = spell_reject(RejectReason.UNREADABLE, f"{row(index)} has no URI")
             found.append((reject, file_etag(str(table))))
     if not all(ids):
-        ids = [_id_of(item, uri, columns, row(i)) for i, (item, uri) in enumerate(zip(ids, uris))]
+        ids = [_id_of(item, columns, row(index)) for index, item in enumerate(ids)]
     labels, splits = (
         [value or None for value in _values(part[name])] if name else None
         for name in (columns.label, columns.split)
@@ -156,7 +154,7 @@ def uri_batch(
     return one_batch(ids, [f[0] for f in found], [f[1] for f in found], labels, splits)
 
 
-def _id_of(item: str | None, uri: str | None, columns: UriColumns, row: str) -> str:
+def _id_of(item: str | None, columns: UriColumns, row: str) -> str:
     if item:
         return item
     if columns.id:
@@ -197,20 +195,24 @@ def _json_parts(path: Path, names: list[str]) -> Iterator[Mapping[str, Texts]]:
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    number = 0
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError("expected an object, as {\"uri\": \"a.jpg\"}")
-                yield row
+                if not line.isspace():
+                    yield _parsed(line, number, path)
     except OSError as error:
         raise UsageError(f"SOURCE: cannot read {str(path)!r}: {error.strerror}") from None
+
+
+def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        if isinstance(row, dict):
+            return row
+        problem = 'expected an object, as {"uri": "a.jpg"}'
     except ValueError as error:
-        raise UsageError(
-            f"SOURCE: line {number} of {str(path)!r}: {error}; correct this line"
-        ) from None
+        problem = str(error)
+    raise UsageError(f"SOURCE: line {number} of {str(path)!r}: {problem}; correct this line")
 
 
 def _text(value: Any) -> str | None:

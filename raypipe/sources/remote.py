@@ -110,16 +110,16 @@ def _fetch(uri: str, max_bytes: int, retries: int) -> bytes:
         return buckets.read_object(uri, max_bytes)
     from urllib3.exceptions import HTTPError
 
-    for tries_left in range(retries, -1, -1):
+    while True:
         response = _get(uri, retries)
         try:
             return _body(response, max_bytes)
         except HTTPError as error:  # the connection broke off in the middle
-            if not tries_left:
+            retries -= 1
+            if retries < 0:
                 raise _unavailable(uri, error) from None
         finally:
             response.close()
-    raise AssertionError  # the last try returns or raises
 
 
 def _body(response: BaseHTTPResponse, max_bytes: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ BATCH_ROWS = 16_384
 
 #: id, uri, etag, label, split
 Row = tuple[str, str, str, str | None, str | None]
-Texts = Sequence[str | None] | pa.Array
+Texts: TypeAlias = Sequence[str | None] | Any  # an Arrow array of text, too
 
 
 def in_batches(rows: Iterable[Row]) -> Iterator[pa.RecordBatch]:

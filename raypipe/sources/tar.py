@@ -30,7 +30,7 @@ __all__ = ["IMAGE_EXTENSIONS", "TAR_SUFFIXES", "TarSource", "read_tar", "read_ta
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 IMAGE_EXTENSIONS = frozenset(
-    "jpg jpeg png webp ppm pgm pbm tif tiff bmp gif avif".split()
+    ["jpg", "jpeg", "png", "webp", "ppm", "pgm", "pbm", "tif", "tiff", "bmp", "gif", "avif"]
 )
 
 _MAX_SIDE_BYTES = 2**20

@@ -7,6 +7,11 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tarfile import (  # type: ignore[attr-defined] # they are there, though not documented
+    EmptyHeaderError,
+    EOFHeaderError,
+    TruncatedHeaderError,
+)
 from typing import IO, cast
 
 from raypipe.errors import RaypipeError
@@ -55,10 +60,10 @@ def _walk(stream: IO[bytes], path: str) -> Iterator[tuple[tarfile.TarInfo, IO[by
         try:
             _go_to(stream, position)
             member = tarfile.TarInfo.fromtarfile(headers)
-        except tarfile.EOFHeaderError:  # a block of zeros: the end, unless an archive follows
+        except EOFHeaderError:  # a block of zeros: the end, unless an archive follows
             position, ended = position + tarfile.BLOCKSIZE, True
             continue
-        except tarfile.EmptyHeaderError:
+        except EmptyHeaderError:
             if ended:
                 return
             raise _damage(path, position, "no end-of-archive mark: cut short") from None
@@ -74,7 +79,7 @@ def _go_to(stream: IO[bytes], position: int) -> None:
     if position > stream.tell():
         stream.seek(position - 1)  # beyond the end one can seek, but not read
         if not stream.read(1):
-            raise tarfile.TruncatedHeaderError("the last member is cut short")
+            raise TruncatedHeaderError("the last member is cut short")
 
 
 def _damage(path: str, position: int, what: str) -> RaypipeError:

@@ -1,0 +1,189 @@
+"""Arrays in .npy, .npz and HDF5 files, row by row."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.errors import RejectedItem, RejectReason, UsageError
+from raypipe.sources.local import check_size, file_etag, unreadable
+from raypipe.sources.members import Member
+
+__all__ = ["DAMAGE", "Arrays", "open_arrays", "read_array"]
+
+_NPY = ".npy"
+_CHUNK_CACHE = 64 * 2**20
+
+
+#: What NumPy, zipfile and h5py raise on files they cannot make sense of, beside OSError.
+DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class Arrays(Protocol):
+    """The arrays in a file, by name."""
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all arrays."""
+        ...
+
+    def shape(self, name: str, /) -> tuple[int, ...]:
+        """Return an array's shape."""
+        ...
+
+    def dtype(self, name: str, /) -> np.dtype[Any] | None:
+        """Return an array's type, or None for encoded images of different lengths."""
+        ...
+
+    def read(self, name: str, /, start: int, stop: int) -> Any:
+        """Return a range of an array's rows."""
+        ...
+
+
+class _Npy:
+    """The one array of a .npy file, mapped into memory."""
+
+    def __init__(self, path: str) -> None:
+        self.array = np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def names(self) -> Sequence[str]:
+        return ("",)
+
+    def shape(self, _name: str) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    def dtype(self, _name: str) -> np.dtype[Any] | None:
+        found: np.dtype[Any] = self.array.dtype
+        return found
+
+    def read(self, _name: str, start: int, stop: int) -> Any:
+        return self.array[start:stop]
+
+
+class _Npz:
+    """The arrays of a .npz file. Images are read forward from the compressed stream."""
+
+    def __init__(self, path: str) -> None:
+        self.archive = zipfile.ZipFile(path)
+        self.streams: dict[str, Any] = {}
+
+    def names(self) -> Sequence[str]:
+        return [n.removesuffix(_NPY) for n in self.archive.namelist() if n.endswith(_NPY)]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._stream(name)[1])
+
+    def dtype(self, name: str) -> np.dtype[Any] | None:
+        found: np.dtype[Any] = self._stream(name)[2]
+        return found
+
+    def read(self, name: str, start: int, stop: int) -> Any:
+        stream, shape, dtype, first = self._stream(name)
+        if dtype.hasobject:
+            raise UsageError(f"SOURCE: array {name!r} holds pickled objects, which are refused")
+        row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        stream.seek(first + start * row)
+        data = stream.read((stop - start) * row)
+        return np.frombuffer(data, dtype).reshape(-1, *shape[1:])
+
+    def _stream(self, name: str) -> Any:
+        if name not in self.streams:
+            stream = self.archive.open(name + _NPY)
+            major = np.lib.format.read_magic(stream)[0]
+            header = np.lib.format.read_array_header_1_0
+            read = header if major == 1 else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(stream)
+            if fortran and len(shape) > 1:
+                raise UsageError(f"SOURCE: array {name!r} is in Fortran order; save it in C order")
+            self.streams[name] = (stream, shape, dtype, stream.tell())
+        return self.streams[name]
+
+
+class _Hdf5:
+    """The datasets of an HDF5 file, in groups of any depth."""
+
+    def __init__(self, path: str) -> None:
+        import h5py
+
+        self.file = h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE)
+        self.encoded = {np.dtype(np.uint8), np.dtype(np.int8)}
+
+    def names(self) -> Sequence[str]:
+        import h5py
+
+        found: list[str] = []
+        self.file.visititems(
+            lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
+        )
+        return found
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self.file[name].shape)
+
+    def dtype(self, name: str) -> np.dtype[Any] | None:
+        import h5py
+
+        dtype: np.dtype[Any] = self.file[name].dtype
+        return None if h5py.check_vlen_dtype(dtype) in self.encoded else dtype
+
+    def read(self, name: str, start: int, stop: int) -> Any:
+        import h5py
+
+        dataset = self.file[name]
+        if h5py.check_string_dtype(dataset.dtype):
+            return dataset.asstr(errors="backslashreplace")[start:stop]
+        return dataset[start:stop]
+
+
+_OPENERS: dict[str, Callable[[str], Arrays]] = {"npy": _Npy, "npz": _Npz, "hdf5": _Hdf5}
+_lock = threading.Lock()  # streams have one position, and HDF5 one thread
+
+
+def open_arrays(kind: str, path: str) -> Arrays:
+    """Return the arrays of a file of kind npy, npz or hdf5. Raises OSError or one of `DAMAGE`."""
+    return _OPENERS[kind](path)
+
+
+def read_array(member: Member, max_bytes: int) -> bytes:
+    """Return one row: as a .npy file, or the encoded image that it holds.
+
+    Raises:
+        RejectedItem: it is not there any more, or too large.
+    """
+    row = member.numbers["row"]
+    try:
+        with _lock:
+            arrays = _opened(member.kind, member.path, file_etag(member.path))
+            shape, dtype = arrays.shape(member.name), arrays.dtype(member.name)
+            if dtype is not None:
+                check_size(int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize, max_bytes)
+            found = arrays.read(member.name, row, row + 1)
+    except OSError as error:
+        raise unreadable(member.path, error) from None
+    except DAMAGE as error:
+        message = f"{member} cannot be read: {error}"
+        raise RejectedItem(RejectReason.CORRUPT, message) from None
+    if not len(found):
+        raise RejectedItem(RejectReason.UNREADABLE, f"row {row} of {member} is not there any more")
+    if dtype is None:
+        check_size(len(found[0]), max_bytes)
+        return bytes(found[0].tobytes())
+    return _serialised(found[0])
+
+
+@lru_cache(maxsize=4)
+def _opened(kind: str, path: str, _etag: str) -> Arrays:
+    return open_arrays(kind, path)
+
+
+def _serialised(image: npt.NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(image), allow_pickle=False)
+    return file.getvalue()

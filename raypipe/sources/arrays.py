@@ -1,0 +1,173 @@
+"""Images stacked in one array: .npy, .npz and HDF5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe.config import LabelConfig, SourceConfig
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.sources.array_files import DAMAGE, Arrays, open_arrays
+from raypipe.sources.columns import label_columns, present
+from raypipe.sources.local import file_etag
+from raypipe.sources.members import spell
+from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
+
+__all__ = ["ARRAY_SUFFIXES", "ArraySource"]
+
+_KINDS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
+ARRAY_SUFFIXES = tuple(_KINDS)
+
+_IMAGE_NAMES = ("images", "image", "x", "X", "data")
+_LABEL_NAMES = ("labels", "y")
+_CHANNELS = (1, 3, 4)
+
+
+class ArraySource:
+    """Each row of an N×height×width[×channels] array is an item.
+
+    `id` is the array `ids` next to the images, else the number of the row.
+    """
+
+    auto_label: Literal["folder", "column"] = "column"
+
+    def __init__(self, path: Path, config: SourceConfig) -> None:
+        self.path = path
+        self.uri = str(path)
+        self.kind = _KINDS[path.suffix.lower()]
+        try:
+            self.arrays = open_arrays(self.kind, self.uri)
+            self._choose(config)
+        except RaypipeError:
+            raise
+        except (OSError, *DAMAGE) as error:
+            raise UsageError(f"SOURCE: cannot read {self.uri!r}: {error}") from None
+
+    def _choose(self, config: SourceConfig) -> None:
+        names = self.arrays.names()
+        self.image = self._image(names, config.image_column)
+        _check_images(self.arrays, self.image, self.uri)
+        self.size = self.arrays.shape(self.image)[0]
+        folder, slash, _ = self.image.rpartition("/")
+        self.prefix = folder + slash  # labels and ids are next to the images
+        columns = [name.removeprefix(self.prefix) for name in names]
+        where = repr(self.uri)
+        label, split = label_columns(columns, _with_usual_label(config, columns), where)
+        ids = "ids" if "ids" in columns else None
+        if config.id_column:
+            ids = present(config.id_column, columns, "--id-column", where)
+        self.label, self.split, self.ids = (self._column(n) for n in (label, split, ids))
+        self.label_names = self._label_names() if "label_names" in columns else []
+
+    def list(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items in order of the rows, holding one batch of them."""
+        etag = file_etag(self.uri)
+        width = len(str(max(self.size - 1, 0)))
+        prefix = spell(self.kind, self.uri, self.image, rows=self.size)
+        for start in range(0, self.size, BATCH_ROWS):
+            rows = range(start, min(start + BATCH_ROWS, self.size))
+            ids = self._texts(self.ids, rows) or [f"{row:0{width}d}" for row in rows]
+            yield one_batch(
+                ids,
+                [f"{prefix}&row={row}" for row in rows],
+                [etag] * len(rows),
+                self._labels(rows),
+                self._texts(self.split, rows),
+            )
+
+    def _image(self, names: Sequence[str], wanted: str | None) -> str:
+        if wanted:
+            return present(wanted, names, "--image-column", repr(self.uri))
+        fit = [name for name in names if not _misfit(self.arrays, name)]
+        for name in _IMAGE_NAMES:
+            if name in names:
+                return name
+        if len(fit) == 1 or len(names) == 1:
+            return (fit or names)[0]
+        listed = ", ".join(f"{name} {self.arrays.shape(name)}" for name in names) or "none"
+        raise UsageError(
+            f"--image-column: which array of {self.uri!r} holds the images? It has {listed}"
+        )
+
+    def _full(self, name: str) -> str:
+        return self.prefix + name if self.prefix + name in self.arrays.names() else name
+
+    def _column(self, name: str | None) -> str | None:
+        """Return the full name of an array that has a value for each image."""
+        if name is None:
+            return None
+        shape = self.arrays.shape(full := self._full(name))
+        if shape not in ((self.size,), (self.size, 1)):
+            raise UsageError(
+                f"SOURCE: array {full!r} of {self.uri!r} has shape {shape}; "
+                f"expected one value for each of the {self.size} images"
+            )
+        return full
+
+    def _label_names(self) -> Sequence[str | None]:
+        name = self._full("label_names")
+        return [_text(v) for v in self.arrays.read(name, 0, self.arrays.shape(name)[0])]
+
+    def _texts(self, name: str | None, rows: range) -> Texts | None:
+        if name is None:
+            return None
+        values = self.arrays.read(name, rows.start, rows.stop)
+        return [_text(value) for value in np.asarray(values).reshape(-1)]
+
+    def _labels(self, rows: range) -> Texts | None:
+        if self.label is None:
+            return None
+        values = np.asarray(self.arrays.read(self.label, rows.start, rows.stop)).reshape(-1)
+        if not len(self.label_names) or values.dtype.kind not in "iu":
+            return [_text(value) for value in values]
+        count = len(self.label_names)
+        if values.max(initial=-1) >= count:
+            raise UsageError(
+                f"SOURCE: {self.uri!r} has the label {values.max()}, but only {count} label_names"
+            )
+        # A negative number is how arrays say that there is no label.
+        return [self.label_names[value] if value >= 0 else None for value in values]
+
+
+def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceConfig:
+    """Look for labels under the names usual among arrays, unless another one is asked for."""
+    usual = next((name for name in _LABEL_NAMES if name in columns), None)
+    default = LabelConfig.model_fields["label_column"].default
+    named = getattr(config, "label_column", None)
+    if usual is None or default in columns or named != default:
+        return config
+    return config.model_copy(update={"label_column": usual})
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    return str(value) or None
+
+
+def _misfit(arrays: Arrays, name: str) -> str:
+    """Say why an array holds no images, if so."""
+    dtype, shape = arrays.dtype(name), arrays.shape(name)
+    if dtype is None:
+        return "" if len(shape) == 1 else "encoded images must be in one dimension"
+    if dtype not in (np.uint8, np.uint16):
+        return "expected uint8 or uint16; scale it to uint8 (0..255)"
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in _CHANNELS):
+        channels = ", ".join(map(str, _CHANNELS))
+        return (
+            "expected (images, height, width) or (images, height, width, channels) with "
+            f"{channels} channels; transpose it"
+        )
+    return ""
+
+
+def _check_images(arrays: Arrays, name: str, uri: str) -> None:
+    if why := _misfit(arrays, name):
+        shown = f"array {name!r} of {uri!r}" if name else repr(uri)
+        raise UsageError(
+            f"SOURCE: {shown} has type {arrays.dtype(name)} and shape {arrays.shape(name)}: {why}"
+        )

@@ -1,0 +1,89 @@
+"""Patterns of ids, and of the paths of shards."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Iterator
+from itertools import product
+from pathlib import Path
+
+import pyarrow as pa
+
+from raypipe.errors import UsageError
+from raypipe.schema import ID
+
+__all__ = ["expand", "is_pattern", "matching"]
+
+_SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
+_WORDS = {"**/": "(?:[^/]*/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+
+
+def matching(
+    batches: Iterable[pa.RecordBatch], patterns: Iterable[str]
+) -> Iterator[pa.RecordBatch]:
+    """Keep items whose id matches one of the patterns, or all if there are none.
+
+    `*` and `?` stay within a folder, `**/` spans folders. A pattern without `/` is matched with the
+    last part of the id.
+    """
+    found = re.compile("|".join(map(_translate, patterns)), re.DOTALL).fullmatch
+    for batch in batches:
+        yield batch.filter(pa.array([found(i) is not None for i in batch[ID].to_pylist()]))
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path has wildcards or braces."""
+    return any(mark in path for mark in "*?[") or _BRACES.search(path) is not None
+
+
+def expand(pattern: str) -> list[Path]:
+    """Return the files that a pattern like `shards/{train,test}-{000..007}.tar` stands for.
+
+    Raises:
+        UsageError: there are none, or one that is spelled out is missing.
+    """
+    found: list[str] = []
+    for path in _without_braces(pattern):
+        files = sorted(glob.glob(path)) if is_pattern(path) else [path]  # noqa: PTH207
+        if not files or not Path(files[0]).is_file():
+            raise UsageError(f"SOURCE: no file at {path!r}; correct the pattern {pattern!r}")
+        found += files
+    return [Path(path) for path in dict.fromkeys(found)]
+
+
+def _translate(pattern: str) -> str:
+    body, position = [], 0
+    for special in _SPECIAL.finditer(pattern):
+        word = special.group()
+        body.append(re.escape(pattern[position : special.start()]))
+        body.append(_WORDS.get(word) or _character_class(word))
+        position = special.end()
+    body.append(re.escape(pattern[position:]))
+    return f"(?:{'' if '/' in pattern else '(?:.*/)?'}{''.join(body)})"
+
+
+def _character_class(word: str) -> str:
+    inside = word[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+    inside = "^" + inside[1:] if inside.startswith("!") else inside.replace("^", "\\^")
+    try:
+        re.compile(f"[{inside}]")
+    except re.error:
+        return re.escape(word)
+    return f"[{inside}]"
+
+
+def _without_braces(pattern: str) -> list[str]:
+    parts = _BRACES.split(pattern)  # text, inside of braces, text, …
+    choices = [_choices(part) if i % 2 else [part] for i, part in enumerate(parts)]
+    return ["".join(chosen) for chosen in product(*choices)]
+
+
+def _choices(inside: str) -> list[str]:
+    numbers = _RANGE.fullmatch(inside)
+    if numbers is None:
+        return inside.split(",")
+    first, last = numbers.groups()
+    return [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]

@@ -1,0 +1,111 @@
+"""Which kind of source a path is."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypipe.config import SourceConfig
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.sources.arrays import ARRAY_SUFFIXES, ArraySource
+from raypipe.sources.columns import label_columns
+from raypipe.sources.file import FileSource
+from raypipe.sources.folder import FolderSource
+from raypipe.sources.globs import expand, is_pattern
+from raypipe.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
+from raypipe.sources.parquet import ParquetSource
+from raypipe.sources.tar import TAR_SUFFIXES, TarSource
+from raypipe.sources.zip import ZipSource
+from raypipe.storage import local_path
+
+if TYPE_CHECKING:
+    from raypipe.sources import Source
+
+__all__ = ["find_source"]
+
+_PARQUET_SUFFIXES = (".parquet",)
+# What may lie beside shards without making them a folder of loose files.
+_BESIDE_SHARDS = (".csv", ".json", ".md", ".txt", ".yaml", ".yml")
+_ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+
+
+def find_source(config: SourceConfig) -> Source:
+    """Return the source at a path, with neither labels nor selection applied.
+
+    Raises:
+        UsageError: there is none, or the options do not go with it.
+    """
+    path = local_path(config.source, "SOURCE")
+    try:
+        if path.is_dir():
+            return _of_folder(path, config)
+        if path.is_file():
+            return _of_file(path, config)
+    except OSError as error:
+        raise RaypipeError(f"SOURCE: cannot read {str(path)!r}: {error.strerror}") from None
+    if is_pattern(str(path)):
+        return _of_files(str(path), expand(str(path)), config)
+    raise UsageError(
+        f"SOURCE: no file or folder at {str(path)!r}; give images as a folder, archive or table"
+    )
+
+
+def _of_folder(path: Path, config: SourceConfig) -> Source:
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    for suffixes in (TAR_SUFFIXES, _PARQUET_SUFFIXES):
+        parts = [entry for entry in entries if _ends(entry, suffixes)]
+        if parts and all(_ends(e, suffixes + _BESIDE_SHARDS) and e.is_file() for e in entries):
+            return _of_files(str(path), parts, config)
+    label_columns((), config, f"the folder {str(path)!r}")
+    return FolderSource(path)
+
+
+def _of_files(uri: str, files: Sequence[Path], config: SourceConfig) -> Source:
+    if all(_ends(file, TAR_SUFFIXES) for file in files):
+        return TarSource(uri, files, config)
+    if all(_ends(file, _PARQUET_SUFFIXES) for file in files):
+        return ParquetSource(uri, files, config)
+    raise UsageError(
+        f"SOURCE: a pattern must match tar shards or Parquet files; {uri!r} matches "
+        f"{files[0].name!r}: use --glob to choose images of a folder"
+    )
+
+
+def _of_file(path: Path, config: SourceConfig) -> Source:
+    if _ends(path, TAR_SUFFIXES):
+        return TarSource(str(path), [path], config)
+    if _ends(path, _PARQUET_SUFFIXES):
+        return ParquetSource(str(path), [path], config)
+    if _ends(path, MANIFEST_SUFFIXES):
+        return ManifestSource(path, config)
+    if _ends(path, ARRAY_SUFFIXES):
+        return ArraySource(path, config)
+    return _by_content(path, config)
+
+
+def _by_content(path: Path, config: SourceConfig) -> Source:
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(_GZIP_MAGIC):
+        start = _unzipped_start(path)
+    if start[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC):
+        return TarSource(str(path), [path], config)
+    label_columns((), config, repr(str(path)))
+    if start.startswith(_ZIP_MAGIC) or _ends(path, (".zip",)):
+        return ZipSource(path)
+    return FileSource(path)
+
+
+def _unzipped_start(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            return file.read(512)
+    except (OSError, EOFError):
+        return b""
+
+
+def _ends(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.name.lower().endswith(suffixes)

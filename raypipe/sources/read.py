@@ -1,0 +1,62 @@
+"""An item's URI → its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raypipe.sources.array_files import read_array
+from raypipe.sources.local import read_local
+from raypipe.sources.members import Member, parse, raise_reject
+from raypipe.sources.parquet import read_parquet
+from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
+from raypipe.sources.tar import read_tar, read_tar_gz
+from raypipe.sources.zip import read_zip
+
+__all__ = ["is_sequential", "read_item"]
+
+_BYTES_PER_PIXEL = 8  # four channels of 16 bits
+_METADATA_BYTES = 64 * 2**20
+
+_READERS: dict[str, Callable[[Member, int], bytes]] = {
+    "zip": read_zip,
+    "tar": read_tar,
+    "targz": read_tar_gz,
+    "parquet": read_parquet,
+    "npy": read_array,
+    "npz": read_array,
+    "hdf5": read_array,
+}
+
+
+_FORWARD = ("targz:", "npz:")
+
+
+def is_sequential(uri: str) -> bool:
+    """Whether items of this kind are to be read in listing order by one thread.
+
+    They are in a compressed stream, which every step back starts again.
+    """
+    return uri.startswith(_FORWARD)
+
+
+def read_item(uri: str, max_pixels: int) -> bytes:
+    """Return the bytes of one item; may be called from several threads.
+
+    Args:
+        uri: as listed.
+        max_pixels: what is larger than so many pixels are without compression is rejected instead
+            of read: it is a video or an archive among the images.
+
+    Raises:
+        RejectedItem: they could not be fetched.
+    """
+    max_bytes = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+    if uri.startswith("/"):
+        return read_local(uri, max_bytes)
+    scheme = uri.partition(":")[0]
+    if scheme in REMOTE_SCHEMES:
+        return read_remote(uri, max_bytes)
+    if scheme == "reject":
+        return raise_reject(uri)
+    reader = _READERS.get(scheme)
+    return reader(parse(uri), max_bytes) if reader else read_local(uri, max_bytes)
