@@ -1,11 +1,13 @@
-"""Preprocessing and augmentation as data; no Ray."""
+"""Preprocessing as data; no Ray."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
 
 from raypipe.config import BackboneConfig
@@ -21,7 +23,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "normalize", "resolve_preprocess", "
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_RESAMPLING = {
+_PILLOW = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -31,7 +33,11 @@ _RESAMPLING = {
 #: With `shorter`, the centre crop sees nothing of an image's ends beyond this proportion.
 _LONGEST_ASPECT = 16
 
+#: Pixels that scaling one side before the other may hold, so that no shape takes all memory.
+_MOST_BETWEEN = 2**26
+
 _Triple = tuple[float, float, float]
+_Weights = npt.NDArray[np.float32]
 
 # Mean and std in 0..255 by name. `caffe` is the mean pixel of the original VGG training, in BGR:
 # https://github.com/keras-team/keras/blob/v3.3.3/keras/src/applications/imagenet_utils.py
@@ -122,15 +128,33 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint
         (size, size, 3) uint8 in RGB order.
     """
     if preprocess.crop is not None:
-        image = _centre(image, preprocess.crop)
+        image = _cut(image, preprocess.crop)
     size = preprocess.size
     if preprocess.resize == "squash":
-        image = _resize(image, (size, size), preprocess)
-    else:
-        image = _bounded(image)
-        image = _resize(image, _shorter(image.size, preprocess.resize_to or size), preprocess)
-        image = _centre(image, size)
-    return np.asarray(image)
+        return _resize(image, (size, size), preprocess)
+    image = _bounded(image)
+    pixels = _resize(image, _shorter(image.size, preprocess.resize_to or size), preprocess)
+    return _centre(pixels, size)
+
+
+def _cut(image: Image.Image, side: int) -> Image.Image:
+    """Cut a centre square out of the original; where the image is smaller, the border is black.
+
+    Odd differences are rounded down, as NumPy code does that slices from `(height - side) // 2`.
+    """
+    width, height = image.size
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def _centre(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Cut out a centre square; half a pixel goes to the even side, as in torchvision's CenterCrop.
+
+    https://github.com/pytorch/vision/blob/v0.19.0/torchvision/transforms/functional.py
+    """
+    height, width, _ = pixels.shape
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return pixels[top : top + side, left : left + side]
 
 
 def _bounded(image: Image.Image) -> Image.Image:
@@ -151,30 +175,101 @@ def _shorter(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
     return max(1, int(shorter_side * width / height)), shorter_side
 
 
-def _resize(image: Image.Image, size: tuple[int, int], preprocess: Preprocess) -> Image.Image:
+def _resize(
+    image: Image.Image, size: tuple[int, int], preprocess: Preprocess
+) -> npt.NDArray[np.uint8]:
+    """Scale to width and height; (height, width, 3) uint8."""
+    mode = preprocess.interpolation
     if image.size == size:
-        return image
-    if preprocess.antialias or preprocess.interpolation == "nearest":
-        return image.resize(size, _RESAMPLING[preprocess.interpolation])
-    return _resize_by_points(image, size, preprocess.interpolation)
+        return np.asarray(image)
+    if mode != "nearest" and not preprocess.antialias:
+        return _resize_by_points(image, size, mode)
+    if image.height * size[0] > _MOST_BETWEEN and image.height > size[1]:
+        # Filtering may take width first: at its full height, it could take all memory.
+        image = image.resize((image.width, size[1]), _PILLOW[mode])
+    grows = image.width < size[0] or image.height < size[1]
+    # Torch's bicubic is up to 2 of 255 away from Pillow's where it enlarges.
+    if mode == "bilinear" or (mode == "bicubic" and not grows):
+        return _resize_filtered(image, size, mode)
+    return np.asarray(image.resize(size, _PILLOW[mode]))
 
 
-def _resize_by_points(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
-    """Resample without a filter for shrinking (half-pixel centres, as OpenCV and torch do)."""
+def _resize_filtered(image: Image.Image, size: tuple[int, int], mode: str) -> npt.NDArray[np.uint8]:
+    """Resample with a filter as wide as the scale, as Pillow does, in torch's 8-bit arithmetic.
+
+    2 to 8 times as fast as Pillow, and the same but for 1 of 255 in 1 % of values (bicubic to more
+    than half: 2 in 0.001 %). Width is always scaled first; Pillow 13 takes the cheaper side first.
+    """
     import torch
     from torch.nn import functional as F
 
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
-    scaled = F.interpolate(pixels, size=(size[1], size[0]), mode=mode, align_corners=False)
-    rounded = scaled.round_().clamp_(0, 255).to(torch.uint8)[0].permute(1, 2, 0)
-    return Image.fromarray(rounded.numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the memory may not be written to: it is only read
+        pixels = torch.from_numpy(_view(image)).permute(2, 0, 1)[None]
+    scaled = F.interpolate(
+        pixels, size=(size[1], size[0]), mode=mode, antialias=True, align_corners=False
+    )
+    filtered: npt.NDArray[np.uint8] = scaled[0, :3].permute(1, 2, 0).contiguous().numpy()
+    return filtered
 
 
-def _centre(image: Image.Image, side: int) -> Image.Image:
-    """Cut out a centre square; where the image is smaller, the border is black."""
-    width, height = image.size
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+def _view(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """(H, W, 4) pixels in Pillow's own memory, the last channel unused; a copy (H, W, 3) if not.
+
+    Pillow before 11.2, and large images that it keeps in several pieces, cannot be viewed.
+    """
+    try:
+        flat: npt.NDArray[np.uint8] = pa.array(image).flatten().to_numpy()
+    except (AttributeError, TypeError, ValueError, pa.ArrowException):
+        return np.asarray(image)
+    return flat.reshape(image.height, image.width, -1)
+
+
+def _resize_by_points(
+    image: Image.Image, size: tuple[int, int], mode: str
+) -> npt.NDArray[np.uint8]:
+    """Resample between the nearest 2 (bilinear) or 4 (bicubic) pixels of a row and of a column.
+
+    As OpenCV's `resize` does, which differs by at most 1 of 255, for it has weights of 11 bits.
+    """
+    pixels, (width, height) = np.asarray(image), size
+    rows, row_weights = _taps(pixels.shape[0], height, mode)
+    columns, column_weights = _taps(pixels.shape[1], width, mode)
+    if pixels.shape[1] * height > _MOST_BETWEEN:
+        used, columns = np.unique(columns, return_inverse=True)
+        pixels, columns = pixels[:, used], columns.reshape(column_weights.shape)
+    # A row is a line of 3·W numbers: whole lines and single numbers are what `take` is fast at.
+    lines = pixels.reshape(pixels.shape[0], -1)
+    places = (3 * columns[:, :, None] + np.arange(3)).reshape(len(columns), -1)
+    across = np.repeat(column_weights, 3, axis=1)
+    upright = sum(
+        np.multiply(lines.take(i, axis=0), w[:, None], dtype=np.float32)
+        for i, w in zip(rows, row_weights, strict=True)
+    )
+    scaled = sum(upright.take(i, axis=1) * w for i, w in zip(places, across, strict=True))
+    rounded: npt.NDArray[np.uint8] = scaled.round().clip(0, 255).astype(np.uint8)
+    return rounded.reshape(height, width, 3)
+
+
+def _taps(source: int, target: int, mode: str) -> tuple[npt.NDArray[np.int64], _Weights]:
+    """Pixels that each target pixel is made of, and their weights; both (taps, target).
+
+    Half-pixel centres; the border repeats; bicubic is Keys's kernel with a = -0.75:
+    https://github.com/opencv/opencv/blob/4.10.0/modules/imgproc/src/resize.cpp
+    """
+    centre = (np.arange(target) + 0.5) * (source / target) - 0.5
+    first = np.floor(centre)
+    t = centre - first
+    if mode == "bilinear":
+        weights = np.stack([1 - t, t])
+    else:
+        a, u, s, r = -0.75, 1 - t, 1 + t, 2 - t
+        near = [(a + 2) * d**3 - (a + 3) * d**2 + 1 for d in (t, u)]
+        far = [a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a for d in (s, r)]
+        weights = np.stack([far[0], *near, far[1]])
+    offsets = np.arange(len(weights))[:, None] - (len(weights) // 2 - 1)
+    indices = np.clip(first + offsets, 0, source - 1).astype(np.int64)
+    return indices, weights.astype(np.float32)
 
 
 def normalize(pixels: Tensor, preprocess: Preprocess) -> Tensor:
