@@ -137,8 +137,9 @@ def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int) -> Batch:
             if isinstance(data, RejectedItem):
                 raise data
             images[i, 0] = to_pixels(decode(data, max_pixels), spec.preprocess)
-            for number in range(1, spec.views) if spec.augment else ():
-                images[i, number] = view(images[i, 0], spec.augment, item, number)
+            if spec.augment:
+                for number in range(1, spec.views):
+                    images[i, number] = view(images[i, 0], spec.augment, item, number)
         except RejectedItem as reject:
             reasons[i], messages[i] = reject.reason.value, reject.message
         except MemoryError:

@@ -26,8 +26,7 @@ def run(config: CompactConfig) -> Outcome:
     started = time.monotonic()
     store = StoreReader(config.store)
     done = compact(store.storage, store.spec, store.format, config.target_mb * 10**6, _say)
-    if done.after.number != done.before.number:
-        write_master(store.storage, done.after, store.spec)
+    write_master(store.storage, done.after, store.spec)
     summary = {
         "store": store.uri,
         "snapshot": done.after.number,

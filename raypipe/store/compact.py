@@ -41,7 +41,7 @@ def compact(
     spec: Spec,
     form: Format,
     target_bytes: int,
-    merged: Callable[[File], None] = lambda file: None,
+    merged: Callable[[File], None] | None = None,
 ) -> Compaction:
     """Merge partitions smaller than half of a size into files of about that size.
 
@@ -65,7 +65,8 @@ def compact(
                     parts += group
                     continue
                 file = _merge(storage, spec, form, group)
-                merged(file)
+                if merged:
+                    merged(file)
                 parts.append(Part(file))
         if len(parts) == len(before.parts):
             return Compaction(before, before)

@@ -35,12 +35,10 @@ def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
     """
     if read_identity(storage, "STORE")["partitions"] != "hdf5":
         return
-    if _described(storage) == snapshot.number:
-        return
     while True:
-        if snapshot.data:
+        if snapshot.data and _described(storage) != snapshot.number:
             storage.put(MASTER, _content(storage, snapshot, spec))
-        else:
+        elif not snapshot.data:
             storage.path(MASTER).unlink(missing_ok=True)
         # Another run may have published, and written its file before this one: then it is lost.
         written, snapshot = snapshot, newest(storage, spec.fingerprint)
@@ -49,9 +47,9 @@ def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
 
 
 def _described(storage: Storage) -> int | None:
-    """Return the number of the snapshot that the file describes, or None."""
+    """Return the number of the snapshot that the file describes."""
     try:
-        with h5py.File(storage.path(MASTER), "r") as file:
+        with h5py.File(storage.path(MASTER), "r", locking=False) as file:
             return int(file.attrs["snapshot"])
     except (OSError, KeyError):
         return None
