@@ -41,7 +41,7 @@ _PLACES: dict[str, dict[str, str]] = {
     "export": {"store": "features"},
     "train": {"store": "features", "out": "model"},
     "cluster": {"store": "features", "out": "clusters"},
-    "predict": {"model": "model", "source": "features", "out": "predictions.csv"},
+    "predict": {"model": "model", "out": "predictions.csv"},
 }
 
 
@@ -136,9 +136,9 @@ def _resolve(name: str, given: dict[str, Any], out: Path, number: int) -> JobCon
         if key not in model.model_fields:
             known = nearest(key, model.model_fields)
             raise UsageError(f"RECIPE: step {number} ({name}) has no option {key!r}{known}")
-    for option, place in _PLACES[name].items():
-        given.setdefault(option, place)
-        if option != "source" or given[option] == place:
+    given = _PLACES[name] | given
+    for option in ("store", "model", "out"):
+        if option in given:
             given[option] = str(out / str(given[option]))
     try:
         job = resolve(model, given)

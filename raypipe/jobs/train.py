@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import time
@@ -30,6 +31,10 @@ _REPORT_FILE = "report.txt"
 _CONFUSION_FILE = "confusion.png"
 _HOLDOUT_FILE = "holdout.csv"
 
+#: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
+#: takes a few seconds on one core, which is what their start takes.
+_WORTH_RAY = 3 * 10**7
+
 
 def run(config: TrainConfig) -> Outcome:
     """Train and evaluate; see `TrainConfig` for the options.
@@ -47,9 +52,12 @@ def run(config: TrainConfig) -> Outcome:
     train, test = parts.train, parts.test
     data.check_finite()
     x = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
-    with runtime.session(config.address), runtime.joblib_backend():
-        fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
-        say(f"{len(train)} rows to train on, {len(test)} held out, {fits} fits")
+    fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
+    say(f"{len(train)} rows to train on, {len(test)} held out, {fits} fits")
+    with contextlib.ExitStack() as stack:
+        if config.address or x[train].size * fits > _WORTH_RAY:
+            stack.enter_context(runtime.session(config.address))
+            stack.enter_context(runtime.joblib_backend())
         search = fit_logistic(
             x[train],
             data.labels[train],
