@@ -227,9 +227,10 @@ def test_nothing_appears_if_it_fails(
 )
 def test_wrong_use(store: str, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     (tmp_path / "folder.npy").mkdir()
-    out = str(tmp_path / options.pop("out", "x.npy"))
+    given = {"out": "x.npy", **options}
+    given["out"] = str(tmp_path / given["out"])
     with pytest.raises(UsageError, match=message):
-        run(ExportConfig(store=store, out=out, to="npy", **options))
+        run(ExportConfig(store=store, to="npy", **given))
     assert not (tmp_path / "x.npy").exists()
 
 

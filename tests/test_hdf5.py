@@ -220,6 +220,14 @@ def test_a_missing_partition_reads_as_nan(store: Storage) -> None:
         assert np.isfinite(file["features"][8:]).all()
 
 
+def test_too_many_partitions_for_one_process_are_pointed_out(
+    store: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(master, "_MANY", 2)
+    write_master(store, newest(store, SPEC.fingerprint), SPEC)
+    assert "features.h5 is over 3 partitions" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed")
 def test_h5dump_reads_the_master(store: Storage) -> None:
     command = ["h5dump", "-d", "/map", str(store.path(MASTER))]

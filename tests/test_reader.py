@@ -82,7 +82,7 @@ def test_torch_gives_each_row_once(store: StoreReader, split: str | None, worker
     for batch in DataLoader(dataset, batch_size=5, num_workers=workers):
         assert batch["features"].shape[1:] == (WIDTH,)
         for name, value, code in zip(batch["id"], batch["features"], batch["label"], strict=True):
-            assert (["a", "b"] + [None])[code] == (name[0] if "/" in name else None)
+            assert ["a", "b", None][code] == (name[0] if "/" in name else None)
             found.append((name, float(value[0])))
     pairs = zip(NAMES, SPLITS, strict=True)
     names = [n for n, s in pairs if split in (None, s)]

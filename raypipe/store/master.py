@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe import schema
+from raypipe.progress import say
 from raypipe.spec import Spec
 from raypipe.storage import Storage
 from raypipe.store import hdf5
@@ -19,6 +20,9 @@ from raypipe.store.snapshot import Part, Snapshot, newest
 __all__ = ["MASTER", "write_master"]
 
 MASTER = "features.h5"
+
+#: Most systems let a process open 1,024 files. HDF5 reads what it cannot open as the fill value.
+_MANY = 900
 
 
 def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
@@ -43,7 +47,12 @@ def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
         # Another run may have published, and written its file before this one: then it is lost.
         written, snapshot = snapshot, newest(storage, spec.fingerprint)
         if snapshot.number == written.number:
-            return
+            break
+    if len(snapshot.data) > _MANY:
+        say(
+            f"{MASTER} is over {len(snapshot.data)} partitions, and whoever reads all of it opens "
+            "as many files, else rows read as NaN; `raypipe compact` merges them"
+        )
 
 
 def _described(storage: Storage) -> int | None:

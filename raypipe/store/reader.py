@@ -118,14 +118,14 @@ class StoreReader:
             UsageError: there is no such split.
         """
         self.check_split(split)
-        for index in range(len(self.snapshot.data)):
+        for index in range(len(self._parts)):
             yield from self.iter_part(index, columns, split)
 
     def iter_part(
         self, index: int, columns: list[str] | None = None, split: str | None = None
     ) -> Iterator[pa.Table]:
         """Yield the rows of one partition, by its position in the snapshot, piece by piece."""
-        part = self.snapshot.data[index]
+        part = self._parts[index]
         path = self._path(part)
         needed = columns if columns is None or split is None else list({*columns, schema.SPLIT})
         start = 0
@@ -225,6 +225,10 @@ class StoreReader:
                 f"split: no {split!r} in {self.uri}; "
                 + (f"it has {known}" if known else "its source recorded none")
             )
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        return self.snapshot.data
 
     @cached_property
     def _counts(self) -> tuple[Counter[str | None], Counter[str | None]]:
