@@ -209,7 +209,7 @@ def write_partition(batch: Batch, *, root: str, spec: Spec, form: Format) -> pa.
     features = {column: batch[_feature(column)][good] for column in spec.columns}
     files = write_unit(
         Storage(root),
-        units.pop(),
+        str(units.pop()),
         spec.fingerprint,
         rows=items.filter(pa.array(good)),
         features={c: values.reshape(-1, *values.shape[2:]) for c, values in features.items()},
@@ -236,7 +236,7 @@ class Store(StoreReader):
 
         Features are arrays: `batch["features"]` is (N, …) in `map_batches`.
         """
-        numbers = [{"partition": i} for i in range(len(self.snapshot.data))]
+        numbers = [{"partition": i} for i, part in enumerate(self.snapshot.data) if part.rows]
         read = partial(_read_partition, uri=self.uri, snapshot=self.snapshot.number)
         blocks = ray.data.from_items(numbers, override_num_blocks=max(1, len(numbers)))
         return blocks.map_batches(read, batch_size=None)

@@ -30,14 +30,14 @@ def extract(source: Path, out: Path, **changes: object) -> dict[str, object]:
 
 
 def test_features_equal_a_plain_loop(photos: Path, tmp_path: Path) -> None:
-    summary = extract(photos, tmp_path / "store")
+    summary = extract(photos, tmp_path / "store", interpolation="nearest")
     assert (summary["rows"], summary["rejects"], summary["decoded"]) == (24, 0, 24)
     assert summary["features"] == {"features": [16]}
     data = raypipe.open(str(tmp_path / "store")).to_numpy()
     torch.manual_seed(0)
     model = tiny().eval()[:2]
     for identity, label, row in zip(data.ids, data.labels, data.features, strict=True):
-        image = Image.open(photos / identity).convert("RGB").resize((32, 32), 2)
+        image = Image.open(photos / identity).convert("RGB").resize((32, 32), 0)
         x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
         with torch.inference_mode():
             expected = model(x).mean((2, 3))[0].numpy()
@@ -141,7 +141,7 @@ def test_names_of_layers_that_are_columns(tmp_path: Path, photos: Path) -> None:
         "def f(): return nn.Sequential(__import__('collections').OrderedDict("
         "view=nn.Conv2d(3, 4, 3), label=nn.Conv2d(4, 4, 3)))\n"
     )
-    with pytest.raises(UsageError, match="each one names a column, and 'view' is one already"):
+    with pytest.raises(UsageError, match="there is a column 'view' already"):
         extract(photos, tmp_path / "s", backbone=f"{network}:f", layer=("view", "label"))
 
 
@@ -188,8 +188,8 @@ def test_auto_precision_stays_what_the_store_was_begun_with(photos: Path, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"pool": "max"}, "another spec .pool: avg → max"),
-        ({"layer": ("block1",)}, "layers: block2 → block1"),
+        ({"pool": "max"}, "another spec .output features: block2:avg → block2:max"),
+        ({"layer": ("block1",)}, "output features: block2:avg → block1:avg"),
         ({"seed": 3}, "weights_sha256: "),
         ({"size": 40}, "preprocess.size: 32 → 40"),
     ],
@@ -204,7 +204,7 @@ def test_another_spec_is_refused(
 
 def test_no_images(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
-    with pytest.raises(UsageError, match="SOURCE: no files below"):
+    with pytest.raises(UsageError, match="SOURCE: no images in"):
         extract(tmp_path / "none", tmp_path / "store")
 
 

@@ -137,7 +137,7 @@ def test_predict_single_file_and_bad_files(model_folder: Path, tmp_path: Path) -
 def test_predict_refuses_other_features(model_folder: Path, tmp_path: Path) -> None:
     source = draw_folder(tmp_path / "photos", 2)
     other = raypipe.extract(str(source), out=str(tmp_path / "s"), **options(pool="max"))
-    with pytest.raises(UsageError, match="differ from those the model .* pool: avg → max"):
+    with pytest.raises(UsageError, match="differ from those the model .* block2:avg → block2:max"):
         raypipe.predict(str(model_folder), other.uri, out=str(tmp_path / "p.csv"))
 
 
@@ -217,7 +217,7 @@ def test_unlabelled_rows_are_counted_and_left_out(tmp_path: Path) -> None:
 
 
 def test_more_clusters_than_rows(shape_store: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--k: at most the number of rows, 120; got 121"):
+    with pytest.raises(UsageError, match="--k: at most the number of images, 120; got 121"):
         raypipe.cluster(shape_store, out=str(tmp_path), k=121)
 
 

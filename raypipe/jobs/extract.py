@@ -23,6 +23,7 @@ from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.storage import Storage, local_path, user_path
 from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
+from raypipe.store.hdf5 import check_columns
 from raypipe.store.identity import create_store, existing_spec
 from raypipe.store.master import write_master
 from raypipe.store.partition import File
@@ -57,6 +58,8 @@ def run(config: ExtractConfig) -> Outcome:
     _check_apart(source, storage)
     augment = resolve_augment(config)
     loaded = _backbone(config)
+    if config.format == "hdf5":
+        check_columns(output.column for output in loaded.outputs)
     preprocess = resolve_preprocess(config, loaded.trained)
     shapes = backbones.feature_shapes(loaded, preprocess.size, config.dtype)
     _check_writable(storage)
@@ -80,8 +83,7 @@ def run(config: ExtractConfig) -> Outcome:
         before = newest(storage, spec.fingerprint)
         gone = plan.gone if config.prune else None
         snapshot = publish(storage, spec.fingerprint, adopted.parts + written, gone)
-        if config.format == "hdf5":
-            write_master(storage, snapshot, spec)
+        write_master(storage, snapshot, spec)
     work = _Work(plan, adopted, written)
     seconds = time.monotonic() - started
     return _outcome(storage, before, snapshot, work, shapes, seconds, pruned=config.prune)

@@ -1,0 +1,181 @@
+"""Formats, views, splits, outputs and servers of an extraction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import raypipe
+from raypipe.augment import view
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.sources import remote
+from raypipe.spec import Augment
+from raypipe.store.partition import DATA
+from tests.conftest import draw, draw_folder, options
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+VIEWS = {"augment": 3, "rotate": 30.0, "shift": 0.1, "flip": True}
+
+
+def extract(source: Path, out: Path, **changes: object) -> raypipe.pipeline.Store:
+    return raypipe.extract(str(source), out=str(out), **options(**changes))
+
+
+def test_views_are_the_same_however_the_work_is_cut(photos: Path, tmp_path: Path) -> None:
+    small = draw_folder(tmp_path / "small", 2)
+    one = extract(small, tmp_path / "one", **VIEWS)
+    assert len(one) == 24  # 6 images, 4 rows each
+    data = one.to_numpy()
+    assert data.views.tolist() == [0, 1, 2, 3] * 6
+    # Other company, other units, a second run that adds to the first.
+    for path in sorted(small.rglob("*.png")):
+        target = tmp_path / "grown" / path.relative_to(small)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+        if path.stem == "0000" and path.parent.name == "square":
+            extract(tmp_path / "grown", tmp_path / "two", **VIEWS)
+    again = extract(tmp_path / "grown", tmp_path / "two", **VIEWS).to_numpy()
+    np.testing.assert_array_equal(again.ids, data.ids)
+    np.testing.assert_array_equal(again.features, data.features)
+    # Each is the feature of the view's own pixels.
+    augment = Augment(views=3, rotate=30.0, shift=0.1, flip=True)
+    name = "square/0001.png"
+    pixels = np.asarray(Image.open(small / name).resize((32, 32), Image.Resampling.NEAREST))
+    (tmp_path / "turned").mkdir()
+    Image.fromarray(view(pixels, augment, name, 2)).save(tmp_path / "turned" / "v.png")
+    nearest = {"interpolation": "nearest"}
+    views = extract(small, tmp_path / "three", **VIEWS, **nearest).to_numpy()
+    expected = extract(tmp_path / "turned", tmp_path / "four", **nearest).to_numpy().features[0]
+    row = (views.ids == name) & (views.views == 2)
+    np.testing.assert_allclose(views.features[row][0], expected, atol=1e-6)
+
+
+def test_a_changed_image_replaces_all_of_its_views(tmp_path: Path) -> None:
+    source = draw_folder(tmp_path / "photos", 2)
+    before = extract(source, tmp_path / "store", **VIEWS).to_numpy()
+    draw("circle", 99).save(source / "circle" / "0001.png")
+    (source / "square" / "0000.png").write_bytes(b"no image")
+    store = extract(source, tmp_path / "store", **VIEWS)
+    after = store.to_numpy()
+    assert store.rejects()["id"].to_pylist() == ["square/0000.png"]
+    assert len(after) == 20
+    same = np.isin(before.ids, ["circle/0001.png", "square/0000.png"], invert=True)
+    other = after.ids != "circle/0001.png"
+    np.testing.assert_array_equal(before.features[same], after.features[other])
+    changed = after.features[~other]
+    assert len(changed) == 4
+    assert not np.allclose(changed, before.features[before.ids == "circle/0001.png"])
+
+
+def test_hdf5_store_has_one_file_over_all(photos: Path, tmp_path: Path) -> None:
+    parquet = extract(photos, tmp_path / "parquet", layer=("a=block1:hwc", "b=block2"))
+    hdf5 = extract(photos, tmp_path / "hdf5", layer=("a=block1:hwc", "b=block2"), format="hdf5")
+    for column in ("a", "b"):
+        one, two = parquet.to_numpy(column), hdf5.to_numpy(column)
+        np.testing.assert_array_equal(one.ids, two.ids)
+        np.testing.assert_array_equal(one.labels, two.labels)
+        np.testing.assert_array_equal(one.features, two.features)
+    with h5py.File(tmp_path / "hdf5" / "features.h5") as before:
+        assert before["a"].shape == (24, 16, 16, 8)
+        kept = before["b"][:]
+        draw("circle", 5).save(photos / "circle" / "new.png")
+        extract(photos, tmp_path / "hdf5", layer=("a=block1:hwc", "b=block2"), format="hdf5")
+        np.testing.assert_array_equal(before["b"][:], kept)  # the reader keeps what it has opened
+    with h5py.File(tmp_path / "hdf5" / "features.h5") as after:
+        assert after["b"].shape == (25, 16)
+        names = [i.decode() for i in after["ids"][:]]
+        assert sorted(names) == sorted(
+            p.relative_to(photos).as_posix() for p in photos.rglob("*.png")
+        )
+    with pytest.raises(UsageError, match="--format: the partitions of .* are hdf5; got parquet"):
+        extract(photos, tmp_path / "hdf5", layer=("a=block1:hwc", "b=block2"))
+
+
+def test_killed_hdf5_run_is_taken_up(photos: Path, tmp_path: Path) -> None:
+    store = extract(photos, tmp_path / "store", format="hdf5")
+    before = store.to_numpy().features
+    for path in (tmp_path / "store" / "snapshots").iterdir():
+        path.unlink()  # as a run leaves it that was killed before it published
+    (tmp_path / "store" / "features.h5").unlink()
+    again = extract(photos, tmp_path / "store", format="hdf5")
+    assert len(list((tmp_path / "store" / DATA).iterdir())) == 1
+    np.testing.assert_array_equal(again.to_numpy().features, before)
+    assert (tmp_path / "store" / "features.h5").exists()
+
+
+def test_class_number_is_a_plain_column(photos: Path, tmp_path: Path) -> None:
+    layers = ("features=flat", "class=logits:argmax", "scores=logits")
+    store = extract(photos, tmp_path / "store", layer=layers)
+    table = store.to_arrow()
+    assert str(table.schema.field("class").type) == "int32"
+    scores = store.to_numpy("scores").features
+    np.testing.assert_array_equal(table["class"].to_numpy(), scores.argmax(1))
+    with pytest.raises(UsageError, match="--layer: the store has several: features, class, scores"):
+        store.to_numpy()
+    model = raypipe.train(store.uri, out=tmp_path / "m", layer="features", grid="C=1", cv=2)
+    predicted = raypipe.predict(tmp_path / "m", photos, out=tmp_path / "p.csv", actors="1")
+    stored = raypipe.predict(tmp_path / "m", store.uri, out=tmp_path / "q.csv")
+    assert predicted["label"].equals(stored["label"])
+    assert model.column == "features"
+
+
+def test_splits_and_selection(tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        draw_folder(tmp_path / "photos" / part, 3, ("circle", "square"))
+    store = extract(tmp_path / "photos", tmp_path / "store", split="folder", glob=("*.png",))
+    counts = {name: len(store.to_numpy(split=name)) for name in ("train", "validation", "test")}
+    assert counts == {"train": 6, "validation": 6, "test": 6}
+    model = raypipe.train(store.uri, out=tmp_path / "m", grid="C=1,10")
+    assert (model.metrics["split"], model.metrics["test_rows"]) == ("store", 6)
+    with pytest.raises(UsageError, match="SOURCE: no images in .* match none"):
+        extract(tmp_path / "photos", tmp_path / "other", glob=("none*",))
+
+
+@pytest.fixture
+def server(photos: Path) -> Iterator[ThreadingHTTPServer]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    found = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(photos)))
+    thread = threading.Thread(target=found.serve_forever)
+    thread.start()
+    yield found
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+def test_images_from_a_server(
+    server: ThreadingHTTPServer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.png"))
+    root = f"http://127.0.0.1:{server.server_port}"
+    rows = [f"{name},{root}/{name},{name.split('/')[0]}" for name in [*names, "circle/none.png"]]
+    manifest = tmp_path / "images.csv"
+    manifest.write_text("id,url,label\n" + "\n".join(rows) + "\n")
+    store = extract(manifest, tmp_path / "remote")
+    assert store.rejects()["message"].to_pylist()[0].startswith("404 ")
+    local = extract(photos, tmp_path / "local").to_numpy()
+    found = store.to_numpy()
+    np.testing.assert_array_equal(found.ids, local.ids)
+    np.testing.assert_array_equal(found.labels, local.labels)
+    np.testing.assert_array_equal(found.features, local.features)
+
+    server.shutdown()
+    server.server_close()
+    quick = [f"{name}2,{root}/{name},x" for name in names]
+    manifest.write_text("id,url,label\n" + "\n".join(quick) + "\n")
+    monkeypatch.setattr(remote, "RETRIES", 1, raising=False)
+    with pytest.raises(RaypipeError, match="did not answer"):
+        extract(manifest, tmp_path / "down")
+    assert not list((tmp_path / "down").rglob("snapshots/*"))
