@@ -71,11 +71,13 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     except RejectedItem:
         raise
     except UnidentifiedImageError:
+        _check_whole(data)
         message = f"no known image format; the file starts with {data[:8]!r}"
         raise RejectedItem(RejectReason.NOT_AN_IMAGE, message) from None
     except MemoryError:
         raise RejectedItem(RejectReason.TOO_LARGE, "out of memory while decoding") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
+        _check_whole(data)
         raise RejectedItem(_reason(error), f"{type(error).__name__}: {error}") from None
 
 
@@ -151,6 +153,28 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
+
+
+def _check_whole(data: bytes) -> None:
+    """Tell a file that was cut short from other damage, where Pillow does not."""
+    promised = _promised(data)
+    if promised > len(data):
+        message = f"the file has {len(data)} bytes; by its own header at least {promised}"
+        raise RejectedItem(RejectReason.TRUNCATED, message)
+
+
+def _promised(data: bytes) -> int:
+    """Smallest length of the whole file by what its beginning says; 0 where it says nothing."""
+    if data[:4] == b"RIFF" and len(data) >= 8:  # WebP
+        return 8 + int.from_bytes(data[4:8], "little")
+    if data[:4] in (b"II*\0", b"MM\0*") and len(data) >= 8:  # TIFF: where its directory lies
+        return 2 + int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big")
+    if data[4:8] != b"ftyp":
+        return 0
+    end = 0  # AVIF: a row of boxes, each with its length in front
+    while end + 8 <= len(data) and (length := int.from_bytes(data[end : end + 4], "big")) >= 8:
+        end += length
+    return end
 
 
 def _reason(error: Exception) -> RejectReason:
