@@ -118,11 +118,8 @@ def test_floating_point_has_no_rule() -> None:
     assert rejected(data).reason is RejectReason.UNSUPPORTED
 
 
-def test_empty() -> None:
+def test_empty_and_text_are_no_images() -> None:
     assert rejected(b"").reason is RejectReason.EMPTY
-
-
-def test_text_is_no_image() -> None:
     reject = rejected(b"hello, world")
     assert reject.reason is RejectReason.NOT_AN_IMAGE
     assert "hello" in reject.message
