@@ -136,6 +136,7 @@ def _warp(pixels: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64]) -> npt
 
     At 224×224 on one thread, largest error before rounding against SciPy in float64: torch 0.73 ms,
     0.005 levels; OpenCV (uint8) 0.56 ms, 0.5 levels; NumPy 2.3 ms, 0.003; SciPy (float32) 6.3 ms.
+    Drawing, points and rounding included, a view takes about 2 ms.
     """
     import torch
     from torch.nn import functional as F

@@ -197,7 +197,7 @@ def _resize(
 def _resize_filtered(image: Image.Image, size: tuple[int, int], mode: str) -> npt.NDArray[np.uint8]:
     """Resample with a filter as wide as the scale, as Pillow does, in torch's 8-bit arithmetic.
 
-    2 to 8 times as fast as Pillow, and the same but for 1 of 255 in 1 % of values (bicubic to more
+    2 to 7 times as fast as Pillow, and the same but for 1 of 255 in 1 % of values (bicubic to more
     than half: 2 in 0.001 %). Width is always scaled first; Pillow 13 takes the cheaper side first.
     """
     import torch
