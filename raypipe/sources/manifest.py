@@ -110,8 +110,9 @@ class ManifestSource:
         parse = arrow_csv.ParseOptions(
             delimiter=_DELIMITERS[self.path.suffix.lower()], newlines_in_values=True
         )
+        read = arrow_csv.ReadOptions(use_threads=False)  # with threads, errors have no row number
         try:
-            with arrow_csv.open_csv(self.uri, None, parse, convert) as reader:
+            with arrow_csv.open_csv(self.uri, read, parse, convert) as reader:
                 for batch in reader:
                     for start in range(0, len(batch), BATCH_ROWS):
                         part = batch.slice(start, BATCH_ROWS)

@@ -51,7 +51,9 @@ def files_in(folder: Path) -> dict[str, bytes]:
     }
 
 
-def tar_of(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], mode: str = "w") -> Path:
+def tar_of(
+    path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], mode: str = "w"
+) -> Path:
     with tarfile.open(path, mode) as archive:
         for name, data in members.items() if isinstance(members, dict) else members:
             member = tarfile.TarInfo(name)

@@ -87,9 +87,7 @@ def as_parquet_uris(folder: Path, images: Images, to: Path) -> Path:
 
 
 def rows(images: Images, column: str, prefix: str) -> list[dict[str, str]]:
-    return [
-        {"id": name, column: f"{prefix}{name}", "label": name.split("/")[0]} for name in images
-    ]
+    return [{"id": name, column: f"{prefix}{name}", "label": name.split("/")[0]} for name in images]
 
 
 def as_csv(folder: Path, images: Images, to: Path) -> Path:

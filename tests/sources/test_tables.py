@@ -28,7 +28,9 @@ from tests.sources.build import (
 def test_ids_of_bytes_are_rows(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     for name in "ab":
-        parquet_of(tmp_path / "t" / f"{name}.parquet", {"jpg": [b"0", b"1", b"2"]}, row_group_size=2)
+        parquet_of(
+            tmp_path / "t" / f"{name}.parquet", {"jpg": [b"0", b"1", b"2"]}, row_group_size=2
+        )
     assert ids(tmp_path / "t") == [f"{n}/{i}" for n in "ab" for i in range(3)]
     assert contents(tmp_path / "t" / "b.parquet") == {f"b/{i}": b"%d" % i for i in range(3)}
     assert len(ids(tmp_path / "t" / "*.parquet")) == 6
@@ -71,7 +73,9 @@ def test_etag_of_remote_uris_is_a_column(tmp_path: Path) -> None:
     found = listed(csv_of(tmp_path / "t.csv", rows))["etag"].to_pylist()
     assert found[0] == "v1"
     assert found[1] == listed(tmp_path / "a.jpg")["etag"][0].as_py()
-    assert listed(jsonl_of(tmp_path / "t.jsonl", [{"uri": "s3://b/1.jpg"}]))["etag"][0].as_py() == ""
+    assert (
+        listed(jsonl_of(tmp_path / "t.jsonl", [{"uri": "s3://b/1.jpg"}]))["etag"][0].as_py() == ""
+    )
 
 
 def test_values_that_are_no_text(tmp_path: Path) -> None:
