@@ -20,6 +20,7 @@ from raypipe.sources.members import Member
 __all__ = ["DAMAGE", "Arrays", "open_arrays", "read_array"]
 
 _NPY = ".npy"
+_PICKLED = "pickled objects, which are refused because they run code"
 _CHUNK_CACHE = 64 * 2**20
 
 
@@ -51,7 +52,14 @@ class _Npy:
     """The one array of a .npy file, mapped into memory."""
 
     def __init__(self, path: str) -> None:
-        self.array = np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            self.array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            if "object" in str(error):
+                raise UsageError(
+                    f"SOURCE: {path!r} holds {_PICKLED}; save the images as uint8"
+                ) from None
+            raise
 
     def names(self) -> Sequence[str]:
         return ("",)
@@ -87,7 +95,7 @@ class _Npz:
     def read(self, name: str, start: int, stop: int) -> Any:
         stream, shape, dtype, first = self._stream(name)
         if dtype.hasobject:
-            raise UsageError(f"SOURCE: array {name!r} holds pickled objects, which are refused")
+            raise UsageError(f"SOURCE: array {name!r} holds {_PICKLED}; save it as numbers or text")
         row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
         stream.seek(first + start * row)
         data = stream.read((stop - start) * row)

@@ -6,11 +6,10 @@ import os
 import stat
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 from raypipe.errors import RejectedItem, RejectReason
 
-__all__ = ["check_size", "file_etag", "open_file", "read_local", "unreadable", "utf8"]
+__all__ = ["OpenFile", "check_size", "file_etag", "open_file", "read_local", "unreadable", "utf8"]
 
 _MISSING = "missing"
 
@@ -49,8 +48,23 @@ def read_local(path: str, max_bytes: int) -> bytes:
         raise unreadable(path, error) from None
 
 
-def open_file(path: str) -> BinaryIO:
-    """Return a file opened for reading at given offsets; the last few are kept open.
+class OpenFile:
+    """A file opened for reading at given offsets, by any number of threads."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def read(self, size: int, start: int) -> bytes:
+        """Return `size` bytes from `start` on, or what there is of them."""
+        return os.pread(self._descriptor, size, start)
+
+
+def open_file(path: str) -> OpenFile:
+    """Return a file; the last few are kept open.
 
     Raises:
         RejectedItem: it cannot be opened.
@@ -62,8 +76,8 @@ def open_file(path: str) -> BinaryIO:
 
 
 @lru_cache(maxsize=32)
-def _opened(path: str, _etag: str) -> BinaryIO:
-    return Path(path).open("rb", buffering=0)
+def _opened(path: str, _etag: str) -> OpenFile:
+    return OpenFile(path)
 
 
 def check_size(size: int, max_bytes: int) -> None:

@@ -110,8 +110,9 @@ class ManifestSource:
         parse = arrow_csv.ParseOptions(
             delimiter=_DELIMITERS[self.path.suffix.lower()], newlines_in_values=True
         )
+        read = arrow_csv.ReadOptions(use_threads=False)  # with threads, errors have no row number
         try:
-            with arrow_csv.open_csv(self.uri, None, parse, convert) as reader:
+            with arrow_csv.open_csv(self.uri, read, parse, convert) as reader:
                 for batch in reader:
                     for start in range(0, len(batch), BATCH_ROWS):
                         part = batch.slice(start, BATCH_ROWS)
@@ -196,15 +197,17 @@ def _json_parts(path: Path, names: list[str]) -> Iterator[Mapping[str, Texts]]:
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with path.open("rb") as file:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, 1):
                 if not line.isspace():
                     yield _parsed(line, number, path)
     except OSError as error:
         raise UsageError(f"SOURCE: cannot read {str(path)!r}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"SOURCE: {str(path)!r}: expected UTF-8; {error.reason}") from None
 
 
-def _parsed(line: bytes, number: int, path: Path) -> dict[str, Any]:
+def _parsed(line: str, number: int, path: Path) -> dict[str, Any]:
     try:
         row = json.loads(line)
         if isinstance(row, dict):

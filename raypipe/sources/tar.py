@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tarfile
 import threading
@@ -212,7 +211,7 @@ def read_tar(member: Member, max_bytes: int) -> bytes:
     check_size(where["size"], max_bytes)
     file = open_file(member.path)
     try:
-        data = os.pread(file.fileno(), _HEADER + where["size"], where["at"] - _HEADER)
+        data = file.read(_HEADER + where["size"], where["at"] - _HEADER)
     except OSError as error:
         raise unreadable(member.path, error) from None
     return _checked(member, data)

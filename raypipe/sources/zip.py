@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import os
 import stat
 import struct
 import zipfile
@@ -122,12 +121,12 @@ def read_zip(member: Member, max_bytes: int) -> bytes:
         raise _damaged(member)
     file = open_file(member.path)
     try:
-        header = os.pread(file.fileno(), _LOCAL_HEADER.size, where["at"])
+        header = file.read(_LOCAL_HEADER.size, where["at"])
         if len(header) < _LOCAL_HEADER.size or not header.startswith(_SIGNATURE):
             raise _damaged(member)
         _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         start = where["at"] + _LOCAL_HEADER.size + name_length + extra_length
-        data = _unpack(os.pread(file.fileno(), where["packed"], start), where)
+        data = _unpack(file.read(where["packed"], start), where)
     except (OSError, zlib.error, EOFError, OverflowError):
         raise _damaged(member) from None
     if len(data) != where["size"] or zlib.crc32(data) != where["crc"]:
