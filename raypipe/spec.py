@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 __all__ = ["REVISION", "Augment", "Output", "Pool", "Preprocess", "Spec", "difference", "digest"]
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
-REVISION = 1
+REVISION = 2
 
 
 Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
@@ -28,6 +28,9 @@ class Preprocess(_Frozen):
     In order: centre `crop` of the original; `resize` to `size`×`size` (squash), or of the shorter
     side to `resize_to` followed by a centre crop of `size` (shorter); channel order; then
     `(x - mean) / std` with x in 0..255 and one mean and std per channel, in that channel order.
+
+    The centre `crop` starts at (side − crop) // 2, as NumPy code slices it; the centre crop of
+    `shorter` rounds half to even, as torchvision's CenterCrop. Beyond the image it is black.
     """
 
     crop: int | None = None
@@ -47,7 +50,9 @@ class Augment(_Frozen):
     Drawn uniformly per view, with Keras's meaning: an angle up to `rotate` degrees either way, a
     shift up to the share `shift` of height and of width, a shear up to `shear` radians, a zoom of
     height and of width each within 1 ± `zoom`, and with `flip` a mirror image half of the time.
-    What comes in from outside the image repeats its border.
+    What comes in from outside the image repeats its border. Shear is in radians, as Keras's
+    `shear_range` was before it meant degrees; the centre of rotation, shear and zoom is
+    (height/2 + 0.5, width/2 + 0.5), as in keras_preprocessing 1.1.
     """
 
     views: int = 1

@@ -188,8 +188,10 @@ def _resize(
         # Filtering may take width first: at its full height, it could take all memory.
         image = image.resize((image.width, size[1]), _PILLOW[mode])
     grows = image.width < size[0] or image.height < size[1]
-    # Torch's bicubic is up to 2 of 255 away from Pillow's where it enlarges.
-    if mode == "bilinear" or (mode == "bicubic" and not grows):
+    # Torch's bicubic is up to 2 of 255 away from Pillow's where it enlarges, and up to 31 on noise
+    # where proportions change, since it scales the sides in another order.
+    cubic = mode == "bicubic" and preprocess.resize == "shorter" and not grows
+    if mode == "bilinear" or cubic:
         return _resize_filtered(image, size, mode)
     return np.asarray(image.resize(size, _PILLOW[mode]))
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 
 from raypipe import schema
 from raypipe.command import Outcome, run_job
 from raypipe.config import PackConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.plan import collect
+from raypipe.plan import Listing
 from raypipe.progress import track
 from raypipe.sources import is_sequential, open_source, read_item
 from raypipe.sources.remote import check_reachable
@@ -73,31 +72,34 @@ def run(config: PackConfig) -> Outcome:
     """
     started = time.monotonic()
     source = open_source(config)
-    listing = collect(source.list())
-    if not len(listing):
-        raise UsageError(f"SOURCE: no images in {source.uri!r}")
-    if config.shards and config.shards > len(listing):
-        raise UsageError(f"--shards: at most the number of images, {len(listing)}")
-    check_reachable(listing[schema.URI].slice(0, _AHEAD).to_pylist())
-    out = output_folder(config.out)
-    _claim(out, config, listing)
-    items = track(_read(listing, config.max_pixels), total=len(listing), count=lambda _: 1)
-    writer = _Writer(out, config, len(listing))
-    for packed in _with_patience(items):
-        writer.add(packed)
+    with Listing(source.list()) as listing:
+        if not len(listing):
+            raise UsageError(f"SOURCE: no images in {source.uri!r}")
+        if config.shards and config.shards > len(listing):
+            raise UsageError(f"--shards: at most the number of images, {len(listing)}")
+        first = next(listing.batches())[schema.URI].slice(0, _AHEAD).to_pylist()
+        check_reachable(first)
+        out = output_folder(config.out)
+        _claim(out, config, listing)
+        readers = 1 if is_sequential(first[0]) else _READERS
+        items = _read(listing, config.max_pixels, readers)
+        writer = _Writer(out, config, len(listing))
+        for packed in _with_patience(track(items, total=len(listing), count=lambda _: 1)):
+            writer.add(packed)
     summary = {**writer.finish(), "seconds": round(time.monotonic() - started, 3)}
     return Outcome(summary, _text(summary))
 
 
-def _claim(out: Path, config: PackConfig, listing: pa.Table) -> None:
+def _claim(out: Path, config: PackConfig, listing: Listing) -> None:
     """Write down what the shards of this folder are made of.
 
     Raises:
         UsageError: they are made of something else.
     """
     digest = hashlib.sha256()
-    for batch in listing.select(list(schema.VERSION_COLUMNS)).to_batches(16_384):
-        digest.update(json.dumps(batch.to_pylist()).encode())
+    for batch in listing.batches():
+        versions = batch.select(list(schema.VERSION_COLUMNS))
+        digest.update(json.dumps(versions.to_pylist()).encode())
     options = {"prefix": config.prefix, "shards": config.shards, "shard_mb": config.shard_mb}
     mark = json.dumps({**options, "items": len(listing), "sha256": digest.hexdigest()})
     file = out / _MARK
@@ -110,13 +112,12 @@ def _claim(out: Path, config: PackConfig, listing: pa.Table) -> None:
     file.write_text(mark)
 
 
-def _read(listing: pa.Table, max_pixels: int) -> Iterator[_Packed]:
+def _read(listing: Listing, max_pixels: int, readers: int) -> Iterator[_Packed]:
     """Yield the items in order; some are read ahead, since many wait for a disk or a server."""
     waiting: deque[Future[_Packed]] = deque()
-    readers = 1 if is_sequential(listing[schema.URI][0].as_py()) else _READERS
     with ThreadPoolExecutor(readers) as pool:
         number = 0
-        for batch in listing.to_batches(1024):
+        for batch in listing.batches():
             for item in batch.to_pylist():
                 waiting.append(pool.submit(_read_one, number, item, max_pixels))
                 number += 1
