@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from raypipe.fit.model import TrainedModel
     from raypipe.pipeline import Store
 
-__all__ = ["cluster", "extract", "load_model", "open", "predict", "train"]
+__all__ = [
+    "cluster",
+    "compact",
+    "export",
+    "extract",
+    "load_model",
+    "open",
+    "pack",
+    "predict",
+    "run",
+    "train",
+]
 __version__ = "0.1.0"
 
 
@@ -118,3 +129,33 @@ def predict(model: str, source: str, **options: Any) -> Any:
     """Return the predictions as a pyarrow Table."""
     positional = {"model": model, "source": source}
     return _run("predict", _config.PredictConfig, positional, options).value
+
+
+@_options_of(_config.ExportConfig)
+def export(store: str, **options: Any) -> list[str]:
+    """Return the files that were written."""
+    summary = _run("export", _config.ExportConfig, {"store": store}, options).summary
+    return summary["out"]  # type: ignore[no-any-return]
+
+
+@_options_of(_config.CompactConfig)
+def compact(store: str, **options: Any) -> Store:
+    """Return the store, opened at its newest snapshot."""
+    _run("compact", _config.CompactConfig, {"store": store}, options)
+    return open(store)
+
+
+@_options_of(_config.PackConfig)
+def pack(source: str, **options: Any) -> list[str]:
+    """Return the shards that were written."""
+    from pathlib import Path
+
+    summary = _run("pack", _config.PackConfig, {"source": source}, options).summary
+    prefix = options.get("prefix", _config.PackConfig.model_fields["prefix"].default)
+    return sorted(map(str, Path(summary["out"]).glob(f"{prefix}-*.tar")))
+
+
+@_options_of(_config.RunConfig)
+def run(recipe: str, **options: Any) -> dict[str, Any]:
+    """Return what each step has to say, as the command's --json does."""
+    return _run("run", _config.RunConfig, {"recipe": recipe}, options).summary  # type: ignore[no-any-return]

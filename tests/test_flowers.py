@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +18,8 @@ from safetensors.torch import load_file
 from sklearn.cluster import KMeans
 
 import raypipe
+from raypipe.config import ExtractConfig
+from raypipe.sources import open_source, read_item
 from tests.conftest import SHARED
 
 pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("ray_session")]
@@ -21,9 +27,9 @@ pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("ray_session")]
 FLOWERS = SHARED / "flowers17"
 
 
-def extract(out: Path, precision: str) -> Any:
+def extract(out: Path, precision: str, source: Path = FLOWERS, **changes: Any) -> Any:
     return raypipe.extract(
-        str(FLOWERS),
+        str(source),
         out=str(out),
         backbone=f"{SHARED}/mobilenet_v1.py:mobilenet_v1",
         weights=f"{SHARED}/mobilenet_v1.safetensors",
@@ -33,6 +39,7 @@ def extract(out: Path, precision: str) -> Any:
         interpolation="bilinear",
         normalize="tf",
         precision=precision,
+        **changes,
     )
 
 
@@ -99,3 +106,45 @@ def test_clusters_are_scikit_learns(store: Any, tmp_path: Path) -> None:
     clusters = raypipe.cluster(store.uri, out=str(tmp_path), k=17, seed=42)
     reference = KMeans(n_clusters=17, random_state=42).fit(store.to_numpy().features)
     np.testing.assert_array_equal(clusters.labels, reference.labels_)
+
+
+def packed(kind: str, folder: Path) -> Path:
+    """The photographs in another form, with the ids they have as files."""
+    files = {p.relative_to(FLOWERS).as_posix(): p for p in sorted(FLOWERS.rglob("*.jpg"))}
+    path = folder / f"flowers.{kind}"
+    if kind == "tars":
+        raypipe.pack(FLOWERS, out=path, shards=8)
+        assert len(list(path.glob("*.tar"))) == 8
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, file in files.items():
+                archive.write(file, name)
+    elif kind == "parquet":
+        labels = [name.split("/")[0] for name in files]
+        images = [file.read_bytes() for file in files.values()]
+        table = pa.table({"id": list(files), "image": images, "label": labels})
+        pq.write_table(table, path, row_group_size=100)
+    else:
+        with path.open("w", newline="") as content:
+            rows = csv.writer(content)
+            rows.writerow(["id", "uri", "label"])
+            rows.writerows([name, file, name.split("/")[0]] for name, file in files.items())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["tars", "zip", "parquet", "csv"])
+def test_other_forms_give_the_same(kind: str, tmp_path: Path, store: Any) -> None:
+    source = packed(kind, tmp_path)
+    given = ExtractConfig(source=str(source), out="unused")
+    items = pa.Table.from_batches(open_source(given).list())
+    assert sorted(items["id"].to_pylist()) == store.to_numpy().ids.tolist()
+    for row in items.to_pylist():
+        assert read_item(row["uri"], 10**8) == (FLOWERS / row["id"]).read_bytes()
+        assert row["label"] == row["id"].split("/")[0]
+    few = extract(tmp_path / "store", "fp32", source, label_limit=4).to_numpy()
+    assert len(few) == 17 * 4
+    whole = store.to_numpy()
+    expected = whole[np.isin(whole.ids, few.ids)]
+    np.testing.assert_array_equal(few.ids, expected.ids)
+    np.testing.assert_array_equal(few.labels, expected.labels)
+    np.testing.assert_allclose(few.features, expected.features, atol=1e-5)
