@@ -28,11 +28,11 @@ def cuts(early: str, late: str) -> dict[str, tuple[str, ...]]:
 
 def forward(backbone: str, weights: str, layers: tuple[str, ...], images: int) -> float:
     """Seconds that a replica takes for images in memory."""
-    from raypipe import backbone as backbones
     from raypipe.actors.embedder import Embedder
+    from raypipe.backbone.loading import load
     from raypipe.spec import Preprocess, Spec
 
-    loaded = backbones.load(backbone, weights, layers)
+    loaded = load(backbone, weights, layers)
     spec = Spec(
         backbone="",
         weights_sha256="",

@@ -10,7 +10,6 @@ from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 from raypipe.errors import UsageError
 
@@ -120,6 +119,8 @@ def _class(classes: list[str], code: int) -> str:
 
 def _choose(codes: npt.NDArray[np.int64], sizes: list[int], seed: int) -> npt.NDArray[np.int64]:
     """Return the part (number) of each item: from the last part on, each drawn from the rest."""
+    from sklearn.model_selection import train_test_split  # which takes longer than most of the rest
+
     chosen = np.zeros(len(codes), np.int64)
     rest = np.arange(len(codes))
     classes = len(np.unique(codes))

@@ -13,8 +13,8 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from raypipe import backbone as backbones
-from raypipe.backbone import WeightsUnavailableError, feature_shapes, load, restore
+from raypipe.backbone import Backbone, restore
+from raypipe.backbone.loading import WeightsUnavailableError, feature_shapes, load
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.precision import fold_batch_norm, prepare, round_keeping_sums
 from raypipe.backbone.registry import build, find
@@ -257,7 +257,7 @@ def test_embedding_does_not_depend_on_company() -> None:
     rough = bf16(images)["features"]
     cosine = (rough * together).sum(1) / np.linalg.norm(rough, axis=1)
     assert (cosine / np.linalg.norm(together, axis=1)).min() > 0.999
-    assert backbones.Backbone is type(loaded)
+    assert Backbone is type(loaded)
 
 
 def test_folded_batch_norm_computes_the_same() -> None:

@@ -1,4 +1,8 @@
-"""Registry, verified weights, truncation, pooling; no Ray."""
+"""A truncated network that can be sent to replicas, and set up there; no Ray.
+
+This module imports neither torchvision nor timm: replicas start sooner without them. They find and
+load networks, which is in `loading`.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from raypipe.backbone.outputs import parse_outputs, pool
-from raypipe.backbone.registry import BackboneSource, build, find
-from raypipe.backbone.truncate import default_layer, truncate
-from raypipe.backbone.weights import WeightsUnavailableError, fit_state, load_weights
-from raypipe.errors import UsageError
-from raypipe.spec import Output, Pool, Preprocess
+from raypipe.backbone.registry import BackboneSource, build
+from raypipe.backbone.shipping import from_bytes
+from raypipe.spec import Output, Preprocess
 
-__all__ = ["Backbone", "WeightsUnavailableError", "feature_shapes", "load", "restore"]
+__all__ = ["Backbone", "restore"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Backbone:
     Attributes:
         source: how to build the full network anew.
         outputs: the feature columns it makes, and the nodes they are taken from.
+        network: the truncated network without its weights, if it can be sent.
         state: the truncated network's parameters and buffers, by name.
         weights_sha256: checksum of the weights file (or of the tensors, if there was no file).
         trained: the preprocessing that travels with the weights, where it is known.
@@ -34,6 +36,7 @@ class Backbone:
 
     source: BackboneSource
     outputs: tuple[Output, ...]
+    network: bytes | None
     state: dict[str, npt.NDArray[np.generic]]
     weights_sha256: str
     trained: Preprocess | None
@@ -44,90 +47,19 @@ class Backbone:
         return tuple(dict.fromkeys(output.layer for output in self.outputs))
 
 
-def load(
-    name: str,
-    weights: str,
-    layers: tuple[str, ...] = (),
-    *,
-    pool: Pool = "avg",
-    weights_sha256: str | None = None,
-    seed: int = 0,
-) -> Backbone:
-    """Find a backbone, verify its weights and cut it.
-
-    Args:
-        name: as `registry.find` takes it.
-        weights: as `weights.load_weights` takes it.
-        layers: `[COLUMN=]NODE[:POOL]` entries; none means the network's own feature.
-        pool: pooling of the layers that do not name one.
-        weights_sha256: the checksum a weights file must have.
-        seed: of random weights.
-
-    Raises:
-        UsageError: unknown backbone or layer, wrong checksum, weights that do not fit.
-        WeightsUnavailableError: published weights that cannot be downloaded.
-    """
-    source = find(name)
-    model = build(source, blank=True)
-    outputs = parse_outputs(layers, pool, "" if layers else default_layer(model))
-    # A wrong layer is found before anything is downloaded.
-    truncated = truncate(model, tuple(dict.fromkeys(output.layer for output in outputs)))
-    loaded = load_weights(source, weights, weights_sha256=weights_sha256, seed=seed)
-    state = fit_state(truncated, loaded.state, weights)
-    return Backbone(source, outputs, _to_numpy(state), loaded.sha256, loaded.trained)
-
-
 def restore(backbone: Backbone) -> nn.Module:
     """Rebuild the truncated network from what `load` verified, in evaluation mode.
 
     The module maps (N, 3, H, W) to a dict of one tensor per layer.
     """
-    truncated = truncate(build(backbone.source, blank=True), backbone.layers)
+    if backbone.network is not None:
+        truncated = from_bytes(backbone.network, backbone.source)
+    else:
+        from raypipe.backbone.truncate import truncate
+
+        truncated = truncate(build(backbone.source, blank=True), backbone.layers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # arrays from the object store are read-only, and stay so
         state = {name: torch.from_numpy(value) for name, value in backbone.state.items()}
     truncated.load_state_dict(state, strict=False, assign=True)  # `fit_state` saw to the names
     return truncated.eval().requires_grad_(False)
-
-
-@torch.inference_mode()
-def feature_shapes(
-    backbone: Backbone, size: int, dtype: str
-) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Run one blank image through the network; return each column's shape and type.
-
-    Raises:
-        UsageError: the network does not accept an image of this size, or a layer is no tensor.
-    """
-    model = restore(backbone)
-    try:
-        outputs = model(torch.zeros(1, 3, size, size))
-    except Exception as error:  # the network is the user's: it may raise anything
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(
-            f"--size: {backbone.source.name} cannot process a {size}×{size} image: {first_line}"
-        ) from None
-    return {
-        wanted.column: _shape(wanted, outputs[wanted.layer], dtype) for wanted in backbone.outputs
-    }
-
-
-def _shape(wanted: Output, value: object, dtype: str) -> tuple[tuple[int, ...], str]:
-    layer = wanted.layer
-    if not isinstance(value, torch.Tensor) or value.ndim < 2 or value.shape[0] != 1:
-        raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
-    if wanted.pool == "argmax" and value.ndim != 2:
-        raise UsageError(
-            f"--layer: {layer}:argmax needs one vector per image; the node gives "
-            f"{' × '.join(map(str, value.shape[1:]))}; use logits:argmax"
-        )
-    pooled = pool(value, wanted.pool)
-    return tuple(pooled.shape[1:]), "int32" if wanted.pool == "argmax" else dtype
-
-
-def _to_numpy(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.generic]]:
-    """Arrays travel through the object store without a copy; networks are built in float32."""
-    return {
-        name: (value.float() if value.is_floating_point() else value).cpu().numpy()
-        for name, value in state.items()
-    }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from raypipe.backbone.truncate import is_module
+from raypipe.backbone.nodes import is_module
 
 __all__ = ["DTYPES", "fold_batch_norm", "prepare", "round_keeping_sums"]
 

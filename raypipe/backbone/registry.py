@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torchvision
 from torch import nn
 
 from raypipe.errors import UsageError, nearest
 from raypipe.storage import user_path
 
-__all__ = ["BackboneSource", "build", "find"]
+__all__ = ["BackboneSource", "build", "find", "prepare_import"]
 
 _FORMS = "a torchvision model, timm/NAME, package.module:callable or file.py:callable"
 
@@ -56,7 +55,8 @@ def find(name: str) -> BackboneSource:
         return _find_module(name)
     if name.startswith("timm/"):
         return _find_timm(name)
-    known = torchvision.models.list_models(module=torchvision.models)
+    models = _torchvision_models()
+    known = models.list_models(module=models)
     if name.lower() not in known:
         raise UsageError(
             f"--backbone: unknown backbone {name!r}; give {_FORMS}{nearest(name.lower(), known)}"
@@ -88,15 +88,21 @@ def build(source: BackboneSource, *, blank: bool = False) -> nn.Module:
     return model.eval()
 
 
+def prepare_import(source: BackboneSource) -> None:
+    """Make the network's own code importable in this process, where it is the user's."""
+    if source.kind in ("file", "module"):
+        _lookup(source)
+
+
 def _build_torchvision(name: str, *, blank: bool) -> nn.Module:
     # These two would otherwise spend a minute on an initialisation that the weights replace.
     slow = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if blank:
         with torch.device("meta"):
-            model: nn.Module = torchvision.models.get_model(name, weights=None, **slow)
+            model: nn.Module = _torchvision_models().get_model(name, weights=None, **slow)
         if not any(module._non_persistent_buffers_set for module in model.modules()):
             return model  # otherwise it holds values that no weights file brings
-    built: nn.Module = torchvision.models.get_model(name, weights=None, **slow)
+    built: nn.Module = _torchvision_models().get_model(name, weights=None, **slow)
     return built
 
 
@@ -140,6 +146,10 @@ def _find_timm(name: str) -> BackboneSource:
         hint = nearest(target, known)
         raise UsageError(f"--backbone: timm has no model {target!r}{hint}")
     return BackboneSource("timm", target, name)
+
+
+def _torchvision_models() -> types.ModuleType:
+    return importlib.import_module("torchvision.models")
 
 
 def _timm() -> types.ModuleType:

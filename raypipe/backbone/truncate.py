@@ -13,9 +13,10 @@ from torchvision.models.feature_extraction import (
     get_graph_node_names,
 )
 
+from raypipe.backbone.nodes import is_module
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["LOGITS", "EarlyExit", "default_layer", "is_module", "node_shapes", "truncate"]
+__all__ = ["LOGITS", "EarlyExit", "default_layer", "node_shapes", "truncate"]
 
 #: Stands for the network's own output.
 LOGITS = "logits"
@@ -194,11 +195,6 @@ def _check_layers(layers: tuple[str, ...], known: list[str]) -> None:
                 f"--layer: no node {layer!r} in this network{nearest(layer, known)} "
                 "`raypipe layers BACKBONE` lists all"
             )
-
-
-def is_module(node: Any, modules: dict[str, nn.Module], kind: type[nn.Module]) -> bool:
-    """Whether a graph's node calls a module of this kind."""
-    return node.op == "call_module" and isinstance(modules.get(str(node.target)), kind)
 
 
 def _outputs_of_modules(model: nn.Module, image: Tensor) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from raypipe import runtime
-from raypipe.backbone import WeightsUnavailableError, load
+from raypipe.backbone.loading import WeightsUnavailableError, load
 from raypipe.command import Outcome, run_job
 from raypipe.config import (
     ClusterConfig,

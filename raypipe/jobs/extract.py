@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from raypipe import backbone as backbones
 from raypipe import pipeline, runtime, schema
 from raypipe.augment import resolve_augment
+from raypipe.backbone import Backbone
+from raypipe.backbone.loading import feature_shapes, load
 from raypipe.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
@@ -61,7 +62,7 @@ def run(config: ExtractConfig) -> Outcome:
     if config.format == "hdf5":
         check_columns(output.column for output in loaded.outputs)
     preprocess = resolve_preprocess(config, loaded.trained)
-    shapes = backbones.feature_shapes(loaded, preprocess.size, config.dtype)
+    shapes = feature_shapes(loaded, preprocess.size, config.dtype)
     _check_writable(storage)
     with contextlib.ExitStack() as stack:
         listing = stack.enter_context(Listing(source.list()))
@@ -89,8 +90,8 @@ def run(config: ExtractConfig) -> Outcome:
     return _outcome(storage, before, snapshot, work, shapes, seconds, pruned=config.prune)
 
 
-def _backbone(config: ExtractConfig) -> backbones.Backbone:
-    return backbones.load(
+def _backbone(config: ExtractConfig) -> Backbone:
+    return load(
         config.backbone,
         config.weights,
         config.layer,
@@ -117,7 +118,7 @@ def _write(
     config: ExtractConfig,
     storage: Storage,
     spec: Spec,
-    loaded: backbones.Backbone,
+    loaded: Backbone,
     plan: Plan,
     stack: contextlib.ExitStack,
 ) -> tuple[Part, ...]:
@@ -194,9 +195,7 @@ def _check_writable(storage: Storage) -> None:
         raise UsageError(f"--out: cannot write to {storage.uri!r}: {reason}") from None
 
 
-def _provenance(
-    config: ExtractConfig, loaded: backbones.Backbone, source: Source
-) -> dict[str, Any]:
+def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict[str, Any]:
     """Where things came from, for people and for `predict`; not part of the fingerprint."""
     weights_file = user_path(config.weights, "--weights")
     weights = weights_file if weights_file.is_file() else config.weights

@@ -139,10 +139,10 @@ def _probabilities(block: pa.Table) -> npt.NDArray[Any]:
 
 def _backbone(config: PredictConfig, model: TrainedModel) -> Backbone:
     """Load the model's backbone again, and make sure it is the same."""
-    from raypipe import backbone as backbones
+    from raypipe.backbone.loading import load
 
     there = model.provenance
-    loaded = backbones.load(
+    loaded = load(
         config.backbone or there["backbone"],
         config.weights or there["weights"],
         tuple(

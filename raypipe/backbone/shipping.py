@@ -1,0 +1,48 @@
+"""A truncated network as bytes, so that replicas need not build and cut the full one again.
+
+A traced network is code and modules of torch alone: a replica that loads it imports neither
+torchvision nor timm, which takes longer than loading it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import torch
+from torch import fx, nn
+
+from raypipe.backbone.registry import BackboneSource, prepare_import
+
+__all__ = ["from_bytes", "to_bytes"]
+
+
+def to_bytes(model: nn.Module, weights: set[str]) -> bytes | None:
+    """Return a truncated network without its weights, or None if it has to be built anew.
+
+    Args:
+        model: what `truncate` returned; its weights are given up.
+        weights: names of the parameters and buffers that travel apart.
+    """
+    if not isinstance(model, fx.GraphModule):
+        return None
+    for name in weights:
+        path, _, leaf = name.rpartition(".")
+        module = model.get_submodule(path)
+        bare = getattr(module, leaf).detach().to("meta")
+        is_parameter = leaf in module._parameters
+        setattr(module, leaf, nn.Parameter(bare, requires_grad=False) if is_parameter else bare)
+    content = io.BytesIO()
+    try:
+        torch.save(model, content)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None  # it holds something that only its own code can make
+    return content.getvalue()
+
+
+def from_bytes(data: bytes, source: BackboneSource) -> nn.Module:
+    """Return the network; its weights are still to be loaded."""
+    prepare_import(source)
+    # The bytes come from the driver of this very job, never from a file.
+    model: nn.Module = torch.load(io.BytesIO(data), weights_only=False, map_location="cpu")
+    return model
