@@ -23,6 +23,8 @@ REMOTE_SCHEMES = ("http", "https", "s3", "gs")
 
 #: Seconds to wait for a connection and between two pieces of an answer.
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
+#: The same for a server that has failed many times in a row.
+HASTY_TIMEOUT = 5.0
 #: Tries after the first one, and seconds that the waits between them start from and double.
 RETRIES, BACKOFF, MAX_WAIT = 4, 0.5, 30.0
 #: Redirects that are followed.
@@ -107,7 +109,7 @@ def _probe(uri: str) -> str:
 
 def _fetch(uri: str, max_bytes: int, retries: int) -> bytes:
     if not uri.startswith("http"):
-        return buckets.read_object(uri, max_bytes)
+        return buckets.read_object(uri, max_bytes, hasty=not retries)
     from urllib3.exceptions import HTTPError
 
     while True:
@@ -148,6 +150,7 @@ def _get(uri: str, retries: int, headers: dict[str, str] | None = None) -> BaseH
             headers=headers,
             preload_content=False,
             retries=_retry(retries),
+            timeout=_timeout(hasty=not retries),
         )
     except MaxRetryError as error:
         if isinstance(error.reason, ResponseError):  # redirects without end
@@ -181,6 +184,14 @@ def _escaped(uri: str) -> str:
     return quote(uri, safe="%/:=&?~#+!$,;'@()*[]")
 
 
+def _timeout(*, hasty: bool) -> Any:
+    from urllib3 import Timeout
+
+    if hasty:
+        return Timeout(connect=HASTY_TIMEOUT, read=HASTY_TIMEOUT)
+    return Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+
+
 def _retry(retries: int) -> Any:
     from urllib3.util import Retry
 
@@ -201,11 +212,10 @@ def _retry(retries: int) -> Any:
 
 @lru_cache(maxsize=1)
 def _pool() -> PoolManager:
-    from urllib3 import PoolManager, Timeout
+    from urllib3 import PoolManager
 
     return PoolManager(
         num_pools=_CONNECTIONS,
         maxsize=_CONNECTIONS,
         headers={"User-Agent": "raypipe"},
-        timeout=Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
     )
