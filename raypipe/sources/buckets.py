@@ -19,6 +19,7 @@ CONNECT_TIMEOUT, REQUEST_TIMEOUT, ATTEMPTS, RETRY_SECONDS = 10, 60, 4, 30
 #: The same for a server that has failed many times in a row.
 HASTY_TIMEOUT, HASTY_SECONDS = 2, 1
 
+_PIECE = 8 * 2**20
 _PARAMETERS = {"endpoint_override", "scheme", "region", "anonymous"}
 _CODE = re.compile(r"(?:AWS Error |google::cloud::Status\()(\w+)(?: \(HTTP status (\d+)\))?")
 # What a store itself says about a key or a bucket, as opposed to no answer.
@@ -46,13 +47,17 @@ def read_object(uri: str, max_bytes: int, *, hasty: bool = False) -> bytes:
         RejectedItem: UNREADABLE where the store said no, UNAVAILABLE where it gave no answer.
     """
     bucket, key, parameters = _split(uri)
+    pieces: list[bytes] = []
     try:
-        with _filesystem(*parameters, hasty).open_input_file(f"{bucket}/{key}") as file:
-            check_size(file.size(), max_bytes)
-            data: bytes = file.read()
-            return data
+        # A stream, since opening a random-access file on GCS blocks all threads of the process.
+        store = _filesystem(*parameters, hasty)
+        with store.open_input_stream(f"{bucket}/{key}", compression=None) as stream:
+            while piece := stream.read(_PIECE):
+                pieces.append(piece)
+                check_size(sum(map(len, pieces)), max_bytes)
     except (OSError, ValueError) as error:
         raise _reject(uri, error) from None
+    return b"".join(pieces)
 
 
 def probe(uri: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources import buckets
@@ -48,7 +48,7 @@ def read_remote(uri: str, max_bytes: int) -> bytes:
         RejectedItem: UNREADABLE where the server said that they cannot be had, UNAVAILABLE where
             it gave no answer after several tries, TOO_LARGE where there are more than `max_bytes`.
     """
-    host = urlsplit(uri).netloc
+    host = _server(uri)
     retries = RETRIES if _failures[host] < _PATIENCE else 0
     try:
         data = _fetch(uri, max_bytes, retries)
@@ -79,11 +79,21 @@ def check_reachable(uris: Sequence[str]) -> None:
 
 def public(uri: str) -> str:
     """Return a URI that can be shown: without credentials and values of its query."""
-    parts = urlsplit(uri)
-    names = [pair.partition("=")[0] for pair in parts.query.split("&") if pair]
-    host = parts.netloc.rpartition("@")[2]
-    query = "&".join(f"{name}=…" for name in names)
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+    scheme, host, path, query = _parts(uri)
+    names = [pair.partition("=")[0] for pair in query.split("&") if pair]
+    shown = f"{scheme}://{host}{path}"
+    return shown + "?" + "&".join(f"{name}=…" for name in names) if names else shown
+
+
+def _parts(uri: str) -> tuple[str, str, str, str]:
+    """Return scheme, host, path and query of a URI, however it is written."""
+    scheme, _, rest = uri.partition("://")
+    place, _, query = rest.partition("#")[0].partition("?")
+    host, slash, path = place.partition("/")
+    if "@" not in host and ":" in host and scheme in ("s3", "gs"):
+        # No port, but a secret that holds a slash.
+        host, slash, path = place.rpartition("@")[2].partition("/")
+    return scheme, host.rpartition("@")[2], slash + path, query
 
 
 def _is_down(reject: RejectedItem) -> bool:
@@ -91,8 +101,8 @@ def _is_down(reject: RejectedItem) -> bool:
 
 
 def _server(uri: str) -> str:
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    scheme, host, _, _ = _parts(uri)
+    return f"{scheme}://{host}"
 
 
 def _probe(uri: str) -> str:

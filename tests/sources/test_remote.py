@@ -226,10 +226,10 @@ class Storage(BaseHTTPRequestHandler):
             return self.answer(403, b"")
         if name == "broken.jpg":
             return self.answer(503, b"")
-        if bucket.startswith("/photos/") or "alt=media" in query:
-            return self.answer(200, IMAGE)
         if name != "a b.jpg":
             return self.answer(404, b"")
+        if "alt=media" in query:
+            return self.answer(200, IMAGE)
         found = {"name": name, "bucket": bucket, "size": str(len(IMAGE)), "generation": "1"}
         return self.answer(200, json.dumps(found).encode())
 
