@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raypipe.config import LabelConfig
 from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.plan import collect
 from raypipe.sources import open_source, read_item
@@ -15,8 +16,8 @@ from raypipe.sources import open_source, read_item
 CAP = 1_000_000
 
 
-def listed(path: Path, **options: bool) -> pa.Table:
-    return collect(open_source(str(path), **options).list())
+def listed(path: Path, **options: object) -> pa.Table:
+    return collect(open_source(LabelConfig(source=str(path), **options)).list())
 
 
 def touch(root: Path, *names: str) -> None:
@@ -43,7 +44,7 @@ def test_any_depth_in_order_with_the_folder_as_label(tmp_path: Path) -> None:
 
 def test_labels_can_be_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.jpg")
-    assert listed(tmp_path, label_from_folder=False)["label"].to_pylist() == [None]
+    assert listed(tmp_path, label="none")["label"].to_pylist() == [None]
 
 
 def test_hidden_files_are_not_items(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_single_file(tmp_path: Path) -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="SOURCE: no file or folder"):
-        open_source(str(tmp_path / "nothing"))
+        listed(tmp_path / "nothing")
 
 
 def test_two_items_with_one_id_are_named() -> None:

@@ -14,40 +14,57 @@ from raypipe.sources.local import check_size
 
 __all__ = ["probe", "read_object"]
 
-#: Seconds to wait for a connection and for an answer, and how often to try.
-CONNECT_TIMEOUT, REQUEST_TIMEOUT, ATTEMPTS = 10, 60, 4
+#: Seconds to wait for a connection and for an answer, how often S3 is tried, and for how long GCS.
+CONNECT_TIMEOUT, REQUEST_TIMEOUT, ATTEMPTS, RETRY_SECONDS = 10, 60, 4, 30
+#: The same for a server that has failed many times in a row.
+HASTY_TIMEOUT, HASTY_SECONDS = 2, 1
 
+_PIECE = 8 * 2**20
 _PARAMETERS = {"endpoint_override", "scheme", "region", "anonymous"}
-# What the store itself says about a key or a bucket, as opposed to no answer.
-_DEFINITE = re.compile(
-    r"ACCESS_DENIED|NO_SUCH_KEY|NO_SUCH_BUCKET|RESOURCE_NOT_FOUND|INVALID_ACCESS_KEY_ID|"
-    r"SIGNATURE_DOES_NOT_MATCH|HTTP status 40[0-79]|HTTP 40[0-79]|NOT_FOUND|PERMISSION_DENIED|"
-    r"UNAUTHENTICATED",
-    re.IGNORECASE,
-)
+_CODE = re.compile(r"(?:AWS Error |google::cloud::Status\()(\w+)(?: \(HTTP status (\d+)\))?")
+# What a store itself says about a key or a bucket, as opposed to no answer.
+_DEFINITE = {
+    "ACCESS_DENIED",
+    "FAILED_PRECONDITION",
+    "INVALID_ACCESS_KEY_ID",
+    "INVALID_ARGUMENT",
+    "INVALID_SIGNATURE",
+    "NO_SUCH_BUCKET",
+    "NO_SUCH_KEY",
+    "NOT_FOUND",
+    "PERMISSION_DENIED",
+    "RESOURCE_NOT_FOUND",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "UNAUTHENTICATED",
+}
+_TEMPORARY_STATUS = {"408", "429"}
 
 
-def read_object(uri: str, max_bytes: int) -> bytes:
-    """Return an object's bytes.
+def read_object(uri: str, max_bytes: int, *, hasty: bool = False) -> bytes:
+    """Return an object's bytes; `hasty` does not wait for a server that does not answer at once.
 
     Raises:
         RejectedItem: UNREADABLE where the store said no, UNAVAILABLE where it gave no answer.
     """
     bucket, key, parameters = _split(uri)
+    pieces: list[bytes] = []
     try:
-        with _filesystem(*parameters).open_input_file(f"{bucket}/{key}") as file:
-            check_size(file.size(), max_bytes)
-            data: bytes = file.read()
-            return data
+        # A stream, since opening a random-access file on GCS blocks all threads of the process.
+        store = _filesystem(*parameters, hasty)
+        with store.open_input_stream(f"{bucket}/{key}", compression=None) as stream:
+            while piece := stream.read(_PIECE):
+                pieces.append(piece)
+                check_size(sum(map(len, pieces)), max_bytes)
     except (OSError, ValueError) as error:
         raise _reject(uri, error) from None
+    return b"".join(pieces)
 
 
 def probe(uri: str) -> None:
     """Ask for an object's attributes. Raises RejectedItem as `read_object` does."""
     bucket, key, parameters = _split(uri)
     try:
-        _filesystem(*parameters).get_file_info(f"{bucket}/{key}")
+        _filesystem(*parameters, False).get_file_info(f"{bucket}/{key}")
     except (OSError, ValueError) as error:
         raise _reject(uri, error) from None
 
@@ -68,12 +85,12 @@ def _split(uri: str) -> tuple[str, str, tuple[str, str, str, str]]:
 
 
 @lru_cache(maxsize=32)
-def _filesystem(scheme: str, bucket: str, credentials: str, query: str) -> Any:
+def _filesystem(scheme: str, bucket: str, credentials: str, query: str, hasty: bool) -> Any:
     given = {name: value for name, value in parse_qsl(query) if name in _PARAMETERS}
-    return (_s3 if scheme == "s3" else _gcs)(bucket, credentials, given)
+    return (_s3 if scheme == "s3" else _gcs)(bucket, credentials, given, hasty)
 
 
-def _s3(bucket: str, credentials: str, given: dict[str, str]) -> Any:
+def _s3(bucket: str, credentials: str, given: dict[str, str], hasty: bool) -> Any:
     from pyarrow import fs
 
     key, _, secret = credentials.partition(":")
@@ -90,18 +107,18 @@ def _s3(bucket: str, credentials: str, given: dict[str, str]) -> Any:
         **options,
         access_key=unquote(key) or None,
         secret_key=unquote(secret) or None,
-        connect_timeout=CONNECT_TIMEOUT,
+        connect_timeout=HASTY_TIMEOUT if hasty else CONNECT_TIMEOUT,
         request_timeout=REQUEST_TIMEOUT,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1 if hasty else ATTEMPTS),
     )
 
 
-def _gcs(_bucket: str, credentials: str, given: dict[str, str]) -> Any:
+def _gcs(_bucket: str, credentials: str, given: dict[str, str], hasty: bool) -> Any:
     from pyarrow import fs
 
     anonymous = credentials == "anonymous" or given.get("anonymous", "") in ("true", "1")
     options = {name: given[name] for name in ("endpoint_override", "scheme") if name in given}
-    limit = timedelta(seconds=REQUEST_TIMEOUT)
+    limit = timedelta(seconds=HASTY_SECONDS if hasty else RETRY_SECONDS)
     return fs.GcsFileSystem(anonymous=anonymous, retry_time_limit=limit, **options)
 
 
@@ -110,10 +127,10 @@ def _reject(uri: str, error: Exception) -> RejectedItem:
 
     if isinstance(error, FileNotFoundError):
         return RejectedItem(RejectReason.UNREADABLE, f"404 Not Found: {public(uri)}")
-    found = _DEFINITE.search(str(error))
-    if isinstance(error, ValueError) or found:
-        what = found.group().upper() if found else "invalid"
+    found = _CODE.search(str(error))
+    code, status = found.groups("") if found else (type(error).__name__, "")
+    what = f"{code} {status}".strip()
+    refused = status.startswith("4") and status not in _TEMPORARY_STATUS
+    if code in _DEFINITE or refused or isinstance(error, ValueError):
         return RejectedItem(RejectReason.UNREADABLE, f"{what}: {public(uri)}")
-    named = re.search(r"AWS Error (\w+)", str(error))
-    what = named.group(1) if named else type(error).__name__
     return RejectedItem(RejectReason.UNAVAILABLE, f"no answer ({what}): {public(uri)}")

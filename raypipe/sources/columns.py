@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError, nearest
 from raypipe.sources.local import file_etag
-from raypipe.sources.remote import REMOTE_SCHEMES
+from raypipe.sources.remote import REMOTE_SCHEMES, public
 
 __all__ = ["IMAGE_NAMES", "etag_column", "id_column", "label_columns", "present", "resolve"]
 
@@ -106,5 +106,5 @@ def resolve(uri: str, folder: str, row: str, etag: str | None = None) -> tuple[s
         return path, file_etag(path)
     raise UsageError(
         f"SOURCE: {row}: expected a path, file://, {', '.join(f'{s}://' for s in REMOTE_SCHEMES)}; "
-        f"got {uri!r}"
+        f"got {public(uri)!r}"
     )

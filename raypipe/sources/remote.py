@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources import buckets
@@ -23,6 +23,8 @@ REMOTE_SCHEMES = ("http", "https", "s3", "gs")
 
 #: Seconds to wait for a connection and between two pieces of an answer.
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
+#: The same for a server that has failed many times in a row.
+HASTY_TIMEOUT = 5.0
 #: Tries after the first one, and seconds that the waits between them start from and double.
 RETRIES, BACKOFF, MAX_WAIT = 4, 0.5, 30.0
 #: Redirects that are followed.
@@ -46,7 +48,7 @@ def read_remote(uri: str, max_bytes: int) -> bytes:
         RejectedItem: UNREADABLE where the server said that they cannot be had, UNAVAILABLE where
             it gave no answer after several tries, TOO_LARGE where there are more than `max_bytes`.
     """
-    host = urlsplit(uri).netloc
+    host = _server(uri)
     retries = RETRIES if _failures[host] < _PATIENCE else 0
     try:
         data = _fetch(uri, max_bytes, retries)
@@ -77,11 +79,21 @@ def check_reachable(uris: Sequence[str]) -> None:
 
 def public(uri: str) -> str:
     """Return a URI that can be shown: without credentials and values of its query."""
-    parts = urlsplit(uri)
-    names = [pair.partition("=")[0] for pair in parts.query.split("&") if pair]
-    host = parts.netloc.rpartition("@")[2]
-    query = "&".join(f"{name}=…" for name in names)
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+    scheme, host, path, query = _parts(uri)
+    names = [pair.partition("=")[0] for pair in query.split("&") if pair]
+    shown = f"{scheme}://{host}{path}"
+    return shown + "?" + "&".join(f"{name}=…" for name in names) if names else shown
+
+
+def _parts(uri: str) -> tuple[str, str, str, str]:
+    """Return scheme, host, path and query of a URI, however it is written."""
+    scheme, _, rest = uri.partition("://")
+    place, _, query = rest.partition("#")[0].partition("?")
+    host, slash, path = place.partition("/")
+    if "@" not in host and ":" in host and scheme in ("s3", "gs"):
+        # No port, but a secret that holds a slash.
+        host, slash, path = place.rpartition("@")[2].partition("/")
+    return scheme, host.rpartition("@")[2], slash + path, query
 
 
 def _is_down(reject: RejectedItem) -> bool:
@@ -89,8 +101,8 @@ def _is_down(reject: RejectedItem) -> bool:
 
 
 def _server(uri: str) -> str:
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    scheme, host, _, _ = _parts(uri)
+    return f"{scheme}://{host}"
 
 
 def _probe(uri: str) -> str:
@@ -107,7 +119,7 @@ def _probe(uri: str) -> str:
 
 def _fetch(uri: str, max_bytes: int, retries: int) -> bytes:
     if not uri.startswith("http"):
-        return buckets.read_object(uri, max_bytes)
+        return buckets.read_object(uri, max_bytes, hasty=not retries)
     from urllib3.exceptions import HTTPError
 
     while True:
@@ -148,6 +160,7 @@ def _get(uri: str, retries: int, headers: dict[str, str] | None = None) -> BaseH
             headers=headers,
             preload_content=False,
             retries=_retry(retries),
+            timeout=_timeout(hasty=not retries),
         )
     except MaxRetryError as error:
         if isinstance(error.reason, ResponseError):  # redirects without end
@@ -181,6 +194,14 @@ def _escaped(uri: str) -> str:
     return quote(uri, safe="%/:=&?~#+!$,;'@()*[]")
 
 
+def _timeout(*, hasty: bool) -> Any:
+    from urllib3 import Timeout
+
+    if hasty:
+        return Timeout(connect=HASTY_TIMEOUT, read=HASTY_TIMEOUT)
+    return Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+
+
 def _retry(retries: int) -> Any:
     from urllib3.util import Retry
 
@@ -201,11 +222,10 @@ def _retry(retries: int) -> Any:
 
 @lru_cache(maxsize=1)
 def _pool() -> PoolManager:
-    from urllib3 import PoolManager, Timeout
+    from urllib3 import PoolManager
 
     return PoolManager(
         num_pools=_CONNECTIONS,
         maxsize=_CONNECTIONS,
         headers={"User-Agent": "raypipe"},
-        timeout=Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
     )

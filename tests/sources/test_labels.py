@@ -1,0 +1,161 @@
+"""Labels, splits, selection: the same rules for every kind of source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raypipe.config import LabelConfig, SourceConfig
+from raypipe.errors import UsageError
+from raypipe.plan import collect
+from raypipe.sources import open_source
+from tests.sources.build import csv_of, ids, jsonl_of, labels, listed, tar_of, zip_of
+
+NAMES = ["top.1.jpg", "train/cat/cat.1.jpg", "train/dog/dog_2.jpg", "Val/cat/cat-10.jpg"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in NAMES:
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"x")
+    return tmp_path / "set"
+
+
+def splits(source: object, **options: object) -> dict[str, str | None]:
+    table = listed(source, **options)
+    return dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+
+def test_auto_is_the_folder_for_folders_and_zips(folder: Path, tmp_path: Path) -> None:
+    expected = dict(zip(NAMES, [None, "cat", "dog", "cat"], strict=True))
+    assert labels(folder) == expected
+    assert labels(zip_of(tmp_path / "z.zip", dict.fromkeys(NAMES, b"x"))) == expected
+    auto = [
+        open_source(SourceConfig(source=str(path))).auto_label
+        for path in (folder, tmp_path / "z.zip", folder / "top.1.jpg")
+    ]
+    assert auto == ["folder", "folder", "column"]
+
+
+def test_auto_is_the_column_for_tables_and_shards(tmp_path: Path) -> None:
+    rows = [{"uri": "cat/1.jpg", "label": "felis"}, {"uri": "cat/2.jpg", "label": ""}]
+    source = csv_of(tmp_path / "t.csv", rows)
+    assert list(labels(source).values()) == ["felis", None]
+    assert list(labels(source, label="folder").values()) == ["cat", "cat"]
+    assert list(labels(source, label="none").values()) == [None, None]
+    shard = tar_of(tmp_path / "s.tar", {"a/1.jpg": b"1", "a/1.cls": b"5"})
+    assert labels(shard) == {"s/a/1": "5"}
+    assert labels(shard, label="folder") == {"s/a/1": "a"}
+
+
+def test_plain_listing_has_no_labels(folder: Path) -> None:
+    table = collect(open_source(SourceConfig(source=str(folder), glob="*cat*")).list())
+    assert table["label"].to_pylist() == [None, None]
+
+
+def test_filename(folder: Path) -> None:
+    found = labels(folder, label="filename")
+    assert found == dict(zip(NAMES, ["top", "cat", "dog", "cat"], strict=True))
+    found = labels(folder, label="filename", label_pattern=r"_(\d+)")
+    assert found == dict(zip(NAMES, [None, None, "2", None], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("(", "expected a regular expression"), ("x+", "expected a group")]
+)
+def test_bad_pattern_before_any_work(pattern: str, message: str, folder: Path) -> None:
+    with pytest.raises(UsageError, match=f"--label-pattern: {message}"):
+        open_source(LabelConfig(source=str(folder), label="filename", label_pattern=pattern))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "file"])
+def test_column_where_there_are_none(kind: str, folder: Path, tmp_path: Path) -> None:
+    source = {"folder": folder, "file": folder / "top.1.jpg"}.get(kind)
+    source = source or zip_of(tmp_path / "z.zip", {"a.jpg": b"x"})
+    with pytest.raises(UsageError, match="--label-column: no column 'label' in .*it has none"):
+        listed(source, label="column")
+    with pytest.raises(UsageError, match="--split-column: no column 'split' in .*it has none"):
+        listed(source, split="column")
+
+
+def test_label_file(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": "train/cat/cat.1.jpg", "kind": "A"},
+        {"id": "train/dog/dog_2", "kind": "B"},
+        {"id": "cat-10", "kind": "not by base name"},
+    ]
+    file = str(csv_of(tmp_path / "labels.csv", rows))
+    expected = dict(zip(NAMES, [None, "A", "B", None], strict=True))
+    assert labels(folder, label_file=file) == expected
+    assert labels(folder, label_file=file, label_column="kind") == expected
+    with pytest.raises(UsageError, match="--label-column: no column 'sort' in .*it has id, kind"):
+        labels(folder, label_file=file, label_column="sort")
+
+
+def test_label_file_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
+    file = csv_of(tmp_path / "labels.csv", [{"id": "cat.1.jpg", "label": "A"}])
+    with pytest.raises(UsageError, match=r"none of the ids.*'cat\.1\.jpg'.*'Val/cat/cat-10\.jpg'"):
+        labels(folder, label_file=str(file))
+    twice = [{"id": "a", "label": "A"}, {"id": "a", "label": "B"}]
+    file = csv_of(tmp_path / "labels.csv", twice)
+    with pytest.raises(UsageError, match="two labels for 'a'"):
+        labels(folder, label_file=str(file))
+    with pytest.raises(UsageError, match="--label-file: cannot read"):
+        labels(folder, label_file=str(tmp_path / "none.csv"))
+    file.write_text("id,label\na\n")
+    with pytest.raises(UsageError, match="line 2 of .* too few columns"):
+        labels(folder, label_file=str(file))
+
+
+def test_splits_by_folder(folder: Path) -> None:
+    assert set(splits(folder).values()) == {None}
+    expected = dict(zip(NAMES, [None, "train", "train", "validation"], strict=True))
+    assert splits(folder, split="folder") == expected
+
+
+def test_splits_by_column(tmp_path: Path) -> None:
+    rows = [{"uri": "a", "split": "Fold 7"}, {"uri": "b", "split": ""}]
+    source = jsonl_of(tmp_path / "t.jsonl", rows)
+    assert splits(source, split="column") == {"a": "Fold 7", "b": None}
+    assert splits(source) == {"a": None, "b": None}
+
+
+def test_splits_by_hash_stay_when_the_set_grows(tmp_path: Path) -> None:
+    small = csv_of(tmp_path / "s.csv", [{"uri": f"{i}.jpg"} for i in range(500)])
+    large = csv_of(tmp_path / "l.csv", [{"uri": f"{i}.jpg"} for i in range(1000)])
+    options = {"split": "hash", "split_sizes": "0.6,0.2,0.2"}
+    found = splits(large, **options)
+    assert splits(small, **options).items() <= found.items()
+    counts = [list(found.values()).count(name) for name in ("train", "validation", "test")]
+    assert sum(counts) == 1000
+    assert all(abs(n - e) < 60 for n, e in zip(counts, (600, 200, 200), strict=True))
+
+
+def test_limit_by_label_in_natural_order(tmp_path: Path) -> None:
+    names = [f"{kind}/{i}.jpg" for kind in "ab" for i in (1, 2, 10, 20)]
+    source = zip_of(tmp_path / "z.zip", dict.fromkeys([*names, "free.jpg"], b"x"))
+    expected = [f"{kind}/{i}.jpg" for kind in "ab" for i in (1, 2)]
+    assert ids(source, label_limit=2) == [*expected, "free.jpg"]
+    assert len(ids(source, label_limit=100)) == 9
+
+
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        (["*.jpg"], NAMES),
+        (["*cat*"], ["Val/cat/cat-10.jpg", "train/cat/cat.1.jpg"]),
+        (["train/*.jpg"], []),
+        (["train/*/*.jpg"], NAMES[1:3]),
+        (["train/**/*.jpg"], NAMES[1:3]),
+        (["**/cat/*"], ["Val/cat/cat-10.jpg", "train/cat/cat.1.jpg"]),
+        (["[tV]*/**"], ["Val/cat/cat-10.jpg", *NAMES[1:3]]),
+        (["top.?.jpg", "dog*"], ["top.1.jpg", "train/dog/dog_2.jpg"]),
+        (["top[!1]1.jpg"], ["top.1.jpg"]),
+        (["*.JPG"], []),
+        (["(top.1.jpg", "*["], []),
+    ],
+)
+def test_glob(glob: list[str], expected: list[str], folder: Path) -> None:
+    assert ids(folder, glob=glob) == sorted(expected)
