@@ -41,7 +41,7 @@ with Listing(source.list()) as listing:
     planned = time.monotonic()
     result = {"items": plan.items, "units": len(plan.units), "before": before, "peak": peak()}
     result |= {"list": listed - started, "plan": planned - listed}
-    columns = list(schema.VERSION_COLUMNS)
+    columns, plan = list(schema.VERSION_COLUMNS), None
     rows = pa.Table.from_batches([batch.select(columns) for batch in listing.batches()])
     started = time.monotonic()
     again = make_plan(listing, rows, spec)
@@ -83,15 +83,17 @@ def plan(path: Path) -> dict[str, float]:
     return result
 
 
-def run(path: Path, folder: Path) -> None:
+def run(path: Path, folder: Path, what: str) -> None:
     (folder / "net.py").write_text(NETWORK)
     call = [sys.executable, "-c", RUN, "extract", str(path), "--out", str(folder / "store")]
     call += ["--backbone", f"{folder}/net.py:tiny", "--weights", "random", "--layer", "0"]
     call += ["--precision", "fp32", "--json"]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     summary = json.loads(done.stdout)
-    print(f"extract of {path.name}: {summary['rejects']} rejects in {summary['seconds']:.0f} s, ")
-    print(f"  peak memory of the driver {float(done.stderr.splitlines()[-1]):.0f} MiB")
+    print(
+        f"{what}: {summary['rejects']} rejects, {summary['seconds']:.0f} s, "
+        f"peak memory of the driver {float(done.stderr.splitlines()[-1]):.0f} MiB"
+    )
 
 
 def main() -> None:
@@ -114,7 +116,8 @@ def main() -> None:
                     f"{found['peak_covered']:.0f} MiB with all items covered"
                 )
         if given.run:
-            run(paths[-1], folder)
+            run(paths[-1], folder, f"extract of {paths[-1].name}")
+            run(paths[-1], folder, "the same again, nothing to do")
 
 
 if __name__ == "__main__":

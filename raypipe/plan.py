@@ -26,6 +26,7 @@ _MIN_UNIT = 64
 #: end and little is lost by a kill.
 _MIN_UNITS = 16
 
+_HASHED = 2**16
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")  # URIs of one source are much alike
 
 
@@ -240,7 +241,11 @@ def _unit(items: pa.Table, fingerprint: str) -> Unit:
 
 
 def _hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    return np.fromiter(map(hash, texts.to_pylist()), np.int64, len(texts))
+    found = np.empty(len(texts), np.int64)
+    for start in range(0, len(texts), _HASHED):  # Python's strings take more room than Arrow's
+        part = texts.slice(start, _HASHED).to_pylist()
+        found[start : start + len(part)] = [hash(text) for text in part]
+    return found
 
 
 def _equal(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -220,7 +219,6 @@ def _outcome(
     pruned: bool,
 ) -> Outcome:
     store = StoreReader(storage.uri, snapshot.number)
-    reasons = Counter(store.rejects()[schema.REASON].to_pylist())
     decoded = _items([part.file for part in work.written], store.spec)
     summary = {
         "store": storage.uri,
@@ -228,7 +226,7 @@ def _outcome(
         "items": snapshot.rows // store.spec.views + snapshot.rejects,
         "rows": snapshot.rows,
         "rejects": snapshot.rejects,
-        "rejects_by_reason": dict(sorted(reasons.items())),
+        "rejects_by_reason": store.reject_counts(),
         "decoded": decoded,
         "reused": len(work.adopted.rows),
         "changed": work.plan.changed,

@@ -84,6 +84,8 @@ def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Covera
 
     An item that the base has in the same version is not taken twice.
     """
+    if not new.parts and gone is None:
+        return base
     _, already = Versions(base.rows).find(new.rows)
     new = _drop(new, already)
     replaced = pc.is_in(base.rows[schema.ID], new.rows[schema.ID].combine_chunks())
@@ -111,10 +113,16 @@ def publish(
     Returns:
         The new snapshot, or the newest one if there is nothing to change.
     """
-    new = cover(storage, added)
+    new: Coverage | None = None
     while True:
         base = newest(storage, fingerprint)
-        parts = merge(cover(storage, base.parts), new, gone).parts
+        if not added and (gone is None or not len(gone)):
+            return base
+        if base.parts:
+            new = new or cover(storage, added)
+            parts = merge(cover(storage, base.parts), new, gone).parts
+        else:  # what is added is of one plan, which has every item once
+            parts = tuple(part for part in added if part.rows)
         if parts == base.parts:
             return base
         if snapshot := succeed(storage, base, parts):
@@ -181,6 +189,8 @@ def _keep(coverage: Coverage, wanted: pa.Table) -> Coverage:
 
 def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
     """Return the coverage without some of its rows, and without parts that have none left."""
+    if not drop.any() and all(part.rows for part in coverage.parts):
+        return coverage
     gone = coverage.rows.filter(pa.array(drop))
     by_part: dict[int, list[int]] = {}
     places = (gone[name].to_pylist() for name in (_PART, _ROW, _SPAN))

@@ -200,6 +200,13 @@ class StoreReader:
         table = pa.concat_tables([schema.REJECTS.empty_table(), *tables])
         return table.sort_by(schema.ID)
 
+    def reject_counts(self) -> dict[str, int]:
+        """Return how many items were rejected, by reason."""
+        counts: Counter[str] = Counter()
+        for part in self.snapshot.rejected:
+            counts.update(self._read(part, [schema.REASON])[schema.REASON].to_pylist())
+        return dict(sorted(counts.items()))
+
     def label_counts(self) -> dict[str | None, int]:
         """Return how many rows each label has, by label; None counts the unlabelled ones."""
         return _sorted_counts(self._counts[0])
