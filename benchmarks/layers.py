@@ -76,21 +76,24 @@ def main() -> None:
     parser.add_argument("--early", default="pw6")
     parser.add_argument("--late", default="pw12")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--forward-rounds", type=int, default=5)
     parser.add_argument("--forward-images", type=int, default=256)
     given = parser.parse_args()
     wanted = cuts(given.early, given.late)
     passes: Seconds = {name: [] for name in wanted}
     commands: Seconds = {name: [] for name in wanted}
     source = str(Path(given.images).resolve())
-    for _ in range(given.rounds):
+    for _ in range(given.forward_rounds):
         for name, layers in wanted.items():
             passes[name].append(
                 forward(given.backbone, given.weights, layers, given.forward_images)
             )
+    show(f"forward pass of {given.forward_images} images, one thread, fp32", passes, given.late)
+    for _ in range(given.rounds):
         for name, layers in wanted.items():
             commands[name].append(command(source, given.backbone, given.weights, layers))
-    show(f"forward pass of {given.forward_images} images, one thread, fp32", passes, given.late)
-    show("raypipe extract, start-up included, fp32", commands, given.late)
+    if given.rounds:
+        show("raypipe extract, start-up included, fp32", commands, given.late)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,11 @@ class Plan:
     changed: int
     gone: pa.Array
 
+    def some_uris(self, count: int) -> list[str]:
+        """Return where the first items of about `count` units are, spread over the plan."""
+        units = self.units[:: max(1, len(self.units) // count)]
+        return [unit.items[schema.URI][0].as_py() for unit in units]
+
 
 class Listing:
     """The items of a source, checked and spooled to a temporary file.

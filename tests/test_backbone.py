@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,8 @@ from raypipe.backbone import Backbone, restore
 from raypipe.backbone.loading import WeightsUnavailableError, feature_shapes, load
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.precision import fold_batch_norm, prepare, round_keeping_sums
-from raypipe.backbone.registry import build, find
+from raypipe.backbone.registry import BackboneSource, build, find
+from raypipe.backbone.shipping import from_bytes, to_bytes
 from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, truncate
 from raypipe.backbone.weights import _usual_preprocess
 from raypipe.errors import UsageError
@@ -396,6 +400,48 @@ FAMILIES = {
 }
 
 
+def send(cut: torch.nn.Module, source: BackboneSource) -> torch.nn.Module:
+    """Send a network and its weights apart, as to a replica."""
+    state = {name: value.clone() for name, value in cut.state_dict().items()}
+    data = to_bytes(cut, set(state))
+    assert data is not None
+    assert len(data) < 2**20  # the weights are not in it
+    there = from_bytes(data, source)
+    there.load_state_dict(state, assign=True)
+    return there.eval()
+
+
+def test_replicas_start_without_torchvision(tmp_path: Path) -> None:
+    (tmp_path / "backbone").write_bytes(pickle.dumps(load("resnet18", "random", ("layer1",))))
+    code = (
+        "import pickle, sys, pathlib; import raypipe.pipeline, raypipe.actors.embedder\n"
+        "from raypipe.backbone import restore\n"
+        f"restore(pickle.loads(pathlib.Path({str(tmp_path / 'backbone')!r}).read_bytes()))\n"
+        "print([name for name in ('torchvision', 'timm', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_network_with_functions_of_its_own_is_sent(tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(
+        "import torch\n"
+        "def scale(x):\n    return x * float(x.max() > -1e9)\n"
+        "torch.fx.wrap('scale')\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.conv = torch.nn.Conv2d(3, 4, 3)\n"
+        "    def forward(self, x):\n        return self.conv(scale(x)).mean((2, 3))\n"
+        "def build():\n    return Net()\n"
+    )
+    loaded = load(f"{file}:build", "random", ("logits",))
+    assert loaded.network is not None
+    again = pickle.loads(pickle.dumps(loaded))
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(restore(again)(x)["logits"], restore(loaded)(x)["logits"])
+
+
 def test_every_family_of_torchvision_is_tried() -> None:
     def family(name: str) -> str:
         return re.split(r"\d|_(?:tiny|small|base|large)|_[a-z](?:_|$)", name)[0]
@@ -415,8 +461,11 @@ def test_each_family_can_be_cut(name: str) -> None:
         hook.remove()
         layers = (inner, default_layer(model), "logits")
         outputs = truncate(model, layers)(x)
-        alone = truncate(model, (inner,))(x)[inner]
+        cut = truncate(model, (inner,))
+        alone = cut(x)[inner]
+        sent = send(cut, find(name))(x)[inner]
     torch.testing.assert_close(outputs["logits"], logits)
     torch.testing.assert_close(outputs[inner], seen[0])
     torch.testing.assert_close(alone, seen[0])
+    assert torch.equal(sent, alone)
     assert outputs[layers[1]].flatten(1).shape[1] < 30_000

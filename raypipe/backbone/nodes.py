@@ -9,6 +9,10 @@ from torch import nn
 __all__ = ["is_module"]
 
 
-def is_module(node: Any, modules: dict[str, nn.Module], kind: type[nn.Module]) -> bool:
-    """Whether a graph's node calls a module of this kind."""
+def is_module(
+    node: Any,
+    modules: dict[str, nn.Module],
+    kind: type[nn.Module] | tuple[type[nn.Module], ...],
+) -> bool:
+    """Whether a graph's node calls a module of this kind, or of one of these."""
     return node.op == "call_module" and isinstance(modules.get(str(node.target)), kind)

@@ -174,12 +174,16 @@ def _lookup(source: BackboneSource) -> Callable[[], nn.Module]:
 
 def _run_file(source: BackboneSource, path: str) -> types.ModuleType:
     """Execute the file's text as a module, registered so that its classes can be pickled."""
-    module = types.ModuleType(f"raypipe_backbone_{(source.sha256 or '')[:12]}")
+    name = f"raypipe_backbone_{(source.sha256 or '')[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]  # what is pickled by name has to be the very same
+    module = types.ModuleType(name)
     module.__file__ = path
-    sys.modules[module.__name__] = module
+    sys.modules[name] = module
     try:
         exec(compile(source.code or "", path, "exec"), module.__dict__)
     except Exception as error:
+        del sys.modules[name]
         raise UsageError(
             f"--backbone: {path} fails: {type(error).__name__}: {error}; the file has to stand "
             "alone (it is sent to other machines), or give package.module:callable"

@@ -7,7 +7,6 @@ torchvision nor timm, which takes longer than loading it.
 from __future__ import annotations
 
 import io
-import pickle
 
 import torch
 from torch import fx, nn
@@ -35,8 +34,8 @@ def to_bytes(model: nn.Module, weights: set[str]) -> bytes | None:
     content = io.BytesIO()
     try:
         torch.save(model, content)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return None  # it holds something that only its own code can make
+    except Exception:  # it is the user's, and may hold what only its own code can make
+        return None
     return content.getvalue()
 
 

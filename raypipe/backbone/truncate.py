@@ -21,6 +21,9 @@ __all__ = ["LOGITS", "EarlyExit", "default_layer", "node_shapes", "truncate"]
 #: Stands for the network's own output.
 LOGITS = "logits"
 
+#: Modules that neither change their input nor return a view of it.
+_LEAVES_INPUT_ALONE = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.LayerNorm, nn.MaxPool2d)
+
 
 def truncate(model: nn.Module, layers: tuple[str, ...]) -> nn.Module:
     """Return a module that maps (N, 3, H, W) to `{layer: output}` and computes no more than that.
@@ -148,13 +151,16 @@ def _rewrite(model: nn.Module, layers: tuple[str, ...], nodes: list[str]) -> fx.
         eval_return_nodes={node: node for node in places.values()},
         suppress_diff_warning=True,
     )
-    graph = both.eval_graph
+    graph, modules = both.eval_graph, dict(both.named_modules())
     output = next(node for node in graph.nodes if node.op == "output")
     for node in output.all_input_nodes:
-        if len(node.users) > 1:  # what follows may work in place on what is returned
+        others = [user for user in node.users if user is not output]
+        if not all(is_module(user, modules, _LEAVES_INPUT_ALONE) for user in others):
+            # What follows may work in place on what is returned.
             with graph.inserting_after(node):
                 output.replace_input_with(node, graph.call_method("clone", (node,)))
     output.args = ({layer: output.args[0][place] for layer, place in places.items()},)
+    graph._tracer_cls = None  # torchvision's, which whoever loads the pickled module would import
     return fx.GraphModule(both, graph).eval()
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from raypipe import pipeline, runtime, schema
+from raypipe import pipeline, runtime
 from raypipe.augment import resolve_augment
 from raypipe.backbone import Backbone
 from raypipe.backbone.loading import feature_shapes, load
@@ -124,8 +124,7 @@ def _write(
     """Run the flow over what is missing."""
     if not plan.units:
         return ()
-    some = plan.units[:: max(1, len(plan.units) // _ASKED)]
-    check_reachable([unit.items[schema.URI][0].as_py() for unit in some])
+    check_reachable(plan.some_uris(_ASKED))
     stack.enter_context(runtime.session(config.address))
     replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
     say(

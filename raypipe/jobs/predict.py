@@ -22,6 +22,7 @@ from raypipe.order import natural_key
 from raypipe.plan import Listing, make_plan
 from raypipe.progress import say, track
 from raypipe.sources import open_source
+from raypipe.sources.remote import check_reachable
 from raypipe.spec import difference
 from raypipe.storage import local_path
 from raypipe.store.identity import is_store
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
 
 __all__ = ["main", "run"]
 
+_ASKED = 8
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -107,6 +109,7 @@ def _from_images(
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
         plan = make_plan(listing, None, spec)
+    check_reachable(plan.some_uris(_ASKED))
     with runtime.session(config.address):
         replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
