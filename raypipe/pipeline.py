@@ -231,20 +231,39 @@ def apply_head(batch: Batch, *, head: Head, column: str) -> Batch:
 class Store(StoreReader):
     """A store that can also be read as a Ray data set."""
 
-    def to_ray(self) -> ray.data.Dataset:
-        """Return the snapshot's rows as a lazy data set, a block per partition.
+    def to_ray(
+        self, columns: list[str] | None = None, split: str | None = None
+    ) -> ray.data.Dataset:
+        """Return the snapshot's rows as a lazy data set.
 
         Features are arrays: `batch["features"]` is (N, …) in `map_batches`.
+
+        Args:
+            columns: the columns to read; None reads all.
+            split: only rows of this split; None takes all.
+
+        Raises:
+            UsageError: there is no such split.
         """
+        self.check_split(split)
         numbers = [{"partition": i} for i, part in enumerate(self.snapshot.data) if part.rows]
-        read = partial(_read_partition, uri=self.uri, snapshot=self.snapshot.number)
+        read = partial(
+            _read_partition,
+            uri=self.uri,
+            snapshot=self.snapshot.number,
+            columns=columns,
+            split=split,
+        )
         blocks = ray.data.from_items(numbers, override_num_blocks=max(1, len(numbers)))
         return blocks.map_batches(read, batch_size=None)
 
 
-def _read_partition(batch: Batch, *, uri: str, snapshot: int) -> pa.Table:
+def _read_partition(
+    batch: Batch, *, uri: str, snapshot: int, columns: list[str] | None, split: str | None
+) -> Iterator[pa.Table]:
     reader = StoreReader(uri, snapshot)
-    return pa.concat_tables(piece for i in batch["partition"] for piece in reader.iter_part(i))
+    for index in batch["partition"]:
+        yield from reader.iter_part(index, columns, split)
 
 
 def _feature(column: str) -> str:

@@ -134,6 +134,9 @@ def test_splits_and_selection(tmp_path: Path) -> None:
     store = extract(tmp_path / "photos", tmp_path / "store", split="folder", glob=("*.png",))
     counts = {name: len(store.to_numpy(split=name)) for name in ("train", "validation", "test")}
     assert counts == {"train": 6, "validation": 6, "test": 6}
+    rows = store.to_ray(columns=["id", "features"], split="test").take_all()
+    assert sorted(row["id"] for row in rows) == store.to_numpy(split="test").ids.tolist()
+    assert set(rows[0]) == {"id", "features"}
     model = raypipe.train(store.uri, out=tmp_path / "m", grid="C=1,10")
     assert (model.metrics["split"], model.metrics["test_rows"]) == ("store", 6)
     with pytest.raises(UsageError, match="SOURCE: no images in .* match none"):

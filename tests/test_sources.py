@@ -8,16 +8,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raypipe import schema
 from raypipe.config import LabelConfig
 from raypipe.errors import RejectedItem, RejectReason, UsageError
-from raypipe.plan import collect
+from raypipe.plan import Listing
 from raypipe.sources import open_source, read_item
 
 CAP = 1_000_000
 
 
 def listed(path: Path, **options: object) -> pa.Table:
-    return collect(open_source(LabelConfig(source=str(path), **options)).list())
+    return pa.Table.from_batches(
+        open_source(LabelConfig(source=str(path), **options)).list(), schema=schema.ITEMS
+    )
 
 
 def touch(root: Path, *names: str) -> None:
@@ -103,10 +106,9 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 def test_two_items_with_one_id_are_named() -> None:
     rows = [{"id": "x", "uri": f"/{i}", "etag": "", "label": None} for i in "ab"]
-    from raypipe import schema
 
     with pytest.raises(UsageError, match="'x': /a and /b"):
-        collect([pa.RecordBatch.from_pylist(rows, schema=schema.ITEMS)])
+        Listing([pa.RecordBatch.from_pylist(rows, schema=schema.ITEMS)])
 
 
 def test_huge_file_is_rejected_instead_of_read(tmp_path: Path) -> None:

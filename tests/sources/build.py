@@ -17,15 +17,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raypipe import schema
 from raypipe.config import LabelConfig
-from raypipe.plan import collect
 from raypipe.sources import open_source, read_item
 
 CAP = 1_000_000
 
 
 def listed(source: object, **options: object) -> pa.Table:
-    return collect(open_source(LabelConfig(source=str(source), **options)).list())
+    return pa.Table.from_batches(
+        open_source(LabelConfig(source=str(source), **options)).list(), schema=schema.ITEMS
+    )
 
 
 def ids(source: object, **options: object) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError
-from raypipe.plan import collect
 from raypipe.sources import open_source
 from tests.sources.build import csv_of, ids, jsonl_of, labels, listed, tar_of, zip_of
 
@@ -51,7 +51,9 @@ def test_auto_is_the_column_for_tables_and_shards(tmp_path: Path) -> None:
 
 
 def test_plain_listing_has_no_labels(folder: Path) -> None:
-    table = collect(open_source(SourceConfig(source=str(folder), glob="*cat*")).list())
+    table = pa.Table.from_batches(
+        open_source(SourceConfig(source=str(folder), glob="*cat*")).list()
+    )
     assert table["label"].to_pylist() == [None, None]
 
 
