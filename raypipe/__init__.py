@@ -119,7 +119,7 @@ def train(store: str, **options: Any) -> TrainedModel:
 
 @_options_of(_config.ClusterConfig)
 def cluster(store: str, **options: Any) -> Clusters:
-    """Return the clusters; `labels[i]` belongs to row i of `open(store).to_numpy()`."""
+    """Return the clusters; `labels[i]` belongs to the i-th image by id (augmented views aside)."""
     outcome = _run("cluster", _config.ClusterConfig, {"store": store}, options)
     return outcome.value  # type: ignore[no-any-return]
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,8 @@ _UNIT = "unit"
 _ITEMS = "items"
 _UNIT_ROWS = "unit_rows"
 _IMAGE = "image"
+_SAMPLED_UNITS = 256
+_OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
 def write(
@@ -95,7 +98,9 @@ def _run(
     finish: Callable[[Batch], Batch | pa.Table],
 ) -> Iterator[pa.Table]:
     """Lay out the steps for the hardware and stream the results."""
-    start = partial(read_and_decode, spec=spec, max_pixels=max_pixels)
+    start = partial(
+        read_and_decode, spec=spec, max_pixels=max_pixels, one_server=_one_server(units)
+    )
     within: tuple[Step, ...] = (start, finish) if replicas.whole_flow else ()
     rows = [{_UNIT: unit.id, _ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -120,12 +125,24 @@ def _run(
     return _stream(flow)
 
 
-def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int) -> Batch:
+def _one_server(units: list[Unit]) -> bool:
+    """Whether a sample of the items comes from one server, so that its failure concerns all."""
+    some = units[:: max(1, len(units) // _SAMPLED_UNITS)]
+    return len({urlsplit(unit.items[schema.URI][0].as_py()).netloc for unit in some}) == 1
+
+
+def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
     """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank.
 
+    Args:
+        batch: one row with the unit's items.
+        spec: what the features are.
+        max_pixels: cap on an image's pixels.
+        one_server: whether all items come from the same server.
+
     Raises:
-        RaypipeError: no item could be fetched because no server answered: rather an outage than a
-            property of these items, so that it must not be recorded as one.
+        RaypipeError: that server did not answer for any of the unit's items: what follows would
+            fail in the same way.
     """
     items = pa.ipc.open_stream(batch[_ITEMS][0]).read_all()
     count, size = len(items), spec.preprocess.size
@@ -144,7 +161,8 @@ def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int) -> Batch:
             reasons[i], messages[i] = reject.reason.value, reject.message
         except MemoryError:
             reasons[i], messages[i] = RejectReason.TOO_LARGE.value, "out of memory"
-    if (reasons == RejectReason.UNAVAILABLE.value).all():
+    down = reasons == RejectReason.UNAVAILABLE.value
+    if one_server and down.all() and count >= _OUTAGE_ITEMS:
         raise RaypipeError(f"SOURCE: none of {count} images could be fetched: {messages[0]}")
     columns = {name: np.array(items[name].to_pylist(), object) for name in items.column_names}
     unit = {_UNIT: np.full(count, batch[_UNIT][0]), _UNIT_ROWS: np.full(count, count)}

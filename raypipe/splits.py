@@ -13,9 +13,31 @@ import numpy.typing as npt
 
 from raypipe.errors import UsageError
 
-__all__ = ["by_hash", "names", "parse_shares", "stratified"]
+__all__ = ["by_hash", "canonical", "is_usual", "names", "parse_shares", "stratified"]
 
 _NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
+
+
+_CANONICAL = {
+    "train": "train",
+    "training": "train",
+    "valid": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def canonical(name: str | None) -> str | None:
+    """Return train, validation or test for the names they usually go by, and others as they are."""
+    return _CANONICAL.get(name.lower(), name) if name is not None else None
+
+
+def is_usual(name: str) -> bool:
+    """Whether a name stands for train, validation or test."""
+    return name.lower() in _CANONICAL
 
 
 def parse_shares(text: str) -> tuple[float, ...]:

@@ -121,6 +121,10 @@ def test_class_number_is_a_plain_column(photos: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(table["class"].to_numpy(), scores.argmax(1))
     with pytest.raises(UsageError, match="--layer: the store has several: features, class, scores"):
         store.to_numpy()
+    with pytest.raises(UsageError, match="--layer: the store has several: features, class, scores"):
+        raypipe.export(store.uri, out=tmp_path / "x.npy", to="npy")
+    raypipe.export(store.uri, out=tmp_path / "x.npy", to="npy", layer="class")
+    assert np.load(tmp_path / "x.npy").shape == (24,)
     model = raypipe.train(store.uri, out=tmp_path / "m", layer="features", grid="C=1", cv=2)
     predicted = raypipe.predict(tmp_path / "m", photos, out=tmp_path / "p.csv", actors="1")
     stored = raypipe.predict(tmp_path / "m", store.uri, out=tmp_path / "q.csv")
@@ -141,6 +145,23 @@ def test_splits_and_selection(tmp_path: Path) -> None:
     assert (model.metrics["split"], model.metrics["test_rows"]) == ("store", 6)
     with pytest.raises(UsageError, match="SOURCE: no images in .* match none"):
         extract(tmp_path / "photos", tmp_path / "other", glob=("none*",))
+
+
+def test_what_is_not_selected_is_not_gone(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    store = extract(photos, out)
+    (photos / "square" / "0001.png").unlink()
+    some = extract(photos, out, glob=("circle/*",), prune=True)
+    assert (len(store), len(some)) == (24, 23)
+
+
+def test_only_rejects_are_predicted_as_rejects(photos: Path, tmp_path: Path) -> None:
+    store = extract(photos, tmp_path / "store")
+    raypipe.train(store.uri, out=tmp_path / "m", grid="C=1", cv=2)
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    table = raypipe.predict(tmp_path / "m", tmp_path / "broken.jpg", out=tmp_path / "p.csv")
+    assert len(table) == 0
+    assert "not_an_image" in (tmp_path / "p.rejects.csv").read_text()
 
 
 @pytest.fixture

@@ -66,6 +66,16 @@ def test_the_stores_split_with_a_validation_part() -> None:
     assert set(data.splits[parts.train[scored]]) == {"validation"}
 
 
+def test_usual_names_of_splits_are_understood_and_others_left_out() -> None:
+    splits = [("train", "val", "Test", "extra")[n // 3 % 4] for n in range(60)]
+    data = features(views=3, splits=splits)
+    parts = hold_out(data, "auto", **options())
+    assert (len(parts.train), len(parts.test), parts.left_out) == (90, 15, 15)
+    ((fitted, scored),) = parts.folds
+    assert (data.views[parts.train[scored]] == 0).all()
+    assert (len(fitted), len(scored)) == (45, 15)
+
+
 def test_validation_is_held_out_where_there_is_no_test() -> None:
     splits = [("train", "train", "validation")[n // 3 % 3] for n in range(60)]
     parts = hold_out(features(splits=splits), "store", **options())
@@ -86,7 +96,14 @@ def test_hash_stays_put_as_the_set_grows() -> None:
         (features(4), "stratified", {}, "every class needs two images or more"),
         (features(6), "stratified", {}, "--test-size: 0.25 of 6 images leaves 2 to test on"),
         (features(12), "stratified", {"cv": 9}, "--cv: 9 folds need 9 training images"),
-        (features(), "store", {}, "--split store: needs two classes or more to train on"),
+        (features(), "store", {}, "--split store: .* it has none"),
+        (features(60, splits=["a", "b"] * 30), "store", {}, "it has 'a', 'b'"),
+        (
+            features(60, splits=["validation", "test"] * 30),
+            "store",
+            {},
+            "--split store .train and validation.: needs two classes or more",
+        ),
         (
             features(6, splits=["train", "train", "test"] * 2),
             "store",

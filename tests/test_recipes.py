@@ -171,6 +171,11 @@ def recipe(tmp_path: Path, text: str) -> Path:
         ("steps: [cluster: {k: 5, join: none.csv}]", "step 1 .cluster.: --join: no file"),
         ("steps: [predict: {source: none.zip}]", "step 1 .predict.: --source: no file"),
         ("steps: [\n", "cannot read .* as YAML"),
+        ("steps: [extract: photos]", "step 1 .*: expected `option: value` lines; got 'photos'"),
+        ("steps: []\n1: x", "unknown key 1"),
+        ("steps: [train: {grid: {gamma: [1]}}]", "step 1 .train.: --grid: expected NAME=VALUE"),
+        ("steps: [export: {to: npy, out: f.h5}]", "step 1 .export.: --out: a file ending in .npy"),
+        ("steps: [predict: {source: .., out: x.txt}]", "step 1 .predict.: --out must end in .csv"),
     ],
 )
 def test_wrong_recipes_get_one_line_before_any_work(tmp_path: Path, text: str, words: str) -> None:
@@ -186,6 +191,7 @@ def test_wrong_recipes_get_one_line_before_any_work(tmp_path: Path, text: str, w
         ("size=3", "expected STEP.OPTION=VALUE; got 'size=3'"),
         ("train.seed=3", "the recipe has no such step"),
         ("extract.sizes=3", "no option 'sizes'"),
+        ("extract.glob=*.jpg", "--source: no file or folder"),  # no YAML alias
     ],
 )
 def test_wrong_changes(tmp_path: Path, change: str, words: str) -> None:

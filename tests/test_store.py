@@ -335,3 +335,25 @@ def test_features_come_back_bit_by_bit(
     assert store.shapes == {"features": shape}
     assert len(store.to_pandas()) == 6
     assert repr(store).startswith("<Store ")
+
+
+def test_items_whose_server_did_not_answer_are_tried_again(storage: Storage) -> None:
+    items = Listing(items_of({"a": "1", "b": "1"}).to_batches())
+    rejected = items_of({"b": "1"}).append_column(
+        schema.REJECTS.field("reason"), pa.array(["unavailable"])
+    )
+    rejected = rejected.append_column(schema.REJECTS.field("message"), pa.array(["no answer"]))
+    features = {"features": np.ones((1, 2), np.float32)}
+    files = write_unit(storage, "u1", SPEC.fingerprint, items_of({"a": "1"}), features, rejected)
+    # As a killed run leaves it, and then published.
+    left = adopt(storage, cover(storage, ()), items, SPEC.fingerprint)
+    assert left.rows["id"].to_pylist() == ["a"]
+    publish(storage, SPEC.fingerprint, tuple(Part(file) for file in files))
+    base = cover(storage, newest(storage, SPEC.fingerprint).parts)
+    plan = make_plan(items, base.rows, SPEC)
+    assert [unit.items["id"].to_pylist() for unit in plan.units] == [["b"]]
+    done = write_unit(
+        storage, "u2", SPEC.fingerprint, items_of({"b": "1"}), features, rejected.slice(0, 0)
+    )
+    snapshot = publish(storage, SPEC.fingerprint, tuple(Part(file) for file in done))
+    assert (snapshot.rows, snapshot.rejects) == (2, 0)

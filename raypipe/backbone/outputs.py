@@ -14,7 +14,7 @@ from raypipe.spec import Output, Pool
 
 __all__ = ["parse_outputs", "pool"]
 
-_COLUMN = re.compile(r"[^\W\d][\w.-]*")
+_COLUMN = re.compile(r"\w[\w.-]*")
 
 
 def parse_outputs(

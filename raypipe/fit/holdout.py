@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from raypipe.errors import UsageError
-from raypipe.splits import by_hash
+from raypipe.splits import by_hash, canonical
 
 __all__ = ["Holdout", "hold_out"]
 
@@ -29,12 +29,14 @@ class Holdout:
         train: rows to fit on, views included.
         test: rows to score on; of each image only itself, not its views.
         folds: pairs of positions within `train`, to fit on and to validate on.
+        left_out: images whose split is none of train, validation and test.
     """
 
     how: Literal["store", "stratified", "hash"]
     train: Rows
     test: Rows
     folds: list[tuple[Rows, Rows]]
+    left_out: int = 0
 
 
 def hold_out(
@@ -75,17 +77,30 @@ def hold_out(
         part = np.array(by_hash(list(ids), f"{1 - test_size},{test_size}"), dtype=object)
         fitted, held = np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
     else:
-        part = data.splits[first]
+        part = np.array([canonical(split) for split in data.splits[first]], dtype=object)
+        _check_store_split(part)
         validation = ids[part == "validation"] if {"test", "validation"} <= set(part) else None
         scored = "test" if "test" in part else "validation"
         held = np.flatnonzero(part == scored)
         fitted = np.flatnonzero(np.isin(part, list({"train", "validation"} - {scored})))
+    left_out = len(ids) - len(fitted) - len(held)
     train, test = _with_views(first, fitted, len(data)), first[held]
     _check_parts(data.labels, train, test, how)
     if validation is None:
-        return Holdout(how, train, test, list(_folds(data, train, cv, seed)))
+        return Holdout(how, train, test, list(_folds(data, train, cv, seed)), left_out)
     outside = np.isin(data.ids[train], validation)
-    return Holdout(how, train, test, [(np.flatnonzero(~outside), np.flatnonzero(outside))])
+    fold = np.flatnonzero(~outside), np.flatnonzero(outside & (data.views[train] == 0))
+    _check_parts(data.labels, train[fold[0]], train[fold[1]], "store (train and validation)")
+    return Holdout(how, train, test, [fold], left_out)
+
+
+def _check_store_split(part: Labels) -> None:
+    if not {"train", "validation", "test"} & set(part):
+        found = ", ".join(sorted({repr(split) for split in part if split is not None})) or "none"
+        raise UsageError(
+            "--split store: the store's splits must be train, validation and test (or valid, val, "
+            f"dev, …); it has {found}; give --split stratified, or extract with --split"
+        )
 
 
 def _with_views(first: Rows, images: Rows, rows: int) -> Rows:

@@ -52,7 +52,8 @@ class Head:
 
     def predict_proba(self, features: Floats) -> Floats:
         """Return (N, K) probabilities for (N, …) features."""
-        x = features.reshape(len(features), -1).astype(self.coef.dtype)
+        width = int(np.prod(features.shape[1:]))  # there may be no rows
+        x = features.reshape(len(features), width).astype(self.coef.dtype)
         if self.scale == "standard":
             x = (x - self.mean) / self.std
         elif self.scale == "l2":

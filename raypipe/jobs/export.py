@@ -19,7 +19,7 @@ from raypipe.storage import local_path
 from raypipe.store.export import Rows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
 
-__all__ = ["main", "run"]
+__all__ = ["check", "main", "run"]
 
 _SUFFIXES = {"hdf5": (".h5", ".hdf5"), "npy": (".npy",), "csv": (".csv",)}
 
@@ -57,14 +57,23 @@ def run(config: ExportConfig) -> Outcome:
     return Outcome(summary, _text(summary), files)
 
 
-def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
-    path = local_path(config.out, "--out")
+def check(config: ExportConfig) -> None:
+    """Check what can be checked without the store.
+
+    Raises:
+        UsageError: the file's name does not go with its format.
+    """
     allowed = _SUFFIXES[config.to]
-    if path.suffix not in allowed:
+    if Path(config.out).suffix not in allowed:
         raise UsageError(
             f"--out: a file ending in {' or '.join(allowed)} goes with --to {config.to}; "
             f"got {config.out!r}"
         )
+
+
+def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
+    check(config)
+    path = local_path(config.out, "--out")
     if not path.parent.is_dir():
         raise UsageError(f"--out: no folder {str(path.parent)!r}; make it, or give another")
     if path.is_dir():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from raypipe import pipeline, runtime
 from raypipe.augment import resolve_augment
@@ -89,6 +91,19 @@ def run(config: ExtractConfig) -> Outcome:
     return _outcome(storage, before, snapshot, work, shapes, seconds, pruned=config.prune)
 
 
+def _really_gone(config: ExtractConfig, ids: pa.Array) -> pa.Array:
+    """Return which ids are not in the source at all; the others were not selected this time."""
+    everything: dict[str, Any] = {
+        "glob": (),
+        "label_limit": None,
+        "label": "none",
+        "label_file": None,
+        "split": "none",
+    }
+    with Listing(open_source(config.model_copy(update=everything)).list()) as listing:
+        return ids.filter(pa.array(listing.absent(ids)))
+
+
 def _backbone(config: ExtractConfig) -> Backbone:
     return load(
         config.backbone,
@@ -107,6 +122,8 @@ def _plan(
     base = cover(storage, newest(storage, spec.fingerprint).parts)
     adopted = adopt(storage, base, listing, spec.fingerprint)
     plan = make_plan(listing, merge(base, adopted).rows, spec)
+    if len(plan.gone) and (config.glob or config.label_limit):
+        plan = replace(plan, gone=_really_gone(config, plan.gone))
     _check_same_source(config, storage, source, plan)
     if len(adopted.rows):
         say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from raypipe.store.reader import StoreReader, to_array
 if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
     from raypipe.backbone import Backbone
 
-__all__ = ["main", "run"]
+__all__ = ["check", "main", "run"]
 
 _ASKED = 8
 _SUFFIXES = (".csv", ".parquet")
@@ -44,9 +45,8 @@ def run(config: PredictConfig) -> Outcome:
         UsageError: model and store do not go together, or the backbone has changed.
     """
     started = time.monotonic()
+    check(config)
     out = local_path(config.out, "--out")
-    if out.suffix not in _SUFFIXES:
-        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
     if not out.parent.is_dir():
         raise UsageError(f"--out: no folder {str(out.parent)!r}")
     model = load_model(local_path(config.model, "MODEL"))
@@ -58,7 +58,7 @@ def run(config: PredictConfig) -> Outcome:
     if config.top_k > len(model.classes):
         raise UsageError(f"--top-k: the model has {len(model.classes)} classes; got {config.top_k}")
     rejects = schema.REJECTS.empty_table().select([schema.ID, schema.REASON, schema.MESSAGE])
-    if is_store(config.source):
+    if is_store(config.source, "SOURCE"):
         ids, probabilities = _from_store(config, model)
     else:
         ids, probabilities, rejects = _from_images(config, model)
@@ -78,8 +78,22 @@ def run(config: PredictConfig) -> Outcome:
     return Outcome(summary, _text(summary, table, rejected), table)
 
 
+def check(config: PredictConfig) -> None:
+    """Check what can be checked without the model.
+
+    Raises:
+        UsageError: the file's name, or options that exclude each other.
+    """
+    if Path(config.out).suffix not in _SUFFIXES:
+        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
+    if config.probability_of and config.top_k > 1:
+        raise UsageError("--probability-of writes one class; it does not go with --top-k")
+
+
 def _from_store(config: PredictConfig, model: TrainedModel) -> tuple[Any, npt.NDArray[Any]]:
     store = StoreReader(config.source, option="SOURCE")
+    if config.glob or config.image_column or config.id_column:
+        raise UsageError("--glob, --image-column and --id-column go with images; SOURCE is a store")
     if store.spec != model.spec:
         raise UsageError(
             "SOURCE: the store's features differ from those the model was trained on: "
@@ -108,6 +122,8 @@ def _from_images(
     with Listing(source.list()) as listing:
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
+        if config.short_ids:
+            _short([name for batch in listing.batches() for name in batch[schema.ID].to_pylist()])
         plan = make_plan(listing, None, spec)
     check_reachable(plan.some_uris(_ASKED))
     with runtime.session(config.address):
@@ -187,7 +203,7 @@ def _table(
     return pa.table(columns | _ranked(probabilities, classes, config.top_k))
 
 
-def _short(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _short(ids: Iterable[str]) -> npt.NDArray[Any]:
     short = np.array([PurePosixPath(name).stem for name in ids], dtype=object)
     if len(set(short)) < len(short):
         repeated = Counter(short).most_common(1)[0][0]

@@ -17,6 +17,7 @@ from raypipe.config import JobConfig, RunConfig
 from raypipe.errors import UsageError, nearest
 from raypipe.options import resolve
 from raypipe.progress import say
+from raypipe.sources.globs import is_pattern
 from raypipe.storage import output_folder, user_path
 
 __all__ = ["main", "run"]
@@ -83,7 +84,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"RECIPE: {path} must have `steps:`, a list of `job: options`")
     if unknown := [key for key in recipe if key not in _KEYS]:
         raise UsageError(
-            f"RECIPE: {path} has unknown key {unknown[0]!r}{nearest(unknown[0], _KEYS)}"
+            f"RECIPE: {path} has unknown key {unknown[0]!r}{nearest(str(unknown[0]), _KEYS)}"
         )
     return recipe
 
@@ -99,6 +100,8 @@ def _steps(
             raise UsageError(
                 f"--set {step}.{option}: the recipe has no such step; it has {', '.join(names)}"
             )
+    if config.source is not None and "extract" not in names:
+        raise UsageError("--source: the recipe has no extract step; use --set STEP.source=…")
     steps = []
     for number, (name, options) in enumerate(entries, 1):
         given = {str(key).replace("-", "_"): value for key, value in (options or {}).items()}
@@ -118,6 +121,8 @@ def _entry(entry: Any, place: str) -> tuple[str, dict[str, Any]]:
         raise UsageError(
             f"RECIPE: {place} must be one of {known}; got {name!r}{nearest(str(name), _JOBS)}"
         )
+    if options is not None and not isinstance(options, dict):
+        raise UsageError(f"RECIPE: {place}: expected `option: value` lines; got {options!r}")
     return name, options or {}
 
 
@@ -126,7 +131,11 @@ def _change(text: str) -> tuple[str, str, Any]:
     step, dot, option = place.partition(".")
     if not (equals and dot and option):
         raise UsageError(f"--set: expected STEP.OPTION=VALUE; got {text!r}")
-    return step, option.replace("-", "_"), yaml.safe_load(value)
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        parsed = value  # `*.jpg` is a pattern, and no alias
+    return step, option.replace("-", "_"), parsed
 
 
 def _resolve(name: str, given: dict[str, Any], out: Path, number: int) -> JobConfig:
@@ -143,6 +152,9 @@ def _resolve(name: str, given: dict[str, Any], out: Path, number: int) -> JobCon
     try:
         job = resolve(model, given)
         _check_files(job, out)
+        check = getattr(import_module(f"raypipe.jobs.{name}"), "check", None)
+        if check:
+            check(job)
     except UsageError as error:
         raise UsageError(f"RECIPE: step {number} ({name}): {error}") from None
     return job
@@ -152,7 +164,7 @@ def _check_files(job: JobConfig, out: Path) -> None:
     """Files that a later step needs have to be there before the first one starts."""
     for option in _FILES:
         value = getattr(job, option, None)
-        if value is None or any(mark in value for mark in "*{") or "://" in value:
+        if value is None or is_pattern(value) or "://" in value:
             continue
         path = user_path(value, f"--{option}")
         if not path.exists() and out not in path.parents:

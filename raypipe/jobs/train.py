@@ -24,7 +24,7 @@ from raypipe.progress import say
 from raypipe.storage import output_folder
 from raypipe.store.reader import Features, StoreReader
 
-__all__ = ["main", "run"]
+__all__ = ["check", "main", "run"]
 
 _METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
@@ -50,6 +50,8 @@ def run(config: TrainConfig) -> Outcome:
     out = output_folder(config.out)
     parts = hold_out(data, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed)
     train, test = parts.train, parts.test
+    if parts.left_out:
+        say(f"{parts.left_out} images are in no split to train or test on and are left out")
     data.check_finite()
     x = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
     fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
@@ -87,6 +89,15 @@ def run(config: TrainConfig) -> Outcome:
     if not metrics["converged"]:
         say(f"the fit stopped at --max-iter {config.max_iter}; raise it, or try a smaller C")
     return Outcome(_summary(metrics, out), _text(metrics, out), model)
+
+
+def check(config: TrainConfig) -> None:
+    """Check what can be checked without the store.
+
+    Raises:
+        UsageError: the grid is wrong.
+    """
+    parse_grid(config.grid)
 
 
 def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:

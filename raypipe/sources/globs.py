@@ -31,7 +31,8 @@ def matching(
     """
     found = re.compile("|".join(map(_translate, patterns)), re.DOTALL).fullmatch
     for batch in batches:
-        yield batch.filter(pa.array([found(i) is not None for i in batch[ID].to_pylist()]))
+        wanted = [found(item) is not None for item in batch[ID].to_pylist()]
+        yield batch.filter(pa.array(wanted, pa.bool_()))
 
 
 def is_pattern(path: str) -> bool:

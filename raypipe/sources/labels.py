@@ -18,15 +18,10 @@ from raypipe.storage import local_path
 
 __all__ = ["Labels"]
 
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "validation",
-    "validation": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
+_SPLIT_ADVICE = {
+    "folder": "the top-most folder has to be train, valid, test or the like",
+    "column": "name their column with --split-column",
+    "hash": "give --split-sizes",
 }
 
 Texts = list[str | None]
@@ -52,6 +47,7 @@ class Labels:
             "none": lambda _: None,
         }
         self.rule = rules.get(mode)
+        self.items = self.with_split = 0
         self.file = (
             _LabelFile(config.label_file, config.label_column) if config.label_file else None
         )
@@ -62,16 +58,23 @@ class Labels:
         """Yield the items with labels and splits.
 
         Raises:
-            UsageError: there are items, and not one of them is in the label file.
+            UsageError: there are items, and not one of them is in the label file or has a split.
         """
         for batch in batches:
             ids = batch[ID].to_pylist()
             label = pa.array(map(self.rule, ids), pa.string()) if self.rule else batch[LABEL]
             columns = {**dict(zip(ITEMS.names, batch.columns, strict=True)), LABEL: label}
             columns[SPLIT] = self._splits(ids, batch[SPLIT])
+            self.items += len(ids)
+            self.with_split += len(ids) - columns[SPLIT].null_count
             yield pa.RecordBatch.from_arrays(list(columns.values()), schema=ITEMS)
         if self.file:
             self.file.check_matched()
+        if self.config.split != "none" and self.items and not self.with_split:
+            raise UsageError(
+                f"--split {self.config.split}: not one of {self.items} images has a split; "
+                + _SPLIT_ADVICE[self.config.split]
+            )
 
     def _splits(self, ids: list[str], given: pa.Array) -> pa.Array:
         mode = self.config.split
@@ -90,7 +93,7 @@ def _folder(item: str) -> str | None:
 
 def _folder_split(item: str) -> str | None:
     folder, found, _ = item.partition("/")
-    return _SPLIT_NAMES.get(folder.lower()) if found else None
+    return splits.canonical(folder) if found and splits.is_usual(folder) else None
 
 
 def _filename(pattern: str) -> Callable[[str], str | None]:

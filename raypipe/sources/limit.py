@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
+from raypipe.order import natural_key
 from raypipe.schema import ID, LABEL
 
 __all__ = ["limited"]
-
-_DIGITS = re.compile(r"([0-9]+)")
 
 Key = tuple[tuple[str | int, ...], str]
 
@@ -27,7 +25,8 @@ def limited(
     """
     kept = _first(listing(), count)
     for batch in listing():
-        yield batch.filter(pa.array([item in kept for item in batch[ID].to_pylist()]))
+        wanted = [item in kept for item in batch[ID].to_pylist()]
+        yield batch.filter(pa.array(wanted, pa.bool_()))
 
 
 def _first(batches: Iterable[pa.RecordBatch], count: int) -> set[str]:
@@ -35,14 +34,8 @@ def _first(batches: Iterable[pa.RecordBatch], count: int) -> set[str]:
     for batch in batches:
         pairs = zip(batch[ID].to_pylist(), batch[LABEL].to_pylist(), strict=True)
         for item, label in pairs:
-            keys, key = best.setdefault(label, []), _natural(item)
+            keys, key = best.setdefault(label, []), natural_key(item)
             if len(keys) < count or key < keys[-1]:
                 insort(keys, key)
                 del keys[count:]
     return {item for keys in best.values() for _, item in keys}
-
-
-def _natural(item: str) -> Key:
-    """Order 2 before 10: text and numbers take turns, starting with text."""
-    parts = _DIGITS.split(item)
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), item

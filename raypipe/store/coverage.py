@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
+from raypipe.errors import RejectReason
 from raypipe.plan import Listing, Versions
 from raypipe.storage import Storage
 from raypipe.store.partition import (
@@ -152,7 +153,10 @@ def _part_rows(storage: Storage, index: int, part: Part) -> pa.Table:
     path = storage.path(part.file.path)
     columns = list(schema.VERSION_COLUMNS)
     views = [schema.VIEW] if part.is_data else []
-    table = file_format(path).read_table(path, [*columns, *views])
+    reasons = [] if part.is_data else [schema.REASON]
+    table = file_format(path).read_table(path, [*columns, *views, *reasons])
+    if reasons:
+        table = _retried(table)
     # An item's views follow each other, so that its first row stands for all of them.
     first = np.flatnonzero(table[schema.VIEW].to_numpy() == 0) if views else np.arange(len(table))
     span = np.diff(first, append=len(table))
@@ -168,6 +172,15 @@ def _part_rows(storage: Storage, index: int, part: Part) -> pa.Table:
         },
         schema=_empty_rows().schema,
     )
+
+
+def _retried(rejects: pa.Table) -> pa.Table:
+    """Give items whose server did not answer a version that no item has, so that they are tried
+    again and what becomes of them replaces the reject.
+    """
+    down = pc.equal(rejects[schema.REASON], RejectReason.UNAVAILABLE.value)
+    etags = pc.if_else(down, "\0unavailable", rejects[schema.ETAG].cast(pa.string()))
+    return rejects.set_column(rejects.schema.get_field_index(schema.ETAG), schema.ETAG, etags)
 
 
 def _empty_rows() -> pa.Table:

@@ -18,9 +18,9 @@ SPEC_FILE = "spec.json"
 _FORMAT = 2
 
 
-def is_store(uri: str) -> bool:
+def is_store(uri: str, option: str = "STORE") -> bool:
     """Whether there is a store in this folder."""
-    return Storage(local_path(uri, "STORE")).exists(SPEC_FILE)
+    return Storage(local_path(uri, option)).exists(SPEC_FILE)
 
 
 def existing_spec(storage: Storage) -> Spec | None:

@@ -71,7 +71,7 @@ class StoreReader:
         named = (
             [o for o in outputs if layer in (o.column, o.layer)]
             if layer
-            else [o for o in outputs if o.pool != "argmax"]
+            else [o for o in outputs if o.pool != "argmax"] or list(outputs)
         )
         exact = [o for o in named if o.column == layer]
         if len(exact or named) == 1:

@@ -161,3 +161,18 @@ def test_limit_by_label_in_natural_order(tmp_path: Path) -> None:
 )
 def test_glob(glob: list[str], expected: list[str], folder: Path) -> None:
     assert ids(folder, glob=glob) == sorted(expected)
+
+
+def test_selections_that_leave_nothing(folder: Path) -> None:
+    config = LabelConfig(source=str(folder), glob="none*", label_limit=2)
+    assert sum(len(batch) for batch in open_source(config).list()) == 0
+
+
+def test_a_split_that_no_image_has(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    (tmp_path / "photos" / "cats" / "1.png").touch()
+    config = LabelConfig(source=str(tmp_path / "photos"), split="folder")
+    with pytest.raises(
+        UsageError, match="--split folder: not one of 1 images has a split; the top"
+    ):
+        list(open_source(config).list())
