@@ -49,7 +49,7 @@ def test_grid_forms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"pool": "mean"}, r"--pool must be 'avg', 'max', 'flatten' or 'none'; got 'mean'"),
+        ({"pool": "mean"}, r"--pool must be 'avg', 'max', .*, 'hwc' or 'argmax'; got 'mean'"),
         ({"size": 0}, "--size must be greater than or equal to 8; got 0"),
         ({"size": "big"}, "--size must be .*integer.*; got 'big'"),
         ({"batch_size": "lots"}, "--batch-size must be 'auto' or .*integer.*; got 'lots'"),
@@ -99,4 +99,4 @@ def test_every_option_has_a_help_text_and_a_heading(name: str) -> None:
     for option, info in model.model_fields.items():
         assert info.description, option
         assert isinstance(info.json_schema_extra, dict), option
-        assert set(info.json_schema_extra) == {"group", "positional"}
+        assert set(info.json_schema_extra) == {"group", "position"}

@@ -173,6 +173,6 @@ def test_a_split_that_no_image_has(tmp_path: Path) -> None:
     (tmp_path / "photos" / "cats" / "1.png").touch()
     config = LabelConfig(source=str(tmp_path / "photos"), split="folder")
     with pytest.raises(
-        UsageError, match="--split folder: not one of 1 images has a split; the top"
+        UsageError, match="not one of 1 images has a split; the top"
     ):
         list(open_source(config).list())
