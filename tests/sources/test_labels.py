@@ -172,7 +172,5 @@ def test_a_split_that_no_image_has(tmp_path: Path) -> None:
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     (tmp_path / "photos" / "cats" / "1.png").touch()
     config = LabelConfig(source=str(tmp_path / "photos"), split="folder")
-    with pytest.raises(
-        UsageError, match="not one of 1 images has a split; the top"
-    ):
+    with pytest.raises(UsageError, match="not one of 1 images has a split; the top"):
         list(open_source(config).list())
