@@ -357,3 +357,12 @@ def test_items_whose_server_did_not_answer_are_tried_again(storage: Storage) -> 
     )
     snapshot = publish(storage, SPEC.fingerprint, tuple(Part(file) for file in done))
     assert (snapshot.rows, snapshot.rejects) == (2, 0)
+    # It changes while its server is down: the old row stays, and it is tried again.
+    changed = Listing(items_of({"a": "1", "b": "2"}).to_batches())
+    lost = rejected.set_column(2, schema.REJECTS.field("etag"), pa.array(["2"]))
+    none = {"features": np.ones((0, 2), np.float32)}
+    tried = write_unit(storage, "u3", SPEC.fingerprint, items_of({}), none, lost)
+    snapshot = publish(storage, SPEC.fingerprint, tuple(Part(file) for file in tried))
+    assert (snapshot.rows, snapshot.rejects) == (2, 0)
+    again = make_plan(changed, cover(storage, snapshot.parts).rows, SPEC)
+    assert [unit.items["id"].to_pylist() for unit in again.units] == [["b"]]

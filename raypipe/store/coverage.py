@@ -30,6 +30,7 @@ __all__ = ["Coverage", "adopt", "cover", "merge", "publish"]
 _PART = "part"
 _ROW = "row"
 _SPAN = "span"
+_UNAVAILABLE = "\0unavailable"  # a version that no item has
 _READERS = 16
 
 
@@ -83,12 +84,15 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
 def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Coverage:
     """Add rows: they replace rows of the same item, and those whose id is `gone` are dropped.
 
-    An item that the base has in the same version is not taken twice.
+    An item that the base has in the same version is not taken twice, and a reject whose server did
+    not answer replaces nothing.
     """
     if not new.parts and gone is None:
         return base
-    _, already = Versions(base.rows).find(new.rows)
-    new = _drop(new, already)
+    index, already = Versions(base.rows).find(new.rows)
+    # A server that did not answer is no reason to give up what was there before.
+    down = pc.equal(new.rows[schema.ETAG], _UNAVAILABLE).to_numpy()
+    new = _drop(new, already | (down & (index >= 0)))
     replaced = pc.is_in(base.rows[schema.ID], new.rows[schema.ID].combine_chunks())
     if gone is not None:
         replaced = pc.or_(replaced, pc.is_in(base.rows[schema.ID], gone))
@@ -179,7 +183,7 @@ def _retried(rejects: pa.Table) -> pa.Table:
     again and what becomes of them replaces the reject.
     """
     down = pc.equal(rejects[schema.REASON], RejectReason.UNAVAILABLE.value)
-    etags = pc.if_else(down, "\0unavailable", rejects[schema.ETAG].cast(pa.string()))
+    etags = pc.if_else(down, _UNAVAILABLE, rejects[schema.ETAG].cast(pa.string()))
     return rejects.set_column(rejects.schema.get_field_index(schema.ETAG), schema.ETAG, etags)
 
 
