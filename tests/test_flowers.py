@@ -90,8 +90,10 @@ def test_features_equal_a_plain_loop(store: Any, reference: dict[str, np.ndarray
 
 
 def test_bf16_features_are_close(tmp_path: Path, reference: dict[str, np.ndarray]) -> None:
-    data = extract(tmp_path / "bf16", "bf16").to_numpy()
-    assert least_cosine(data, reference) >= 0.999
+    # Some of each class: hardware without bfloat16 emulates it at a tenth of the speed.
+    data = extract(tmp_path / "bf16", "bf16", label_limit=6).to_numpy()
+    assert len(data) == 17 * 6
+    assert least_cosine(data, {i: reference[i] for i in data.ids}) >= 0.999
 
 
 def test_classifier_reaches_its_accuracy(store: Any, tmp_path: Path) -> None:
