@@ -21,9 +21,9 @@ from raypipe.config.types import position as _position
 from raypipe.options import resolve as _resolve
 
 if TYPE_CHECKING:
+    from raypipe.dataset import Store
     from raypipe.fit.kmeans import Clusters
     from raypipe.fit.model import TrainedModel
-    from raypipe.pipeline import Store
 
 __all__ = [
     "cluster",
@@ -50,7 +50,7 @@ def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
     Raises:
         UsageError: there is no store, or no such snapshot.
     """
-    from raypipe.pipeline import Store
+    from raypipe.dataset import Store
 
     return Store(_os.fspath(store), snapshot)
 

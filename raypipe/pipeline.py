@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -35,16 +34,16 @@ from raypipe.fit.model import Head
 from raypipe.plan import Unit
 from raypipe.runtime import Replicas, retry_limits
 from raypipe.sources.ahead import read_items
+from raypipe.sources.remote import server
 from raypipe.spec import Spec
 from raypipe.storage import Storage
 from raypipe.store.partition import File, Format, write_unit
-from raypipe.store.reader import StoreReader
 from raypipe.transforms import to_pixels
 
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
     from raypipe.backbone import Backbone
 
-__all__ = ["Store", "predict", "write"]
+__all__ = ["predict", "write"]
 
 Batch = dict[str, npt.NDArray[Any]]
 Step = Callable[[Batch], "Batch | pa.Table"]
@@ -54,7 +53,7 @@ _UNIT = "unit"
 _ITEMS = "items"
 _UNIT_ROWS = "unit_rows"
 _IMAGE = "image"
-_SAMPLED_UNITS = 256
+_SAMPLED_UNITS = 16
 _OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
@@ -128,7 +127,7 @@ def _run(
 def _one_server(units: list[Unit]) -> bool:
     """Whether a sample of the items comes from one server, so that its failure concerns all."""
     some = units[:: max(1, len(units) // _SAMPLED_UNITS)]
-    return len({urlsplit(unit.items[schema.URI][0].as_py()).netloc for unit in some}) == 1
+    return len({server(uri) for unit in some for uri in unit.items[schema.URI].to_pylist()}) == 1
 
 
 def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
@@ -244,44 +243,6 @@ def apply_head(batch: Batch, *, head: Head, column: str) -> Batch:
     probabilities[good] = head.predict_proba(batch[_feature(column)][good, 0])
     kept = {name: batch[name] for name in (schema.ID, schema.REASON, schema.MESSAGE)}
     return {**kept, "probabilities": probabilities}
-
-
-class Store(StoreReader):
-    """A store that can also be read as a Ray data set."""
-
-    def to_ray(
-        self, columns: list[str] | None = None, split: str | None = None
-    ) -> ray.data.Dataset:
-        """Return the snapshot's rows as a lazy data set.
-
-        Features are arrays: `batch["features"]` is (N, …) in `map_batches`.
-
-        Args:
-            columns: the columns to read; None reads all.
-            split: only rows of this split; None takes all.
-
-        Raises:
-            UsageError: there is no such split.
-        """
-        self.check_split(split)
-        numbers = [{"partition": i} for i, part in enumerate(self.snapshot.data) if part.rows]
-        read = partial(
-            _read_partition,
-            uri=self.uri,
-            snapshot=self.snapshot.number,
-            columns=columns,
-            split=split,
-        )
-        blocks = ray.data.from_items(numbers, override_num_blocks=max(1, len(numbers)))
-        return blocks.map_batches(read, batch_size=None)
-
-
-def _read_partition(
-    batch: Batch, *, uri: str, snapshot: int, columns: list[str] | None, split: str | None
-) -> Iterator[pa.Table]:
-    reader = StoreReader(uri, snapshot)
-    for index in batch["partition"]:
-        yield from reader.iter_part(index, columns, split)
 
 
 def _feature(column: str) -> str:

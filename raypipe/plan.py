@@ -57,7 +57,7 @@ class Plan:
     changed: int
     gone: pa.Array
 
-    def some_uris(self, count: int) -> list[str]:
+    def some_uris(self, count: int = 8) -> list[str]:
         """Return where the first items of about `count` units are, spread over the plan."""
         units = self.units[:: max(1, len(self.units) // count)]
         return [unit.items[schema.URI][0].as_py() for unit in units]

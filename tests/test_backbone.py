@@ -357,6 +357,8 @@ def test_logits_are_the_networks_own_output(backbone: str) -> None:
     [
         (("block2:mean",), "must be one of avg, max, flatten, none, hwc, argmax; got 'mean'"),
         (("my col=block2",), "a column's name is letters"),
+        (("a/b=block2",), "a column's name is letters.* --layer NAME=block2:avg"),
+        (("=block2",), "expected .COLUMN=.NODE.:POOL."),
         (("id=block2",), "there is a column 'id' already"),
         (("labels=block2",), "there is a column 'labels' already"),
         (("a=block1", "a=block2"), "there is a column 'a' already"),

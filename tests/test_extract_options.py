@@ -15,6 +15,7 @@ from PIL import Image
 
 import raypipe
 from raypipe.augment import view
+from raypipe.dataset import Store
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.sources import remote
 from raypipe.spec import Augment
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("ray_session")
 VIEWS = {"augment": 3, "rotate": 30.0, "shift": 0.1, "flip": True}
 
 
-def extract(source: Path, out: Path, **changes: object) -> raypipe.pipeline.Store:
+def extract(source: Path, out: Path, **changes: object) -> Store:
     return raypipe.extract(str(source), out=str(out), **options(**changes))
 
 

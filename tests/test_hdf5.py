@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from raypipe import schema
-from raypipe.errors import RaypipeError, UsageError
+from raypipe.errors import RaypipeError
 from raypipe.plan import Listing, make_plan
 from raypipe.storage import Storage
 from raypipe.store import hdf5, master
@@ -94,13 +94,6 @@ def test_datasets_anyone_can_read(store: Storage) -> None:
         names = file["label_names"].asstr()[:]
         assert [names[code] for code in file["labels"][:]] == [n[0] for n in NAMES[:8]]
         assert file["ids"].asstr()[:].tolist() == NAMES[:8]
-
-
-@pytest.mark.parametrize("column", ["labels", "ids", "label", "a/b", "."])
-def test_columns_that_cannot_be(column: str) -> None:
-    with pytest.raises(UsageError, match="--layer: .* --format hdf5"):
-        hdf5.check_columns(["features", column])
-    hdf5.check_columns(["features", "layer4.1.relu"])
 
 
 def test_texts_that_cannot_be(tmp_path: Path) -> None:

@@ -43,9 +43,7 @@ def parse_outputs(
 def _parse(entry: str, default_pool: Pool) -> tuple[str, str, Pool]:
     column, given, rest = entry.rpartition("=")
     layer, _, mode = rest.partition(":")
-    if given and not _COLUMN.fullmatch(column):
-        raise UsageError(f"--layer: a column's name is letters, digits, _ . -; got {column!r}")
-    if not layer:
+    if not layer or (given and not column):
         raise UsageError(f"--layer: expected [COLUMN=]NODE[:POOL]; got {entry!r}")
     modes = get_args(Pool)
     if mode and mode not in modes:
@@ -59,6 +57,11 @@ def _parse(entry: str, default_pool: Pool) -> tuple[str, str, Pool]:
 def _check_columns(outputs: tuple[Output, ...]) -> None:
     taken = set(schema.RESERVED_COLUMNS)
     for output in outputs:
+        if not _COLUMN.fullmatch(output.column):
+            raise UsageError(
+                f"--layer: a column's name is letters, digits, _ . -; got {output.column!r}; "
+                f"give one, as --layer NAME={output.layer}:{output.pool}"
+            )
         if output.column in taken:
             raise UsageError(
                 f"--layer: there is a column {output.column!r} already; "

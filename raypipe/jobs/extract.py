@@ -25,8 +25,7 @@ from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.storage import Storage, local_path, user_path
 from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
-from raypipe.store.hdf5 import check_columns
-from raypipe.store.identity import create_store, existing_spec
+from raypipe.store.identity import create_store, existing_spec, read_identity
 from raypipe.store.master import write_master
 from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader
@@ -34,8 +33,6 @@ from raypipe.store.snapshot import Part, Snapshot, newest
 from raypipe.transforms import resolve_preprocess
 
 __all__ = ["main", "run"]
-
-_ASKED = 8
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,6 @@ def run(config: ExtractConfig) -> Outcome:
     _check_apart(source, storage)
     augment = resolve_augment(config)
     loaded = _backbone(config)
-    if config.format == "hdf5":
-        check_columns(output.column for output in loaded.outputs)
     preprocess = resolve_preprocess(config, loaded.trained)
     shapes = feature_shapes(loaded, preprocess.size, config.dtype)
     _check_writable(storage)
@@ -141,7 +136,7 @@ def _write(
     """Run the flow over what is missing."""
     if not plan.units:
         return ()
-    check_reachable(plan.some_uris(_ASKED))
+    check_reachable(plan.some_uris())
     stack.enter_context(runtime.session(config.address))
     replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
     say(
@@ -182,7 +177,7 @@ def _precision(config: ExtractConfig, storage: Storage, stack: contextlib.ExitSt
 
 def _check_same_source(config: ExtractConfig, storage: Storage, source: Source, plan: Plan) -> None:
     """Ids are paths below the source, so another source's images could take the place of these."""
-    made_from = StoreReader(storage.uri).provenance["source"]
+    made_from = read_identity(storage, "--out")["provenance"]["source"]
     lost = plan.changed + (len(plan.gone) if config.prune else 0)
     if source.uri != made_from and lost and not config.moved:
         raise UsageError(

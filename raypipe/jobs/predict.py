@@ -34,7 +34,6 @@ if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
 
 __all__ = ["check", "main", "run"]
 
-_ASKED = 8
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -125,7 +124,7 @@ def _from_images(
         if config.short_ids:
             _short([name for batch in listing.batches() for name in batch[schema.ID].to_pylist()])
         plan = make_plan(listing, None, spec)
-    check_reachable(plan.some_uris(_ASKED))
+    check_reachable(plan.some_uris())
     with runtime.session(config.address):
         replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")

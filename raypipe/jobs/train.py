@@ -57,7 +57,7 @@ def run(config: TrainConfig) -> Outcome:
     fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
     say(f"{len(train)} rows to train on, {len(test)} held out, {fits} fits")
     with contextlib.ExitStack() as stack:
-        if config.address or x[train].size * fits > _WORTH_RAY:
+        if config.address or len(train) * x.shape[1] * fits > _WORTH_RAY:
             stack.enter_context(runtime.session(config.address))
             stack.enter_context(runtime.joblib_backend())
         search = fit_logistic(

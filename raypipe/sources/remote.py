@@ -17,7 +17,7 @@ from raypipe.sources.local import check_size
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["REMOTE_SCHEMES", "check_reachable", "public", "read_remote"]
+__all__ = ["REMOTE_SCHEMES", "check_reachable", "public", "read_remote", "server"]
 
 REMOTE_SCHEMES = ("http", "https", "s3", "gs")
 
@@ -48,7 +48,7 @@ def read_remote(uri: str, max_bytes: int) -> bytes:
         RejectedItem: UNREADABLE where the server said that they cannot be had, UNAVAILABLE where
             it gave no answer after several tries, TOO_LARGE where there are more than `max_bytes`.
     """
-    host = _server(uri)
+    host = server(uri)
     retries = RETRIES if _failures[host] < _PATIENCE else 0
     try:
         data = _fetch(uri, max_bytes, retries)
@@ -72,7 +72,7 @@ def check_reachable(uris: Sequence[str]) -> None:
         answers = list(pool.map(_probe, probes))
     if answers and all(answers):
         raise RaypipeError(
-            f"SOURCE: {_server(probes[0])} did not answer ({answers[0]}); nothing has been "
+            f"SOURCE: {server(probes[0])} did not answer ({answers[0]}); nothing has been "
             "changed, run the same command again"
         )
 
@@ -100,7 +100,8 @@ def _is_down(reject: RejectedItem) -> bool:
     return reject.reason is RejectReason.UNAVAILABLE
 
 
-def _server(uri: str) -> str:
+def server(uri: str) -> str:
+    """Return which server a URI is on, without credentials; the same for all paths."""
     scheme, host, _, _ = _parts(uri)
     return f"{scheme}://{host}"
 

@@ -20,12 +20,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.errors import RaypipeError, UsageError
+from raypipe.errors import RaypipeError
 from raypipe.store.features import tensor, to_array
 
 __all__ = [
     "SUFFIX",
-    "check_columns",
     "count_rows",
     "create",
     "dataset_type",
@@ -50,22 +49,6 @@ IDS = "ids"
 _COLUMNS = "raypipe.columns"
 _MISSING = "missing"
 _PIECE_BYTES = 64 * 2**20
-
-
-def check_columns(columns: Iterable[str]) -> None:
-    """Make sure that feature columns can be stored as datasets under their names.
-
-    Raises:
-        UsageError: one has the name of another dataset, or one that HDF5 cannot have.
-    """
-    taken = {*schema.ROW_COLUMNS, LABELS, LABEL_NAMES, IDS}
-    for column in columns:
-        if column in taken or column in ("", ".") or "/" in column:
-            why = "is another dataset" if column in taken else "cannot be a dataset's name"
-            raise UsageError(
-                f"--layer: {column!r} {why} in --format hdf5; cut at a neighbouring node, "
-                "or use --format parquet"
-            )
 
 
 def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
