@@ -12,7 +12,6 @@ finished and are counted by the driver.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.heads import Head
 from raypipe.plan import Unit
-from raypipe.runtime import Replicas, retry_limits
+from raypipe.runtime import Replicas, first_cause, retry_limits
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import server
 from raypipe.spec import Spec
@@ -48,7 +47,6 @@ __all__ = ["predict", "write"]
 Batch = dict[str, npt.NDArray[Any]]
 Step = Callable[[Batch], "Batch | pa.Table"]
 
-_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _UNIT = "unit"
 _ITEMS = "items"
 _UNIT_ROWS = "unit_rows"
@@ -266,14 +264,6 @@ def _stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
                 yield block
     except ray.exceptions.RayError as error:
         raise RaypipeError(
-            f"the flow failed: {_first_cause(error)}; "
+            f"the flow failed: {first_cause(error)}; "
             "finished partitions are kept, and the same command goes on from them"
         ) from error
-
-
-def _first_cause(error: Exception) -> str:
-    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
-    text = _COLOUR.sub("", str(error)).strip()
-    first, marker, _ = text.partition("\nThe above exception was the direct cause")
-    lines = [line for line in first.splitlines() if line.strip()]
-    return lines[-1 if marker else 0].strip() if lines else type(error).__name__

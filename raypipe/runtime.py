@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from raypipe.progress import say
 __all__ = [
     "Replicas",
     "best_precision",
+    "first_cause",
     "joblib_backend",
     "plan_replicas",
     "retry_limits",
@@ -27,6 +29,7 @@ __all__ = [
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _RETRIES = 3
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -215,3 +218,11 @@ def joblib_backend() -> Iterator[None]:
     logging.getLogger("ray.util.multiprocessing.pool").setLevel(logging.ERROR)
     with joblib.parallel_config(backend="ray", n_jobs=-1):
         yield
+
+
+def first_cause(error: Exception) -> str:
+    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
+    text = _COLOUR.sub("", str(error)).strip()
+    first, marker, _ = text.partition("\nThe above exception was the direct cause")
+    lines = [line for line in first.splitlines() if line.strip()]
+    return lines[-1 if marker else 0].strip() if lines else type(error).__name__

@@ -14,7 +14,7 @@ import ray
 from raypipe.actors.shards import Loaded, ShardPlan, Shards
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.sums import reduce_tree
-from raypipe.memory import readable
+from raypipe.memory import gib
 from raypipe.progress import say
 from raypipe.runtime import first_cause, retry_limits
 from raypipe.store.index import RowIndex
@@ -174,9 +174,9 @@ class ShardPool:
         return [loaded for _, loaded in sorted(found, key=lambda pair: pair[0])]
 
     def _say(self, loaded: Sequence[Loaded], actors: int, gpu: bool) -> None:
-        held = readable(sum(one.in_memory for one in loaded))
+        held = gib(sum(one.in_memory for one in loaded))
         filed = sum(one.in_file for one in loaded)
-        rest = f", {readable(filed)} in local files" if filed else ""
+        rest = f", {gib(filed)} in local files" if filed else ""
         kind = "GPU" if gpu else "CPU"
         say(f"{self._count} shards in {actors} {kind} actors: {held} in memory{rest}")
 
@@ -209,9 +209,7 @@ def _layout(actors: str, shards: int) -> tuple[int, int, bool]:
     return max(1, min(number, shards)), threads, bool(gpus)
 
 
-def _check_finite(
-    rows: RowsToFit, plans: Sequence[ShardPlan], loaded: Sequence[Loaded]
-) -> None:
+def _check_finite(rows: RowsToFit, plans: Sequence[ShardPlan], loaded: Sequence[Loaded]) -> None:
     """Make sure that there is no NaN or infinity.
 
     Raises:

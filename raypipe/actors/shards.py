@@ -14,6 +14,7 @@ import torch
 from raypipe.fit.steps import COMBINE, STEPS
 from raypipe.fit.sums import Partials, reduce_tree
 from raypipe.heads import Scaling
+from raypipe.memory import available
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import RowCache, flatten
 
@@ -24,6 +25,8 @@ Array = npt.NDArray[Any]
 _BLOCK_BYTES = 2**24
 #: Memory besides the rows: a partition's piece being decoded, blocks and scores.
 _WORKING_BYTES = 2**28
+#: Share of the free memory that rows may take where no limit is given.
+_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class Shards:
     def _free(self) -> int:
         """Bytes that rows may take in memory."""
         if self.memory is None:
-            return int(0.7 * psutil.virtual_memory().available / self.sharing)
+            return int(_SHARE * available() / self.sharing)
         taken = int(psutil.Process().memory_info().rss) + _WORKING_BYTES
         return max(0, self.memory - taken)
 
@@ -165,6 +168,7 @@ class _Shard:
         )
         self._cache = self._read()
         self._applied: Scaling | None = None
+        self.memo: dict[str, Any] = {}
         codes = np.concatenate(plan.codes)[self._cache.order] if plan.codes else np.empty(0)
         self._codes = torch.from_numpy(codes.astype(np.int64)).to(device)
         self._on_device = self._to_device()

@@ -1,4 +1,4 @@
-"""k-means on rows that lie in shards: exact Lloyd iterations, as scikit-learn's, and mini-batches."""
+"""k-means on rows that lie in shards: Lloyd's iterations, exact, and mini-batches."""
 
 from __future__ import annotations
 
@@ -91,12 +91,9 @@ def fit_lloyd(
     return Partition(centers[best], int(iterations[best]), bool(done[best]))
 
 
-def _next_centers(
-    shards: Sharded, how: Lloyd, centers: Array, sums: Array, counts: Array
-) -> Array:
+def _next_centers(shards: Sharded, how: Lloyd, centers: Array, sums: Array, counts: Array) -> Array:
     """Return the means of the rows that were nearest to each centre."""
     if empty := int((counts == 0).sum()):
-        # One more than asked for: its row may be the only one of its cluster.
         found = shards.each("farthest", how.scaling, centers, empty)
         sums, counts = relocate_empty(sums, counts, found)
     return _means(sums, counts, centers, how.spherical)
@@ -128,7 +125,7 @@ def _means(sums: Array, counts: Array, before: Array, spherical: bool) -> Array:
     if spherical:
         counts = np.linalg.norm(sums, axis=1)
     kept = counts > 0
-    centers = before.copy()
+    centers: Array = before.copy()
     centers[kept] = sums[kept] / counts[kept, None]
     return centers
 
@@ -162,7 +159,8 @@ def fit_minibatch(
     """
     random = np.random.default_rng([seed, 1])
     centers, given = start.copy(), np.zeros(len(start))
-    smoothed, best, waited = None, np.inf, 0
+    smoothed: float | None = None
+    best, waited = np.inf, 0
     batches = how.max_iter * -(-rows // batch)
     share = min(1.0, 2 * batch / (rows + 1))
     for number in range(1, batches + 1):

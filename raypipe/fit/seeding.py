@@ -14,7 +14,7 @@ from raypipe.errors import UsageError
 from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
 
-__all__ = ["plus_plus", "read_centers", "sample_rows", "scalable_plus_plus"]
+__all__ = ["plus_plus", "read_centers", "sample_rows", "sample_size", "scalable_plus_plus"]
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +34,9 @@ def sample_size(rows: int, width: int, k: int) -> int:
     return min(rows, max(k, min(wanted, _SAMPLE_BYTES // (4 * width))))
 
 
-def sample_rows(shards: Sharded, scaling: Scaling | None, rows: int, count: int, seed: int) -> Array:
+def sample_rows(
+    shards: Sharded, scaling: Scaling | None, rows: int, count: int, seed: int
+) -> Array:
     """Return (count, D) rows drawn without replacement, in their own order."""
     random = np.random.default_rng([seed, 0])
     chosen = np.arange(rows)
@@ -69,5 +71,27 @@ def scalable_plus_plus(shards: Sharded, scaling: Scaling, first: Array, k: int, 
             break
         rate = _OVERSAMPLING * k / float(cost)
         drawn = np.concatenate([drawn, *shards.each("draw", scaling, drawn, rate, (seed, number))])
+    if len(drawn) < k:
+        raise UsageError(f"--k: the store has only {len(drawn)} different rows; got {k}")
     _, weights = shards.total("lloyd", scaling, drawn[None])
-    return kmeans_plusplus(drawn, k, sample_weight=weights[0], random_state=seed)[0]
+    centers: Array = kmeans_plusplus(drawn, k, sample_weight=weights[0], random_state=seed)[0]
+    return centers
+
+
+def read_centers(path: Path, k: int, width: int) -> Array:
+    """Return (k, D) centres from an .npy file.
+
+    Raises:
+        UsageError: there is no such array in it.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--init: cannot read {str(path)!r} as .npy: {error}") from None
+    if not isinstance(found, np.ndarray) or found.shape != (k, width) or found.dtype.kind != "f":
+        shape = getattr(found, "shape", "several arrays")
+        raise UsageError(f"--init: expected {k} centres of {width} numbers; {path} has {shape}")
+    if not np.isfinite(found).all():
+        raise UsageError(f"--init: {path} has NaN or infinite values")
+    centers: Array = found.astype(float)
+    return centers
