@@ -92,7 +92,7 @@ def check(config: TrainConfig) -> None:
     parse_grid(config.head, config.grid)
     kind_for(config.head, config.calibrate)
     if config.class_weight == "balanced" and config.head == "knn":
-        raise UsageError("--class-weight balanced: --head knn has no weights of classes; leave out")
+        raise UsageError("--class-weight balanced: --head knn cannot weigh classes; give none")
     if config.tol is not None and config.head not in ("logistic", "svm"):
         raise UsageError(f"--tol goes with --head logistic and svm; got --head {config.head}")
 
