@@ -30,7 +30,7 @@ from raypipe import schema
 from raypipe.augment import view
 from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
-from raypipe.fit.model import Head
+from raypipe.heads import Head
 from raypipe.plan import Unit
 from raypipe.runtime import Replicas, retry_limits
 from raypipe.sources.ahead import read_items

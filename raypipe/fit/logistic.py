@@ -14,9 +14,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 from raypipe.errors import UsageError, nearest
-from raypipe.fit.model import Head
+from raypipe.fit.fitted import Fitted
+from raypipe.heads import Head, Linear, Scaling
 
-__all__ = ["fit_logistic", "parse_grid", "to_head"]
+__all__ = ["fit_logistic", "parse_grid", "to_fitted"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Scale = Literal["none", "standard", "l2"]
@@ -90,20 +91,35 @@ def converged(search: GridSearchCV, max_iter: int) -> bool:
     return bool(search.best_estimator_["head"].n_iter_.max() < max_iter)
 
 
-def to_head(search: GridSearchCV, scale: Scale) -> Head:
-    """Return the best estimator as arrays."""
+def to_fitted(search: GridSearchCV, scale: Scale, max_iter: int) -> Fitted:
+    """Return the best estimator as arrays, and how it was found."""
     classifier = search.best_estimator_["head"]
-    dimensions = classifier.coef_.shape[1]
-    mean, std = np.zeros(dimensions), np.ones(dimensions)
-    if scale == "standard":
-        scaler = search.best_estimator_["scale"]
-        mean, std = scaler.mean_, scaler.scale_
-    return Head(
-        kind="logistic",
-        classes=tuple(map(str, classifier.classes_)),
-        scale=scale,
-        mean=mean,
-        std=std,
-        coef=classifier.coef_,
-        intercept=classifier.intercept_,
+    scaling = Scaling.without(scale) if scale != "standard" else _standard(search)
+    results = search.cv_results_
+    scores = zip(
+        map(_short_names, results["params"]),
+        map(float, results["mean_test_score"]),
+        map(float, results["std_test_score"]),
+        strict=True,
     )
+    return Fitted(
+        head=Head(
+            classes=tuple(map(str, classifier.classes_)),
+            spatial="flatten",
+            scaling=scaling,
+            scorer=Linear("logistic", classifier.coef_, classifier.intercept_),
+        ),
+        best_params=_short_names(search.best_params_),
+        cv_accuracy=float(search.best_score_),
+        grid=[{"params": p, "mean": mean, "std": std} for p, mean, std in scores],
+        converged=converged(search, max_iter),
+    )
+
+
+def _standard(search: GridSearchCV) -> Scaling:
+    scaler = search.best_estimator_["scale"]
+    return Scaling("standard", scaler.mean_, scaler.scale_)
+
+
+def _short_names(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("head__"): value for name, value in parameters.items()}

@@ -16,8 +16,9 @@ from raypipe import runtime
 from raypipe.command import Outcome, run_job
 from raypipe.config import TrainConfig
 from raypipe.figures import confusion_picture
+from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import hold_out
-from raypipe.fit.logistic import converged, fit_logistic, parse_grid, to_head
+from raypipe.fit.logistic import fit_logistic, parse_grid, to_fitted
 from raypipe.fit.metrics import evaluate, near_duplicates
 from raypipe.fit.model import TrainedModel, save_model
 from raypipe.progress import say
@@ -68,13 +69,14 @@ def run(config: TrainConfig) -> Outcome:
             scale=config.scale,
             max_iter=config.max_iter,
         )
-    head = to_head(search, config.scale)
+    fitted = to_fitted(search, config.scale, config.max_iter)
+    head = fitted.head
     probabilities = head.predict_proba(x[test])
     predicted = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)]
     metrics = {
         **evaluate(data.labels[test], predicted, head.classes),
         **_without_duplicates(x, train, test, data.labels[test] == predicted),
-        **_search_results(search, config),
+        **_search_results(fitted),
         "classes": list(head.classes),
         "split": parts.how,
         "train_rows": len(train),
@@ -120,24 +122,14 @@ def _without_duplicates(
     }
 
 
-def _search_results(search: Any, config: TrainConfig) -> dict[str, Any]:
-    results = search.cv_results_
-    scores = zip(
-        map(_short_names, results["params"]),
-        map(float, results["mean_test_score"]),
-        map(float, results["std_test_score"]),
-        strict=True,
-    )
+def _search_results(fitted: Fitted) -> dict[str, Any]:
     return {
-        "best_params": _short_names(search.best_params_),
-        "cv_accuracy": float(search.best_score_),
-        "grid": [{"params": p, "mean": mean, "std": std} for p, mean, std in scores],
-        "converged": converged(search, config.max_iter),
+        "best_params": fitted.best_params,
+        "cv_accuracy": fitted.cv_accuracy,
+        "grid": fitted.grid,
+        "converged": fitted.converged,
+        **fitted.details,
     }
-
-
-def _short_names(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix("head__"): value for name, value in parameters.items()}
 
 
 def _write(

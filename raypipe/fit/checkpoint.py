@@ -1,0 +1,136 @@
+"""What a killed fit goes on from."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.errors import UsageError
+from raypipe.spec import digest
+
+__all__ = ["Checkpoint"]
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_PROBLEM_FILE = "fit.json"
+_STATE_FILE = "state.npz"
+_LOG_FILE = "log.bin"
+_HEADER = 12  # length and checksum
+_NAME = "_question"
+
+
+class Checkpoint:
+    """The state of a fit, and what has been computed since.
+
+    An estimator on the driver is a deterministic program that now and then asks the shards for
+    something expensive. So it is enough to keep its state of some moment and the answers since:
+    run again from that state, it asks the same questions, gets the recorded answers, and comes to
+    where it was, with the same bits.
+
+    Args:
+        folder: where it is kept; None keeps nothing.
+        problem: what is fitted on what: text and numbers by name.
+        resume: go on from what is in the folder, if there is something; otherwise it is removed.
+
+    Raises:
+        UsageError: what is in the folder is of another problem.
+    """
+
+    def __init__(self, folder: Path | None, problem: dict[str, Any], *, resume: bool) -> None:
+        self.folder = folder
+        self.state: Arrays | None = None
+        self._answers: list[tuple[str, Arrays]] = []
+        self.resumed = False
+        if folder is None:
+            return
+        if resume and (folder / _PROBLEM_FILE).exists():
+            _check_same(json.loads((folder / _PROBLEM_FILE).read_text()), problem)
+            self._load(folder)
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / _PROBLEM_FILE).write_text(json.dumps(problem, indent=1) + "\n")
+
+    def save(self, state: Arrays) -> None:
+        """Keep a state, and forget the answers before it."""
+        self._answers = []
+        if self.folder is None:
+            return
+        temporary = self.folder / f".{_STATE_FILE}"
+        with temporary.open("wb") as file:
+            np.savez(file, **state)  # type: ignore[arg-type]
+        # In this order: answers that are not followed from a state are never asked for again.
+        (self.folder / _LOG_FILE).unlink(missing_ok=True)
+        temporary.replace(self.folder / _STATE_FILE)
+
+    def answer(self, question: bytes, compute: Callable[[], Arrays]) -> Arrays:
+        """Return the recorded answer to a question, or compute and record it."""
+        name = digest(question)
+        if self._answers:
+            recorded, answer = self._answers.pop(0)
+            if recorded == name:
+                return answer
+            self._answers = []  # another machine's rounding: the rest does not belong to this run
+        answer = compute()
+        if self.folder is not None:
+            with (self.folder / _LOG_FILE).open("ab") as file:
+                file.write(_pack(name, answer))
+        return answer
+
+    def remove(self) -> None:
+        """Remove everything: the fit is finished."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _load(self, folder: Path) -> None:
+        with contextlib.suppress(FileNotFoundError), np.load(folder / _STATE_FILE) as state:
+            self.state = dict(state)
+        log = folder / _LOG_FILE
+        data = log.read_bytes() if log.exists() else b""
+        self._answers, good = _unpack(data)
+        if good < len(data):
+            log.write_bytes(data[:good])
+        self.resumed = self.state is not None or bool(self._answers)
+
+
+def _pack(name: str, answer: Arrays) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{_NAME: np.array(name)}, **answer)  # type: ignore[arg-type]
+    content = buffer.getvalue()
+    return len(content).to_bytes(8, "little") + zlib.crc32(content).to_bytes(4, "little") + content
+
+
+def _unpack(data: bytes) -> tuple[list[tuple[str, Arrays]], int]:
+    """Return the whole records and where they end: the last one may have been cut off."""
+    found, start = [], 0
+    while start + _HEADER <= len(data):
+        length = int.from_bytes(data[start : start + 8], "little")
+        check = int.from_bytes(data[start + 8 : start + _HEADER], "little")
+        content = data[start + _HEADER : start + _HEADER + length]
+        if len(content) < length or zlib.crc32(content) != check:
+            break
+        with np.load(io.BytesIO(content)) as record:
+            answer = dict(record)
+        found.append((str(answer.pop(_NAME)), answer))
+        start += _HEADER + length
+    return found, start
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    now = json.loads(json.dumps(now))
+    other = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if other:
+        changes = "; ".join(f"{n}: {before.get(n)} → {now.get(n)}" for n in other)
+        raise UsageError(
+            f"--resume: the unfinished fit in --out is another one ({changes}); "
+            "leave out --resume to start anew"
+        )

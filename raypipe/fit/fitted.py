@@ -1,0 +1,51 @@
+"""What every way of fitting returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.heads import Head
+
+__all__ = ["Fitted", "OutOfFold"]
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Scores of training rows by heads that were not fitted on them.
+
+    Attributes:
+        rows: (M,) positions within the training rows.
+        scores: (M, K) in the order of the head's classes.
+    """
+
+    rows: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head, and how it was found.
+
+    Attributes:
+        head: fitted on all training rows with the best parameters; not calibrated.
+        best_params: the best parameters of the grid.
+        cv_accuracy: their mean accuracy over the folds; None where nothing was compared.
+        grid: for each combination its `params`, and `mean` and `std` of the accuracy.
+        converged: whether the last fit ended by itself.
+        details: goes into metrics.json: iterations, gradient norm, curves, …
+        out_of_fold: computes what a calibration is fitted on, when it is asked for; None where
+            there is no way to.
+    """
+
+    head: Head
+    best_params: dict[str, Any]
+    cv_accuracy: float | None
+    grid: list[dict[str, Any]]
+    converged: bool
+    details: dict[str, Any] = field(default_factory=dict)
+    out_of_fold: Callable[[], OutOfFold] | None = None

@@ -1,0 +1,26 @@
+"""What predicts: a fitted head as arrays, in NumPy alone."""
+
+from raypipe.heads.calibration import Calibration
+from raypipe.heads.forest import Forest
+from raypipe.heads.head import Head, as_rows, channel_axis
+from raypipe.heads.linear import Linear
+from raypipe.heads.neighbours import Neighbours
+from raypipe.heads.saving import SCORERS, restore_head, saved_arrays, saved_settings
+from raypipe.heads.scaling import Scaling
+from raypipe.heads.scorer import Scorer
+
+__all__ = [
+    "SCORERS",
+    "Calibration",
+    "Forest",
+    "Head",
+    "Linear",
+    "Neighbours",
+    "Scaling",
+    "Scorer",
+    "as_rows",
+    "channel_axis",
+    "restore_head",
+    "saved_arrays",
+    "saved_settings",
+]
