@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from raypipe.fit.batches import Batch
 from raypipe.fit.mlp_settings import MlpSettings
 from raypipe.heads import Mlp, Scaling
 
 __all__ = [
-    "Batch",
-    "BatchSource",
     "Network",
     "Score",
     "Workers",
@@ -32,38 +32,7 @@ __all__ = [
 
 Tensors = dict[str, Tensor]
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of one step.
-
-    Attributes:
-        x: (n, D) features as they are stored.
-        y: (n,) number of each row's class.
-        total: rows of the step over all workers.
-    """
-
-    x: npt.NDArray[Any]
-    y: npt.NDArray[np.int64]
-    total: int
-
-
-class BatchSource(Protocol):
-    """Where a worker's batches come from.
-
-    Attributes:
-        width: D, values of a row.
-        classes: K.
-    """
-
-    width: int
-    classes: int
-
-    def training(self, minibatch: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield the training rows once, in an order of their own for each seed and epoch."""
-
-    def validation(self) -> Iterator[Batch]:
-        """Yield the validation rows."""
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -75,14 +44,18 @@ class Workers:
         count: how many there are.
         device: where it computes.
         wrap: moves a network there, so that its gradients are averaged over the workers.
-        total: adds up a tensor over the workers.
+        gather: returns every worker's tensor, in the order of their ranks.
     """
 
     rank: int = 0
     count: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network
-    total: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    gather: Callable[[Tensor], list[Tensor]] = lambda tensor: [tensor]
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum over the workers."""
+        return torch.stack(self.gather(tensor)).sum(dim=0)
 
 
 @dataclass(frozen=True)
@@ -109,8 +82,7 @@ class Network(nn.Module):
         super().__init__()
         sizes = [width, *settings.hidden, classes]
         self.layers = nn.ModuleList(
-            nn.Linear(inputs, outputs)
-            for inputs, outputs in zip(sizes, sizes[1:], strict=False)
+            nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes)
         )
         self.dropout = nn.Dropout(settings.dropout)
         for layer in self._dense():
@@ -223,7 +195,7 @@ def train_epoch(
         logits = network(x)
         loss = F.cross_entropy(logits, y, weight=weights, reduction="sum")
         optimizer.zero_grad(set_to_none=True)
-        (loss * (workers.count / batch.total)).backward()
+        torch.autograd.backward(loss * (workers.count / batch.total))
         optimizer.step()
         sums += _sums(loss, logits, y)
     return _score(workers.total(sums))

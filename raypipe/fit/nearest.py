@@ -33,9 +33,7 @@ def nearest(x: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch
     return labels, least
 
 
-def squared_distances(
-    x: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
+def squared_distances(x: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return (N,) squared distances of rows to their centres, from differences: no cancellation."""
     parts = [
         (x[start : start + 4096] - centers[labels[start : start + 4096]]).square_().sum(1)
