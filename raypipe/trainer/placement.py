@@ -17,7 +17,7 @@ class Placement:
     """Workers, and what each one reserves.
 
     Attributes:
-        workers: how many.
+        workers: how many; 0 trains within the driver.
         cpus: cores of each.
         gpus: GPUs of each, 0 or 1.
     """
@@ -31,11 +31,13 @@ def place(workers: int | None) -> Placement:
     """Return how workers are spread over this cluster.
 
     Args:
-        workers: how many; None is one for each GPU, else one.
+        workers: how many; None is one for each GPU, else one; 0 trains within the driver.
 
     Raises:
         UsageError: the cluster has no room for them, so that they would wait for ever.
     """
+    if workers == 0:
+        return Placement(0, 0, 0)
     nodes = [_room(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     gpus = sum(min(node) for node in nodes)
     room = gpus or sum(cpus for cpus, _ in nodes)

@@ -85,13 +85,14 @@ def _fit(job: Job, placement: Placement) -> Any:
     from ray.train.torch import TorchTrainer
 
     resources = {"CPU": placement.cpus} | ({"GPU": placement.gpus} if placement.gpus else {})
+    local = None if placement.workers else job.folder / _RUN_NAME
     trainer = TorchTrainer(
         work,
-        train_loop_config={"job": job, "threads": placement.cpus},
+        train_loop_config={"job": job, "threads": placement.cpus or None, "local": local},
         scaling_config=ray.train.ScalingConfig(
             num_workers=placement.workers,
             use_gpu=bool(placement.gpus),
-            resources_per_worker=resources,
+            resources_per_worker=resources if placement.workers else None,
         ),
         run_config=ray.train.RunConfig(
             name=_RUN_NAME,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.trainer.share import Share, Table
 from raypipe.fit.mlp_settings import MlpSettings
 from raypipe.heads import Scaling
+from raypipe.trainer.keep import kept, report
+from raypipe.trainer.share import Share, Table
 
 if TYPE_CHECKING:  # importing these takes torch, which the driver's command line does without
     from torch import Tensor
@@ -60,26 +60,23 @@ def work(config: dict[str, Any]) -> dict[str, Any]:
     """Train, and report checkpoints; the last one holds the result.
 
     Args:
-        config: `job`, and `threads` of PyTorch.
+        config: `job`; `threads` of PyTorch, None for what they are; `local`, where checkpoints are
+            kept if this is the driver's process, else None.
 
     Returns:
         `bad` and `bad_count` where features are not finite, and nothing was trained.
     """
-    import ray.train
     import torch
 
     job: Job = config["job"]
-    torch.set_num_threads(config["threads"])
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
     workers = _workers()
     share = Share(job.table, workers.rank, workers.count, job.memory)
     if bad := _bad(share, workers):
         return bad
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        _train(job, share, workers, None)
-    else:
-        with checkpoint.as_directory() as folder:
-            _train(job, share, workers, Path(folder))
+    with kept(config["local"]) as before:
+        _train(job, share, workers, before, config["local"])
     return {}
 
 
@@ -89,7 +86,9 @@ def load_scaling(kind: str, folder: Path) -> Scaling:
         return Scaling(kind, arrays["mean"], arrays["std"])  # type: ignore[arg-type]
 
 
-def _train(job: Job, share: Share, workers: Workers, before: Path | None) -> None:
+def _train(
+    job: Job, share: Share, workers: Workers, before: Path | None, local: Path | None
+) -> None:
     import torch
 
     from raypipe.fit.mlp import scaler
@@ -104,7 +103,7 @@ def _train(job: Job, share: Share, workers: Workers, before: Path | None) -> Non
     search = Search(batches, job.combinations, scale, weights, workers)
     if before:
         search.resume(before)
-    reports = _Reports(job, search, scaling, workers)
+    reports = _Reports(job, search, scaling, workers, local)
     search.run(reports.after_epoch)
     reports.save()
 
@@ -145,11 +144,14 @@ def _bad(share: Share, workers: Workers) -> dict[str, Any] | None:
 class _Reports:
     """Notes each epoch, and reports a checkpoint now and then."""
 
-    def __init__(self, job: Job, search: Search, scaling: Scaling, workers: Workers) -> None:
+    def __init__(
+        self, job: Job, search: Search, scaling: Scaling, workers: Workers, local: Path | None
+    ) -> None:
         self.job = job
         self.search = search
         self.scaling = scaling
         self.workers = workers
+        self.local = local
         self.last = time.monotonic()
 
     def after_epoch(self) -> None:
@@ -164,13 +166,9 @@ class _Reports:
             self.save()
 
     def save(self) -> None:
-        import ray.train
-
-        if self.workers.rank:
-            ray.train.report({})
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            self.search.save(Path(folder))
-            np.savez(Path(folder) / _SCALING_FILE, mean=self.scaling.mean, std=self.scaling.std)
-            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        report(None if self.workers.rank else self._write, self.local)
         self.last = time.monotonic()
+
+    def _write(self, folder: Path) -> None:
+        self.search.save(folder)
+        np.savez(folder / _SCALING_FILE, mean=self.scaling.mean, std=self.scaling.std)
