@@ -195,8 +195,12 @@ def classes_of(tmp_path: Path, **counts: int) -> str:
         ({"circle": 9, "square": 3}, {}, "--cv: 3 folds .*'square' has 3"),
         ({"circle": 4, "square": 4}, {"test_size": 0.1}, "--test-size"),
         ({"circle": 4, "square": 4}, {"grid": "D=1"}, "--grid: expected NAME=VALUE.*'D=1'"),
-        ({"circle": 4, "square": 4}, {"grid": "C=a"}, "--grid: C must be numbers; got 'a'"),
-        ({"circle": 4, "square": 4}, {"grid": "C=0"}, "--grid: C must be positive"),
+        (
+            {"circle": 4, "square": 4},
+            {"grid": "C=a"},
+            "--grid: C must be positive numbers; got 'a'",
+        ),
+        ({"circle": 4, "square": 4}, {"grid": "C=0"}, "--grid: C must be positive numbers"),
     ],
 )
 def test_labels_that_cannot_be_trained_on(

@@ -73,14 +73,32 @@ class TrainConfig(JobConfig):
     """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder for the model and its scores."""
-    head: Annotated[Literal["logistic"], option("Model")] = "logistic"
-    """The model fitted on the features."""
-    grid: Annotated[Grid, option("Model")] = ("C=0.001,0.01,0.1,1,10",)
-    """Values to try, as `C=0.1,1,10`."""
+    head: Annotated[Literal["logistic", "svm", "forest", "knn", "mlp"], option("Model")] = (
+        "logistic"
+    )
+    """The model fitted on the features: logistic regression, linear support vector machine, random
+    forest, k nearest neighbours, or multi-layer perceptron."""
+    grid: Annotated[Grid, option("Model")] = ()
+    """Values to try of one of the head's parameters, as `C=0.1,1,10`; repeat it for several. The
+    parameters are C (logistic, svm); n_estimators, max_depth, min_samples_leaf, max_features
+    (forest); n_neighbors, weights (knn); hidden, dropout, learning_rate, weight_decay, optimizer
+    (mlp). Default: a grid that suits the head."""
+    spatial: Annotated[Literal["flatten", "average"], option("Model")] = "flatten"
+    """How features of several axes (a layer kept as it is) become a row: all of their values, or
+    the average over positions."""
     scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "standard"
     """Scaling of the features: zero mean and unit variance, unit length, or none."""
     max_iter: Annotated[int, Field(ge=1), option("Model")] = 1000
     """Most iterations of one fit."""
+    tol: Annotated[float | None, Field(gt=0), option("Model")] = None
+    """Tolerance at which a fit stops (logistic, svm). Default: 0.0001."""
+    class_weight: Annotated[Literal["none", "balanced"], option("Model")] = "none"
+    """`balanced` gives rows of rare classes more weight, so that all classes have the same."""
+    calibrate: Annotated[
+        Literal["auto", "none", "temperature", "sigmoid", "isotonic"], option("Model")
+    ] = "auto"
+    """How scores become probabilities, fitted on the folds of the cross-validation. `auto`: sigmoid
+    for svm, none for the others."""
     split: Annotated[Literal["auto", "store", "stratified", "hash"], option("Evaluation")] = "auto"
     """What is held out: the `store`'s own split, a `stratified` random part, or a part by `hash` of
     the id. `auto`: the store's if it has one, else stratified."""

@@ -20,6 +20,9 @@ Labels = npt.NDArray[np.object_]
 DUPLICATE_COSINE = 0.99
 _BLOCK = 4096
 
+#: Multiplications above which near-duplicates are not looked for: about a minute on a few cores.
+MOST_DUPLICATES_WORK = 2 * 10**12
+
 
 def evaluate(truth: Labels, predicted: Labels, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return accuracy, scikit-learn's report as text and numbers, and the confusion matrix."""
@@ -33,13 +36,15 @@ def evaluate(truth: Labels, predicted: Labels, classes: tuple[str, ...]) -> dict
     }
 
 
-def near_duplicates(test: Floats, train: Floats) -> npt.NDArray[np.bool_]:
-    """Return which rows of (N, D) have a near-duplicate among (M, D).
+def near_duplicates(test: Floats, train: Floats) -> npt.NDArray[np.bool_] | None:
+    """Return which rows of (N, D) have a near-duplicate among (M, D); None if it is too much work.
 
     The same picture on both sides of a split makes an accuracy look better than it is. Rows are
     compared by cosine after standardisation: raw features share a large common part, so that even
     unrelated images can have a cosine close to one.
     """
+    if len(test) * train.size > MOST_DUPLICATES_WORK:
+        return None
     mean, std = train.mean(axis=0), train.std(axis=0)
     std = np.where(std == 0, 1, std)
     other = _unit((train - mean) / std)

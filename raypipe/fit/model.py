@@ -83,7 +83,9 @@ def load_model(folder: Path) -> TrainedModel:
     try:
         content = json.loads((folder / _MODEL_FILE).read_text())
         arrays = load_file(folder / _ARRAYS_FILE)
-        restore = {1: _restore_first_format, _FORMAT: restore_head}[content["format"]]
+        if content["format"] > _FORMAT:
+            raise RaypipeError(f"MODEL: {folder} was written by a newer version of raypipe")
+        restore = restore_head if content["format"] == _FORMAT else _restore_first_format
         return TrainedModel(
             head=restore(content["head"], arrays),
             spec=Spec.model_validate(content["spec"]),

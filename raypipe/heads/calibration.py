@@ -26,14 +26,16 @@ class Calibration:
             `isotonic`: per class a rising curve through the points (`x`, `y`), those of class k
             being numbers `ends[k]` to `ends[k + 1]`. The last two are one class against the rest,
             then divided by their sum.
-        of: what `sigmoid` and `isotonic` start from: the scores, or their softmax (for heads whose
-            scores are logarithms of shares, which have no smallest value).
+        of: what `sigmoid` and `isotonic` start from: the `scores` (of an svm, which are one class
+            against the rest already); the `odds`, log(p / (1 − p)) of their softmax (other scores
+            mean something beside each other only); or the `probabilities`, their softmax (of heads
+            whose scores are logarithms of shares, which have no smallest value).
         arrays: as said above.
     """
 
     kind: Literal["temperature", "sigmoid", "isotonic"]
     arrays: Arrays
-    of: Literal["scores", "probabilities"] = "scores"
+    of: Literal["scores", "odds", "probabilities"] = "scores"
 
     def apply(self, scores: Floats) -> Floats:
         """Return (N, K) probabilities."""
@@ -49,9 +51,9 @@ class Calibration:
     def start(self, scores: Floats) -> Floats:
         """Return (N, K) finite values that the map is fitted on and applied to."""
         scores = np.asarray(scores, np.float64)
-        if self.of == "probabilities" and self.kind != "temperature":
-            return softmax(scores)
-        return np.where(np.isneginf(scores), _SMALLEST, scores)
+        if self.of == "scores" or self.kind == "temperature":
+            return np.where(np.isneginf(scores), _SMALLEST, scores)
+        return softmax(scores) if self.of == "probabilities" else _log_odds(scores)
 
     def _sigmoid(self, start: Floats) -> Floats:
         z = start * self.arrays["slope"] + self.arrays["offset"]
@@ -64,3 +66,11 @@ class Calibration:
             for k, (a, b) in enumerate(pairwise(ends))
         ]
         return np.stack(curves, axis=1)
+
+
+def _log_odds(scores: Floats) -> Floats:
+    """Return log(p / (1 − p)) of the softmax, as far as float64 can tell p from one."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    logarithms = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    odds: Floats = logarithms - np.log(np.maximum(-np.expm1(logarithms), np.exp(_SMALLEST)))
+    return odds

@@ -53,7 +53,10 @@ class Head:
 
     def predict_proba(self, features: npt.NDArray[Any]) -> Floats:
         """Return (N, K) probabilities for (N, …) features, or for rows made of them."""
-        scores = self.scores(features)
+        return self.probabilities(self.scores(features))
+
+    def probabilities(self, scores: Floats) -> Floats:
+        """Return (N, K) probabilities for (N, K) scores."""
         return self.calibration.apply(scores) if self.calibration else softmax(scores)
 
 

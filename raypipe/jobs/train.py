@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import time
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,22 +13,23 @@ import numpy.typing as npt
 from raypipe import runtime
 from raypipe.command import Outcome, run_job
 from raypipe.config import TrainConfig
-from raypipe.figures import confusion_picture
+from raypipe.errors import UsageError
+from raypipe.fit.calibrate import calibrated, kind_for
+from raypipe.fit.evaluation import evaluate_scores, without_duplicates
 from raypipe.fit.fitted import Fitted
-from raypipe.fit.holdout import hold_out
-from raypipe.fit.logistic import fit_logistic, parse_grid, to_fitted
-from raypipe.fit.metrics import evaluate, near_duplicates
-from raypipe.fit.model import TrainedModel, save_model
+from raypipe.fit.grid import Grid, parse_grid
+from raypipe.fit.holdout import Holdout, hold_out
+from raypipe.fit.model import TrainedModel
+from raypipe.fit.needs import check_memory, large_model
+from raypipe.fit.search import Settings, fit_search
+from raypipe.heads import Head, as_rows, channel_axis
+from raypipe.heads.head import Channels
+from raypipe.jobs.trained import summary, text, write
 from raypipe.progress import say
 from raypipe.storage import output_folder
 from raypipe.store.reader import Features, StoreReader
 
 __all__ = ["check", "main", "run"]
-
-_METRICS_FILE = "metrics.json"
-_REPORT_FILE = "report.txt"
-_CONFUSION_FILE = "confusion.png"
-_HOLDOUT_FILE = "holdout.csv"
 
 #: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
 #: takes a few seconds on one core, which is what their start takes.
@@ -41,65 +40,61 @@ def run(config: TrainConfig) -> Outcome:
     """Train and evaluate; see `TrainConfig` for the options.
 
     Raises:
-        UsageError: the store's labels cannot be split as asked.
+        UsageError: the store's labels cannot be split as asked, or its features do not fit in
+            memory.
     """
     started = time.monotonic()
-    grid = parse_grid(config.grid)
+    check(config)
+    grid = parse_grid(config.head, config.grid)
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
+    shape = store.shapes.get(column, ())
+    channels = _channels(store, column, shape)
+    check_memory(config.head, len(store), shape, config.spatial, channels)
     data, unlabelled = _labelled(store, column)
     out = output_folder(config.out)
     parts = hold_out(data, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed)
-    train, test = parts.train, parts.test
     if parts.left_out:
         say(f"{parts.left_out} images are in no split to train or test on and are left out")
     data.check_finite()
-    x = data.features.reshape(len(data), -1).astype(np.float32, copy=False)
-    fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
-    say(f"{len(train)} rows to train on, {len(test)} held out, {fits} fits")
-    with contextlib.ExitStack() as stack:
-        if config.address or len(train) * x.shape[1] * fits > _WORTH_RAY:
-            stack.enter_context(runtime.session(config.address))
-            stack.enter_context(runtime.joblib_backend())
-        search = fit_logistic(
-            x[train],
-            data.labels[train],
-            grid=grid,
-            folds=parts.folds,
-            scale=config.scale,
-            max_iter=config.max_iter,
-        )
-    fitted = to_fitted(search, config.scale, config.max_iter)
-    head = fitted.head
-    probabilities = head.predict_proba(x[test])
-    predicted = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)]
-    metrics = {
-        **evaluate(data.labels[test], predicted, head.classes),
-        **_without_duplicates(x, train, test, data.labels[test] == predicted),
-        **_search_results(fitted),
+    data = replace(data, features=as_rows(data.features, config.spatial, channels))
+    fitted, head = _fit(data, parts, grid, config)
+    head = replace(head, spatial=config.spatial, channels=channels)
+    truth = data.labels[parts.test]
+    metrics, probabilities = _evaluate(head, data, parts, truth)
+    metrics |= {
+        "head": config.head,
+        "best_params": fitted.best_params,
+        "cv_accuracy": fitted.cv_accuracy,
+        "grid": fitted.grid,
+        "converged": fitted.converged,
+        **fitted.details,
         "classes": list(head.classes),
         "split": parts.how,
-        "train_rows": len(train),
-        "test_rows": len(test),
+        "train_rows": len(parts.train),
+        "test_rows": len(parts.test),
         "unlabelled_rows": unlabelled,
         "store": store.uri,
         "snapshot": store.snapshot.number,
         "seconds": round(time.monotonic() - started, 3),
     }
     model = TrainedModel(head, store.spec, column, store.provenance, metrics)
-    _write(model, out, data, test, predicted, probabilities)
-    if not metrics["converged"]:
-        say(f"the fit stopped at --max-iter {config.max_iter}; raise it, or try a smaller C")
-    return Outcome(_summary(metrics, out), _text(metrics, out), model)
+    write(model, out, data.ids[parts.test], truth, probabilities)
+    return Outcome(summary(metrics, out), text(metrics, out), model)
 
 
 def check(config: TrainConfig) -> None:
     """Check what can be checked without the store.
 
     Raises:
-        UsageError: the grid is wrong.
+        UsageError: the grid is wrong, or an option does not go with the head.
     """
-    parse_grid(config.grid)
+    parse_grid(config.head, config.grid)
+    kind_for(config.head, config.calibrate)
+    if config.class_weight == "balanced" and config.head == "knn":
+        raise UsageError("--class-weight balanced: --head knn has no weights of classes; leave out")
+    if config.tol is not None and config.head not in ("logistic", "svm"):
+        raise UsageError(f"--tol goes with --head logistic and svm; got --head {config.head}")
 
 
 def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
@@ -107,72 +102,63 @@ def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
     known = np.array([label is not None for label in data.labels], dtype=bool)
     if unlabelled := int((~known).sum()):
         say(f"{unlabelled} rows have no label and are left out")
-    return data[known], unlabelled
+        data = data[known]
+    return data, unlabelled
 
 
-def _without_duplicates(
-    x: npt.NDArray[Any], train: npt.NDArray[Any], test: npt.NDArray[Any], right: npt.NDArray[Any]
-) -> dict[str, Any]:
-    """Accuracy on those held-out rows whose picture is not also among the training rows."""
-    copies = near_duplicates(x[test], x[train])
-    rest = right[~copies]
-    return {
-        "near_duplicates": int(copies.sum()),
-        "accuracy_without_duplicates": float(rest.mean()) if len(rest) else None,
-    }
+def _channels(store: StoreReader, column: str, shape: tuple[int, ...]) -> Channels:
+    pool = next(output.pool for output in store.spec.outputs if output.column == column)
+    return channel_axis(pool, shape)
 
 
-def _search_results(fitted: Fitted) -> dict[str, Any]:
-    return {
-        "best_params": fitted.best_params,
-        "cv_accuracy": fitted.cv_accuracy,
-        "grid": fitted.grid,
-        "converged": fitted.converged,
-        **fitted.details,
-    }
+def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tuple[Fitted, Head]:
+    """Fit and calibrate the head on the training rows, on Ray where that pays."""
+    x, labels = data.features[parts.train], data.labels[parts.train]
+    fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
+    if warning := large_model(config.head, *x.shape):
+        say(warning)
+    say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
+    with contextlib.ExitStack() as stack:
+        if config.address or x.size * fits > _WORTH_RAY:
+            stack.enter_context(runtime.session(config.address))
+            stack.enter_context(runtime.joblib_backend())
+        fitted = _fit_head(x, labels, parts, grid, config)
+        if not fitted.converged:
+            say(_not_converged(fitted, config))
+        kind = kind_for(config.head, config.calibrate)
+        return fitted, calibrated(fitted, labels, kind)
 
 
-def _write(
-    model: TrainedModel,
-    out: Path,
-    data: Features,
-    test: npt.NDArray[np.int64],
-    predicted: npt.NDArray[np.object_],
-    probabilities: npt.NDArray[Any],
-) -> None:
-    metrics = model.metrics
-    save_model(model, out)
-    (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
-    (out / _REPORT_FILE).write_text(metrics["report_text"])
-    with (out / _HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "label", "predicted", "probability"])
-        best = probabilities.max(axis=1)
-        for row, name, probability in zip(test, predicted, best, strict=True):
-            writer.writerow([data.ids[row], data.labels[row], name, f"{probability:.6f}"])
-    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(test)} images"
-    confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
+def _fit_head(x: Any, labels: Any, parts: Holdout, grid: Grid, config: TrainConfig) -> Fitted:
+    """Search the grid of the chosen head; one function per way of fitting, each of which returns
+    an uncalibrated head on rows.
+    """
+    if config.head == "mlp":  # fit_mlp(…) -> Fitted belongs here
+        raise UsageError("--head mlp cannot be fitted yet; give logistic, svm, forest or knn")
+    settings = Settings(
+        config.head, config.scale, config.max_iter, config.tol, config.class_weight, config.seed
+    )
+    return fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
 
 
-def _summary(metrics: dict[str, Any], out: Path) -> dict[str, Any]:
-    left_out = ("report_text", "report", "confusion")
-    rest = {name: value for name, value in metrics.items() if name not in left_out}
-    return {"model": str(out), **rest}
+def _not_converged(fitted: Fitted, config: TrainConfig) -> str:
+    norm = fitted.details.get("gradient_norm")
+    reached = f" with a gradient norm of {norm:.3g}" if norm is not None else ""
+    scaled = "" if config.scale == "standard" else ", give --scale standard"
+    return (
+        f"warning: the fit stopped at --max-iter {config.max_iter}; raise it{scaled}, or try a "
+        f"smaller C (it has not converged{reached})"
+    )
 
 
-def _text(metrics: dict[str, Any], out: Path) -> str:
-    best = ", ".join(f"{name}={value:g}" for name, value in metrics["best_params"].items())
-    lines = [
-        metrics["report_text"],
-        f"best of the grid: {best} (cross-validated accuracy {metrics['cv_accuracy']:.4f})",
-        f"held-out accuracy: {metrics['accuracy']:.4f} on {metrics['test_rows']} images",
-    ]
-    if copies := metrics["near_duplicates"]:
-        rest = metrics["accuracy_without_duplicates"]
-        without = f"{rest:.4f}" if rest is not None else "none left"
-        lines.append(f"  without {copies} that are near-duplicates of training images: {without}")
-    lines.append(f"written: {out}/ (model, {_METRICS_FILE}, {_CONFUSION_FILE}, {_HOLDOUT_FILE})")
-    return "\n".join(lines)
+def _evaluate(
+    head: Head, data: Features, parts: Holdout, truth: npt.NDArray[np.object_]
+) -> tuple[dict[str, Any], npt.NDArray[Any]]:
+    """Return metrics and probabilities of the held-out rows."""
+    test = data.features[parts.test]
+    metrics, probabilities = evaluate_scores(head, head.scores(test), truth)
+    right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == truth
+    return metrics | without_duplicates(test, data.features[parts.train], right), probabilities
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -170,8 +171,8 @@ class StoreReader:
         table = self.to_arrow([schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW, column], split)
         return Features(
             ids=table[schema.ID].to_numpy(),
-            labels=np.array(table[schema.LABEL].to_pylist(), dtype=object),
-            splits=np.array(table[schema.SPLIT].to_pylist(), dtype=object),
+            labels=_shared(table[schema.LABEL]),
+            splits=_shared(table[schema.SPLIT]),
             views=table[schema.VIEW].to_numpy(),
             features=to_array(table[column]),
         )
@@ -260,6 +261,14 @@ class StoreReader:
                 f"{self.uri}: {part.file.path} of snapshot {self.snapshot.number} is missing"
             )
         return path
+
+
+def _shared(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    """Return texts as objects, equal ones being one: millions of rows have few labels."""
+    encoded = pc.dictionary_encode(column.combine_chunks())
+    values = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    rows: npt.NDArray[np.object_] = values[encoded.indices.fill_null(len(values) - 1).to_numpy()]
+    return rows
 
 
 def _within(dropped: tuple[int, ...], start: int, length: int) -> list[int]:

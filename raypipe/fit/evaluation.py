@@ -1,0 +1,76 @@
+"""How good a head is on held-out rows, from its scores of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.fit.metrics import evaluate, near_duplicates
+from raypipe.fit.reliability import calibration_error, log_loss, reliability_bins
+from raypipe.heads import Head
+from raypipe.heads.scorer import softmax
+
+__all__ = ["evaluate_scores", "without_duplicates"]
+
+Floats = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.object_]
+
+
+def evaluate_scores(head: Head, scores: Floats, truth: Labels) -> tuple[dict[str, Any], Floats]:
+    """Return metrics of held-out rows, and their probabilities (N, K).
+
+    Args:
+        head: calibrated, if it is to be.
+        scores: (N, K) of `head.scores`.
+        truth: (N,) class names.
+    """
+    probabilities = head.probabilities(scores)
+    classes = np.array(head.classes, dtype=object)
+    codes = np.searchsorted(classes, truth)
+    predicted = classes[probabilities.argmax(axis=1)]
+    metrics = evaluate(truth, predicted, head.classes)
+    return {**metrics, "reliability": _reliability(head, scores, probabilities, codes)}, (
+        probabilities
+    )
+
+
+def _reliability(
+    head: Head, scores: Floats, probabilities: Floats, codes: npt.NDArray[np.int64]
+) -> dict[str, Any]:
+    kind = head.calibration.kind if head.calibration else None
+    before = _errors(softmax(scores), codes) if kind else None
+    return {
+        "calibration": kind or "none",
+        **_errors(probabilities, codes),
+        "before": before,
+        "bins": reliability_bins(probabilities, codes),
+    }
+
+
+def _errors(probabilities: Floats, codes: npt.NDArray[np.int64]) -> dict[str, float]:
+    return {
+        "expected_calibration_error": calibration_error(reliability_bins(probabilities, codes)),
+        "log_loss": log_loss(probabilities, codes),
+    }
+
+
+def without_duplicates(
+    test: Floats, train: Floats, right: npt.NDArray[np.bool_]
+) -> dict[str, int | float | None]:
+    """Return the accuracy on those held-out rows whose picture is not also a training row's.
+
+    Args:
+        test: (N, D) held-out rows.
+        train: (M, D) training rows.
+        right: (N,) whether a held-out row's class was found.
+    """
+    copies = near_duplicates(test, train)
+    if copies is None:
+        return {"near_duplicates": None, "accuracy_without_duplicates": None}
+    rest = right[~copies]
+    return {
+        "near_duplicates": int(copies.sum()),
+        "accuracy_without_duplicates": float(rest.mean()) if len(rest) else None,
+    }

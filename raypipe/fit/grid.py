@@ -1,0 +1,131 @@
+"""What can be searched for each kind of head, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from raypipe.errors import UsageError, nearest
+
+__all__ = ["DEFAULT_GRIDS", "PARAMETERS", "Grid", "Parameter", "parse_grid"]
+
+Grid = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a head.
+
+    Attributes:
+        parse: from text to value; raises ValueError for what is not allowed.
+        allowed: what is, in words.
+    """
+
+    parse: Callable[[str], Any]
+    allowed: str
+
+
+def _number(low: float, high: float = float("inf"), *, from_low: bool = False) -> Any:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not (low <= value < high if from_low else low < value < high):
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _choice(*names: str) -> Any:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(text)
+        return text
+
+    return Parameter(parse, " or ".join(names))
+
+
+def _depth(text: str) -> int | None:
+    return None if text.lower() == "none" else _whole(text)
+
+
+def _share(text: str) -> str | float:
+    if text in ("sqrt", "log2"):
+        return text
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError(text)
+    return value
+
+
+def _layers(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
+        raise ValueError(text)
+    return text
+
+
+_POSITIVE = Parameter(_number(0), "positive numbers")
+_COUNT = Parameter(_whole, "whole numbers from 1")
+
+#: Names and values as scikit-learn has them; those of mlp as the options of the same name.
+PARAMETERS: dict[str, dict[str, Parameter]] = {
+    "logistic": {"C": _POSITIVE},
+    "svm": {"C": _POSITIVE},
+    "forest": {
+        "n_estimators": _COUNT,
+        "max_depth": Parameter(_depth, "whole numbers from 1, or none"),
+        "min_samples_leaf": _COUNT,
+        "max_features": Parameter(_share, "sqrt, log2, or shares above 0 and up to 1"),
+    },
+    "knn": {"n_neighbors": _COUNT, "weights": _choice("uniform", "distance")},
+    "mlp": {
+        "hidden": Parameter(_layers, "units of each layer, as 256 or 512x128"),
+        "dropout": Parameter(_number(0, 1, from_low=True), "numbers from 0 and below 1"),
+        "learning_rate": _POSITIVE,
+        "weight_decay": Parameter(_number(0, from_low=True), "numbers from 0"),
+        "optimizer": _choice("adamw", "adam", "sgd"),
+    },
+}
+
+#: What is tried where --grid is not given.
+DEFAULT_GRIDS: dict[str, Grid] = {
+    "logistic": {"C": [0.001, 0.01, 0.1, 1.0, 10.0]},
+    "svm": {"C": [0.0001, 0.001, 0.01, 0.1, 1.0]},
+    "forest": {"n_estimators": [200], "min_samples_leaf": [1, 4]},
+    "knn": {"n_neighbors": [1, 5, 15], "weights": ["uniform", "distance"]},
+    "mlp": {},
+}
+
+
+def parse_grid(head: str, entries: tuple[str, ...]) -> Grid:
+    """Read `C=0.1,1,10` into `{"C": [0.1, 1.0, 10.0]}`; no entries give the head's own grid.
+
+    Raises:
+        UsageError: an entry of another form, a parameter the head does not have, or a value that
+            is not allowed.
+    """
+    known = PARAMETERS[head]
+    grid: Grid = {}
+    for entry in entries:
+        name, _, values = entry.partition("=")
+        if name not in known:
+            raise UsageError(
+                f"--grid: expected NAME=VALUE,VALUE,… with NAME one of {', '.join(known)} for "
+                f"--head {head}; got {entry!r}{nearest(name, known)}"
+            )
+        try:
+            parsed = [known[name].parse(value.strip()) for value in values.split(",")]
+        except ValueError:
+            raise UsageError(
+                f"--grid: {name} must be {known[name].allowed}; got {values!r}"
+            ) from None
+        grid.setdefault(name, []).extend(parsed)
+    return grid or DEFAULT_GRIDS[head]

@@ -1,0 +1,117 @@
+"""What `train` leaves behind: files in the model's folder, and lines for people."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.figures import confusion_picture
+from raypipe.fit.model import TrainedModel, save_model
+
+__all__ = ["summary", "text", "write"]
+
+_METRICS_FILE = "metrics.json"
+_REPORT_FILE = "report.txt"
+_CONFUSION_FILE = "confusion.png"
+_HOLDOUT_FILE = "holdout.csv"
+_RELIABILITY_FILE = "reliability.csv"
+
+
+def write(
+    model: TrainedModel,
+    out: Path,
+    ids: npt.NDArray[np.object_],
+    truth: npt.NDArray[np.object_],
+    probabilities: npt.NDArray[Any],
+) -> None:
+    """Write the model, and how it did on the held-out rows.
+
+    Args:
+        model: with its metrics.
+        out: the folder.
+        ids: (N,) of the held-out rows.
+        truth: (N,) their labels.
+        probabilities: (N, K) that the model gave them.
+    """
+    metrics = model.metrics
+    save_model(model, out)
+    (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+    (out / _REPORT_FILE).write_text(metrics["report_text"])
+    with (out / _HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", "predicted", "probability"])
+        predicted = np.array(model.classes, dtype=object)[probabilities.argmax(axis=1)]
+        best = probabilities.max(axis=1)
+        for row in zip(ids, truth, predicted, best, strict=True):
+            writer.writerow([*row[:3], f"{row[3]:.6f}"])
+    _write_bins(metrics["reliability"]["bins"], out / _RELIABILITY_FILE)
+    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(ids)} images"
+    confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
+
+
+def _write_bins(bins: list[dict[str, Any]], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(bins[0]))
+        writer.writeheader()
+        writer.writerows(bins)
+
+
+def summary(metrics: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return the metrics without the long ones, for --json."""
+    left_out = ("report_text", "report", "confusion")
+    rest = {name: value for name, value in metrics.items() if name not in left_out}
+    return {"model": str(out), **rest}
+
+
+def text(metrics: dict[str, Any], out: Path) -> str:
+    """Return what is printed."""
+    lines = [
+        metrics["report_text"],
+        *_search_line(metrics),
+        f"held-out accuracy: {metrics['accuracy']:.4f} on {metrics['test_rows']} images",
+        *_duplicates_line(metrics),
+        _reliability_line(metrics["reliability"]),
+    ]
+    files = (_METRICS_FILE, _CONFUSION_FILE, _HOLDOUT_FILE, _RELIABILITY_FILE)
+    lines.append(f"written: {out}/ (model, {', '.join(files)})")
+    return "\n".join(lines)
+
+
+def _search_line(metrics: dict[str, Any]) -> list[str]:
+    if metrics["cv_accuracy"] is None:
+        return []
+    best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
+    accuracy = f"cross-validated accuracy {metrics['cv_accuracy']:.4f}"
+    return [f"best of the grid: {best or 'its only point'} ({accuracy})"]
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value).lower()
+
+
+def _duplicates_line(metrics: dict[str, Any]) -> list[str]:
+    copies = metrics["near_duplicates"]
+    if copies is None:
+        return ["  near-duplicates of training images were not looked for: too many pairs of rows"]
+    if not copies:
+        return []
+    rest = metrics["accuracy_without_duplicates"]
+    without = f"{rest:.4f}" if rest is not None else "none left"
+    return [f"  without {copies} that are near-duplicates of training images: {without}"]
+
+
+def _reliability_line(reliability: dict[str, Any]) -> str:
+    line = f"probabilities: {_errors(reliability)}"
+    if before := reliability["before"]:
+        line += f"; before {reliability['calibration']} calibration: {_errors(before)}"
+    return line
+
+
+def _errors(found: dict[str, Any]) -> str:
+    error, loss = found["expected_calibration_error"], found["log_loss"]
+    return f"expected calibration error {error:.4f}, log loss {loss:.4f}"

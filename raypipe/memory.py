@@ -1,0 +1,60 @@
+"""How much memory there is to use, within the limits a container or a job has set."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+__all__ = ["available", "gib"]
+
+#: Where each version of control groups says what is allowed, used, and given back on demand.
+_FILES = {
+    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def available(root: Path = Path("/")) -> int:
+    """Return how many bytes can be taken without swapping: of the machine and of control groups.
+
+    Args:
+        root: where /proc and /sys are.
+    """
+    return max(0, min([int(psutil.virtual_memory().available), *_left_in_groups(root)]))
+
+
+def gib(size: float) -> str:
+    """Return a number of bytes as people write it, in GiB."""
+    return f"{size / 2**30:.3g} GiB" if size < 1000 * 2**30 else f"{size / 2**30:.0f} GiB"
+
+
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """Yield what is left in this process's group and in those around it, where there is a limit."""
+    for version, folder in _groups(root):
+        limit, usage, cache = _FILES[version]
+        # "max" is no number, and a group without a limit, or out of sight, has no such file
+        with contextlib.suppress(OSError, ValueError):
+            allowed = int((folder / limit).read_text())
+            used = int((folder / usage).read_text())
+            yield allowed - used + _statistic(folder / "memory.stat", cache)
+
+
+def _groups(root: Path) -> Iterator[tuple[int, Path]]:
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            version, base = (1, "sys/fs/cgroup/memory") if controllers else (2, "sys/fs/cgroup")
+            group = PurePosixPath(path.lstrip("/"))
+            for name in dict.fromkeys([group, *group.parents]):
+                yield version, root / base / name
+
+
+def _statistic(path: Path, name: str) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int(dict(line.split() for line in path.read_text().splitlines()).get(name, 0))
+    return 0
