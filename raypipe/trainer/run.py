@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -103,8 +104,14 @@ def _fit(job: Job, placement: Placement) -> Any:
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
     )
-    with _environment(_SETTINGS):
-        return trainer.fit()
+    logger = logging.getLogger("ray.train")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with _environment(_SETTINGS):
+            return trainer.fit()
+    finally:
+        logger.setLevel(level)
 
 
 def _follow(fit: Callable[[], Any], job: Job) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from raypipe import memory
 from raypipe.fit.mlp_settings import MlpSettings
 from raypipe.heads import Scaling
 from raypipe.trainer.keep import kept, report
@@ -30,7 +31,7 @@ _SCALING_FILE = "scaling.npz"
 _BAD_ROWS_KEPT = 5
 
 #: Seconds between checkpoints: epochs that take less are cheaper to repeat than to save.
-_CHECKPOINT_SECONDS = 2.0
+CHECKPOINT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,17 @@ class Job:
         combinations: the settings to try.
         scale: scaling of the features.
         class_weights: (K,).
-        memory: bytes of features that a worker may hold in memory.
         folder: for checkpoints and progress; on a path that every node sees.
-        checkpoint_seconds: least time between two checkpoints.
+        memory: bytes of features that a worker may hold in memory; None is half of what is there,
+            shared with the workers beside it.
     """
 
     table: Table
     combinations: tuple[MlpSettings, ...]
     scale: str
     class_weights: npt.NDArray[np.float64]
-    memory: int
     folder: Path
-    checkpoint_seconds: float = _CHECKPOINT_SECONDS
+    memory: int | None = None
 
 
 def work(config: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def work(config: dict[str, Any]) -> dict[str, Any]:
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     workers = _workers()
-    share = Share(job.table, workers.rank, workers.count, job.memory)
+    share = Share(job.table, workers.rank, workers.count, job.memory or _memory())
     if bad := _bad(share, workers):
         return bad
     with kept(config["local"]) as before:
@@ -103,9 +103,16 @@ def _train(
     search = Search(batches, job.combinations, scale, weights, workers)
     if before:
         search.resume(before)
-    reports = _Reports(job, search, scaling, workers, local)
+    reports = Reports(job, search, scaling, workers, local)
     search.run(reports.after_epoch)
     reports.save()
+
+
+def _memory() -> int:
+    import ray.train
+
+    beside: int = ray.train.get_context().get_local_world_size()
+    return memory.available() // (2 * beside)
 
 
 def _workers() -> Workers:
@@ -141,7 +148,7 @@ def _bad(share: Share, workers: Workers) -> dict[str, Any] | None:
     return {"bad": rows[:_BAD_ROWS_KEPT], "bad_count": count}
 
 
-class _Reports:
+class Reports:
     """Notes each epoch, and reports a checkpoint now and then."""
 
     def __init__(
@@ -162,7 +169,7 @@ class _Reports:
                 file.write(json.dumps(self.search.record.curves[-1]) + "\n")
         # All workers report or none does, by the clock of the first.
         waited = torch.tensor([time.monotonic() - self.last], device=self.workers.device)
-        if self.workers.gather(waited)[0].item() >= self.job.checkpoint_seconds:
+        if self.workers.gather(waited)[0].item() >= CHECKPOINT_SECONDS:
             self.save()
 
     def save(self) -> None:
