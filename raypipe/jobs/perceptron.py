@@ -86,6 +86,8 @@ def run(config: TrainConfig) -> Outcome:
     if parts.left_out:
         say(f"{parts.left_out} images are in no split to train or test on and are left out")
     fitted, curves, kept = _fit(data, parts, out, config)
+    if not fitted.converged:
+        say("the validation loss was lowest in the last epoch; raise --epochs")
     labels = data.rows.labels
     head = calibrated(fitted, labels[parts.train], kind_for("mlp", config.calibrate))
     scores = data.made(parts.test, head.scores, len(head.classes))
@@ -135,7 +137,7 @@ def _fit(
     )
     say(
         f"{len(fit)} rows to train on, {len(validated)} to validate on, {len(parts.test)} held "
-        f"out, {len(tried)} combinations"
+        f"out; combinations to try: {len(tried)}"
     )
     weights = _class_weights(table, config.class_weight)
     with contextlib.ExitStack() as stack:
@@ -271,5 +273,9 @@ def _without_duplicates(
 
 
 def _title(fitted: Fitted) -> str:
-    settings = ", ".join(f"{name} {value}" for name, value in fitted.best_params.items())
+    settings = ", ".join(f"{name} {_short(value)}" for name, value in fitted.best_params.items())
     return settings.replace("_", " ")
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

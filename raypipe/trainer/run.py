@@ -63,7 +63,8 @@ def train(
     from raypipe.fit.mlp import to_scorer
     from raypipe.fit.mlp_search import load_search
 
-    result = _follow(lambda: _fit(job, placement), job)
+    with _quiet():
+        result = _follow(lambda: _fit(job, placement), job)
     if bad := (result.return_value or {}).get("bad"):
         raise UsageError(
             f"STORE: {result.return_value['bad_count']} rows have NaN or infinite features: "
@@ -104,14 +105,7 @@ def _fit(job: Job, placement: Placement) -> Any:
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
     )
-    logger = logging.getLogger("ray.train")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with _environment(_SETTINGS):
-            return trainer.fit()
-    finally:
-        logger.setLevel(level)
+    return trainer.fit()
 
 
 def _follow(fit: Callable[[], Any], job: Job) -> Any:
@@ -183,12 +177,16 @@ def _plain(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables that are not set, for the length of a block."""
-    missing = {name: value for name, value in variables.items() if name not in os.environ}
+def _quiet() -> Iterator[None]:
+    """Use `_SETTINGS` where nothing else is set, and keep Ray Train's notes off the terminal."""
+    logger = logging.getLogger("ray.train")
+    level = logger.level
+    missing = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
     os.environ.update(missing)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        logger.setLevel(level)
         for name in missing:
             os.environ.pop(name, None)
