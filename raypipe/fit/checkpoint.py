@@ -62,13 +62,14 @@ class Checkpoint:
 
     def save(self, state: Arrays) -> None:
         """Keep a state, and forget the answers before it."""
+        self.state = state
         self._answers = []
         if self.folder is None:
             return
         temporary = self.folder / f".{_STATE_FILE}"
         with temporary.open("wb") as file:
             np.savez(file, **state)  # type: ignore[arg-type]
-        # In this order: answers that are not followed from a state are never asked for again.
+        # The log goes first: answers from before a state do not belong behind it.
         (self.folder / _LOG_FILE).unlink(missing_ok=True)
         temporary.replace(self.folder / _STATE_FILE)
 

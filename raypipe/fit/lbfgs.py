@@ -44,7 +44,7 @@ class Minimum:
     stalled: bool
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The evaluation has failed elsewhere."""
 
 
@@ -107,7 +107,7 @@ def _optimise(
         asked.put((number, x.copy()))
         given = answer.get()
         if given is None:
-            raise _Stopped
+            raise _StoppedError
         return given  # type: ignore[no-any-return]
 
     options = {
@@ -119,7 +119,7 @@ def _optimise(
     }
     try:
         found = minimize(value, start, method="L-BFGS-B", jac=True, options=options)
-    except _Stopped:
+    except _StoppedError:
         return
     except BaseException as error:
         asked.put((number, error))

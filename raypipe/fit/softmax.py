@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-__all__ = ["Models", "hits", "loss_and_gradient"]
+from raypipe.fit.linear_models import LinearModels
+
+__all__ = ["hits", "loss_and_gradient"]
 
 Array = npt.NDArray[Any]
 
@@ -19,32 +20,7 @@ Array = npt.NDArray[Any]
 _SCORES = 2**17
 
 
-@dataclass(frozen=True)
-class Models:
-    """Linear classifiers that are evaluated together, in one matrix product.
-
-    Attributes:
-        coef: (M, K, D), with K = 1 for two classes.
-        intercept: (M, K).
-        class_weight: (M, classes) weight of a row by its class, or None if all are one.
-        double: compute in float64 instead of float32.
-    """
-
-    coef: Array
-    intercept: Array
-    class_weight: Array | None
-    double: bool = False
-
-    def take(self, rows: Array) -> Models:
-        """Return some of the models."""
-        weight = None if self.class_weight is None else self.class_weight[rows]
-        return Models(self.coef[rows], self.intercept[rows], weight, self.double)
-
-    def __len__(self) -> int:
-        return len(self.coef)
-
-
-def loss_and_gradient(x: torch.Tensor, y: torch.Tensor, models: Models) -> tuple[Array, ...]:
+def loss_and_gradient(x: torch.Tensor, y: torch.Tensor, models: LinearModels) -> tuple[Array, ...]:
     """Sum over rows the negative log-likelihood of each model and its derivatives.
 
     For scores z = x·coefᵀ + intercept, a row of class y costs log Σₖ exp(zₖ) − z_y; its derivative
@@ -86,7 +62,7 @@ def loss_and_gradient(x: torch.Tensor, y: torch.Tensor, models: Models) -> tuple
     )
 
 
-def hits(x: torch.Tensor, y: torch.Tensor, models: Models) -> Array:
+def hits(x: torch.Tensor, y: torch.Tensor, models: LinearModels) -> Array:
     """Return how many rows each model gets right, (M,)."""
     count, classes, width = models.coef.shape
     coef = torch.from_numpy(models.coef).reshape(count * classes, width).to(x)

@@ -88,14 +88,19 @@ class Moments:
     squares: npt.NDArray[np.float64]
 
     def of(self, groups: Sequence[int]) -> tuple[Any, Any]:
-        """Return mean and standard deviation, each (D,), of the rows of some groups together."""
+        """Return mean and deviation, each (D,), of some groups together; constants deviate by 1."""
         total = Moments(self.count[:1] * 0, self.mean[:1] * 0, self.squares[:1] * 0)
         for group in groups:
             one = slice(group, group + 1)
             total = merge_moments(
                 total, Moments(self.count[one], self.mean[one], self.squares[one])
             )
-        return total.mean[0], np.sqrt(total.squares[0] / max(1.0, float(total.count[0])))
+        mean, count = total.mean[0], max(1.0, float(total.count[0]))
+        variance = total.squares[0] / count
+        # What varies by rounding alone is constant (as in scikit-learn's StandardScaler).
+        epsilon = np.finfo(float).eps
+        constant = variance <= count * epsilon * variance + (count * mean * epsilon) ** 2
+        return mean, np.where(constant, 1.0, np.sqrt(variance))
 
 
 def merge_moments(first: Moments, second: Moments) -> Moments:

@@ -40,6 +40,7 @@ class RowCache:
         parts: positions of the partitions in the snapshot.
         groups: for each of these partitions the group of each of its rows; −1 leaves a row out.
         memory: bytes that may be held in memory.
+        group_count: how many groups there are at least.
         to_rows: makes (N, D) of a piece's (N, …) features.
         folder: where the file goes; None is the system's temporary folder.
 
@@ -62,13 +63,14 @@ class RowCache:
         groups: Sequence[npt.NDArray[np.int8]],
         *,
         memory: int,
+        group_count: int = 1,
         to_rows: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = flatten,
         folder: str | None = None,
     ) -> None:
         group = np.concatenate([np.empty(0, np.int8), *groups])
         kept = np.flatnonzero(group >= 0)
         self.order = kept[np.argsort(group[kept], kind="stable")]
-        counts = np.bincount(group[kept], minlength=1)
+        counts = np.bincount(group[kept], minlength=group_count)
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         self.bad: list[int] = []
         self.bad_count = 0
