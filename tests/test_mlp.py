@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,23 @@ from raypipe.heads.scorer import softmax
 from raypipe.storage import Storage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
+from raypipe.store.index import read_index
 from raypipe.store.partition import write_unit
 from raypipe.store.snapshot import Part
+from raypipe.trainer import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table
+from raypipe.trainer.share import Share
 from tests.stores import items_of, make_spec
 
 WIDTH, CLASSES = 12, 3
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """More are slower on networks this small where cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class Memory:
@@ -242,6 +255,27 @@ def make_clouds(folder: Path, per_class: int = 60, *, bad: str | None = None) ->
 @pytest.fixture(scope="module")
 def clouds(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_clouds(tmp_path_factory.mktemp("clouds"))
+
+
+@pytest.mark.parametrize(("count", "memory"), [(1, 10**6), (4, 0)])
+def test_shares_hold_every_row_once(clouds: str, count: int, memory: int) -> None:
+    store = raypipe.open(clouds)
+    index, data = read_index(store), store.to_numpy()
+    groups = np.random.default_rng(0).integers(LEFT_OUT, HELD_OUT + 1, len(index)).astype(np.int8)
+    codes = np.arange(len(index), dtype=np.int32)  # which tells rows apart
+    stored = [np.concatenate(index.by_partition(values)) for values in (groups, codes)]
+    table = Table(
+        clouds, store.snapshot.number, "features", index.lengths, *stored, CLASSES, WIDTH,
+        "flatten", "last",
+    )  # fmt: skip
+    shares = [Share(table, rank, count, memory).batches for rank in range(count)]
+    for group, pieces in ((TRAIN, "in_order"), (VALIDATION, "validation")):
+        found = [batch for share in shares for batch in getattr(share, pieces)()]
+        rows = np.concatenate([batch.y for batch in found])
+        assert sorted(rows) == np.flatnonzero(groups == group).tolist()
+        x = np.concatenate([batch.x for batch in found])
+        np.testing.assert_array_equal(x, data.features[rows])
+    assert np.ptp(shares[0].shares) <= 1
 
 
 USUAL = {"head": "mlp", "hidden": "16", "dropout": 0.2, "minibatch": 32, "epochs": 4}
