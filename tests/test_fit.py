@@ -243,4 +243,6 @@ def test_near_duplicates_across_the_split(common: float) -> None:
 def test_stopping_early_is_said(shape_store: str, tmp_path: Path, capsys: object) -> None:
     model = raypipe.train(shape_store, out=str(tmp_path), grid="C=1000", max_iter=1)
     assert model.metrics["converged"] is False
-    assert "--max-iter 1; raise it" in capsys.readouterr().err  # type: ignore[attr-defined]
+    said = capsys.readouterr().err  # type: ignore[attr-defined]
+    assert "--max-iter 1; raise it" in said
+    assert f"gradient norm of {model.metrics['gradient_norm']:.3g}" in said

@@ -98,7 +98,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
 #: What is tried where --grid is not given.
 DEFAULT_GRIDS: dict[str, Grid] = {
     "logistic": {"C": [0.001, 0.01, 0.1, 1.0, 10.0]},
-    "svm": {"C": [0.0001, 0.001, 0.01, 0.1, 1.0]},
+    "svm": {"C": [0.0001, 0.001, 0.01]},
     "forest": {"n_estimators": [200], "min_samples_leaf": [1, 4]},
     "knn": {"n_neighbors": [1, 5, 15], "weights": ["uniform", "distance"]},
     "mlp": {},

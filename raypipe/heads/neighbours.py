@@ -59,15 +59,15 @@ class Neighbours:
         best = np.empty((len(x), 0))
         found = np.empty((len(x), 0), np.int64)
         for start, rows in self._blocks():
-            # |x − r|² without |x|², which is the same for all
-            distances = np.hstack([best, (rows * rows).sum(axis=1) - 2 * (x @ rows.T)])
-            numbers = np.arange(start, start + len(rows))
-            candidates = np.hstack([found, np.broadcast_to(numbers, (len(x), len(rows)))])
-            if distances.shape[1] > self.k:
-                keep = np.argpartition(distances, self.k - 1, axis=1)[:, : self.k]
-                distances = np.take_along_axis(distances, keep, axis=1)
-                candidates = np.take_along_axis(candidates, keep, axis=1)
-            best, found = distances, candidates
+            distances = x @ rows.T
+            distances *= -2  # |x − r|² without |x|², which is the same for all
+            distances += (rows * rows).sum(axis=1)
+            near = _smallest(distances, self.k)
+            best = np.hstack([best, np.take_along_axis(distances, near, axis=1)])
+            found = np.hstack([found, near + start])
+            keep = _smallest(best, self.k)
+            best = np.take_along_axis(best, keep, axis=1)
+            found = np.take_along_axis(found, keep, axis=1)
         return found
 
     def _blocks(self) -> Iterator[tuple[int, Floats]]:
@@ -98,3 +98,10 @@ class Neighbours:
     def restore(cls, settings: dict[str, Any], arrays: Arrays) -> Neighbours:
         """Return the scorer that was saved."""
         return cls(rows=arrays["rows"], codes=arrays["codes"], **settings)
+
+
+def _smallest(values: Floats, k: int) -> Indices:
+    """Return (N, k) places of each row's smallest values, in no order; all, if there are fewer."""
+    if values.shape[1] <= k:
+        return np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    return np.argpartition(values, k - 1, axis=1)[:, :k]

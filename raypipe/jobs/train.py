@@ -100,7 +100,7 @@ def check(config: TrainConfig) -> None:
         name = given[0].replace("_", "-")
         raise UsageError(f"--{name} goes with --head mlp; got --head {config.head}")
     if config.class_weight == "balanced" and config.head == "knn":
-        raise UsageError("--class-weight balanced: --head knn has no weights of classes; leave out")
+        raise UsageError("--class-weight balanced: --head knn cannot weigh classes; give none")
     if config.tol is not None and config.head not in ("logistic", "svm"):
         raise UsageError(f"--tol goes with --head logistic and svm; got --head {config.head}")
 
