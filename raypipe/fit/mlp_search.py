@@ -27,10 +27,11 @@ from raypipe.fit.mlp import (
     validate,
 )
 from raypipe.fit.mlp_settings import MlpSettings
-from raypipe.fit.sums import Moments, merge_moments
+from raypipe.fit.moments import mean_and_std, merged, moments_of
+from raypipe.fit.sums import Moments
 from raypipe.heads import Scaling
 
-__all__ = ["Record", "Search", "load_search", "moments"]
+__all__ = ["Record", "Search", "fit_scaling", "load_search"]
 
 _RECORD_FILE = "search.json"
 _TENSORS_FILE = "search.safetensors"
@@ -197,31 +198,17 @@ def load_search(folder: Path) -> tuple[Record, dict[str, Tensors]]:
     return record, parts
 
 
-def moments(batches: Batches, workers: Workers) -> Moments:
-    """Return count, mean and squares of the training rows of all workers, from one pass."""
-    width = batches.width
-    total = Moments(np.zeros(1), np.zeros((1, width)), np.zeros((1, width)))
-    for batch in batches.in_order():
-        mean = batch.x.mean(axis=0, dtype=np.float64)
-        squares = np.square(batch.x - mean).sum(axis=0)
-        piece = Moments(np.array([len(batch.x)], float), mean[None], squares[None])
-        total = merge_moments(total, piece)
-    flat = np.concatenate([total.count, total.mean[0], total.squares[0]])
-    everyone = workers.gather(torch.from_numpy(flat).to(workers.device))
-    merged = Moments(np.zeros(1), np.zeros((1, width)), np.zeros((1, width)))
-    for one in everyone:
-        count, mean, squares = np.split(one.cpu().numpy(), [1, 1 + width])
-        merged = merge_moments(merged, Moments(count, mean[None], squares[None]))
-    return merged
-
-
 def fit_scaling(kind: str, batches: Batches, workers: Workers) -> Scaling:
-    """Return the scaling of the training rows."""
+    """Return the scaling of the training rows of all workers, from one pass over them."""
     if kind != "standard":
         return Scaling.without("l2" if kind == "l2" else "none")
-    mean, std = moments(batches, workers).of([0])
-    least = 10 * np.finfo(np.float64).eps * np.abs(mean)  # what rounding leaves of no variance
-    return Scaling("standard", mean, np.where(std <= least, 1.0, std))
+    width = batches.width
+    own = moments_of((batch.x for batch in batches.in_order()), width)
+    flat = torch.from_numpy(np.concatenate([own.count, own.mean[0], own.squares[0]]))
+    everyone = [one.cpu().numpy() for one in workers.gather(flat.to(workers.device))]
+    parts = (np.split(one, [1, 1 + width]) for one in everyone)
+    total = merged((Moments(n, mean[None], squares[None]) for n, mean, squares in parts), width)
+    return Scaling("standard", *mean_and_std(total))
 
 
 def _is_finite(entry: dict[str, Any]) -> bool:

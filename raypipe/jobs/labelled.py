@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,11 @@ class Labelled:
         for places, features in pick(self.store, self.column, self.index, self.known[rows]):
             found[places] = make(features)
         return found
+
+    def pieces(self, rows: Rows) -> Iterator[Floats]:
+        """Yield the features of some of the rows as (n, D), in the order they are stored in."""
+        for _, features in pick(self.store, self.column, self.index, self.known[rows]):
+            yield self.to_rows(features)
 
     def stored(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
         """Return values of the rows in the order all rows are stored in.

@@ -18,10 +18,11 @@ from raypipe.errors import UsageError
 from raypipe.figures import curves_picture
 from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.evaluation import evaluate_scores, without_duplicates
+from raypipe.fit.evaluation import accuracy_without, evaluate_scores
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
+from raypipe.fit.metrics import near_duplicates_in_pieces
 from raypipe.fit.mlp_settings import MlpSettings, combinations, hidden_layers, shown
 from raypipe.fit.model import TrainedModel
 from raypipe.fit.validation import validation_rows
@@ -93,7 +94,7 @@ def run(config: TrainConfig) -> Outcome:
     scores = data.made(parts.test, head.scores, len(head.classes))
     metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
     right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
-    metrics |= _without_duplicates(data, parts, right) | {
+    metrics |= accuracy_without(_copies(data, parts), right) | {
         "head": "mlp",
         "best_params": fitted.best_params,
         "cv_accuracy": fitted.cv_accuracy,
@@ -261,15 +262,14 @@ def _fitted(
     )
 
 
-def _without_duplicates(
-    data: Labelled, parts: Holdout, right: npt.NDArray[np.bool_]
-) -> dict[str, Any]:
-    """Compare held-out and training rows if they all fit in memory, several times over."""
-    rows = len(parts.train) + len(parts.test)
-    if rows * data.width * 4 * 4 > memory.available():
-        return {"near_duplicates": None, "accuracy_without_duplicates": None}
-    test, train = (data.made(rows, data.to_rows, data.width) for rows in (parts.test, parts.train))
-    return without_duplicates(test, train, right)
+def _copies(data: Labelled, parts: Holdout) -> npt.NDArray[np.bool_] | None:
+    """Return which held-out rows are near-duplicates of training rows, if that can be found out
+    with the held-out ones in memory.
+    """
+    if len(parts.test) * data.width * 4 * 4 > memory.available():
+        return None
+    test = data.made(parts.test, data.to_rows, data.width)
+    return near_duplicates_in_pieces(test, lambda: data.pieces(parts.train), len(parts.train))
 
 
 def _title(fitted: Fitted) -> str:
