@@ -15,7 +15,6 @@ from raypipe import memory
 from raypipe.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
-from raypipe.figures import curves_picture
 from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.evaluation import accuracy_without, evaluate_scores
@@ -55,7 +54,6 @@ OPTIONS = (
 _OTHERS = ("cv", "max_iter", "tol")
 
 _CHECKPOINT_FOLDER = "checkpoint"
-_PICTURE_FILE = "curves.png"
 
 
 def check(config: TrainConfig) -> None:
@@ -112,10 +110,8 @@ def run(config: TrainConfig) -> Outcome:
     }
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, data.rows.ids[parts.test], labels[parts.test], probabilities)
-    write_curves(curves, out)
     best = next(n for n, p in enumerate(fitted.grid, 1) if p["params"] == fitted.best_params)
-    own = [entry for entry in curves if entry["combination"] == best]
-    curves_picture(own, _title(fitted), out / _PICTURE_FILE)
+    write_curves(curves, best, _title(fitted), out)
     kept.remove()
     return Outcome(summary(metrics, out), text(metrics, out), model)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.figures import confusion_picture
+from raypipe.figures import confusion_picture, curves_picture
 from raypipe.fit.model import TrainedModel, save_model
 
 __all__ = ["summary", "text", "write", "write_curves"]
@@ -21,6 +21,7 @@ _CONFUSION_FILE = "confusion.png"
 _HOLDOUT_FILE = "holdout.csv"
 _RELIABILITY_FILE = "reliability.csv"
 _CURVES_FILE = "curves.csv"
+_CURVES_PICTURE = "curves.png"
 
 
 def write(
@@ -55,9 +56,18 @@ def write(
     confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
 
 
-def write_curves(epochs: list[dict[str, Any]], out: Path) -> None:
-    """Write a line for each epoch that was trained."""
+def write_curves(epochs: list[dict[str, Any]], kept: int, title: str, out: Path) -> None:
+    """Write a line for each epoch that was trained, and draw those of one combination.
+
+    Args:
+        epochs: of all combinations.
+        kept: number of the combination to draw, from 1.
+        title: of the picture.
+        out: the folder.
+    """
     _write_table(epochs, out / _CURVES_FILE)
+    own = [epoch for epoch in epochs if epoch["combination"] == kept]
+    curves_picture(own, title, out / _CURVES_PICTURE)
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
@@ -83,7 +93,9 @@ def text(metrics: dict[str, Any], out: Path) -> str:
         *_duplicates_line(metrics),
         _reliability_line(metrics["reliability"]),
     ]
-    files = (_METRICS_FILE, _CONFUSION_FILE, _HOLDOUT_FILE, _RELIABILITY_FILE)
+    files = [_METRICS_FILE, _CONFUSION_FILE, _HOLDOUT_FILE, _RELIABILITY_FILE]
+    if "best_epoch" in metrics:
+        files += [_CURVES_FILE, _CURVES_PICTURE]
     lines.append(f"written: {out}/ (model, {', '.join(files)})")
     return "\n".join(lines)
 
