@@ -33,6 +33,7 @@ _HEADINGS = (
     "Preprocessing",
     "Augmentation",
     "Model",
+    "Perceptron",
     "Evaluation",
     "Ray",
     "Command",

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["confusion_picture", "contact_sheet"]
+__all__ = ["confusion_picture", "contact_sheet", "curves_picture"]
 
 _DPI = 120
 
@@ -47,6 +47,31 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64], share: npt.NDArray[A
         colour = "white" if share[row, column] > 0.5 else "black"
         text = str(counts[row, column])
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+
+
+def curves_picture(epochs: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Draw loss and accuracy by epoch, on the training and on the validation rows.
+
+    Args:
+        epochs: of each epoch `epoch`, and `loss` and `accuracy` after `train_` and `validation_`.
+        title: of the picture.
+        path: where it is written.
+    """
+    figure = Figure(figsize=(9, 3.8), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    numbers = [epoch["epoch"] for epoch in epochs]
+    best = min(epochs, key=lambda epoch: float(epoch["validation_loss"]))["epoch"]
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, colour in (("train", "tab:grey"), ("validation", "tab:blue")):
+            values = [epoch[f"{part}_{what}"] for epoch in epochs]
+            axes.plot(numbers, values, color=colour, label=part, marker=".")
+        axes.axvline(best, color="tab:orange", linestyle="--", label=f"kept: epoch {best}")
+        axes.set(xlabel="epoch", ylabel=what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path)
 
 
 def contact_sheet(

@@ -28,6 +28,21 @@ RANDOM = (
 )
 
 
+# Ray Train's processes would take longer to start than all the rest of the training.
+SHORT = ("train.epochs=2", "train.workers=0")
+
+
+def check_dense(out: Path, steps: dict[str, dict], hidden: list[int]) -> None:
+    """The head has the layers of the notebook, and its best epoch is kept."""
+    found = raypipe.load_model(out / "model").head
+    assert [len(bias) for bias in found.scorer.biases] == [*hidden, len(found.classes)]
+    rows = list(csv.DictReader((out / "model" / "curves.csv").open()))
+    losses = [float(row["validation_loss"]) for row in rows]
+    assert len(losses) == 2
+    assert steps["train"]["best_epoch"] == 1 + int(np.argmin(losses))
+    assert (out / "model" / "curves.png").stat().st_size > 10_000
+
+
 def run_recipe(name: str, source: Path, out: Path, *changes: str) -> dict[str, dict]:
     config = RunConfig(
         recipe=str(RECIPES / name), source=str(source), out=str(out), set=(*RANDOM, *changes)
@@ -65,6 +80,8 @@ def test_flower_photos_augmented(tmp_path: Path, ray_session: None) -> None:
         "extract.augment=2",
         "export.split_sizes=[0.6, 0.2, 0.2]",
         "train.test_size=0.2",
+        "train.validation_size=0.25",
+        *SHORT,
     )
     assert steps["extract"]["features"] == {"features": [4, 4, 512]}
     assert (steps["extract"]["rows"], steps["extract"]["items"]) == (45, 15)
@@ -78,6 +95,8 @@ def test_flower_photos_augmented(tmp_path: Path, ray_session: None) -> None:
     assert not seen["train"] & (seen["validation"] | seen["test"])
     assert not seen["validation"] & seen["test"]
     assert (steps["train"]["train_rows"], steps["train"]["test_rows"]) == (36, 3)
+    assert steps["train"]["validation_rows"] == 3  # no views
+    check_dense(out, steps, hidden=[256])
 
 
 def zip_of(path: Path, names: list[str]) -> Path:
@@ -99,6 +118,8 @@ def test_dogs_vs_cats(tmp_path: Path, ray_session: None) -> None:
         train,
         out,
         "extract.label_limit=6",
+        "train.validation_size=0.25",
+        *SHORT,
         f"predict.source={test}",
         "predict.actors=1",
         "predict.batch_size=3",
@@ -108,6 +129,7 @@ def test_dogs_vs_cats(tmp_path: Path, ray_session: None) -> None:
     assert sorted(ids) == sorted(
         f"train/{kind}.{number}.jpg" for kind in ("cat", "dog") for number in range(6)
     )
+    check_dense(out, steps, hidden=[256])
     rows = list(csv.DictReader((out / "submission.csv").open()))
     assert [row["id"] for row in rows] == [str(number) for number in range(1, 12)]
     assert set(rows[0]) == {"id", "label"}
@@ -118,10 +140,12 @@ def test_dog_breeds(tmp_path: Path, ray_session: None) -> None:
     for part, count in (("train", 3), ("valid", 1), ("test", 1)):
         draw_folder(tmp_path / "dogImages" / part, count)
     out = tmp_path / "out"
-    steps = run_recipe("dog-breeds.yaml", tmp_path / "dogImages", out)
+    steps = run_recipe("dog-breeds.yaml", tmp_path / "dogImages", out, *SHORT)
     assert steps["extract"]["features"] == {"features": [2048], "imagenet_class": []}
     assert steps["train"]["split"] == "store"
     assert (steps["train"]["train_rows"], steps["train"]["test_rows"]) == (12, 3)
+    assert steps["train"]["validation_rows"] == 3
+    check_dense(out, steps, hidden=[])
     table = raypipe.open(out / "features").to_arrow(["id", "split", "imagenet_class"])
     assert set(table["split"].to_pylist()) == {"train", "validation", "test"}
     parts = [pq.read_table(path) for path in sorted((out / "features" / "data").glob("*.parquet"))]

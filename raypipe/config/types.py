@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -11,6 +12,7 @@ from pydantic.fields import FieldInfo
 __all__ = [
     "Actors",
     "Grid",
+    "Hidden",
     "Interpolation",
     "Names",
     "Pool",
@@ -64,6 +66,12 @@ def _pool_size(value: str) -> str:
     return value
 
 
+def _hidden(value: str) -> str:
+    if value != "none" and not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", value):
+        raise ValueError("none, or the units of each hidden layer, as 256 or 512x128")
+    return value
+
+
 def _joined(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
@@ -84,6 +92,7 @@ Actors = Annotated[str, AfterValidator(_pool_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
+Hidden = Annotated[str, AfterValidator(_hidden)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]

@@ -12,7 +12,7 @@ from raypipe.fit.reliability import calibration_error, log_loss, reliability_bin
 from raypipe.heads import Head
 from raypipe.heads.scorer import softmax
 
-__all__ = ["evaluate_scores", "without_duplicates"]
+__all__ = ["accuracy_without", "evaluate_scores", "without_duplicates"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
@@ -66,7 +66,18 @@ def without_duplicates(
         train: (M, D) training rows.
         right: (N,) whether a held-out row's class was found.
     """
-    copies = near_duplicates(test, train)
+    return accuracy_without(near_duplicates(test, train), right)
+
+
+def accuracy_without(
+    copies: npt.NDArray[np.bool_] | None, right: npt.NDArray[np.bool_]
+) -> dict[str, int | float | None]:
+    """Return how many held-out rows are copies, and the accuracy on the others.
+
+    Args:
+        copies: (N,) whether a held-out row is one; None if nobody has looked.
+        right: (N,) whether its class was found.
+    """
     if copies is None:
         return {"near_duplicates": None, "accuracy_without_duplicates": None}
     rest = right[~copies]

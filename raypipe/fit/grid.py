@@ -67,7 +67,7 @@ def _share(text: str) -> str | float:
 
 
 def _layers(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", text):
+    if not re.fullmatch(r"none|[1-9]\d*(x[1-9]\d*)*", text):
         raise ValueError(text)
     return text
 
@@ -87,11 +87,11 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
     },
     "knn": {"n_neighbors": _COUNT, "weights": _choice("uniform", "distance")},
     "mlp": {
-        "hidden": Parameter(_layers, "units of each layer, as 256 or 512x128"),
+        "hidden": Parameter(_layers, "units of each layer, as 256 or 512x128, or none"),
         "dropout": Parameter(_number(0, 1, from_low=True), "numbers from 0 and below 1"),
         "learning_rate": _POSITIVE,
         "weight_decay": Parameter(_number(0, from_low=True), "numbers from 0"),
-        "optimizer": _choice("adamw", "adam", "sgd"),
+        "optimizer": _choice("adam", "adamw", "sgd", "rmsprop"),
     },
 }
 

@@ -57,7 +57,7 @@ def hold_out(
         how: the store's split, a stratified random one, one by hash of the id, or `auto`: the
             store's if it has one.
         test_size: share that is held out (not with the store's split).
-        cv: number of folds.
+        cv: number of folds; 0 makes none.
         seed: of the stratified split and of the folds.
 
     Raises:
@@ -87,7 +87,8 @@ def hold_out(
     train, test = _with_views(first, fitted, len(data)), first[held]
     _check_parts(data.labels, train, test, how)
     if validation is None:
-        return Holdout(how, train, test, list(_folds(data, train, cv, seed)), left_out)
+        folds = list(_folds(data, train, cv, seed)) if cv else []
+        return Holdout(how, train, test, folds, left_out)
     outside = np.isin(data.ids[train], validation)
     fold = np.flatnonzero(~outside), np.flatnonzero(outside & (data.views[train] == 0))
     _check_parts(data.labels, train[fold[0]], train[fold[1]], "store (train and validation)")

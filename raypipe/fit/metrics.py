@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix
 
-__all__ = ["evaluate", "near_duplicates"]
+from raypipe.fit.moments import mean_and_std, moments_of
+
+__all__ = ["evaluate", "near_duplicates", "near_duplicates_in_pieces"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
@@ -54,6 +57,30 @@ def near_duplicates(test: Floats, train: Floats) -> npt.NDArray[np.bool_] | None
         for start in range(0, len(test), _BLOCK)
     ]
     return np.concatenate(found)
+
+
+def near_duplicates_in_pieces(
+    test: Floats, pieces: Callable[[], Iterable[Floats]], rows: int
+) -> npt.NDArray[np.bool_] | None:
+    """Return the same where training rows come in pieces.
+
+    Args:
+        test: (N, D).
+        pieces: gives the training rows, (m, D) at a time; it is called twice.
+        rows: how many training rows there are.
+    """
+    width = test.shape[1]
+    if len(test) * rows * width > MOST_DUPLICATES_WORK:
+        return None
+    mean, std = (a.astype(np.float32) for a in mean_and_std(moments_of(pieces(), width)))
+    unit = _unit((test - mean) / std)
+    found = np.zeros(len(test), bool)
+    for piece in pieces():
+        other = _unit((piece - mean) / std)
+        for start in range(0, len(unit), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            found[block] |= (unit[block] @ other.T).max(axis=1) > DUPLICATE_COSINE
+    return found
 
 
 def _unit(rows: Floats) -> Floats:

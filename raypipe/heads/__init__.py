@@ -4,6 +4,7 @@ from raypipe.heads.calibration import Calibration
 from raypipe.heads.forest import Forest
 from raypipe.heads.head import Head, as_rows, channel_axis
 from raypipe.heads.linear import Linear
+from raypipe.heads.mlp import Mlp
 from raypipe.heads.neighbours import Neighbours
 from raypipe.heads.saving import SCORERS, restore_head, saved_arrays, saved_settings
 from raypipe.heads.scaling import Scaling
@@ -15,6 +16,7 @@ __all__ = [
     "Forest",
     "Head",
     "Linear",
+    "Mlp",
     "Neighbours",
     "Scaling",
     "Scorer",

@@ -8,6 +8,7 @@ from raypipe.heads.calibration import Calibration
 from raypipe.heads.forest import Forest
 from raypipe.heads.head import Head
 from raypipe.heads.linear import Linear
+from raypipe.heads.mlp import Mlp
 from raypipe.heads.neighbours import Neighbours
 from raypipe.heads.scaling import Scaling
 from raypipe.heads.scorer import Arrays, Scorer
@@ -20,6 +21,7 @@ SCORERS: dict[str, type[Scorer]] = {
     "svm": Linear,
     "forest": Forest,
     "knn": Neighbours,
+    "mlp": Mlp,
 }
 
 

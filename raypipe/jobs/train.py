@@ -24,6 +24,7 @@ from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, as_rows, channel_axis
 from raypipe.heads.head import Channels
+from raypipe.jobs import perceptron
 from raypipe.jobs.trained import summary, text, write
 from raypipe.progress import say
 from raypipe.storage import output_folder
@@ -43,8 +44,10 @@ def run(config: TrainConfig) -> Outcome:
         UsageError: the store's labels cannot be split as asked, or its features do not fit in
             memory.
     """
-    started = time.monotonic()
     check(config)
+    if config.head == "mlp":
+        return perceptron.run(config)
+    started = time.monotonic()
     grid = parse_grid(config.head, config.grid)
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
@@ -91,6 +94,11 @@ def check(config: TrainConfig) -> None:
     """
     parse_grid(config.head, config.grid)
     kind_for(config.head, config.calibrate)
+    if config.head == "mlp":
+        perceptron.check(config)
+    elif given := [name for name in perceptron.OPTIONS if name in config.model_fields_set]:
+        name = given[0].replace("_", "-")
+        raise UsageError(f"--{name} goes with --head mlp; got --head {config.head}")
     if config.class_weight == "balanced" and config.head == "knn":
         raise UsageError("--class-weight balanced: --head knn cannot weigh classes; give none")
     if config.tol is not None and config.head not in ("logistic", "svm"):
@@ -133,8 +141,8 @@ def _fit_head(x: Any, labels: Any, parts: Holdout, grid: Grid, config: TrainConf
     """Search the grid of the chosen head; one function per way of fitting, each of which returns
     an uncalibrated head on rows.
     """
-    if config.head == "mlp":  # fit_mlp(…) -> Fitted belongs here
-        raise UsageError("--head mlp cannot be fitted yet; give logistic, svm, forest or knn")
+    if config.head == "mlp":
+        raise ValueError("mlp is not fitted here")
     settings = Settings(
         config.head, config.scale, config.max_iter, config.tol, config.class_weight, config.seed
     )

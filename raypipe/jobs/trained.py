@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.figures import confusion_picture
+from raypipe.figures import confusion_picture, curves_picture
 from raypipe.fit.model import TrainedModel, save_model
 
-__all__ = ["summary", "text", "write"]
+__all__ = ["summary", "text", "write", "write_curves"]
 
 _METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
 _CONFUSION_FILE = "confusion.png"
 _HOLDOUT_FILE = "holdout.csv"
 _RELIABILITY_FILE = "reliability.csv"
+_CURVES_FILE = "curves.csv"
+_CURVES_PICTURE = "curves.png"
 
 
 def write(
@@ -49,16 +51,30 @@ def write(
         best = probabilities.max(axis=1)
         for row in zip(ids, truth, predicted, best, strict=True):
             writer.writerow([*row[:3], f"{row[3]:.6f}"])
-    _write_bins(metrics["reliability"]["bins"], out / _RELIABILITY_FILE)
+    _write_table(metrics["reliability"]["bins"], out / _RELIABILITY_FILE)
     title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(ids)} images"
     confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
 
 
-def _write_bins(bins: list[dict[str, Any]], path: Path) -> None:
+def write_curves(epochs: list[dict[str, Any]], kept: int, title: str, out: Path) -> None:
+    """Write a line for each epoch that was trained, and draw those of one combination.
+
+    Args:
+        epochs: of all combinations.
+        kept: number of the combination to draw, from 1.
+        title: of the picture.
+        out: the folder.
+    """
+    _write_table(epochs, out / _CURVES_FILE)
+    own = [epoch for epoch in epochs if epoch["combination"] == kept]
+    curves_picture(own, title, out / _CURVES_PICTURE)
+
+
+def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(bins[0]))
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(bins)
+        writer.writerows(rows)
 
 
 def summary(metrics: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -77,17 +93,30 @@ def text(metrics: dict[str, Any], out: Path) -> str:
         *_duplicates_line(metrics),
         _reliability_line(metrics["reliability"]),
     ]
-    files = (_METRICS_FILE, _CONFUSION_FILE, _HOLDOUT_FILE, _RELIABILITY_FILE)
+    files = [_METRICS_FILE, _CONFUSION_FILE, _HOLDOUT_FILE, _RELIABILITY_FILE]
+    if "best_epoch" in metrics:
+        files += [_CURVES_FILE, _CURVES_PICTURE]
     lines.append(f"written: {out}/ (model, {', '.join(files)})")
     return "\n".join(lines)
 
 
 def _search_line(metrics: dict[str, Any]) -> list[str]:
+    if "best_epoch" in metrics:
+        return [_epoch_line(metrics)]
     if metrics["cv_accuracy"] is None:
         return []
     best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
     accuracy = f"cross-validated accuracy {metrics['cv_accuracy']:.4f}"
     return [f"best of the grid: {best or 'its only point'} ({accuracy})"]
+
+
+def _epoch_line(metrics: dict[str, Any]) -> str:
+    best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
+    return (
+        f"best epoch: {metrics['best_epoch']} of {metrics['epochs']} (validation loss "
+        f"{metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f} on "
+        f"{metrics['validation_rows']} images) with {best}"
+    )
 
 
 def _short(value: Any) -> str:

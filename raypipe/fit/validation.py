@@ -1,0 +1,61 @@
+"""Images to validate on, out of those to train on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.errors import UsageError
+from raypipe.fit.holdout import Holdout
+from raypipe.splits import stratified
+
+__all__ = ["validation_rows"]
+
+Rows = npt.NDArray[np.int64]
+
+
+def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[Rows, Rows]:
+    """Return rows to fit on, views included, and rows to validate on, which are no views.
+
+    These are the store's own validation images, where it has some beside those to test on;
+    otherwise a stratified random part of the training images, with at least one of each class.
+
+    Args:
+        data: `store.reader.Features`; every row has a label.
+        parts: what is trained on.
+        size: share of the training images (not with the store's own).
+        seed: of the random choice.
+
+    Raises:
+        UsageError: naming the classes and counts that cannot be split so.
+    """
+    train = parts.train
+    if parts.how == "store" and len(parts.folds) == 1:
+        fitted, validated = parts.folds[0]
+        return train[fitted], train[validated]
+    own = train[data.views[train] == 0]
+    _check(Counter(data.labels[own]), size)
+    shares = f"{1 - size},{size}"
+    split = stratified(data.ids[own].tolist(), data.labels[own].tolist(), shares, seed)
+    validated = own[split == "test"]
+    return train[~np.isin(data.ids[train], data.ids[validated])], validated
+
+
+def _check(counts: Counter[str], size: float) -> None:
+    """Make sure that both parts can have an image of every class."""
+    total = sum(counts.values())
+    validated = round(size * total)
+    if single := sorted(name for name, count in counts.items() if count < 2):
+        raise UsageError(
+            "--head mlp needs two training images or more of every class, one to validate on; "
+            f"{single[0]!r} has {counts[single[0]]}; add images, or leave the class out"
+        )
+    if min(validated, total - validated) < len(counts):
+        raise UsageError(
+            f"--validation-size: {size:g} of {total} training images leaves {validated} to "
+            f"validate on and {total - validated} to fit on; {len(counts)} classes need one each "
+            "in both"
+        )

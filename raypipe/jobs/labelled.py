@@ -1,0 +1,109 @@
+"""The labelled rows of a store, for fits that do not hold all features in the driver's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.config import TrainConfig
+from raypipe.heads import as_rows, channel_axis
+from raypipe.heads.head import Channels, Spatial
+from raypipe.progress import say
+from raypipe.store.features import Features
+from raypipe.store.index import RowIndex, read_index
+from raypipe.store.pick import pick
+from raypipe.store.reader import StoreReader
+
+__all__ = ["Labelled", "read_labelled"]
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled rows of a store, sorted by id and view, without their features.
+
+    Attributes:
+        store: where they are.
+        column: the feature column.
+        index: of all rows.
+        known: numbers in the index of the labelled ones.
+        rows: these; their features are empty.
+        spatial: how features become rows, as in `Head`.
+        channels: likewise.
+        width: D, values of a row.
+    """
+
+    store: StoreReader
+    column: str
+    index: RowIndex
+    known: Rows
+    rows: Features
+    spatial: Spatial
+    channels: Channels
+    width: int
+
+    @property
+    def unlabelled(self) -> int:
+        """How many rows have no label."""
+        return len(self.index) - len(self.known)
+
+    def to_rows(self, features: npt.NDArray[Any]) -> Floats:
+        """Return (n, D) of (n, …) features."""
+        return as_rows(features, self.spatial, self.channels)
+
+    def made(
+        self, rows: Rows, make: Callable[[npt.NDArray[Any]], Floats], width: int
+    ) -> npt.NDArray[np.float32]:
+        """Return (n, width) of what is made of the features of some of the rows, piece by piece."""
+        found = np.empty((len(rows), width), np.float32)
+        for places, features in pick(self.store, self.column, self.index, self.known[rows]):
+            found[places] = make(features)
+        return found
+
+    def pieces(self, rows: Rows) -> Iterator[Floats]:
+        """Yield the features of some of the rows as (n, D), in the order they are stored in."""
+        for _, features in pick(self.store, self.column, self.index, self.known[rows]):
+            yield self.to_rows(features)
+
+    def stored(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
+        """Return values of the rows in the order all rows are stored in.
+
+        Args:
+            values: (n,) of the labelled rows.
+            other: the value of unlabelled ones.
+        """
+        found = np.full(len(self.index), other, values.dtype)
+        found[self.known] = values
+        return np.concatenate(self.index.by_partition(found))
+
+
+def read_labelled(config: TrainConfig) -> Labelled:
+    """Read which labelled rows there are.
+
+    Raises:
+        UsageError: there is no such store, snapshot or layer, or it has no rows.
+    """
+    store = StoreReader(config.store, config.snapshot)
+    column = store.column(config.layer)
+    index = read_index(store)
+    known = np.flatnonzero([label is not None for label in index.labels])
+    if unlabelled := len(index) - len(known):
+        say(f"{unlabelled} rows have no label and are left out")
+    rows = Features(
+        index.ids[known],
+        index.labels[known],
+        index.splits[known],
+        index.views[known],
+        np.empty((len(known), 0), np.float32),
+    )
+    shape = store.shapes[column]
+    pool = next(output.pool for output in store.spec.outputs if output.column == column)
+    channels = channel_axis(pool, shape)
+    width = as_rows(np.empty((0, *shape), np.float32), config.spatial, channels).shape[1]
+    return Labelled(store, column, index, known, rows, config.spatial, channels, width)

@@ -1,0 +1,277 @@
+"""`train --head mlp`: its features never lie in the driver's memory all at once."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe import memory
+from raypipe.command import Outcome
+from raypipe.config import TrainConfig
+from raypipe.errors import UsageError
+from raypipe.fit.calibrate import calibrated, kind_for
+from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.evaluation import accuracy_without, evaluate_scores
+from raypipe.fit.fitted import Fitted, OutOfFold
+from raypipe.fit.grid import parse_grid
+from raypipe.fit.holdout import Holdout, hold_out
+from raypipe.fit.metrics import near_duplicates_in_pieces
+from raypipe.fit.mlp_settings import MlpSettings, combinations, hidden_layers, shown
+from raypipe.fit.model import TrainedModel
+from raypipe.fit.validation import validation_rows
+from raypipe.heads import Head
+from raypipe.jobs.labelled import Labelled, read_labelled
+from raypipe.jobs.trained import summary, text, write, write_curves
+from raypipe.progress import say
+from raypipe.spec import digest
+from raypipe.storage import output_folder
+
+__all__ = ["OPTIONS", "check", "run"]
+
+Rows = npt.NDArray[np.int64]
+
+#: Options of no other head.
+OPTIONS = (
+    "hidden",
+    "dropout",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "minibatch",
+    "epochs",
+    "patience",
+    "validation_size",
+    "workers",
+)
+
+#: Options of other heads.
+_OTHERS = ("cv", "max_iter", "tol")
+
+_CHECKPOINT_FOLDER = "checkpoint"
+
+
+def check(config: TrainConfig) -> None:
+    """Check what can be checked without the store.
+
+    Raises:
+        UsageError: the grid is wrong, or an option belongs to another head.
+    """
+    parse_grid("mlp", config.grid)
+    for name in _OTHERS:
+        if name in config.model_fields_set:
+            raise UsageError(
+                f"--{name.replace('_', '-')} does not go with --head mlp, which is validated on "
+                "one part of the images (--validation-size) and trained for --epochs"
+            )
+
+
+def run(config: TrainConfig) -> Outcome:
+    """Train and evaluate; see `TrainConfig` for the options.
+
+    Raises:
+        UsageError: the labels cannot be split as asked, features are not finite, or the cluster
+            has no room for the workers.
+    """
+    started = time.monotonic()
+    data = read_labelled(config)
+    out = output_folder(config.out)
+    parts = hold_out(data.rows, config.split, test_size=config.test_size, cv=0, seed=config.seed)
+    if parts.left_out:
+        say(f"{parts.left_out} images are in no split to train or test on and are left out")
+    fitted, curves, kept = _fit(data, parts, out, config)
+    if not fitted.converged:
+        say("the validation loss was lowest in the last epoch; raise --epochs")
+    labels = data.rows.labels
+    head = calibrated(fitted, labels[parts.train], kind_for("mlp", config.calibrate))
+    scores = data.made(parts.test, head.scores, len(head.classes))
+    metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
+    right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
+    metrics |= accuracy_without(_copies(data, parts), right) | {
+        "head": "mlp",
+        "best_params": fitted.best_params,
+        "cv_accuracy": fitted.cv_accuracy,
+        "grid": fitted.grid,
+        "converged": fitted.converged,
+        **fitted.details,
+        "classes": list(head.classes),
+        "split": parts.how,
+        "train_rows": len(parts.train),
+        "test_rows": len(parts.test),
+        "unlabelled_rows": data.unlabelled,
+        "store": data.store.uri,
+        "snapshot": data.store.snapshot.number,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
+    write(model, out, data.rows.ids[parts.test], labels[parts.test], probabilities)
+    best = next(n for n, p in enumerate(fitted.grid, 1) if p["params"] == fitted.best_params)
+    write_curves(curves, best, _title(fitted), out)
+    kept.remove()
+    return Outcome(summary(metrics, out), text(metrics, out), model)
+
+
+def _fit(
+    data: Labelled, parts: Holdout, out: Path, config: TrainConfig
+) -> tuple[Fitted, list[dict[str, Any]], Checkpoint]:
+    """Return the uncalibrated head, the curves of all combinations, and what can be removed."""
+    from raypipe import runtime, trainer  # with Ray, which checking options does without
+
+    fit, validated = validation_rows(data.rows, parts, config.validation_size, config.seed)
+    purpose = np.full(len(data.rows), trainer.LEFT_OUT, np.int8)
+    purpose[parts.test] = trainer.HELD_OUT
+    purpose[fit], purpose[validated] = trainer.TRAIN, trainer.VALIDATION
+    classes = sorted(set(data.rows.labels[parts.train]))
+    tried = combinations(_settings(config), parse_grid("mlp", config.grid))
+    table = _table(data, purpose, classes, config)
+    kept = Checkpoint(
+        out / _CHECKPOINT_FOLDER, _problem(data, table, tried, config), resume=config.resume
+    )
+    say(
+        f"{len(fit)} rows to train on, {len(validated)} to validate on, {len(parts.test)} held "
+        f"out; combinations to try: {len(tried)}"
+    )
+    weights = _class_weights(table, config.class_weight)
+    with contextlib.ExitStack() as stack:
+        if config.workers != 0:
+            stack.enter_context(runtime.session(config.address))
+        place = trainer.place(config.workers)
+        job = trainer.Job(table, tuple(tried), config.scale, weights, kept.folder or out)
+        trained = trainer.train(job, place, data.index.ids_of_stored)
+    head = Head(
+        classes=tuple(classes),
+        spatial=config.spatial,
+        scaling=trained.scaling,
+        scorer=trained.scorer,
+        channels=data.channels,
+    )
+    fitted = _fitted(head, trained.record, tried, data, parts, validated)
+    return fitted, trained.record.curves, kept
+
+
+def _settings(config: TrainConfig) -> MlpSettings:
+    return MlpSettings(
+        hidden=hidden_layers(config.hidden),
+        dropout=config.dropout,
+        optimizer=config.optimizer,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        minibatch=config.minibatch,
+        epochs=config.epochs,
+        patience=config.patience,
+        seed=config.seed,
+    )
+
+
+def _table(
+    data: Labelled, purpose: npt.NDArray[np.int8], classes: list[str], config: TrainConfig
+) -> Any:
+    from raypipe.trainer import LEFT_OUT, Table
+
+    # Classes that are not trained on have no number: their rows are left out.
+    codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
+    return Table(
+        store=data.store.uri,
+        snapshot=data.store.snapshot.number,
+        column=data.column,
+        lengths=data.index.lengths,
+        groups=data.stored(purpose, LEFT_OUT),
+        codes=data.stored(codes, 0),
+        classes=len(classes),
+        width=data.width,
+        spatial=config.spatial,
+        channels=data.channels,
+    )
+
+
+def _problem(
+    data: Labelled, table: Any, tried: list[MlpSettings], config: TrainConfig
+) -> dict[str, Any]:
+    """Return what has to be the same for a fit to go on."""
+    return {
+        "head": "mlp",
+        "fingerprint": data.store.spec.fingerprint,
+        "snapshot": table.snapshot,
+        "column": table.column,
+        "rows": digest(table.groups.tobytes() + table.codes.tobytes()),
+        "scale": config.scale,
+        "spatial": config.spatial,
+        "class_weight": config.class_weight,
+        "combinations": [asdict(settings) for settings in tried],
+    }
+
+
+def _class_weights(table: Any, how: str) -> npt.NDArray[np.float64]:
+    """Return (K,) weights whose mean over the training rows is one."""
+    from raypipe.trainer import TRAIN
+
+    counts = np.bincount(table.codes[table.groups == TRAIN], minlength=table.classes)
+    even = np.ones(table.classes)
+    return counts.sum() / (table.classes * counts) if how == "balanced" else even
+
+
+def _fitted(
+    head: Head,
+    record: Any,
+    tried: list[MlpSettings],
+    data: Labelled,
+    parts: Holdout,
+    validated: Rows,
+) -> Fitted:
+    best = record.finished[record.kept]
+    last = max(e["epoch"] for e in record.curves if e["combination"] == best["combination"])
+
+    def out_of_fold() -> OutOfFold:
+        place = np.empty(len(data.rows), np.int64)
+        place[parts.train] = np.arange(len(parts.train))
+        scores = data.made(validated, head.scores, len(head.classes))
+        return OutOfFold(place[validated], scores)
+
+    return Fitted(
+        head=head,
+        best_params=shown(tried[record.kept]),
+        cv_accuracy=None,
+        grid=[
+            {
+                "params": shown(settings),
+                "mean": entry and entry["validation_accuracy"],
+                "std": None,
+                "loss": entry and entry["validation_loss"],
+                "best_epoch": entry and entry["epoch"],
+            }
+            for settings, entry in zip(tried, record.finished, strict=True)
+        ],
+        converged=best["epoch"] < last,
+        details={
+            "best_epoch": best["epoch"],
+            "epochs": last,
+            "validation_rows": len(validated),
+            "validation_accuracy": best["validation_accuracy"],
+            "validation_loss": best["validation_loss"],
+        },
+        out_of_fold=out_of_fold,
+    )
+
+
+def _copies(data: Labelled, parts: Holdout) -> npt.NDArray[np.bool_] | None:
+    """Return which held-out rows are near-duplicates of training rows, if that can be found out
+    with the held-out ones in memory.
+    """
+    if len(parts.test) * data.width * 4 * 4 > memory.available():
+        return None
+    test = data.made(parts.test, data.to_rows, data.width)
+    return near_duplicates_in_pieces(test, lambda: data.pieces(parts.train), len(parts.train))
+
+
+def _title(fitted: Fitted) -> str:
+    settings = ", ".join(f"{name} {_short(value)}" for name, value in fitted.best_params.items())
+    return settings.replace("_", " ")
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
