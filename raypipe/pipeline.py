@@ -12,7 +12,6 @@ finished and are counted by the driver.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.fit.model import Head
 from raypipe.plan import Unit
-from raypipe.runtime import Replicas, retry_limits
+from raypipe.runtime import Replicas, retry_limits, stream
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import server
 from raypipe.spec import Spec
@@ -48,7 +47,6 @@ __all__ = ["predict", "write"]
 Batch = dict[str, npt.NDArray[Any]]
 Step = Callable[[Batch], "Batch | pa.Table"]
 
-_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _UNIT = "unit"
 _ITEMS = "items"
 _UNIT_ROWS = "unit_rows"
@@ -121,7 +119,7 @@ def _run(
         )
     if not within:
         flow = flow.map_batches(finish, batch_size=None, num_cpus=1)
-    return _stream(flow)
+    return stream(flow)
 
 
 def _one_server(units: list[Unit]) -> bool:
@@ -252,28 +250,3 @@ def _feature(column: str) -> str:
 def _strings(batch: Batch, wanted: pa.Schema) -> pa.Table:
     arrays = [pa.array(batch[name], pa.string(), from_pandas=True) for name in wanted.names]
     return pa.Table.from_arrays(arrays, schema=wanted)
-
-
-def _stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
-    """Run the flow; yield its output blocks as they are finished.
-
-    Raises:
-        RaypipeError: a step failed for good; the message is that of the first cause.
-    """
-    try:
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            if len(block):
-                yield block
-    except ray.exceptions.RayError as error:
-        raise RaypipeError(
-            f"the flow failed: {_first_cause(error)}; "
-            "finished partitions are kept, and the same command goes on from them"
-        ) from error
-
-
-def _first_cause(error: Exception) -> str:
-    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
-    text = _COLOUR.sub("", str(error)).strip()
-    first, marker, _ = text.partition("\nThe above exception was the direct cause")
-    lines = [line for line in first.splitlines() if line.strip()]
-    return lines[-1 if marker else 0].strip() if lines else type(error).__name__

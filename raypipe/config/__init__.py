@@ -13,6 +13,7 @@ from pydantic import Field
 from raypipe.config.groups import (
     AugmentConfig,
     BackboneConfig,
+    IngestConfig,
     JobConfig,
     LabelConfig,
     RayConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "DemoConfig",
     "ExportConfig",
     "ExtractConfig",
+    "IngestConfig",
     "InspectConfig",
     "JobConfig",
     "LabelConfig",
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 
-class ExtractConfig(LabelConfig, BackboneConfig, AugmentConfig, RayConfig):
+class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Turn images into features.
 
     Reads every image of SOURCE, runs it through a pretrained network up to a layer of your choice
@@ -52,10 +54,6 @@ class ExtractConfig(LabelConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Store to create or extend."""
     format: Annotated[Literal["parquet", "hdf5"], option("Store")] = "parquet"
     """File format of the store's partitions."""
-    prune: Annotated[bool, option("Store")] = False
-    """Drop rows whose image is gone from the source."""
-    moved: Annotated[bool, option("Store")] = False
-    """Take SOURCE for the one the store was made from, in another place."""
     dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
     """Type the features are stored in."""
 
