@@ -207,6 +207,13 @@ def test_wrong_use(
     assert not list(tmp_path.iterdir())
 
 
+def test_partitions_in_hdf5_are_read_as_well(store: Path, models: Path, tmp_path: Path) -> None:
+    make_store(tmp_path / "hdf5", [items_of(names) for names in UNITS], SPEC, "hdf5")
+    for source, name in ((store, "parquet.csv"), (tmp_path / "hdf5", "hdf5.csv")):
+        predict(models / "one", source, tmp_path / name, where="map=500:600", evaluate=True)
+    assert (tmp_path / "hdf5.csv").read_bytes() == (tmp_path / "parquet.csv").read_bytes()
+
+
 def test_predictions_are_no_features(
     store: Path, models: Path, predictions: Path, tmp_path: Path
 ) -> None:

@@ -75,9 +75,10 @@ class Evaluation:
         """Return the scores, of rows with a known label of the model's and a predicted one.
 
         `undecided_rows` have a known label and were given none (threshold, filters): they are not
-        in the scores, and `coverage` is the share of the others. `accuracy` is None if no row is
-        left. `report` is scikit-learn's, also as `report_text`; rows of `confusion` are the known
-        classes, columns the predicted ones, in the order of `classes`.
+        in the scores, and `coverage` is the share of the others. `unlabelled_rows` have no label
+        that the model knows. `accuracy` is None if no row is left. `report` is scikit-learn's, also
+        as `report_text`; rows of `confusion` are the known classes, columns the predicted ones, in
+        the order of `classes`.
         """
         confusion = self._confusion.reshape(len(self.classes), -1)
         rows = int(confusion.sum())
