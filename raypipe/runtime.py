@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import ray
 import ray.data
 
@@ -25,6 +26,7 @@ __all__ = [
     "plan_replicas",
     "retry_limits",
     "session",
+    "stream",
 ]
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
@@ -188,6 +190,31 @@ def retry_limits() -> dict[str, Any]:
     return {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
 
 
+def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
+    """Run a flow; yield its output blocks as they are finished.
+
+    Raises:
+        RaypipeError: a step failed for good; the message is that of the first cause.
+    """
+    try:
+        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            if len(block):
+                yield block
+    except ray.exceptions.RayError as error:
+        raise RaypipeError(
+            f"the flow failed: {first_cause(error)}; "
+            "finished partitions are kept, and the same command goes on from them"
+        ) from error
+
+
+def first_cause(error: Exception) -> str:
+    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
+    text = _COLOUR.sub("", str(error)).strip()
+    first, marker, _ = text.partition("\nThe above exception was the direct cause")
+    lines = [line for line in first.splitlines() if line.strip()]
+    return lines[-1 if marker else 0].strip() if lines else type(error).__name__
+
+
 def best_precision() -> str:
     """Return what `--precision auto` means on the hardware that replicas will run on."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -218,11 +245,3 @@ def joblib_backend() -> Iterator[None]:
     logging.getLogger("ray.util.multiprocessing.pool").setLevel(logging.ERROR)
     with joblib.parallel_config(backend="ray", n_jobs=-1):
         yield
-
-
-def first_cause(error: Exception) -> str:
-    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
-    text = _COLOUR.sub("", str(error)).strip()
-    first, marker, _ = text.partition("\nThe above exception was the direct cause")
-    lines = [line for line in first.splitlines() if line.strip()]
-    return lines[-1 if marker else 0].strip() if lines else type(error).__name__

@@ -155,17 +155,8 @@ class _Shard:
         to_rows: Callable[[Array], Array],
         device: torch.device,
     ) -> None:
-        uri, snapshot, column = place
         self.number, self.first, self.device = plan.number, plan.first, device
-        self._read = lambda: RowCache(
-            StoreReader(uri, snapshot),
-            column,
-            plan.parts,
-            plan.groups,
-            memory=memory,
-            group_count=plan.group_count,
-            to_rows=to_rows,
-        )
+        self._place, self._plan, self._memory, self._to_rows = place, plan, memory, to_rows
         self._cache = self._read()
         self._applied: Scaling | None = None
         self.memo: dict[str, Any] = {}
@@ -217,6 +208,18 @@ class _Shard:
         else:
             x = torch.cat([self._tensor(slice(row, row + 1)) for row in rows.tolist()])
         return x if ready else _scaled(x, scaling)
+
+    def _read(self) -> RowCache:
+        uri, snapshot, column = self._place
+        return RowCache(
+            StoreReader(uri, snapshot),
+            column,
+            self._plan.parts,
+            self._plan.groups,
+            memory=self._memory,
+            group_count=self._plan.group_count,
+            to_rows=self._to_rows,
+        )
 
     def _tensor(self, rows: slice) -> torch.Tensor:
         if self._on_device is not None:
