@@ -168,8 +168,7 @@ def _fit_in_memory(
     random = np.random.default_rng(options.seed)
     sample = rows[np.sort(random.choice(len(rows), min(SAMPLE, len(rows)), replace=False))]
     options, choices = _chosen(config, options, sample)
-    if options.init == "auto":
-        options = replace(options, init="k-means++")
+    options = _seeded(options, "k-means++")
     say(f"k-means with k={options.k} on {len(rows)} rows")
     return fit_kmeans(rows, options), options, choices
 
@@ -200,9 +199,7 @@ def _fit_on_ray(
         if len(parse_clusters(config.k)) > 1:
             sample = scaled_sample(shards, count, SAMPLE, options)
         options, choices = _chosen(config, options, sample)
-        if options.init == "auto":
-            many = options.k > _MANY_CLUSTERS
-            options = replace(options, init="k-means||" if many else "k-means++")
+        options = _seeded(options, "k-means||" if options.k > _MANY_CLUSTERS else "k-means++")
         say(f"k-means with k={options.k} on {count} rows")
         clusters, stored = fit_on_shards(shards, count, options, kept)
     kept.remove()
@@ -211,6 +208,11 @@ def _fit_on_ray(
     order = place[index.order[own]]
     clusters = replace(clusters, labels=clusters.labels[order], distances=clusters.distances[order])
     return clusters, options, choices
+
+
+def _seeded(options: KMeansOptions, usual: str) -> KMeansOptions:
+    is_open = isinstance(options.init, str) and options.init == "auto"
+    return replace(options, init=usual) if is_open else options
 
 
 def _chosen(
