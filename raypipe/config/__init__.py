@@ -131,7 +131,7 @@ class TrainConfig(JobConfig):
     test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
     """Share of each class that is held out."""
     seed: Annotated[Seed, option("Evaluation")] = 42
-    """Seed of the splits."""
+    """Seed of the splits, and of what is random in a fit."""
     snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Snapshot of the store to read. Default: the newest."""
     address: Annotated[str | None, option("Ray")] = None
