@@ -126,9 +126,11 @@ def cluster(store: str, **options: Any) -> Clusters:
 
 @_options_of(_config.PredictConfig)
 def predict(model: str, source: str, **options: Any) -> Any:
-    """Return the predictions as a pyarrow Table."""
+    """Return the predictions as a pyarrow Table, or the opened store if `out` is a folder."""
     positional = {"model": model, "source": source}
-    return _run("predict", _config.PredictConfig, positional, options).value
+    outcome = _run("predict", _config.PredictConfig, positional, options)
+    summary = outcome.summary
+    return open(summary["out"], summary["snapshot"]) if "snapshot" in summary else outcome.value
 
 
 @_options_of(_config.ExportConfig)

@@ -1,7 +1,7 @@
 """The whole flow on one screen.
 
-    units ─ read_and_decode ─ EmbedderReplica ─┬─ write_partition   (extract)
-     one row per unit                          └─ apply_head        (predict)
+    units ─ read_and_decode ─ EmbedderReplica ─┬─ write_partition   (extract, predict)
+     one row per unit                          └─ predict_rows      (predict to one file)
 
 Each unit is one block from the first step to the last, so a partition is written by one call.
 Without GPUs a replica does all three steps: no pixel crosses the object store, no step waits for a
@@ -12,7 +12,6 @@ finished and are counted by the driver.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -30,9 +29,9 @@ from raypipe import schema
 from raypipe.augment import view
 from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
-from raypipe.heads import Head
 from raypipe.plan import Unit
-from raypipe.runtime import Replicas, retry_limits
+from raypipe.predictions.predictor import Predictor, to_arrow
+from raypipe.runtime import Replicas, retry_limits, stream
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import server
 from raypipe.spec import Spec
@@ -48,7 +47,6 @@ __all__ = ["predict", "write"]
 Batch = dict[str, npt.NDArray[Any]]
 Step = Callable[[Batch], "Batch | pa.Table"]
 
-_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _UNIT = "unit"
 _ITEMS = "items"
 _UNIT_ROWS = "unit_rows"
@@ -66,9 +64,14 @@ def write(
     max_pixels: int,
     storage: Storage,
     form: Format,
+    predictor: Predictor | None = None,
 ) -> Iterator[list[File]]:
-    """Write one partition per unit; yield each unit's files as soon as they are there."""
-    finish = partial(write_partition, root=storage.uri, spec=spec, form=form)
+    """Write one partition per unit; yield each unit's files as soon as they are there.
+
+    It holds the features or, with a predictor, what that makes of them.
+    """
+    root = storage.uri
+    finish = partial(write_partition, root=root, spec=spec, form=form, predictor=predictor)
     for block in _run(units, backbone, spec, replicas, max_pixels, finish):
         yield [File(**row) for row in block.to_pylist()]
 
@@ -80,11 +83,10 @@ def predict(
     replicas: Replicas,
     *,
     max_pixels: int,
-    head: Head,
-    column: str,
+    predictor: Predictor,
 ) -> Iterator[pa.Table]:
-    """Apply a head; yield a table of `id`, `reason`, `message`, `probabilities` per unit."""
-    finish = partial(apply_head, head=head, column=column)
+    """Predict; yield a table per unit: `id`, `label`, `reason`, `message`, and the predictions."""
+    finish = partial(predict_rows, spec=spec, predictor=predictor)
     return _run(units, backbone, spec, replicas, max_pixels, finish)
 
 
@@ -121,7 +123,7 @@ def _run(
         )
     if not within:
         flow = flow.map_batches(finish, batch_size=None, num_cpus=1)
-    return _stream(flow)
+    return stream(flow)
 
 
 def _one_server(units: list[Unit]) -> bool:
@@ -213,7 +215,9 @@ class EmbedderReplica:
         return batch
 
 
-def write_partition(batch: Batch, *, root: str, spec: Spec, form: Format) -> pa.Table:
+def write_partition(
+    batch: Batch, *, root: str, spec: Spec, form: Format, predictor: Predictor | None
+) -> pa.Table:
     """Write one unit's partitions and return a row for each file."""
     units = set(batch[_UNIT])
     if len(units) != 1 or len(batch[_UNIT]) != batch[_UNIT_ROWS][0]:
@@ -223,26 +227,33 @@ def write_partition(batch: Batch, *, root: str, spec: Spec, form: Format) -> pa.
         )
     items = _strings(batch, schema.ITEMS)
     good = batch[schema.REASON] == ""
-    features = {column: batch[_feature(column)][good] for column in spec.columns}
+    features = _features(batch, spec, good)
     files = write_unit(
         Storage(root),
         str(units.pop()),
         spec.fingerprint,
         rows=items.filter(pa.array(good)),
-        features={c: values.reshape(-1, *values.shape[2:]) for c, values in features.items()},
+        features=predictor(features) if predictor else features,
         rejects=_strings(batch, schema.REJECTS).filter(pa.array(~good)),
         form=form,
     )
     return pa.Table.from_pylist([asdict(file) for file in files])
 
 
-def apply_head(batch: Batch, *, head: Head, column: str) -> Batch:
-    """Replace features by the probabilities of the head's classes; rejected rows get zeros."""
+def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
+    """Return a row per item with its predictions; a reject has none."""
     good = batch[schema.REASON] == ""
-    probabilities = np.zeros((len(good), len(head.classes)), np.float32)
-    probabilities[good] = head.predict_proba(batch[_feature(column)][good, 0])
-    kept = {name: batch[name] for name in (schema.ID, schema.REASON, schema.MESSAGE)}
-    return {**kept, "probabilities": probabilities}
+    columns = to_arrow(predictor(_features(batch, spec, good)))
+    place = pa.array(np.cumsum(good) - 1, mask=~good)
+    names = (schema.ID, schema.LABEL, schema.REASON, schema.MESSAGE)
+    items = {name: pa.array(batch[name], pa.string(), from_pandas=True) for name in names}
+    return pa.table(items | {name: values.take(place) for name, values in columns.items()})
+
+
+def _features(batch: Batch, spec: Spec, good: npt.NDArray[np.bool_]) -> Batch:
+    """Return the features of the items that have any: all views of the first, of the second, …"""
+    found = {o.column: batch[_feature(o.column)][good] for o in spec.outputs}
+    return {column: rows.reshape(-1, *rows.shape[2:]) for column, rows in found.items()}
 
 
 def _feature(column: str) -> str:
@@ -252,28 +263,3 @@ def _feature(column: str) -> str:
 def _strings(batch: Batch, wanted: pa.Schema) -> pa.Table:
     arrays = [pa.array(batch[name], pa.string(), from_pandas=True) for name in wanted.names]
     return pa.Table.from_arrays(arrays, schema=wanted)
-
-
-def _stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
-    """Run the flow; yield its output blocks as they are finished.
-
-    Raises:
-        RaypipeError: a step failed for good; the message is that of the first cause.
-    """
-    try:
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            if len(block):
-                yield block
-    except ray.exceptions.RayError as error:
-        raise RaypipeError(
-            f"the flow failed: {_first_cause(error)}; "
-            "finished partitions are kept, and the same command goes on from them"
-        ) from error
-
-
-def _first_cause(error: Exception) -> str:
-    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
-    text = _COLOUR.sub("", str(error)).strip()
-    first, marker, _ = text.partition("\nThe above exception was the direct cause")
-    lines = [line for line in first.splitlines() if line.strip()]
-    return lines[-1 if marker else 0].strip() if lines else type(error).__name__

@@ -35,11 +35,13 @@ class Unit:
     """A fixed run of items: the atom of work, of retry and of commit.
 
     `data` holds the items as a compressed Arrow stream: about a tenth of what they take in memory.
+    `batch` is the number of the listed batch they come from, where units follow batches, else −1.
     """
 
     id: str
     count: int
     data: bytes
+    batch: int = -1
 
     @property
     def items(self) -> pa.Table:
@@ -185,13 +187,16 @@ def unit_length(items: int, spec: Spec) -> int:
     return 1 << (min(most, wanted).bit_length() - 1)
 
 
-def make_plan(listing: Listing, covered: pa.Table | None, spec: Spec) -> Plan:
+def make_plan(
+    listing: Listing, covered: pa.Table | None, spec: Spec, *, by_batch: bool = False
+) -> Plan:
     """Return the units that are missing.
 
     Args:
         listing: all items of the source.
         covered: rows with `schema.VERSION_COLUMNS` of what the store has, features or rejects.
         spec: what the features are to be.
+        by_batch: whether what is missing of a listed batch makes one unit, however much it is.
     """
     known = Versions(covered) if covered is not None and len(covered) else None
     changed = 0
@@ -206,7 +211,12 @@ def make_plan(listing: Listing, covered: pa.Table | None, spec: Spec) -> Plan:
             changed += int(((index >= 0) & ~same).sum())
             yield batch.filter(pa.array(~same))
 
-    units = list(_units(pending(), unit_length(len(listing), spec), spec.fingerprint))
+    fingerprint = spec.fingerprint
+    units = list(
+        _units_of_batches(pending(), fingerprint)
+        if by_batch
+        else _units(pending(), unit_length(len(listing), spec), fingerprint)
+    )
     gone = pa.array([], pa.string())
     if covered is not None:
         ids = covered[schema.ID]
@@ -237,12 +247,18 @@ def _units(batches: Iterator[pa.RecordBatch], length: int, fingerprint: str) -> 
         yield _unit(pa.Table.from_batches(waiting), fingerprint)
 
 
-def _unit(items: pa.Table, fingerprint: str) -> Unit:
+def _units_of_batches(batches: Iterator[pa.RecordBatch], fingerprint: str) -> Iterator[Unit]:
+    for number, batch in enumerate(batches):
+        if len(batch):
+            yield _unit(pa.Table.from_batches([batch]), fingerprint, number)
+
+
+def _unit(items: pa.Table, fingerprint: str, batch: int = -1) -> Unit:
     identity = json.dumps([items[name].to_pylist() for name in schema.VERSION_COLUMNS])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, items.schema, options=_COMPRESSED) as stream:
         stream.write_table(items.combine_chunks())
-    return Unit(digest(fingerprint, identity)[:32], len(items), bytes(sink.getvalue()))
+    return Unit(digest(fingerprint, identity)[:32], len(items), bytes(sink.getvalue()), batch)
 
 
 def _hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import ray
 import ray.data
 
@@ -19,14 +21,17 @@ from raypipe.progress import say
 __all__ = [
     "Replicas",
     "best_precision",
+    "first_cause",
     "joblib_backend",
     "plan_replicas",
     "retry_limits",
     "session",
+    "stream",
 ]
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _RETRIES = 3
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,31 @@ def _pool_size(actors: str, most: int) -> tuple[int, int]:
 def retry_limits() -> dict[str, Any]:
     """Bound the retries of actors; by default, Ray retries a crashing actor task for ever."""
     return {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
+
+
+def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
+    """Run a flow; yield its output blocks as they are finished.
+
+    Raises:
+        RaypipeError: a step failed for good; the message is that of the first cause.
+    """
+    try:
+        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            if len(block):
+                yield block
+    except ray.exceptions.RayError as error:
+        raise RaypipeError(
+            f"the flow failed: {first_cause(error)}; "
+            "finished partitions are kept, and the same command goes on from them"
+        ) from error
+
+
+def first_cause(error: Exception) -> str:
+    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
+    text = _COLOUR.sub("", str(error)).strip()
+    first, marker, _ = text.partition("\nThe above exception was the direct cause")
+    lines = [line for line in first.splitlines() if line.strip()]
+    return lines[-1 if marker else 0].strip() if lines else type(error).__name__
 
 
 def best_precision() -> str:

@@ -14,11 +14,16 @@ __all__ = [
     "ITEMS",
     "LABEL",
     "MESSAGE",
+    "PREDICTED",
+    "PROBABILITIES",
+    "PROBABILITY",
     "REASON",
     "REJECTS",
     "RESERVED_COLUMNS",
     "ROW_COLUMNS",
     "SPLIT",
+    "STATUS",
+    "TEXT",
     "URI",
     "VERSION_COLUMNS",
     "VIEW",
@@ -34,6 +39,13 @@ VIEW = "view"
 FEATURES = "features"
 REASON = "reason"
 MESSAGE = "message"
+PREDICTED = "predicted"
+PROBABILITY = "probability"
+PROBABILITIES = "probabilities"
+STATUS = "status"
+
+#: The type of a column of texts, some of which may be missing; as `data_schema` takes it.
+TEXT = "object"
 
 #: An item is the same item as before when all of these are equal.
 VERSION_COLUMNS = (ID, ETAG, LABEL, SPLIT)
@@ -72,13 +84,13 @@ def data_schema(columns: Mapping[str, tuple[tuple[int, ...], str]]) -> pa.Schema
 
     Args:
         columns: shape of one row's value and NumPy type, by column. A value of shape () makes a
-            plain column, any other a fixed-shape tensor.
+            plain column, any other a fixed-shape tensor; `TEXT` is text that may be missing.
     """
     fields = [
         pa.field(
             name,
             pa.fixed_shape_tensor(_arrow(dtype), shape) if shape else _arrow(dtype),
-            nullable=False,
+            nullable=dtype == TEXT,
         )
         for name, (shape, dtype) in columns.items()
     ]
@@ -86,4 +98,4 @@ def data_schema(columns: Mapping[str, tuple[tuple[int, ...], str]]) -> pa.Schema
 
 
 def _arrow(dtype: str) -> pa.DataType:
-    return pa.from_numpy_dtype(np.dtype(dtype))
+    return pa.string() if dtype == TEXT else pa.from_numpy_dtype(np.dtype(dtype))

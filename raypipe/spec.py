@@ -7,9 +7,21 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-__all__ = ["REVISION", "Augment", "Output", "Pool", "Preprocess", "Spec", "difference", "digest"]
+from raypipe import schema
+
+__all__ = [
+    "REVISION",
+    "Augment",
+    "HeadSpec",
+    "Output",
+    "Pool",
+    "Preprocess",
+    "Spec",
+    "difference",
+    "digest",
+]
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
 REVISION = 2
@@ -72,8 +84,40 @@ class Output(_Frozen):
     pool: Pool = "avg"
 
 
+class HeadSpec(_Frozen):
+    """Everything that changes a prediction, given the features it is made of."""
+
+    sha256: str
+    """Checksum of the fitted head: its arrays and settings."""
+    classes_sha256: str
+    """Checksum of the names of the classes, in the order of the probabilities."""
+    column: str
+    """The feature column the head reads."""
+    top_k: int = 1
+    probabilities: bool = False
+    threshold: float | None = None
+    where: tuple[str, ...] = ()
+    """Filters, as `COLUMN=LOW:HIGH`."""
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether rows may be left without a label."""
+        return self.threshold is not None or bool(self.where)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """`predicted`, `probability`, `predicted_2`, … and what else was asked for."""
+        ranks = ["", *(f"_{rank}" for rank in range(2, self.top_k + 1))]
+        ranked = [f"{name}{r}" for r in ranks for name in (schema.PREDICTED, schema.PROBABILITY)]
+        every = [schema.PROBABILITIES] if self.probabilities else []
+        return (*ranked, *every, *([schema.STATUS] if self.is_selective else []))
+
+
 class Spec(_Frozen):
-    """Everything that changes a feature's value. Two equal specs give equal features."""
+    """Everything that changes a feature's value. Two equal specs give equal features.
+
+    With a `head`, the store holds predictions made of those features, and not the features.
+    """
 
     revision: int = REVISION
     backbone: str
@@ -86,6 +130,15 @@ class Spec(_Frozen):
     augment: Augment | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     dtype: Literal["float32", "float16"] = "float32"
+    head: HeadSpec | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_head(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the head out where there is none: features have the form they had before it."""
+        values: dict[str, Any] = handler(self)
+        if self.head is None:
+            values.pop("head", None)
+        return values
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -94,8 +147,12 @@ class Spec(_Frozen):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the feature columns."""
-        return tuple(output.column for output in self.outputs)
+        """Names of the columns with features; with a head, of its predictions and filters."""
+        outputs = tuple(output.column for output in self.outputs)
+        if self.head is None:
+            return outputs
+        filters = (column for column in outputs if column != self.head.column)
+        return (*self.head.columns, *filters)
 
     @property
     def views(self) -> int:

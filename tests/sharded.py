@@ -68,7 +68,15 @@ class LocalShards:
             first += int((by_part[number] >= 0).sum())
         self.count = len(plans)
         self.holders = [
-            Shards(store.uri, store.snapshot.number, "features", list(held), self.count, **options)
+            Shards(
+                store.uri,
+                store.snapshot.number,
+                "features",
+                list(held),
+                self.count,
+                threads=1,
+                **options,
+            )
             for held in np.array_split(np.array(plans, object), holders)
         ]
         loaded = [one for holder in self.holders for _, one in holder.load()]

@@ -69,13 +69,15 @@ def test_the_optimum_is_scikit_learns(tmp_path: Path, classes: int, c: float) ->
 
 
 def test_ill_conditioned_features_without_scaling(tmp_path: Path) -> None:
-    x, y = blobs(3000, 20, 20)
+    x, y = blobs(1500, 20, 20)
     noise = np.random.default_rng(5)
-    mixed = x @ noise.normal(size=(20, 20)) @ np.diag(np.logspace(0, -1.2, 20)) + 1
+    mixed = x @ noise.normal(size=(20, 20)) @ np.diag(np.logspace(0, -1, 20)) + 1
     x = mixed.astype(np.float32)
     found, _ = fit(tmp_path, x, y, penalties=[10.0], scale="none", tol=1e-7, max_iter=5000)
-    reference = LogisticRegression(C=10.0, tol=1e-9, max_iter=500, solver="newton-cholesky").fit(x.astype(float), y)
-    best = objective(x, y, reference.coef_, reference.intercept_, 10.0)
+    reference = LogisticRegression(C=1.0, tol=1e-9, max_iter=500, solver="newton-cholesky").fit(
+        x.astype(float), y
+    )
+    best = objective(x, y, reference.coef_, reference.intercept_, 1.0)
     assert found.loss == pytest.approx(best, rel=1e-6)
     z = x @ found.model.coef[0].T + found.model.intercept[0]
     assert np.mean(z.argmax(1) == reference.predict(x.astype(float))) >= 0.999

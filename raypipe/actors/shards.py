@@ -14,6 +14,7 @@ import torch
 from raypipe.fit.steps import COMBINE, STEPS
 from raypipe.fit.sums import Partials, reduce_tree
 from raypipe.heads import Scaling
+from raypipe.memory import available
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import RowCache, flatten
 
@@ -24,6 +25,8 @@ Array = npt.NDArray[Any]
 _BLOCK_BYTES = 2**24
 #: Memory besides the rows: a partition's piece being decoded, blocks and scores.
 _WORKING_BYTES = 2**28
+#: Share of the free memory that rows may take where no limit is given.
+_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class Shards:
     def _free(self) -> int:
         """Bytes that rows may take in memory."""
         if self.memory is None:
-            return int(0.7 * psutil.virtual_memory().available / self.sharing)
+            return int(_SHARE * available() / self.sharing)
         taken = int(psutil.Process().memory_info().rss) + _WORKING_BYTES
         return max(0, self.memory - taken)
 
@@ -152,19 +155,11 @@ class _Shard:
         to_rows: Callable[[Array], Array],
         device: torch.device,
     ) -> None:
-        uri, snapshot, column = place
         self.number, self.first, self.device = plan.number, plan.first, device
-        self._read = lambda: RowCache(
-            StoreReader(uri, snapshot),
-            column,
-            plan.parts,
-            plan.groups,
-            memory=memory,
-            group_count=plan.group_count,
-            to_rows=to_rows,
-        )
+        self._place, self._plan, self._memory, self._to_rows = place, plan, memory, to_rows
         self._cache = self._read()
         self._applied: Scaling | None = None
+        self.memo: dict[str, Any] = {}
         codes = np.concatenate(plan.codes)[self._cache.order] if plan.codes else np.empty(0)
         self._codes = torch.from_numpy(codes.astype(np.int64)).to(device)
         self._on_device = self._to_device()
@@ -213,6 +208,18 @@ class _Shard:
         else:
             x = torch.cat([self._tensor(slice(row, row + 1)) for row in rows.tolist()])
         return x if ready else _scaled(x, scaling)
+
+    def _read(self) -> RowCache:
+        uri, snapshot, column = self._place
+        return RowCache(
+            StoreReader(uri, snapshot),
+            column,
+            self._plan.parts,
+            self._plan.groups,
+            memory=self._memory,
+            group_count=self._plan.group_count,
+            to_rows=self._to_rows,
+        )
 
     def _tensor(self, rows: slice) -> torch.Tensor:
         if self._on_device is not None:

@@ -13,12 +13,13 @@ from pydantic import Field
 from raypipe.config.groups import (
     AugmentConfig,
     BackboneConfig,
+    IngestConfig,
     JobConfig,
     LabelConfig,
     RayConfig,
     SourceConfig,
 )
-from raypipe.config.types import Grid, Hidden, Seed, Settings, Shares, option
+from raypipe.config.types import Grid, Hidden, Names, Seed, Settings, Shares, option
 
 __all__ = [
     "AugmentConfig",
@@ -28,6 +29,7 @@ __all__ = [
     "DemoConfig",
     "ExportConfig",
     "ExtractConfig",
+    "IngestConfig",
     "InspectConfig",
     "JobConfig",
     "LabelConfig",
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 
-class ExtractConfig(LabelConfig, BackboneConfig, AugmentConfig, RayConfig):
+class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Turn images into features.
 
     Reads every image of SOURCE, runs it through a pretrained network up to a layer of your choice
@@ -52,10 +54,6 @@ class ExtractConfig(LabelConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Store to create or extend."""
     format: Annotated[Literal["parquet", "hdf5"], option("Store")] = "parquet"
     """File format of the store's partitions."""
-    prune: Annotated[bool, option("Store")] = False
-    """Drop rows whose image is gone from the source."""
-    moved: Annotated[bool, option("Store")] = False
-    """Take SOURCE for the one the store was made from, in another place."""
     dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
     """Type the features are stored in."""
 
@@ -160,23 +158,37 @@ class ClusterConfig(JobConfig):
     """Snapshot of the store to read. Default: the newest."""
 
 
-class PredictConfig(SourceConfig, RayConfig):
-    """Apply a trained model to new images or to a store with the model's features."""
+class PredictConfig(IngestConfig, RayConfig):
+    """Apply a trained model to images, or to a store with the model's features.
+
+    Decodes, embeds and classifies in one pass; features are not kept. With a folder as --out,
+    predictions are written like features: the same command again takes only what is new.
+    """
 
     model: Annotated[str, option("Input", position=1)]
     """Folder written by `train`."""
     source: Annotated[str, option("Input", position=2)]
     """Images, of any kind that `extract` takes, or a store with the model's features."""
     out: Annotated[str, option("Output")]
-    """File to write: .csv or .parquet."""
+    """Folder of a store of predictions to create or extend; or one file to write, sorted by id:
+    .csv or .parquet."""
     top_k: Annotated[int, Field(ge=1), option("Output")] = 1
     """How many classes to write per image, most probable first."""
+    probabilities: Annotated[bool, option("Output")] = False
+    """Write the probabilities of all classes as well (not to one file)."""
+    threshold: Annotated[float | None, Field(gt=0, le=1), option("Output")] = None
+    """Give no label to images whose most probable class is less probable than this."""
+    where: Annotated[Names, option("Output")] = ()
+    """Give a label only to images with COLUMN=LOW:HIGH (or COLUMN=VALUE), a column of the model's
+    features with one number per image, as `imagenet_class=151:268`; repeat it for several."""
+    evaluate: Annotated[bool, option("Evaluation")] = False
+    """Compare with the labels of the source: accuracy, report and confusion matrix."""
     probability_of: Annotated[str | None, option("Output")] = None
-    """Write the probability of this class as the label, and nothing else."""
+    """Write the probability of this class as the label, and nothing else (to one file)."""
     order: Annotated[Literal["id", "natural"], option("Output")] = "id"
-    """Order of the rows by id: as text, or `natural` (2 before 10)."""
+    """Order of the rows of one file by id: as text, or `natural` (2 before 10)."""
     short_ids: Annotated[bool, option("Output")] = False
-    """Write ids without folders and extension: `12` for `test/12.jpg`."""
+    """Write ids without folders and extension: `12` for `test/12.jpg` (to one file)."""
     backbone: Annotated[str | None, option("Backbone")] = None
     """Where the model's backbone is now, if it has moved."""
     weights: Annotated[str | None, option("Backbone")] = None

@@ -11,6 +11,7 @@ from raypipe.config.types import Actors, Interpolation, Names, Pool, Precision, 
 __all__ = [
     "AugmentConfig",
     "BackboneConfig",
+    "IngestConfig",
     "JobConfig",
     "LabelConfig",
     "RayConfig",
@@ -70,6 +71,15 @@ class LabelConfig(SourceConfig):
     """Column with the split."""
     split_sizes: Annotated[Shares, option("Input")] = "0.8,0.1,0.1"
     """Shares of train, validation and test for --split hash; two numbers: train and test."""
+
+
+class IngestConfig(LabelConfig):
+    """A job that adds to a store what is new or changed in a source."""
+
+    prune: Annotated[bool, option("Store")] = False
+    """Drop rows whose image is gone from the source."""
+    moved: Annotated[bool, option("Store")] = False
+    """Take SOURCE for the one the store was made from, in another place."""
 
 
 class RayConfig(JobConfig):

@@ -30,8 +30,7 @@ def merged(found: Iterable[Moments], width: int) -> Moments:
 def mean_and_std(found: Moments) -> tuple[Floats, Floats]:
     """Return mean and standard deviation (D,); one where a value is the same in all rows."""
     mean, std = found.of([0])
-    least = 10 * np.finfo(np.float64).eps * np.abs(mean)  # what rounding leaves of no deviation
-    return mean, np.where(std <= least, 1.0, std)
+    return mean, std
 
 
 def _moments(piece: npt.NDArray[Any]) -> Moments:

@@ -33,12 +33,14 @@ class ShardRows(Protocol):
         starts: (groups + 1,) where each group's rows start.
         first: number of the shard's first row among those of all shards.
         device: torch device of the blocks.
+        memo: what a step may remember for the next one; it may be lost at any time.
     """
 
     number: int
     starts: npt.NDArray[np.int64]
     first: int
     device: torch.device
+    memo: dict[str, Any]
 
     def __len__(self) -> int: ...
 
@@ -231,8 +233,7 @@ def sample(shard: ShardRows, scaling: Scaling | None, rows: Array) -> Array:
 
 def potential(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array]:
     """Return the sum of squared distances to the nearest of (K, D) centres, as ()."""
-    (total,) = inertia(shard, scaling, centers[None])
-    return (total[0],)
+    return (_distances_so_far(shard, scaling, centers).sum(dtype=np.float64),)
 
 
 def draw(
@@ -240,13 +241,26 @@ def draw(
 ) -> Array:
     """Return rows (n, D), each drawn with probability rate·d², d its distance to its centre."""
     luck = np.random.default_rng([*seed, shard.number]).random(len(shard), dtype=np.float32)
-    on_device = torch.from_numpy(centers).to(shard.device, torch.float32)
-    chosen = []
-    for here, x in shard.blocks(scaling):
-        labels, _ = nearest(x, on_device)
-        far = squared_distances(x, on_device, labels).cpu().numpy()
-        chosen.append(x[torch.from_numpy(luck[here] < rate * far).to(x.device)].cpu().numpy())
-    return np.concatenate(chosen) if chosen else np.empty((0, centers.shape[1]), np.float32)
+    chosen = np.flatnonzero(luck < rate * _distances_so_far(shard, scaling, centers))
+    found: Array = shard.take(chosen, scaling).cpu().numpy()
+    return found
+
+
+def _distances_so_far(shard: ShardRows, scaling: Scaling, centers: Array) -> Array:
+    """Return (N,) squared distances; remembered, since centres are only ever added."""
+    known, distances = shard.memo.get("distances", (centers[:0], np.full(len(shard), np.inf)))
+    if not np.array_equal(centers[: len(known)], known):
+        known, distances = centers[:0], np.full(len(shard), np.inf)
+    if len(known) < len(centers):
+        new = torch.from_numpy(centers[len(known) :]).to(shard.device, torch.float32)
+        distances = distances.astype(np.float32)
+        for here, x in shard.blocks(scaling):
+            labels, _ = nearest(x, new)
+            far = squared_distances(x, new, labels).cpu().numpy()
+            distances[here] = np.minimum(distances[here], far)
+        shard.memo["distances"] = centers, distances
+    found: Array = distances
+    return found
 
 
 def _own(shard: ShardRows, rows: Array) -> Array:

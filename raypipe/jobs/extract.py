@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from raypipe import pipeline, runtime
 from raypipe.augment import resolve_augment
@@ -18,30 +16,20 @@ from raypipe.backbone.loading import feature_shapes, load
 from raypipe.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
-from raypipe.plan import Listing, Plan, make_plan
-from raypipe.progress import say, track
+from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
+from raypipe.plan import Listing, Plan
+from raypipe.progress import say
 from raypipe.sources import Source, open_source
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.storage import Storage, local_path, user_path
-from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
-from raypipe.store.identity import create_store, existing_spec, read_identity
+from raypipe.store.identity import create_store, existing_spec
 from raypipe.store.master import write_master
 from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader
-from raypipe.store.snapshot import Part, Snapshot, newest
 from raypipe.transforms import resolve_preprocess
 
 __all__ = ["main", "run"]
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What the plan found, and what has been done about it."""
-
-    plan: Plan
-    adopted: Coverage
-    written: tuple[Part, ...]
 
 
 def run(config: ExtractConfig) -> Outcome:
@@ -54,12 +42,12 @@ def run(config: ExtractConfig) -> Outcome:
     started = time.monotonic()
     storage = Storage(local_path(config.out, "--out"))
     source = open_source(config)
-    _check_apart(source, storage)
+    check_apart(storage, source.uri)
     augment = resolve_augment(config)
     loaded = _backbone(config)
     preprocess = resolve_preprocess(config, loaded.trained)
     shapes = feature_shapes(loaded, preprocess.size, config.dtype)
-    _check_writable(storage)
+    check_writable(storage)
     with contextlib.ExitStack() as stack:
         listing = stack.enter_context(Listing(source.list()))
         if not len(listing):
@@ -75,28 +63,10 @@ def run(config: ExtractConfig) -> Outcome:
             dtype=config.dtype,
         )
         create_store(storage, spec, _provenance(config, loaded, source), config.format)
-        plan, adopted = _plan(config, storage, spec, source, listing)
-        written = _write(config, storage, spec, loaded, plan, stack)
-        before = newest(storage, spec.fingerprint)
-        gone = plan.gone if config.prune else None
-        snapshot = publish(storage, spec.fingerprint, adopted.parts + written, gone)
-        write_master(storage, snapshot, spec)
-    work = _Work(plan, adopted, written)
-    seconds = time.monotonic() - started
-    return _outcome(storage, before, snapshot, work, shapes, seconds, pruned=config.prune)
-
-
-def _really_gone(config: ExtractConfig, ids: pa.Array) -> pa.Array:
-    """Return which ids are not in the source at all; the others were not selected this time."""
-    everything: dict[str, Any] = {
-        "glob": (),
-        "label_limit": None,
-        "label": "none",
-        "label_file": None,
-        "split": "none",
-    }
-    with Listing(open_source(config.model_copy(update=everything)).list()) as listing:
-        return ids.filter(pa.array(listing.absent(ids)))
+        write = partial(_write, config, storage, spec, loaded, stack)
+        work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
+        write_master(storage, work.after, spec)
+    return _outcome(storage, work, shapes, time.monotonic() - started)
 
 
 def _backbone(config: ExtractConfig) -> Backbone:
@@ -110,32 +80,15 @@ def _backbone(config: ExtractConfig) -> Backbone:
     )
 
 
-def _plan(
-    config: ExtractConfig, storage: Storage, spec: Spec, source: Source, listing: Listing
-) -> tuple[Plan, Coverage]:
-    """Find out what is missing, and what an earlier run has left finished."""
-    base = cover(storage, newest(storage, spec.fingerprint).parts)
-    adopted = adopt(storage, base, listing, spec.fingerprint)
-    plan = make_plan(listing, merge(base, adopted).rows, spec)
-    if len(plan.gone) and (config.glob or config.label_limit):
-        plan = replace(plan, gone=_really_gone(config, plan.gone))
-    _check_same_source(config, storage, source, plan)
-    if len(adopted.rows):
-        say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
-    return plan, adopted
-
-
 def _write(
     config: ExtractConfig,
     storage: Storage,
     spec: Spec,
     loaded: Backbone,
-    plan: Plan,
     stack: contextlib.ExitStack,
-) -> tuple[Part, ...]:
+    plan: Plan,
+) -> Iterator[list[File]]:
     """Run the flow over what is missing."""
-    if not plan.units:
-        return ()
     check_reachable(plan.some_uris())
     stack.enter_context(runtime.session(config.address))
     replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
@@ -143,7 +96,7 @@ def _write(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
         f"{replicas.max_size} × {replicas.device} {spec.precision}"
     )
-    stream = pipeline.write(
+    return pipeline.write(
         plan.units,
         loaded,
         spec,
@@ -152,13 +105,6 @@ def _write(
         storage=storage,
         form=config.format,
     )
-    tracked = track(stream, total=plan.pending, count=lambda files: _items(files, spec))
-    return tuple(Part(file) for files in tracked for file in files)
-
-
-def _items(files: list[File], spec: Spec) -> int:
-    parts = [Part(file) for file in files]
-    return sum(part.rows // spec.views if part.is_data else part.rows for part in parts)
 
 
 def _narrowed(config: ExtractConfig) -> str:
@@ -173,36 +119,6 @@ def _precision(config: ExtractConfig, storage: Storage, stack: contextlib.ExitSt
         return there.precision
     stack.enter_context(runtime.session(config.address))
     return runtime.best_precision()
-
-
-def _check_same_source(config: ExtractConfig, storage: Storage, source: Source, plan: Plan) -> None:
-    """Ids are paths below the source, so another source's images could take the place of these."""
-    made_from = read_identity(storage, "--out")["provenance"]["source"]
-    lost = plan.changed + (len(plan.gone) if config.prune else 0)
-    if source.uri != made_from and lost and not config.moved:
-        raise UsageError(
-            f"SOURCE: {storage.uri} was made from {made_from}; taking {source.uri} would replace "
-            f"or drop {lost} of its rows; give --moved if it is the same source in another place, "
-            "else another --out"
-        )
-
-
-def _check_apart(source: Source, storage: Storage) -> None:
-    """A store within its own source would list its partitions as images."""
-    if Path(source.uri).resolve() in [storage.root.resolve(), *storage.root.resolve().parents]:
-        raise UsageError(
-            f"--out: {storage.uri} lies inside the source {source.uri}; give a folder outside it"
-        )
-
-
-def _check_writable(storage: Storage) -> None:
-    try:
-        storage.check_writable()
-        storage.remove_stale_temporaries("data")
-        storage.remove_stale_temporaries("rejects")
-    except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(f"--out: cannot write to {storage.uri!r}: {reason}") from None
 
 
 def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict[str, Any]:
@@ -221,16 +137,12 @@ def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict
 
 def _outcome(
     storage: Storage,
-    before: Snapshot,
-    snapshot: Snapshot,
-    work: _Work,
+    work: Ingest,
     shapes: dict[str, tuple[tuple[int, ...], str]],
     seconds: float,
-    *,
-    pruned: bool,
 ) -> Outcome:
+    snapshot = work.after
     store = StoreReader(storage.uri, snapshot.number)
-    decoded = _items([part.file for part in work.written], store.spec)
     summary = {
         "store": storage.uri,
         "snapshot": snapshot.number,
@@ -238,35 +150,28 @@ def _outcome(
         "rows": snapshot.rows,
         "rejects": snapshot.rejects,
         "rejects_by_reason": store.reject_counts(),
-        "decoded": decoded,
-        "reused": len(work.adopted.rows),
-        "changed": work.plan.changed,
-        "gone": len(work.plan.gone),
-        "pruned": len(work.plan.gone) if pruned else 0,
+        "decoded": work.done,
+        **work.summary,
         "features": {column: list(shape) for column, (shape, _) in shapes.items()},
         "views": store.spec.views,
         "precision": store.spec.precision,
         "fingerprint": store.spec.fingerprint,
         "seconds": round(seconds, 3),
-        "images_per_second": round(decoded / seconds, 2),
+        "images_per_second": round(work.done / seconds, 2),
     }
-    return Outcome(summary, _text(summary, new=snapshot.number != before.number), store)
+    return Outcome(summary, _text(summary, work), store)
 
 
-def _text(summary: dict[str, Any], *, new: bool) -> str:
-    published = f"snapshot {summary['snapshot']}" + ("" if new else " (nothing to change)")
+def _text(summary: dict[str, Any], work: Ingest) -> str:
+    published = f"snapshot {summary['snapshot']}" + ("" if work.is_new else " (nothing to change)")
     lines = [
         f"{summary['store']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
         f"decoded {summary['decoded']} images in {summary['seconds']:.1f} s "
         f"({summary['images_per_second']:.1f} images/s, start-up included)",
     ]
-    if summary["changed"]:
-        lines.append(f"{summary['changed']} changed images have replaced their rows")
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
-    if summary["gone"] > summary["pruned"]:
-        lines.append(f"{summary['gone']} rows have no image any more; --prune drops them")
-    return "\n".join(lines)
+    return "\n".join(lines + work.notes)
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ def run(config: InspectConfig) -> Outcome:
         "reject_examples": examples.to_pylist(),
         "labels": {name or "": count for name, count in store.label_counts().items()},
         "splits": {name or "": count for name, count in store.split_counts().items()},
+        **_predicted(store),
         "features": {name: list(shape) for name, shape in store.shapes.items()},
         "columns": _columns(store),
         "partitions": len(store.snapshot.data),
@@ -50,16 +51,28 @@ def run(config: InspectConfig) -> Outcome:
 
 def _columns(store: StoreReader) -> list[dict[str, Any]]:
     shapes = store.shapes
+    outputs = {output.column: output for output in store.spec.outputs}
+    head = store.spec.head
     return [
         {
-            "column": output.column,
-            "layer": output.layer,
-            "pool": output.pool,
-            "shape": list(shapes[output.column]) if shapes else None,
-            "dtype": str(store.dtype(output.column)),
+            "column": column,
+            "layer": outputs[column if column in outputs or not head else head.column].layer,
+            "pool": outputs[column].pool if column in outputs else "head",
+            "shape": list(shapes[column]) if shapes else None,
+            "dtype": str(store.dtype(column)).replace(schema.TEXT, "text"),
         }
-        for output in store.spec.outputs
+        for column in store.columns
     ]
+
+
+def _predicted(store: StoreReader) -> dict[str, dict[str, int]]:
+    """Count a store of predictions by predicted class; rows without one under an empty name."""
+    if not store.spec.head:
+        return {}
+    counts: Counter[str] = Counter()
+    for batch in store.iter_batches([schema.PREDICTED]):
+        counts.update(name or "" for name in batch[schema.PREDICTED].to_pylist())
+    return {"predicted": dict(sorted(counts.items()))}
 
 
 def _text(summary: dict[str, Any]) -> str:
@@ -72,11 +85,14 @@ def _text(summary: dict[str, Any]) -> str:
     ]
     lines += [f"  {count:>7} {name}" for name, count in summary["rejects_by_reason"].items()]
     lines += [f"    {e[schema.ID]}: {e[schema.MESSAGE]}" for e in summary["reject_examples"]]
-    lines += ["features", *map(_column, summary["columns"])]
+    lines += [
+        "columns" if "predicted" in summary else "features",
+        *map(_column, summary["columns"]),
+    ]
     lines.append(
         f"partitions {summary['partitions']}, {summary['format']}, {summary['bytes'] / 1e6:.1f} MB"
     )
-    for what in ("labels", "splits"):
+    for what in ("labels", "splits", *(["predicted"] if "predicted" in summary else [])):
         lines.append(f"{what:<10} {sum(1 for name in summary[what] if name)}")
         lines += [f"  {count:>7} {name or '(none)'}" for name, count in summary[what].items()]
     lines.append(f"spec       {summary['fingerprint']}")

@@ -2,258 +2,252 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.command import Outcome, run_job
 from raypipe.config import PredictConfig
-from raypipe.errors import RaypipeError, UsageError, nearest
+from raypipe.errors import UsageError
+from raypipe.fit.checksum import head_sha256
 from raypipe.fit.model import TrainedModel, load_model
-from raypipe.order import natural_key
+from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.plan import Listing, make_plan
-from raypipe.progress import say, track
-from raypipe.sources import open_source
-from raypipe.sources.remote import check_reachable
-from raypipe.spec import difference
-from raypipe.storage import local_path
-from raypipe.store.identity import is_store
-from raypipe.store.reader import StoreReader, to_array
-
-if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
-    from raypipe.backbone import Backbone
+from raypipe.predictions.evaluation import Tally, check_labels, text_of
+from raypipe.predictions.options import check_options, head_spec, is_one_file
+from raypipe.predictions.predictor import Predictor
+from raypipe.predictions.table import in_order, shorten, write
+from raypipe.progress import track
+from raypipe.scoring import Images, Stored
+from raypipe.storage import Storage, local_path
+from raypipe.store.identity import create_store, is_store
+from raypipe.store.reader import StoreReader
 
 __all__ = ["check", "main", "run"]
 
-_SUFFIXES = (".csv", ".parquet")
+_METRICS_FILE = "metrics.json"
+_SHOWN = 10
+_REJECTS = pa.schema([(n, pa.string()) for n in (schema.ID, schema.REASON, schema.MESSAGE)])
+
+Input = Images | Stored
+_Result = tuple[dict[str, Any], list[str], Any]
 
 
 def run(config: PredictConfig) -> Outcome:
     """Predict; see `PredictConfig` for the options.
 
     Raises:
-        UsageError: model and store do not go together, or the backbone has changed.
+        UsageError: model and source do not go together, or the backbone has changed.
     """
     started = time.monotonic()
     check(config)
     out = local_path(config.out, "--out")
-    if not out.parent.is_dir():
+    if is_one_file(config) and not out.parent.is_dir():
         raise UsageError(f"--out: no folder {str(out.parent)!r}")
-    model = load_model(local_path(config.model, "MODEL"))
-    if config.probability_of and config.probability_of not in model.classes:
-        raise UsageError(
-            f"--probability-of: the model's classes are {', '.join(model.classes)}; "
-            f"got {config.probability_of!r}{nearest(config.probability_of, model.classes)}"
-        )
-    if config.top_k > len(model.classes):
-        raise UsageError(f"--top-k: the model has {len(model.classes)} classes; got {config.top_k}")
-    rejects = schema.REJECTS.empty_table().select([schema.ID, schema.REASON, schema.MESSAGE])
-    if is_store(config.source, "SOURCE"):
-        ids, probabilities = _from_store(config, model)
-    else:
-        ids, probabilities, rejects = _from_images(config, model)
-    table = _table(ids, probabilities, model.classes, config)
-    _write(table, out)
-    rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
-    rejected.unlink(missing_ok=True)
-    if len(rejects):
-        _write(rejects, rejected)
-    summary = {
-        "out": str(out),
-        "rows": len(table),
-        "rejects": len(rejects),
-        "labels": _counts(table),
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    return Outcome(summary, _text(summary, table, rejected), table)
+    folder = local_path(config.model, "MODEL")
+    model = load_model(folder)
+    checksum = head_sha256(folder)
+    head = head_spec(config, model.classes, model.spec.outputs, model.column, checksum)
+    predictor = Predictor(model.head, head, only=config.probability_of)
+    kind = Stored if is_store(config.source, "SOURCE") else Images
+    source: Input = kind(config, model, predictor)
+    job = _to_file if is_one_file(config) else _to_store
+    summary, lines, value = job(config, model, predictor, source, out)
+    summary["seconds"] = round(time.monotonic() - started, 3)
+    return Outcome(summary, "\n".join(lines), value)
 
 
 def check(config: PredictConfig) -> None:
     """Check what can be checked without the model.
 
     Raises:
-        UsageError: the file's name, or options that exclude each other.
+        UsageError: the name of the output, or options that exclude each other.
     """
-    if Path(config.out).suffix not in _SUFFIXES:
-        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
-    if config.probability_of and config.top_k > 1:
-        raise UsageError("--probability-of writes one class; it does not go with --top-k")
+    check_options(config)
 
 
-def _from_store(config: PredictConfig, model: TrainedModel) -> tuple[Any, npt.NDArray[Any]]:
-    store = StoreReader(config.source, option="SOURCE")
-    if config.glob or config.image_column or config.id_column:
-        raise UsageError("--glob, --image-column and --id-column go with images; SOURCE is a store")
-    if store.spec != model.spec:
-        raise UsageError(
-            "SOURCE: the store's features differ from those the model was trained on: "
-            + "; ".join(difference(model.spec, store.spec))
+def _to_store(
+    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input, out: Path
+) -> _Result:
+    """Add what is missing to a store of predictions."""
+    storage = Storage(out)
+    check_apart(storage, source.uri)
+    if storage.exists("model.json"):
+        raise UsageError(f"--out: {storage.uri} holds a model; give another folder")
+    with ExitStack() as stack:
+        listing = stack.enter_context(_listing(config, model, source))
+        check_writable(storage)
+        create_store(storage, source.spec, _provenance(config, model, source))
+        writer = partial(source.write, storage=storage, predictor=predictor, stack=stack)
+        work = bring_up_to_date(
+            config, storage, source.spec, source.uri, listing, writer, by_batch=source.by_batch
         )
-    ids: list[npt.NDArray[Any]] = []
-    found: list[npt.NDArray[Any]] = []
-    for rows in store.iter_batches([schema.ID, schema.VIEW, model.column]):
-        batch = rows.filter(pa.compute.equal(rows[schema.VIEW], 0))
-        ids.append(batch[schema.ID].to_numpy())
-        found.append(model.predict_proba(to_array(batch[model.column])))
-    if not ids:
-        raise UsageError(f"SOURCE: {store.uri} has no features yet")
-    return np.concatenate(ids), np.concatenate(found)
-
-
-def _from_images(
-    config: PredictConfig, model: TrainedModel
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], pa.Table]:
-    from raypipe import pipeline, runtime  # with Ray, which a store does not need
-
-    source = open_source(config)
-    loaded = _backbone(config, model)
-    # Only the head's own column is needed, and of each image only itself.
-    spec = model.spec.model_copy(update={"outputs": loaded.outputs, "augment": None})
-    with Listing(source.list()) as listing:
-        if not len(listing):
-            raise UsageError(f"SOURCE: no images in {source.uri!r}")
-        if config.short_ids:
-            _short([name for batch in listing.batches() for name in batch[schema.ID].to_pylist()])
-        plan = make_plan(listing, None, spec)
-    check_reachable(plan.some_uris())
-    with runtime.session(config.address):
-        replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
-        say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
-        stream = pipeline.predict(
-            plan.units,
-            loaded,
-            spec,
-            replicas,
-            max_pixels=config.max_pixels,
-            head=model.head,
-            column=model.column,
-        )
-        blocks = list(track(stream, total=plan.pending, count=len))
-    done = pa.concat_tables(blocks)
-    probabilities = np.concatenate([_probabilities(block) for block in blocks])
-    good = pa.compute.equal(done[schema.REASON], "")
-    keep = good.to_numpy()
-    rejects = done.filter(pa.compute.invert(good)).select(
-        [schema.ID, schema.REASON, schema.MESSAGE]
-    )
-    ids = done[schema.ID].to_numpy()[keep]
-    return ids, probabilities[keep], rejects.sort_by(schema.ID)
-
-
-def _probabilities(block: pa.Table) -> npt.NDArray[Any]:
-    tensor = block["probabilities"].combine_chunks()
-    array: npt.NDArray[Any] = tensor.to_numpy_ndarray()
-    return array
-
-
-def _backbone(config: PredictConfig, model: TrainedModel) -> Backbone:
-    """Load the model's backbone again, and make sure it is the same."""
-    from raypipe.backbone.loading import load
-
-    there = model.provenance
-    loaded = load(
-        config.backbone or there["backbone"],
-        config.weights or there["weights"],
-        tuple(
-            f"{output.column}={output.layer}:{output.pool}"
-            for output in model.spec.outputs
-            if output.column == model.column
-        ),
-        seed=there["seed"],
-    )
-    same = {
-        "--backbone": (loaded.source.sha256, model.spec.source_sha256),
-        "--weights": (loaded.weights_sha256, model.spec.weights_sha256),
+    store = StoreReader(storage.uri, work.after.number)
+    tally = _tally(config, model, store)
+    summary = {
+        "out": storage.uri,
+        "snapshot": work.after.number,
+        "rows": work.after.rows,
+        "rejects": work.after.rejects,
+        "rejects_by_reason": store.reject_counts(),
+        "predicted": work.done,
+        "decoded": work.done if source.decodes else 0,
+        **work.summary,
+        **tally.summary,
+        "fingerprint": store.spec.fingerprint,
     }
-    for option, (now, then) in same.items():
-        if now != then:
-            raise UsageError(
-                f"{option}: not what the model was trained with: checksum {now}, expected {then}"
-            )
-    return loaded
+    lines = _store_text(summary, work)
+    scores = _scores(tally, summary, lines)
+    if scores:
+        origin = {"snapshot": work.after.number, "model": config.model, "source": source.uri}
+        content = json.dumps({**scores, **origin}, indent=1, ensure_ascii=False) + "\n"
+        storage.put(_METRICS_FILE, content.encode())
+    return summary, lines, store
 
 
-def _table(
-    ids: npt.NDArray[Any],
-    probabilities: npt.NDArray[Any],
-    classes: tuple[str, ...],
+def _to_file(
+    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input, out: Path
+) -> _Result:
+    """Write one file, sorted; in memory stay ids and what is written of each image."""
+    tally = Tally(model.classes, evaluate=config.evaluate)
+    rows, rejects = [], [_REJECTS.empty_table()]
+    decoded = 0
+    with ExitStack() as stack:
+        for block in _blocks(config, model, predictor, source, stack):
+            good = pc.equal(block[schema.REASON], "")
+            rejects.append(block.filter(pc.invert(good)).select(_REJECTS.names).cast(_REJECTS))
+            kept = block.filter(good).drop_columns([schema.REASON, schema.MESSAGE])
+            tally.add(kept)
+            rows.append(kept.drop_columns([schema.LABEL]))
+            decoded += len(block) if source.decodes else 0
+    written = in_order(
+        pa.concat_tables(rows),
+        config.order,
+        short_ids=config.short_ids,
+        only=config.probability_of,
+    )
+    write(written, out)
+    rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
+    rejected.unlink(missing_ok=True)
+    failed = pa.concat_tables(rejects).sort_by(schema.ID)
+    if len(failed):
+        write(failed, rejected)
+    summary = {
+        "out": str(out),
+        "rows": len(written),
+        "rejects": len(failed),
+        "decoded": decoded,
+        **tally.summary,
+    }
+    lines = _file_text(summary, written, rejected)
+    _scores(tally, summary, lines)
+    return summary, lines, written
+
+
+def _blocks(
     config: PredictConfig,
-) -> pa.Table:
-    """Return the predictions in order: by class, or the probability of one class."""
-    keys = [natural_key(name) for name in ids] if config.order == "natural" else list(ids)
-    rows = sorted(range(len(ids)), key=keys.__getitem__)
-    ids, probabilities = ids[rows], probabilities[rows]
+    model: TrainedModel,
+    predictor: Predictor,
+    source: Input,
+    stack: ExitStack,
+) -> Iterator[pa.Table]:
+    """Yield `id`, `label`, `reason`, `message` and the predictions, as they are made."""
+    if isinstance(source, Stored):
+        if config.evaluate:
+            check_labels(source.items(), model.classes)
+        yield from track(source.rows(predictor), total=source.count, count=len)
+        return
+    listing = stack.enter_context(_listing(config, model, source))
     if config.short_ids:
-        ids = _short(ids)
-    columns: dict[str, Any] = {schema.ID: pa.array(ids, pa.string())}
-    if config.probability_of:
-        wanted = probabilities[:, classes.index(config.probability_of)]
-        columns[schema.LABEL] = pa.array(wanted.astype(np.float64).round(6))
-        return pa.table(columns)
-    return pa.table(columns | _ranked(probabilities, classes, config.top_k))
+        shorten(name for batch in listing.batches() for name in batch[schema.ID].to_pylist())
+    plan = make_plan(listing, None, source.spec)
+    yield from track(source.rows(plan, predictor, stack), total=plan.pending, count=len)
 
 
-def _short(ids: Iterable[str]) -> npt.NDArray[Any]:
-    short = np.array([PurePosixPath(name).stem for name in ids], dtype=object)
-    if len(set(short)) < len(short):
-        repeated = Counter(short).most_common(1)[0][0]
-        raise UsageError(f"--short-ids: several images would be called {repeated!r}")
-    return short
+def _listing(config: PredictConfig, model: TrainedModel, source: Input) -> Listing:
+    listing = Listing(source.items())
+    if not len(listing):
+        raise UsageError(f"SOURCE: no images in {source.uri!r}")
+    if config.evaluate:
+        check_labels(listing.batches(), model.classes)
+    return listing
 
 
-def _ranked(
-    probabilities: npt.NDArray[Any], classes: tuple[str, ...], top_k: int
-) -> dict[str, pa.Array]:
-    """Return `label`, `probability`, then `label_2`, `probability_2`, …"""
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
-    names = np.array(classes, dtype=object)
-    columns: dict[str, pa.Array] = {}
-    for rank in range(top_k):
-        suffix = f"_{rank + 1}" if rank else ""
-        chosen = order[:, rank]
-        best = probabilities[np.arange(len(order)), chosen]
-        columns[f"{schema.LABEL}{suffix}"] = pa.array(names[chosen], pa.string())
-        columns[f"probability{suffix}"] = pa.array(best.astype(np.float64).round(6))
-    return columns
+def _tally(config: PredictConfig, model: TrainedModel, store: StoreReader) -> Tally:
+    """Count all rows of a store of predictions."""
+    tally = Tally(model.classes, evaluate=config.evaluate)
+    status = [schema.STATUS] if schema.STATUS in store.columns else []
+    for rows in store.iter_batches([schema.LABEL, schema.PREDICTED, *status]):
+        tally.add(rows)
+    return tally
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    try:
-        if path.suffix == ".csv":
-            pa.csv.write_csv(table, path)
-        else:
-            pq.write_table(table, path)
-    except OSError as error:
-        raise RaypipeError(f"--out: cannot write {str(path)!r}: {error}") from None
+def _scores(tally: Tally, summary: dict[str, Any], lines: list[str]) -> dict[str, Any] | None:
+    """Add the scores, if they are asked for, to what is said."""
+    if tally.scores is None:
+        return None
+    scores = tally.scores.result()
+    summary["evaluation"] = {name: v for name, v in scores.items() if name != "report_text"}
+    lines += text_of(scores)
+    return scores
 
 
-def _counts(table: pa.Table) -> dict[str, int]:
-    if not pa.types.is_string(table.schema.field(schema.LABEL).type):
-        return {}
-    counts = table[schema.LABEL].value_counts().to_pylist()
-    return {entry["values"]: entry["counts"] for entry in counts}
+def _provenance(config: PredictConfig, model: TrainedModel, source: Input) -> dict[str, Any]:
+    """Where things came from, for people; not part of the fingerprint."""
+    there = model.provenance
+    return {
+        "model": str(local_path(config.model, "MODEL")),
+        "classes": list(model.classes),
+        **{name: there[name] for name in ("backbone", "weights", "seed") if name in there},
+        "source": source.uri,
+        "versions": {name: version(name) for name in ("raypipe", "torch", "torchvision", "pillow")},
+    }
 
 
-def _text(summary: dict[str, Any], table: pa.Table, rejected: Path) -> str:
+def _store_text(summary: dict[str, Any], work: Ingest) -> list[str]:
+    published = f"snapshot {summary['snapshot']}" + ("" if work.is_new else " (nothing to change)")
+    labels = sorted(summary["labels"].items(), key=lambda entry: -entry[1])
+    lines = [
+        f"{summary['out']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
+        f"predicted {summary['predicted']} images, {summary['decoded']} of them decoded",
+    ]
+    lines += [f"  {count:>7} {name}" for name, count in labels[:_SHOWN]]
+    if len(labels) > _SHOWN:
+        lines.append(f"  … and {len(labels) - _SHOWN} more classes")
+    lines += _status_text(summary)
+    for reason, count in summary["rejects_by_reason"].items():
+        lines.append(f"  rejected: {count} × {reason}")
+    return lines + work.notes
+
+
+def _file_text(summary: dict[str, Any], written: pa.Table, rejected: Path) -> list[str]:
     lines = []
-    for row in table.slice(0, 10).to_pylist():
-        probability = f" ({row['probability']:.3f})" if "probability" in row else ""
-        lines.append(f"{row[schema.ID]}: {row[schema.LABEL]}{probability}")
-    if len(table) > 10:
-        lines.append(f"… and {len(table) - 10} more")
+    for row in written.slice(0, _SHOWN).to_pylist():
+        label = "no label" if row[schema.LABEL] is None else row[schema.LABEL]
+        probability = row.get(schema.PROBABILITY)
+        shown = "" if probability is None else f" ({probability:.3f})"
+        lines.append(f"{row[schema.ID]}: {label}{shown}")
+    if len(written) > _SHOWN:
+        lines.append(f"… and {len(written) - _SHOWN} more")
     lines.append(f"written: {summary['out']} ({summary['rows']} rows)")
+    lines += _status_text(summary)
     if summary["rejects"]:
         lines.append(f"{summary['rejects']} images could not be read: {rejected}")
-    return "\n".join(lines)
+    return lines
+
+
+def _status_text(summary: dict[str, Any]) -> list[str]:
+    status = summary.get("status", {})
+    return [f"  without a label: {n} × {name}" for name, n in status.items() if name != "ok"]
 
 
 def main() -> None:

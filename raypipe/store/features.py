@@ -70,8 +70,8 @@ def to_array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 def tensor(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
     """Return an array of (N, …) as an Arrow array of `kind`: a tensor, or plain if it is (N,)."""
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     if values.ndim == 1:
-        return flat
+        return pa.array(values, kind)
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     width = int(np.prod(values.shape[1:]))
     return pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, width))

@@ -58,8 +58,9 @@ def create_store(
     there = Spec.model_validate(found["spec"])
     if there != spec:
         changes = "; ".join(difference(there, spec))
+        what = "predictions" if there.head else "features"
         raise UsageError(
-            f"--out: {storage.uri} holds features of another spec ({changes}); "
+            f"--out: {storage.uri} holds {what} of another spec ({changes}); "
             "give another folder, or the options it was made with"
         )
     if found["partitions"] != form:

@@ -27,6 +27,9 @@ SUFFIX = ".parquet"
 #: Rows are grouped so that a reader holds no more than about this many bytes at once.
 _GROUP_BYTES = 64 * 2**20
 
+#: Texts that differ from row to row; a dictionary makes the others small.
+_DIFFERENT = (schema.ID, schema.URI, schema.ETAG, schema.MESSAGE)
+
 
 def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
     """Return a partition file's content: the same for the same rows."""
@@ -53,7 +56,7 @@ def encode_pieces(
         columns,
         compression="zstd",
         compression_level=1,
-        use_dictionary=[n for n in text if n in (schema.LABEL, schema.SPLIT, schema.REASON)],
+        use_dictionary=[n for n in text if n not in _DIFFERENT],
         use_byte_stream_split=split or False,
     ) as writer:
         for group in _groups(columns, pieces):

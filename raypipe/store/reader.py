@@ -59,7 +59,10 @@ class StoreReader:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the feature columns: `features`, or what --layer calls them."""
+        """Names of the feature columns: `features`, or what --layer calls them.
+
+        In a store of predictions: `predicted`, `probability`, and what else was asked for.
+        """
         return list(self.spec.columns)
 
     def column(self, layer: str | None = None) -> str:
@@ -68,6 +71,8 @@ class StoreReader:
         Raises:
             UsageError: there is no such layer, or there are several to choose from.
         """
+        if self.spec.head:
+            return self._probabilities(layer)
         outputs = self.spec.outputs
         named = (
             [o for o in outputs if layer in (o.column, o.layer)]
@@ -92,7 +97,11 @@ class StoreReader:
         return found
 
     def dtype(self, column: str) -> np.dtype[Any]:
-        """Return the type of a feature column's values."""
+        """Return the type of a feature column's values; of texts, `object`."""
+        if self.spec.head and column in self.spec.head.columns:
+            return np.dtype(
+                schema.TEXT if column.startswith((schema.PREDICTED, schema.STATUS)) else "f4"
+            )
         is_index = any(o.pool == "argmax" for o in self.spec.outputs if o.column == column)
         return np.dtype("int32" if is_index else self.spec.dtype)
 
@@ -233,6 +242,15 @@ class StoreReader:
                 f"split: no {split!r} in {self.uri}; "
                 + (f"it has {known}" if known else "its source recorded none")
             )
+
+    def _probabilities(self, layer: str | None) -> str:
+        """In a store of predictions, the probabilities can be taken for features."""
+        if layer in (None, schema.PROBABILITIES) and schema.PROBABILITIES in self.columns:
+            return schema.PROBABILITIES
+        raise UsageError(
+            f"STORE: {self.uri} holds predictions, not features; its columns are "
+            f"{', '.join(self.columns)}"
+        )
 
     @cached_property
     def _parts(self) -> list[Part]:

@@ -1,0 +1,184 @@
+"""k-means on rows that lie in shards: Lloyd's iterations, exact, and mini-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.sums import Moments, Sharded
+from raypipe.heads import Scaling
+from raypipe.progress import say
+
+__all__ = ["Lloyd", "Partition", "fit_lloyd", "fit_minibatch", "relocate_empty"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Where the centres ended up.
+
+    Attributes:
+        centers: (K, D) in the scaled space.
+        iterations: that were made in the run that was kept.
+        converged: whether the centres had stopped moving before the last iteration allowed.
+    """
+
+    centers: Array
+    iterations: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Lloyd:
+    """How iterations go on and when they end.
+
+    Attributes:
+        scaling: of the rows.
+        tol: iterations stop once the squared shift of all centres is at most this share of the
+            features' mean variance, as in scikit-learn.
+        max_iter: most iterations.
+        spherical: whether centres are brought to unit length, for rows of unit length: then the
+            nearest centre is the one of largest cosine (Dhillon and Modha, 2001).
+    """
+
+    scaling: Scaling
+    tol: float = 1e-4
+    max_iter: int = 300
+    spherical: bool = False
+
+
+def fit_lloyd(
+    shards: Sharded, how: Lloyd, starts: Sequence[Array], checkpoint: Checkpoint
+) -> Partition:
+    """Run Lloyd's iterations from each of some sets of centres and keep the best end.
+
+    All runs share each pass over the rows.
+
+    Args:
+        shards: the rows.
+        how: scaling and stopping.
+        starts: R times (K, D) centres.
+        checkpoint: what a killed fit goes on from.
+    """
+    state = checkpoint.state or {}
+    centers = np.array(state.get("centers", np.array(starts)))
+    iterations = np.array(state.get("iterations", np.zeros(len(starts), np.int64)))
+    done = np.array(state.get("done", np.zeros(len(starts), bool)))
+    limit = how.tol * _mean_variance(shards, how.scaling)
+    while True:
+        active = np.flatnonzero(~done & (iterations < how.max_iter))
+        if not len(active):
+            break
+        sums, counts = shards.total("lloyd", how.scaling, centers[active])
+        for i, run in enumerate(active):
+            moved = _next_centers(shards, how, centers[run], sums[i], counts[i])
+            shift = float(((moved - centers[run]) ** 2).sum())
+            centers[run], done[run] = moved, shift <= limit
+            iterations[run] += 1
+        checkpoint.save({"centers": centers, "iterations": iterations, "done": done})
+        if iterations.max() % 10 == 0:
+            say(f"iteration {iterations.max()}: centres moved by {shift**0.5:.3g}")
+    best = 0
+    if len(centers) > 1:
+        (inertia,) = shards.total("inertia", how.scaling, centers)
+        best = int(inertia.argmin())
+    return Partition(centers[best], int(iterations[best]), bool(done[best]))
+
+
+def _next_centers(shards: Sharded, how: Lloyd, centers: Array, sums: Array, counts: Array) -> Array:
+    """Return the means of the rows that were nearest to each centre."""
+    if empty := int((counts == 0).sum()):
+        found = shards.each("farthest", how.scaling, centers, empty)
+        sums, counts = relocate_empty(sums, counts, found)
+    return _means(sums, counts, centers, how.spherical)
+
+
+def relocate_empty(
+    sums: Array, counts: Array, candidates: Sequence[tuple[Array, Array, Array, Array]]
+) -> tuple[Array, Array]:
+    """Give each centre without rows the row farthest from its own, as scikit-learn does.
+
+    Args:
+        sums: (K, D) of each centre's rows.
+        counts: (K,) rows of each centre.
+        candidates: each shard's farthest rows: squared distances, numbers, centres, rows.
+    """
+    far, numbers, owners, rows = (
+        np.concatenate(column) for column in zip(*candidates, strict=True)
+    )
+    order = np.lexsort((numbers, -far))
+    sums, counts = sums.copy(), counts.copy()
+    for empty, row in zip(np.flatnonzero(counts == 0), order, strict=False):
+        sums[owners[row]] -= rows[row]
+        counts[owners[row]] -= 1
+        sums[empty], counts[empty] = rows[row], 1
+    return sums, counts
+
+
+def _means(sums: Array, counts: Array, before: Array, spherical: bool) -> Array:
+    if spherical:
+        counts = np.linalg.norm(sums, axis=1)
+    kept = counts > 0
+    centers: Array = before.copy()
+    centers[kept] = sums[kept] / counts[kept, None]
+    return centers
+
+
+def _mean_variance(shards: Sharded, scaling: Scaling) -> float:
+    found: Moments = shards.total("moments", scaling)
+    total = max(1.0, float(found.count[0]))
+    return float(found.squares[0].mean() / total)
+
+
+#: As in scikit-learn's MiniBatchKMeans.
+_PATIENCE = 10
+
+
+def fit_minibatch(
+    shards: Sharded, how: Lloyd, start: Array, *, rows: int, batch: int, seed: int
+) -> Partition:
+    """Move centres by random batches of rows (Sculley, 2010).
+
+    A centre is the mean of all rows it has been given so far. Ends after `how.max_iter` times the
+    number of rows, or when the smoothed inertia of the batches has not fallen for 10 batches, as
+    scikit-learn's MiniBatchKMeans does.
+
+    Args:
+        shards: the rows.
+        how: scaling and most passes.
+        start: (K, D) centres.
+        rows: how many there are.
+        batch: rows of a batch.
+        seed: of the batches.
+    """
+    random = np.random.default_rng([seed, 1])
+    centers, given = start.copy(), np.zeros(len(start))
+    smoothed: float | None = None
+    best, waited = np.inf, 0
+    batches = how.max_iter * -(-rows // batch)
+    share = min(1.0, 2 * batch / (rows + 1))
+    for number in range(1, batches + 1):
+        chosen = np.sort(random.choice(rows, min(batch, rows), replace=False))
+        sums, counts, inertia = shards.total("lloyd_sample", how.scaling, centers, chosen)
+        centers, given = _moved(centers, given, sums, counts, how.spherical)
+        mean = float(inertia) / len(chosen)
+        smoothed = mean if smoothed is None else (1 - share) * smoothed + share * mean
+        waited = 0 if smoothed < best else waited + 1
+        best = min(best, smoothed)
+        if waited >= _PATIENCE:
+            return Partition(centers, number, converged=True)
+    return Partition(centers, batches, converged=False)
+
+
+def _moved(
+    centers: Array, given: Array, sums: Array, counts: Array, spherical: bool
+) -> tuple[Array, Array]:
+    total = given + counts
+    weighted = centers * given[:, None] + sums
+    return _means(weighted, np.where(counts > 0, total, 0), centers, spherical), total

@@ -1,0 +1,176 @@
+"""What `extract` and `predict` share: plan against a store, run what is missing, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from raypipe.config import IngestConfig
+from raypipe.errors import UsageError
+from raypipe.plan import Listing, Plan, make_plan
+from raypipe.progress import say, track
+from raypipe.sources import open_source
+from raypipe.spec import Spec
+from raypipe.storage import Storage
+from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
+from raypipe.store.identity import read_identity
+from raypipe.store.partition import File
+from raypipe.store.snapshot import Part, Snapshot, newest
+
+__all__ = ["Ingest", "bring_up_to_date", "check_apart", "check_writable"]
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What a run has found in a store, and what it has done about it.
+
+    Attributes:
+        plan: what was missing.
+        adopted: what an earlier run had left finished.
+        written: the partitions of this run.
+        before: the newest snapshot when this one was published.
+        after: the snapshot it has published, or `before` if there was nothing to change.
+        done: items that became rows or rejects in this run.
+        pruned: items whose rows were dropped.
+    """
+
+    plan: Plan
+    adopted: Coverage
+    written: tuple[Part, ...]
+    before: Snapshot
+    after: Snapshot
+    done: int
+    pruned: int
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a job says of it."""
+        return {
+            "reused": len(self.adopted.rows),
+            "changed": self.plan.changed,
+            "gone": len(self.plan.gone),
+            "pruned": self.pruned,
+        }
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is a new snapshot."""
+        return self.after.number != self.before.number
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for people: what has replaced rows, and which rows have no image any more."""
+        lines = []
+        if self.plan.changed:
+            lines.append(f"{self.plan.changed} changed images have replaced their rows")
+        if len(self.plan.gone) > self.pruned:
+            gone = len(self.plan.gone)
+            lines.append(f"{gone} rows have no image any more; --prune drops them")
+        return lines
+
+
+def check_apart(storage: Storage, source: str) -> None:
+    """A store within its own source would list its partitions as images.
+
+    Raises:
+        UsageError: it lies there.
+    """
+    if Path(source).resolve() in [storage.root.resolve(), *storage.root.resolve().parents]:
+        raise UsageError(
+            f"--out: {storage.uri} lies inside the source {source}; give a folder outside it"
+        )
+
+
+def check_writable(storage: Storage) -> None:
+    """Make sure that a store can be written, and remove what killed writers have left.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        storage.check_writable()
+        storage.remove_stale_temporaries("data")
+        storage.remove_stale_temporaries("rejects")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"--out: cannot write to {storage.uri!r}: {reason}") from None
+
+
+def bring_up_to_date(
+    config: IngestConfig,
+    storage: Storage,
+    spec: Spec,
+    source: str,
+    listing: Listing,
+    write: Callable[[Plan], Iterable[list[File]]],
+    *,
+    by_batch: bool = False,
+) -> Ingest:
+    """Find out what is missing in a store, have it written, and publish a snapshot.
+
+    Args:
+        config: the options that select items, and say what becomes of those that are gone.
+        storage: the store's folder; its spec is there.
+        spec: what the rows are.
+        source: where the items come from.
+        listing: all items of the source.
+        write: writes the partitions of a plan with at least one unit; yields each unit's files as
+            soon as they are there.
+        by_batch: as in `make_plan`.
+
+    Raises:
+        UsageError: the rows of another source would be replaced or dropped.
+    """
+    base = cover(storage, newest(storage, spec.fingerprint).parts)
+    adopted = adopt(storage, base, listing, spec.fingerprint)
+    plan = make_plan(listing, merge(base, adopted).rows, spec, by_batch=by_batch)
+    if len(plan.gone) and (config.glob or config.label_limit):
+        plan = replace(plan, gone=_really_gone(config, plan.gone))
+    _check_same_source(config, storage, source, plan)
+    if len(adopted.rows):
+        say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
+    written: list[File] = []
+    if plan.units:
+        stream = write(plan)
+        for files in track(stream, total=plan.pending, count=lambda some: _items(some, spec)):
+            written += files
+    parts = tuple(map(Part, written))
+    before = newest(storage, spec.fingerprint)
+    gone = plan.gone if config.prune else None
+    after = publish(storage, spec.fingerprint, adopted.parts + parts, gone)
+    pruned = len(plan.gone) if config.prune else 0
+    return Ingest(plan, adopted, parts, before, after, _items(written, spec), pruned)
+
+
+def _items(files: Iterable[File], spec: Spec) -> int:
+    parts = [Part(file) for file in files]
+    return sum(part.rows // spec.views if part.is_data else part.rows for part in parts)
+
+
+def _really_gone(config: IngestConfig, ids: pa.Array) -> pa.Array:
+    """Return which ids are not in the source at all; the others were not selected this time."""
+    everything: dict[str, Any] = {
+        "glob": (),
+        "label_limit": None,
+        "label": "none",
+        "label_file": None,
+        "split": "none",
+    }
+    with Listing(open_source(config.model_copy(update=everything)).list()) as listing:
+        return ids.filter(pa.array(listing.absent(ids)))
+
+
+def _check_same_source(config: IngestConfig, storage: Storage, source: str, plan: Plan) -> None:
+    """Ids are paths below the source, so another source's images could take the place of these."""
+    made_from = read_identity(storage, "--out")["provenance"]["source"]
+    lost = plan.changed + (len(plan.gone) if config.prune else 0)
+    if source != made_from and lost and not config.moved:
+        raise UsageError(
+            f"SOURCE: {storage.uri} was made from {made_from}; taking {source} would replace "
+            f"or drop {lost} of its rows; give --moved if it is the same source in another place, "
+            "else another --out"
+        )

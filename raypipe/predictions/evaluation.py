@@ -1,0 +1,178 @@
+"""Predictions compared with the labels that are known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe import schema
+from raypipe.errors import UsageError
+
+__all__ = ["Evaluation", "Tally", "check_labels", "text_of"]
+
+_NAMED = 5
+_SHOWN_CLASSES = 12
+
+
+def check_labels(batches: Iterable[pa.RecordBatch], classes: tuple[str, ...]) -> None:
+    """Make sure that predictions can be compared with labels.
+
+    Args:
+        batches: items, with `label`.
+        classes: the model's.
+
+    Raises:
+        UsageError: no item has a label, or one has a label that the model does not know.
+    """
+    known = pa.array(classes, pa.string())
+    strange: dict[str, None] = {}
+    items = labelled = 0
+    for batch in batches:
+        labels = batch[schema.LABEL].drop_null()
+        items, labelled = items + len(batch), labelled + len(labels)
+        others = labels.filter(pc.invert(pc.is_in(labels, known)))
+        strange |= dict.fromkeys(others.unique().to_pylist())
+    if strange:
+        found = sorted(strange)
+        raise UsageError(
+            f"--evaluate: the model does not know {_some(found)}; its classes are {_some(classes)}"
+        )
+    if not labelled:
+        raise UsageError(
+            f"--evaluate: none of {items} images has a label to compare with; see --label and "
+            "--label-file"
+        )
+
+
+class Evaluation:
+    """Counts of known labels against predicted ones; takes K × K numbers, however many rows.
+
+    Args:
+        classes: the model's K classes.
+    """
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self._known = pa.array(classes, pa.string())
+        self._confusion = np.zeros(len(classes) ** 2, np.int64)
+        self._unlabelled = self._undecided = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Count rows with `label` and `predicted`; either may be missing."""
+        truth, predicted = (self._codes(rows[n]) for n in (schema.LABEL, schema.PREDICTED))
+        self._unlabelled += int((truth < 0).sum())
+        self._undecided += int(((truth >= 0) & (predicted < 0)).sum())
+        both = (truth >= 0) & (predicted >= 0)
+        cells = truth[both] * len(self.classes) + predicted[both]
+        self._confusion += np.bincount(cells, minlength=len(self._confusion))
+
+    def result(self) -> dict[str, Any]:
+        """Return the scores, of rows with a known label of the model's and a predicted one.
+
+        `undecided_rows` have a known label and were given none (threshold, filters): they are not
+        in the scores, and `coverage` is the share of the others. `unlabelled_rows` have no label
+        that the model knows. `accuracy` is None if no row is left. `report` is scikit-learn's, also
+        as `report_text`; rows of `confusion` are the known classes, columns the predicted ones, in
+        the order of `classes`.
+        """
+        confusion = self._confusion.reshape(len(self.classes), -1)
+        rows = int(confusion.sum())
+        labelled = rows + self._undecided
+        return {
+            "accuracy": float(confusion.trace() / rows) if rows else None,
+            "rows": rows,
+            "unlabelled_rows": self._unlabelled,
+            "undecided_rows": self._undecided,
+            "coverage": rows / labelled if labelled else None,
+            "classes": list(self.classes),
+            "confusion": confusion.tolist(),
+            **self._reports(confusion),
+        }
+
+    def _reports(self, confusion: np.ndarray[Any, Any]) -> dict[str, Any]:
+        from sklearn.metrics import classification_report  # which takes a second to import
+
+        count = len(self.classes)
+        pairs = np.repeat(np.arange(count**2), confusion.ravel())
+        if not len(pairs):
+            return {"report": {}, "report_text": "no row to score\n"}
+        options: dict[str, Any] = {
+            "labels": range(count),
+            "target_names": list(self.classes),
+            "zero_division": 0,
+        }
+        truth, predicted = pairs // count, pairs % count
+        return {
+            "report": classification_report(truth, predicted, output_dict=True, **options),
+            "report_text": classification_report(truth, predicted, digits=3, **options),
+        }
+
+    def _codes(self, names: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+        found = pc.index_in(names.combine_chunks(), value_set=self._known)
+        codes: np.ndarray[Any, Any] = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+        return codes.astype(np.int64)
+
+
+class Tally:
+    """Counts predictions by class and by status, and compares them with known labels if asked to.
+
+    Args:
+        classes: the model's classes.
+        evaluate: whether to compare.
+
+    Attributes:
+        scores: the comparison, or None.
+    """
+
+    def __init__(self, classes: tuple[str, ...], *, evaluate: bool) -> None:
+        self.scores = Evaluation(classes) if evaluate else None
+        self._counts: dict[str, Counter[str]] = {}
+
+    def add(self, rows: pa.Table) -> None:
+        """Count rows, as far as they have `predicted`, `status` and `label`."""
+        for name in {schema.PREDICTED, schema.STATUS} & set(rows.column_names):
+            counts = self._counts.setdefault(name, Counter())
+            for entry in rows[name].drop_null().value_counts().to_pylist():
+                counts[entry["values"]] += entry["counts"]
+        if self.scores:
+            self.scores.add(rows)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`labels`: rows by predicted class; `status`: rows by status, where there is one."""
+        labels = self._counts.get(schema.PREDICTED, Counter())
+        status = self._counts.get(schema.STATUS)
+        found: dict[str, Any] = {"labels": dict(sorted(labels.items()))}
+        return found | ({"status": dict(sorted(status.items()))} if status is not None else {})
+
+
+def text_of(scores: dict[str, Any]) -> list[str]:
+    """Return the scores as lines for people."""
+    if scores["accuracy"] is None:
+        return ["no row with a known and a predicted label to score"]
+    lines = [scores["report_text"].rstrip("\n")]
+    if len(scores["classes"]) <= _SHOWN_CLASSES:
+        width = max(map(len, scores["classes"]))
+        digits = max(5, len(str(scores["rows"])))
+        lines.append("confusion (a line per known class, a column per predicted one)")
+        for name, counts in zip(scores["classes"], scores["confusion"], strict=True):
+            lines.append(f"  {name:>{width}} " + " ".join(f"{n:>{digits}}" for n in counts))
+    left_out = [
+        f"{scores[f'{what}_rows']} {what}"
+        for what in ("unlabelled", "undecided")
+        if scores[f"{what}_rows"]
+    ]
+    rest = f", {', '.join(left_out)} left out" if left_out else ""
+    lines.append(f"accuracy: {scores['accuracy']:.4f} on {scores['rows']} images{rest}")
+    return lines
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+    return ", ".join(map(repr, shown[:_NAMED])) + more

@@ -1,0 +1,102 @@
+"""The options of `predict`: which go together, and what they ask of a model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from raypipe import schema
+from raypipe.config import PredictConfig
+from raypipe.errors import UsageError, nearest
+from raypipe.predictions.filters import filters_of, parse_filter
+from raypipe.predictions.table import SUFFIXES
+from raypipe.spec import HeadSpec, Output, digest
+
+__all__ = ["check_options", "head_spec", "is_one_file"]
+
+_LOOKS_LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w{0,5}")
+
+
+def is_one_file(config: PredictConfig) -> bool:
+    """Whether --out is one file; else it is a store."""
+    return Path(config.out).suffix in SUFFIXES
+
+
+def check_options(config: PredictConfig) -> None:
+    """Check what can be checked without the model.
+
+    Raises:
+        UsageError: the name of the output, or options that exclude each other.
+    """
+    _check_out(config)
+    for text in config.where:
+        parse_filter(text)
+    if config.probability_of is None:
+        return
+    if config.top_k > 1:
+        raise UsageError("--probability-of writes one class; it does not go with --top-k")
+    for name in ("threshold", "where", "evaluate"):
+        if getattr(config, name):
+            raise UsageError(
+                f"--probability-of writes a number and no label; it does not go with --{name}"
+            )
+
+
+def head_spec(
+    config: PredictConfig,
+    classes: tuple[str, ...],
+    outputs: tuple[Output, ...],
+    column: str,
+    sha256: str,
+) -> HeadSpec:
+    """Return what makes the predictions.
+
+    Args:
+        config: the options.
+        classes: the model's.
+        outputs: what its features consist of.
+        column: the feature column its head reads.
+        sha256: checksum of its head.
+
+    Raises:
+        UsageError: the model has not what an option asks for.
+    """
+    only = config.probability_of
+    if only is not None and only not in classes:
+        raise UsageError(
+            f"--probability-of: the model's classes are {', '.join(classes)}; "
+            f"got {only!r}{nearest(only, classes)}"
+        )
+    if config.top_k > len(classes):
+        raise UsageError(f"--top-k: the model has {len(classes)} classes; got {config.top_k}")
+    head = HeadSpec(
+        sha256=sha256,
+        classes_sha256=digest(*classes),
+        column=column,
+        top_k=config.top_k,
+        probabilities=config.probabilities,
+        threshold=config.threshold,
+    )
+    filters = filters_of(config.where, outputs, (*head.columns, schema.STATUS))
+    return head.model_copy(update={"where": tuple(map(str, filters))})
+
+
+def _check_out(config: PredictConfig) -> None:
+    path, one_file = Path(config.out), is_one_file(config)
+    meant_as_folder = config.out.endswith("/") or path.is_dir()
+    if not one_file and not meant_as_folder and _LOOKS_LIKE_A_FILE.fullmatch(path.suffix):
+        raise UsageError(
+            f"--out must end in {' or '.join(SUFFIXES)}, or be a folder; got {config.out!r} "
+            "(a folder whose name has a dot ends in /)"
+        )
+    wrong = {
+        "--prune": config.prune and one_file,
+        "--moved": config.moved and one_file,
+        "--probabilities": config.probabilities and one_file,
+        "--order": config.order != "id" and not one_file,
+        "--short-ids": config.short_ids and not one_file,
+        "--probability-of": config.probability_of is not None and not one_file,
+    }
+    for option in (name for name, is_wrong in wrong.items() if is_wrong):
+        other = "a folder" if one_file else f"a file ending in {' or '.join(SUFFIXES)}"
+        raise UsageError(f"{option} goes with {other} as --out; got {config.out!r}")

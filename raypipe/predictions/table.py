@@ -1,0 +1,91 @@
+"""Predictions as one sorted CSV or Parquet file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from raypipe import schema
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.order import natural_key
+
+__all__ = ["SUFFIXES", "in_order", "shorten", "write"]
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def in_order(
+    rows: pa.Table, order: Literal["id", "natural"], *, short_ids: bool, only: str | None
+) -> pa.Table:
+    """Return the file's rows: by id, the predicted class as `label`, six decimals.
+
+    Args:
+        rows: `id` and the columns of a `Predictor`.
+        order: by id as text, or `natural` (2 before 10).
+        short_ids: whether ids are written without folders and extension.
+        only: the class whose probability takes the place of the label, if any.
+
+    Raises:
+        UsageError: two ids are equal once they are short.
+    """
+    if order == "natural":
+        keys = [natural_key(name) for name in rows[schema.ID].to_pylist()]
+        rows = rows.take(pa.array(sorted(range(len(keys)), key=keys.__getitem__), pa.int64()))
+    else:
+        rows = rows.sort_by(schema.ID)
+    ids = shorten(rows[schema.ID].to_pylist()) if short_ids else rows[schema.ID]
+    columns = {schema.ID: ids}
+    for name in rows.column_names:
+        if name != schema.ID:
+            values = rows[name]
+            columns[_name(name, only)] = (
+                _rounded(values) if pa.types.is_floating(values.type) else values
+            )
+    return pa.table(columns)
+
+
+def shorten(ids: Iterable[str]) -> pa.Array:
+    """Return ids without folders and extension.
+
+    Raises:
+        UsageError: two would be equal.
+    """
+    short = [PurePosixPath(name).stem for name in ids]
+    if len(set(short)) < len(short):
+        repeated = Counter(short).most_common(1)[0][0]
+        raise UsageError(f"--short-ids: several images would be called {repeated!r}")
+    return pa.array(short, pa.string())
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a file of the kind that its extension says.
+
+    Raises:
+        RaypipeError: it cannot be written.
+    """
+    try:
+        if path.suffix == ".csv":
+            pa.csv.write_csv(table, path)
+        else:
+            pq.write_table(table, path)
+    except OSError as error:
+        raise RaypipeError(f"--out: cannot write {str(path)!r}: {error}") from None
+
+
+def _name(column: str, only: str | None) -> str:
+    if only is not None and column == schema.PROBABILITY:
+        return schema.LABEL
+    label, found, rank = column.partition(schema.PREDICTED)
+    return f"{schema.LABEL}{rank}" if found and not label else column
+
+
+def _rounded(values: pa.ChunkedArray) -> pa.Array:
+    return pa.array(pc.cast(values, pa.float64()).to_numpy().astype(np.float64).round(6))
