@@ -53,15 +53,6 @@ class RowsToFit:
     codes: npt.NDArray[np.int32] | None = None
     to_rows: Callable[[Array], Array] = flatten
 
-    def in_order(self, of_shards: Sequence[Array]) -> Array:
-        """Return values of the rows of group 0, shard by shard, in the order of the index."""
-        stored = np.concatenate(of_shards)
-        used = self.index.order[self.groups == 0]
-        place = np.empty(int(self.index.order.max()) + 1, np.int64)
-        place[np.sort(used)] = np.arange(len(used))
-        ordered: Array = stored[place[used]]
-        return ordered
-
 
 def plan_shards(rows: RowsToFit, width: int) -> list[ShardPlan]:
     """Cut the partitions into runs: the shards. They depend on the rows alone."""
@@ -94,6 +85,11 @@ class ShardPool:
         actors: `auto`, N or MIN:MAX.
         memory: bytes each actor may take; None takes what is free.
 
+    Attributes:
+        width: values in a row.
+        stored: for each shard where its rows are stored, as in `RowIndex.order`, in the order in
+            which a step sees them.
+
     Raises:
         UsageError: rows hold NaN or infinity, or `actors` are more than the cluster has room for.
     """
@@ -102,6 +98,7 @@ class ShardPool:
         width = int(np.prod(rows.store.shapes[rows.column]))
         plans = plan_shards(rows, width)
         self._count = len(plans)
+        self.stored = _stored_rows(rows, plans)
         number, threads, gpu = _layout(actors, len(plans))
         nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"]))
         remote = ray.remote(Shards).options(
@@ -179,6 +176,16 @@ class ShardPool:
         rest = f", {gib(filed)} in local files" if filed else ""
         kind = "GPU" if gpu else "CPU"
         say(f"{self._count} shards in {actors} {kind} actors: {held} in memory{rest}")
+
+
+def _stored_rows(rows: RowsToFit, plans: Sequence[ShardPlan]) -> list[npt.NDArray[np.int64]]:
+    starts = np.concatenate([[0], np.cumsum(rows.index.lengths)])
+    found = []
+    for plan in plans:
+        group = np.concatenate(plan.groups)
+        kept = np.flatnonzero(group >= 0)
+        found.append(starts[plan.parts[0]] + kept[np.argsort(group[kept], kind="stable")])
+    return found
 
 
 def _get(references: Sequence[Any]) -> list[Any]:

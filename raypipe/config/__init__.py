@@ -13,13 +13,14 @@ from pydantic import Field
 from raypipe.config.groups import (
     AugmentConfig,
     BackboneConfig,
+    EngineConfig,
     IngestConfig,
     JobConfig,
     LabelConfig,
     RayConfig,
     SourceConfig,
 )
-from raypipe.config.types import Grid, Hidden, Names, Seed, Settings, Shares, option
+from raypipe.config.types import Clusters, Grid, Hidden, Names, Seed, Settings, Shares, option
 
 __all__ = [
     "AugmentConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "ClusterConfig",
     "CompactConfig",
     "DemoConfig",
+    "EngineConfig",
     "ExportConfig",
     "ExtractConfig",
     "IngestConfig",
@@ -58,7 +60,7 @@ class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Type the features are stored in."""
 
 
-class TrainConfig(JobConfig):
+class TrainConfig(EngineConfig):
     """Fit a classifier on the features of a store.
 
     Holds out a stratified part, finds the best parameters by grid search with cross-validation on
@@ -119,8 +121,6 @@ class TrainConfig(JobConfig):
     workers: Annotated[int | None, Field(ge=0), option("Perceptron")] = None
     """Processes to train in; 0 trains in this one, which starts some ten seconds sooner. Default:
     one for each GPU, else one."""
-    resume: Annotated[bool, option("Ray")] = False
-    """Go on from where the same fit was stopped."""
     split: Annotated[Literal["auto", "store", "stratified", "hash"], option("Evaluation")] = "auto"
     """What is held out: the `store`'s own split, a `stratified` random part, or a part by `hash` of
     the id. `auto`: the store's if it has one, else stratified."""
@@ -132,11 +132,9 @@ class TrainConfig(JobConfig):
     """Seed of the splits, and of what is random in a fit."""
     snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Snapshot of the store to read. Default: the newest."""
-    address: Annotated[str | None, option("Ray")] = None
-    """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
 
 
-class ClusterConfig(JobConfig):
+class ClusterConfig(EngineConfig):
     """Group the features of a store with k-means."""
 
     store: Annotated[str, option("Input", position=1)]
@@ -145,12 +143,31 @@ class ClusterConfig(JobConfig):
     """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder for the assignments and figures."""
-    k: Annotated[int, Field(ge=1), option("Model")]
-    """Number of clusters."""
+    k: Annotated[Clusters, option("Model")]
+    """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5) to choose from."""
+    choose: Annotated[Literal["silhouette", "elbow"], option("Model")] = "silhouette"
+    """How k is chosen from a range, on a sample: largest mean silhouette, or where the inertia
+    stops falling fast."""
+    distance: Annotated[Literal["euclidean", "cosine"], option("Model")] = "euclidean"
+    """`cosine`: spherical k-means, on features of unit length."""
     seed: Annotated[Seed, option("Model")] = 42
     """Seed of the starting centres."""
     scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "none"
     """Scaling of the features: none, zero mean and unit variance, or unit length."""
+    spatial: Annotated[Literal["flatten", "average"], option("Model")] = "flatten"
+    """How features of several axes (a layer kept as it is) become a row: all of their values, or
+    the average over positions."""
+    init: Annotated[str, option("Model")] = "auto"
+    """Where the centres start: `k-means++` (with --engine ray on a sample), `k-means||`, or an .npy
+    file of k centres. `auto`: k-means++, or k-means|| for more than 256 clusters on shards."""
+    n_init: Annotated[int, Field(ge=1), option("Model")] = 1
+    """Starts to try; the end with the smallest inertia is kept."""
+    minibatch: Annotated[int | None, Field(ge=1), option("Model")] = None
+    """Move the centres by random batches of so many rows: faster, and not exact."""
+    max_iter: Annotated[int, Field(ge=1), option("Model")] = 300
+    """Most iterations, or passes of mini-batches over the rows."""
+    tol: Annotated[float, Field(ge=0), option("Model")] = 0.0001
+    """Stop once the centres' squared shift is at most this share of the features' variance."""
     join: Annotated[str | None, option("Output")] = None
     """CSV of images, to be written anew with their cluster as a further column. Its ids are in the
     column `id`, else in the first; they may lack the extension."""

@@ -6,11 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raypipe.config.types import Actors, Interpolation, Names, Pool, Precision, Seed, Shares, option
+from raypipe.config.types import (
+    Actors,
+    Interpolation,
+    Names,
+    Pool,
+    Precision,
+    Seed,
+    Shares,
+    Size,
+    option,
+)
 
 __all__ = [
     "AugmentConfig",
     "BackboneConfig",
+    "EngineConfig",
     "IngestConfig",
     "JobConfig",
     "LabelConfig",
@@ -92,6 +103,24 @@ class RayConfig(JobConfig):
     """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX."""
     batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
     """Images per forward pass: `auto` or N. Affects speed, and features by rounding only."""
+
+
+class EngineConfig(JobConfig):
+    """A fit that is done in memory or on shards."""
+
+    engine: Annotated[Literal["auto", "sklearn", "ray"], option("Ray")] = "auto"
+    """What fits: `sklearn`, with all features in memory, or `ray`, with shards of them in actors
+    over the cluster. Both find the same optimum. `auto`: sklearn while the features fit."""
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
+    actors: Annotated[Actors, option("Ray")] = "auto"
+    """Actors that hold shards with --engine ray: `auto` (one per GPU, else per core, at most 8 on a
+    machine), N, or MIN:MAX."""
+    actor_memory: Annotated[Size | None, option("Ray")] = None
+    """Memory each of them may take, as 4GiB; what does not fit goes to a local file in TMPDIR.
+    Default: its share of what is free."""
+    resume: Annotated[bool, option("Ray")] = False
+    """Go on from where the same fit was stopped."""
 
 
 class BackboneConfig(JobConfig):

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 __all__ = [
     "Actors",
+    "Clusters",
     "Grid",
     "Hidden",
     "Interpolation",
@@ -20,8 +21,10 @@ __all__ = [
     "Seed",
     "Settings",
     "Shares",
+    "Size",
     "option",
     "position",
+    "size_in_bytes",
 ]
 
 
@@ -72,6 +75,49 @@ def _hidden(value: str) -> str:
     return value
 
 
+_UNITS = {
+    "": 0,
+    "B": 0,
+    "K": 10,
+    "KIB": 10,
+    "M": 20,
+    "MIB": 20,
+    "G": 30,
+    "GIB": 30,
+    "T": 40,
+    "TIB": 40,
+}
+
+
+def size_in_bytes(text: str) -> int:
+    """Return the bytes that `4GiB`, `500M` or a plain number mean.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    number = text.rstrip("BKMGTibkmgt ")
+    unit = text[len(number) :].strip().upper()
+    if unit not in _UNITS or not (size := float(number) * 2 ** _UNITS[unit]) >= 1:
+        raise ValueError
+    return int(size)
+
+
+def _size(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        size_in_bytes(value)
+        return value
+    raise ValueError("a size as 4GiB or 500MiB")
+
+
+def _clusters(value: str) -> str:
+    numbers = value.split(":")
+    if all(number.isdecimal() and int(number) >= 1 for number in numbers):
+        parsed = [int(number) for number in numbers]
+        if len(parsed) == 1 or (len(parsed) in (2, 3) and 2 <= parsed[0] <= parsed[1]):
+            return value
+    raise ValueError("a number from 1, or a range as 5:50 or 5:50:5 that starts at 2 or more")
+
+
 def _joined(value: Any) -> Any:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
@@ -88,6 +134,7 @@ def _settings(value: Any) -> Any:
     return [value] if _is_str(value) else value
 
 
+Clusters = Annotated[str, BeforeValidator(str), AfterValidator(_clusters)]
 Actors = Annotated[str, AfterValidator(_pool_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -96,5 +143,6 @@ Hidden = Annotated[str, AfterValidator(_hidden)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
+Size = Annotated[str, AfterValidator(_size)]
 Settings = Annotated[tuple[str, ...], BeforeValidator(_settings)]
 Shares = Annotated[str, BeforeValidator(_joined), AfterValidator(_shares)]

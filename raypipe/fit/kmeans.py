@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.preprocessing import StandardScaler, normalize
 
-__all__ = ["Clusters", "fit_kmeans", "scale_rows"]
+__all__ = ["Clusters", "KMeansOptions", "fit_kmeans", "scale_rows"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -25,7 +25,8 @@ class Clusters:
         distances: (N,) Euclidean distance of each row to its centre.
         sizes: (k,) rows per cluster.
         inertia: sum of squared distances to the closest centre.
-        iterations: Lloyd iterations that were run.
+        iterations: that were run.
+        converged: whether they ended by themselves.
     """
 
     labels: npt.NDArray[np.int32]
@@ -34,6 +35,35 @@ class Clusters:
     sizes: npt.NDArray[np.int64]
     inertia: float
     iterations: int
+    converged: bool = True
+
+
+@dataclass(frozen=True)
+class KMeansOptions:
+    """How to cluster, whatever does it.
+
+    Attributes:
+        k: number of clusters.
+        seed: of everything random.
+        scale: scaling of the features.
+        init: `k-means++`, `k-means||`, or (k, D) centres in the scaled space.
+        n_init: starts to try.
+        tol: iterations stop once the squared shift of all centres is at most this share of the
+            features' mean variance.
+        max_iter: most iterations.
+        minibatch: rows of a batch; None for Lloyd's iterations over all rows.
+        spherical: whether the distance is the cosine.
+    """
+
+    k: int
+    seed: int
+    scale: Literal["none", "standard", "l2"] = "none"
+    init: str | Floats = "k-means++"
+    n_init: int = 1
+    tol: float = 1e-4
+    max_iter: int = 300
+    minibatch: int | None = None
+    spherical: bool = False
 
 
 def scale_rows(features: Floats, how: Literal["none", "standard", "l2"]) -> Floats:
@@ -43,14 +73,27 @@ def scale_rows(features: Floats, how: Literal["none", "standard", "l2"]) -> Floa
     return np.asarray(normalize(features)) if how == "l2" else features
 
 
-def fit_kmeans(features: Floats, k: int, seed: int) -> Clusters:
-    """Cluster (N, D) features with scikit-learn's defaults: k-means++ and Lloyd."""
-    fitted = KMeans(n_clusters=k, random_state=seed).fit(features)
+def fit_kmeans(features: Floats, options: KMeansOptions) -> Clusters:
+    """Cluster (N, D) scaled features with scikit-learn."""
+    init = options.init if isinstance(options.init, str) else options.init.astype(features.dtype)
+    given = {
+        "n_clusters": options.k,
+        "random_state": options.seed,
+        "init": init,
+        "n_init": options.n_init,
+        "tol": options.tol,
+        "max_iter": options.max_iter,
+    }
+    if options.minibatch:
+        fitted = MiniBatchKMeans(**given, batch_size=options.minibatch).fit(features)
+    else:
+        fitted = KMeans(**given).fit(features)
     return Clusters(
         labels=fitted.labels_,
         centers=fitted.cluster_centers_,
         distances=np.linalg.norm(features - fitted.cluster_centers_[fitted.labels_], axis=1),
-        sizes=np.bincount(fitted.labels_, minlength=k),
+        sizes=np.bincount(fitted.labels_, minlength=options.k),
         inertia=float(fitted.inertia_),
         iterations=int(fitted.n_iter_),
+        converged=int(fitted.n_iter_) < options.max_iter,
     )

@@ -21,13 +21,8 @@ Partials = dict[tuple[int, int], Any]
 class Sharded(Protocol):
     """Rows that lie in shards, wherever they are: what an estimator needs of them."""
 
-    @property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """Rows in each group."""
-
-    @property
-    def width(self) -> int:
-        """Values in a row."""
+    width: int
+    """Values in a row."""
 
     def total(self, step: str, *arguments: Any) -> Any:
         """Run a step on every shard and add the results up in a fixed order."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import TrainConfig
+from raypipe.config.types import size_in_bytes
 from raypipe.heads import as_rows, channel_axis
 from raypipe.heads.head import Channels, Spatial
 from raypipe.progress import say
@@ -17,8 +19,9 @@ from raypipe.store.features import Features
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import pick
 from raypipe.store.reader import StoreReader
+from raypipe.store.rows import flatten
 
-__all__ = ["Labelled", "read_labelled"]
+__all__ = ["Labelled", "actor_bytes", "read_labelled", "row_maker"]
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
@@ -78,9 +81,13 @@ class Labelled:
             values: (n,) of the labelled rows.
             other: the value of unlabelled ones.
         """
+        return np.concatenate(self.index.by_partition(self.of_index(values, other)))
+
+    def of_index(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
+        """Return values of the rows as values of all rows of the index; `other` if unlabelled."""
         found = np.full(len(self.index), other, values.dtype)
         found[self.known] = values
-        return np.concatenate(self.index.by_partition(found))
+        return found
 
 
 def read_labelled(config: TrainConfig) -> Labelled:
@@ -107,3 +114,13 @@ def read_labelled(config: TrainConfig) -> Labelled:
     channels = channel_axis(pool, shape)
     width = as_rows(np.empty((0, *shape), np.float32), config.spatial, channels).shape[1]
     return Labelled(store, column, index, known, rows, config.spatial, channels, width)
+
+
+def row_maker(spatial: Spatial, channels: Channels) -> Callable[[npt.NDArray[Any]], Floats]:
+    """Return what makes (n, D) of (n, …) features in an actor; flat ones keep their type."""
+    return flatten if spatial == "flatten" else partial(as_rows, spatial=spatial, channels=channels)
+
+
+def actor_bytes(size: str | None) -> int | None:
+    """Return what --actor-memory means; None where it is not given."""
+    return None if size is None else size_in_bytes(size)

@@ -11,23 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe import memory
 from raypipe.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
-from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.evaluation import accuracy_without, evaluate_scores
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.metrics import near_duplicates_in_pieces
 from raypipe.fit.mlp_settings import MlpSettings, combinations, hidden_layers, shown
-from raypipe.fit.model import TrainedModel
 from raypipe.fit.validation import validation_rows
 from raypipe.heads import Head
+from raypipe.jobs.conclude import conclude
 from raypipe.jobs.labelled import Labelled, read_labelled
-from raypipe.jobs.trained import summary, text, write, write_curves
+from raypipe.jobs.trained import write_curves
 from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
@@ -87,33 +83,11 @@ def run(config: TrainConfig) -> Outcome:
     fitted, curves, kept = _fit(data, parts, out, config)
     if not fitted.converged:
         say("the validation loss was lowest in the last epoch; raise --epochs")
-    labels = data.rows.labels
-    head = calibrated(fitted, labels[parts.train], kind_for("mlp", config.calibrate))
-    scores = data.made(parts.test, head.scores, len(head.classes))
-    metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
-    right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
-    metrics |= accuracy_without(_copies(data, parts), right) | {
-        "head": "mlp",
-        "best_params": fitted.best_params,
-        "cv_accuracy": fitted.cv_accuracy,
-        "grid": fitted.grid,
-        "converged": fitted.converged,
-        **fitted.details,
-        "classes": list(head.classes),
-        "split": parts.how,
-        "train_rows": len(parts.train),
-        "test_rows": len(parts.test),
-        "unlabelled_rows": data.unlabelled,
-        "store": data.store.uri,
-        "snapshot": data.store.snapshot.number,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
-    write(model, out, data.rows.ids[parts.test], labels[parts.test], probabilities)
+    outcome = conclude(config, data, parts, fitted, out, started)
     best = next(n for n, p in enumerate(fitted.grid, 1) if p["params"] == fitted.best_params)
     write_curves(curves, best, _title(fitted), out)
     kept.remove()
-    return Outcome(summary(metrics, out), text(metrics, out), model)
+    return outcome
 
 
 def _fit(
@@ -256,16 +230,6 @@ def _fitted(
         },
         out_of_fold=out_of_fold,
     )
-
-
-def _copies(data: Labelled, parts: Holdout) -> npt.NDArray[np.bool_] | None:
-    """Return which held-out rows are near-duplicates of training rows, if that can be found out
-    with the held-out ones in memory.
-    """
-    if len(parts.test) * data.width * 4 * 4 > memory.available():
-        return None
-    test = data.made(parts.test, data.to_rows, data.width)
-    return near_duplicates_in_pieces(test, lambda: data.pieces(parts.train), len(parts.train))
 
 
 def _title(fitted: Fitted) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import calibrated, kind_for
+from raypipe.fit.engine import Engine, choose_engine
 from raypipe.fit.evaluation import evaluate_scores, without_duplicates
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
@@ -24,7 +26,7 @@ from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, as_rows, channel_axis
 from raypipe.heads.head import Channels
-from raypipe.jobs import perceptron
+from raypipe.jobs import perceptron, sharded
 from raypipe.jobs.trained import summary, text, write
 from raypipe.progress import say
 from raypipe.storage import output_folder
@@ -47,6 +49,8 @@ def run(config: TrainConfig) -> Outcome:
     check(config)
     if config.head == "mlp":
         return perceptron.run(config)
+    if config.head == "logistic" and _engine(config) == "ray":
+        return sharded.run(config)
     started = time.monotonic()
     grid = parse_grid(config.head, config.grid)
     store = StoreReader(config.store, config.snapshot)
@@ -99,10 +103,23 @@ def check(config: TrainConfig) -> None:
     elif given := [name for name in perceptron.OPTIONS if name in config.model_fields_set]:
         name = given[0].replace("_", "-")
         raise UsageError(f"--{name} goes with --head mlp; got --head {config.head}")
+    if config.head != "logistic" and config.engine != "auto":
+        raise UsageError(
+            f"--engine is for --head logistic; {config.head} is fitted "
+            + ("with Ray Train" if config.head == "mlp" else "by scikit-learn")
+        )
     if config.class_weight == "balanced" and config.head == "knn":
         raise UsageError("--class-weight balanced: --head knn cannot weigh classes; give none")
     if config.tol is not None and config.head not in ("logistic", "svm"):
         raise UsageError(f"--tol goes with --head logistic and svm; got --head {config.head}")
+
+
+def _engine(config: TrainConfig) -> Engine:
+    store = StoreReader(config.store, config.snapshot)
+    width = prod(store.shapes.get(store.column(config.layer), ()))
+    engine, why = choose_engine(config.engine, rows=len(store), width=width)
+    say(why)
+    return engine
 
 
 def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
@@ -141,10 +158,8 @@ def _fit_head(x: Any, labels: Any, parts: Holdout, grid: Grid, config: TrainConf
     """Search the grid of the chosen head; one function per way of fitting, each of which returns
     an uncalibrated head on rows.
     """
-    if config.head == "mlp":
-        raise ValueError("mlp is not fitted here")
     settings = Settings(
-        config.head, config.scale, config.max_iter, config.tol, config.class_weight, config.seed
+        config.head,  # type: ignore[arg-type]  # the perceptron is fitted elsewhere config.scale, config.max_iter, config.tol, config.class_weight, config.seed
     )
     return fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
 

@@ -1,0 +1,121 @@
+"""k-means on rows that lie in shards, from the start to the assignment of every row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.kmeans import Clusters, KMeansOptions
+from raypipe.fit.lloyd import Lloyd, Partition, fit_lloyd, fit_minibatch
+from raypipe.fit.seeding import plus_plus, sample_rows, sample_size, scalable_plus_plus
+from raypipe.fit.sums import Sharded
+from raypipe.heads import Scaling
+from raypipe.progress import say
+
+__all__ = ["fit_on_shards", "scaled_sample"]
+
+Array = npt.NDArray[Any]
+
+
+def fit_on_shards(
+    shards: Any, rows: int, options: KMeansOptions, checkpoint: Checkpoint
+) -> tuple[Clusters, npt.NDArray[np.int64]]:
+    """Cluster the rows of a `ShardPool`.
+
+    Args:
+        shards: all rows in one group.
+        rows: how many there are.
+        options: how; `init` is not `auto`.
+        checkpoint: what a killed fit goes on from.
+
+    Returns:
+        The clusters, and (N,) where the rows are stored that they are of.
+    """
+    scaling, origin = _scaling(shards, options)
+    how = Lloyd(scaling, options.tol, options.max_iter, options.spherical)
+    found = _fit(shards, rows, how, origin, options, checkpoint)
+    assigned = shards.each("assign", scaling, found.centers)
+    labels = np.concatenate([part[0] for part in assigned])
+    clusters = Clusters(
+        labels=labels,
+        centers=found.centers + origin,
+        distances=np.concatenate([part[1] for part in assigned]),
+        sizes=np.bincount(labels, minlength=options.k),
+        inertia=float(sum(part[2] for part in assigned)),
+        iterations=found.iterations,
+        converged=found.converged,
+    )
+    return clusters, np.concatenate(shards.stored)
+
+
+def scaled_sample(shards: Sharded, rows: int, count: int, options: KMeansOptions) -> Array:
+    """Return (count, D) scaled rows."""
+    scaling, _ = _scaling(shards, options)
+    return sample_rows(shards, scaling, rows, min(rows, count), options.seed)
+
+
+def _scaling(shards: Sharded, options: KMeansOptions) -> tuple[Scaling, Array]:
+    """Return what rows are scaled by, and where the origin of the scaled space then is.
+
+    Without scaling the mean is subtracted all the same: distances stay, and are more exact.
+    """
+    if options.scale == "l2":
+        return Scaling.without("l2"), np.zeros(shards.width)
+    mean, std = shards.total("moments", None).of([0])
+    if options.scale == "standard":
+        return Scaling("standard", mean, std), np.zeros(shards.width)
+    return Scaling("standard", mean, np.ones_like(mean)), mean
+
+
+def _fit(
+    shards: Sharded,
+    rows: int,
+    how: Lloyd,
+    origin: Array,
+    options: KMeansOptions,
+    checkpoint: Checkpoint,
+) -> Partition:
+    def starts() -> list[Array]:
+        return _starts(shards, rows, how.scaling, origin, options)
+
+    if options.minibatch:
+        batch = options.minibatch
+        ends = [
+            fit_minibatch(shards, how, start, rows=rows, batch=batch, seed=options.seed)
+            for start in starts()
+        ]
+        (inertia,) = shards.total("inertia", how.scaling, np.array([end.centers for end in ends]))
+        return ends[int(inertia.argmin())]
+    return fit_lloyd(shards, how, _unless(checkpoint, starts), checkpoint)
+
+
+def _unless(checkpoint: Checkpoint, starts: Callable[[], list[Array]]) -> list[Array]:
+    """Return the starts, which a resumed fit has left behind it."""
+    if checkpoint.state is not None:
+        say("going on from the checkpoint")
+        return []
+    return starts()
+
+
+def _starts(
+    shards: Sharded, rows: int, scaling: Scaling, origin: Array, options: KMeansOptions
+) -> list[Array]:
+    if not isinstance(options.init, str):
+        return [np.asarray(options.init, float) - origin]
+    seeds = range(options.seed, options.seed + options.n_init)
+    if options.init == "k-means||":
+        return [
+            scalable_plus_plus(
+                shards, scaling, sample_rows(shards, scaling, rows, 1, seed), options.k, seed
+            )
+            for seed in seeds
+        ]
+    count = sample_size(rows, shards.width, options.k)
+    say(f"k-means++ on {count} rows")
+    return plus_plus(
+        sample_rows(shards, scaling, rows, count, options.seed), options.k, list(seeds)
+    )

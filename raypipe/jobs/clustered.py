@@ -1,0 +1,113 @@
+"""What `cluster` leaves behind: assignments, a picture, and lines for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from PIL import Image
+from sklearn.metrics import adjusted_rand_score
+
+from raypipe import schema
+from raypipe.decode import decode
+from raypipe.errors import RejectedItem
+from raypipe.figures import contact_sheet
+from raypipe.fit.kmeans import Clusters
+from raypipe.sources import read_item
+from raypipe.store.reader import StoreReader
+
+__all__ = ["agreement", "picture", "text", "write_assignments"]
+
+_PICTURE_CLUSTERS = 24
+_PICTURE_IMAGES = 10
+_PICTURE_PIXELS = 2**26
+
+#: Rows of a Parquet file; more make a folder of such files.
+_FILE_ROWS = 4_000_000
+
+
+def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Path) -> None:
+    """Write `clusters.csv` and `clusters.parquet`, which is a folder if there are many rows."""
+    table = pa.table({schema.ID: pa.array(ids), "cluster": pa.array(clusters.labels)})
+    pa.csv.write_csv(table, out / "clusters.csv")
+    path = out / "clusters.parquet"
+    if len(table) <= _FILE_ROWS:
+        pq.write_table(table, path)
+        return
+    path.mkdir(exist_ok=True)
+    for number, start in enumerate(range(0, len(table), _FILE_ROWS)):
+        pq.write_table(table.slice(start, _FILE_ROWS), path / f"part-{number:05d}.parquet")
+
+
+def agreement(labels: npt.NDArray[np.object_], clusters: Clusters) -> float | None:
+    """Return the adjusted Rand index against the labels, over the rows that have one."""
+    known = np.array([label is not None for label in labels], dtype=bool)
+    if len(set(labels[known])) < 2:
+        return None
+    return float(adjusted_rand_score(labels[known].astype(str), clusters.labels[known]))
+
+
+def picture(
+    store: StoreReader, ids: npt.NDArray[np.object_], clusters: Clusters, path: Path
+) -> bool:
+    """Draw the images nearest to each centre, where they can still be read."""
+    largest = np.argsort(-clusters.sizes, kind="stable")[:_PICTURE_CLUSTERS]
+    nearest: dict[int, list[str]] = {}
+    for cluster in largest:
+        members = np.flatnonzero(clusters.labels == cluster)
+        rows = members[np.argsort(clusters.distances[members], kind="stable")][:_PICTURE_IMAGES]
+        nearest[int(cluster)] = list(ids[rows])
+    uris = _uris(store, {name for names in nearest.values() for name in names})
+    sheet = []
+    for cluster, names in nearest.items():
+        thumbnails = [_thumbnail(uris[name]) for name in names]
+        images = [image for image in thumbnails if image is not None]
+        sheet.append((f"cluster {cluster}\n{clusters.sizes[cluster]} images", images))
+    if not any(images for _, images in sheet):
+        return False
+    contact_sheet(sheet, "images nearest to each cluster's centre", path)
+    return True
+
+
+def _uris(store: StoreReader, names: set[str]) -> dict[str, str]:
+    wanted = pa.array(sorted(names), pa.string())
+    found: dict[str, str] = {}
+    for batch in store.iter_batches([schema.ID, schema.URI]):
+        chosen = batch.filter(pa.compute.is_in(batch[schema.ID], wanted))
+        found |= dict(
+            zip(chosen[schema.ID].to_pylist(), chosen[schema.URI].to_pylist(), strict=True)
+        )
+    return found
+
+
+def _thumbnail(uri: str) -> Image.Image | None:
+    try:
+        image = decode(read_item(uri, _PICTURE_PIXELS), _PICTURE_PIXELS)
+    except RejectedItem:
+        return None
+    image.thumbnail((96, 96))
+    return image
+
+
+def text(summary: dict[str, Any], *, pictured: bool, joined_file: str) -> str:
+    """Return what is printed."""
+    lines = []
+    if chosen := summary["choices"]:
+        lines.append(f"{'k':>8} {'inertia':>12} {'silhouette':>11}")
+        lines += [f"{c['k']:>8} {c['inertia']:>12.6g} {c['silhouette']:>11.4f}" for c in chosen]
+        lines.append(f"chosen on a sample by {summary['choose']}: k={summary['k']}")
+    lines.append(f"{'cluster':>8} {'images':>8}")
+    lines += [f"{number:>8} {size:>8}" for number, size in enumerate(summary["sizes"])]
+    lines.append(f"inertia {summary['inertia']:.6g} after {summary['iterations']} iterations")
+    if summary["ari"] is not None:
+        lines.append(f"agreement with the labels (adjusted Rand index): {summary['ari']:.3f}")
+    if (joined := summary["joined"]) is not None:
+        lines.append(f"{joined_file}: {joined['found']} of {joined['rows']} rows have a cluster")
+    drawn = ", clusters.png" if pictured else ""
+    lines.append(f"written: {summary['out']}/ (clusters.csv, clusters.parquet{drawn})")
+    return "\n".join(lines)

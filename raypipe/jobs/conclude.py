@@ -1,0 +1,73 @@
+"""The end of a `train` whose features are not in the driver's memory: evaluate and write."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe import memory
+from raypipe.command import Outcome
+from raypipe.config import TrainConfig
+from raypipe.fit.calibrate import calibrated, kind_for
+from raypipe.fit.evaluation import accuracy_without, evaluate_scores
+from raypipe.fit.fitted import Fitted
+from raypipe.fit.holdout import Holdout
+from raypipe.fit.metrics import near_duplicates_in_pieces
+from raypipe.fit.model import TrainedModel
+from raypipe.jobs.labelled import Labelled
+from raypipe.jobs.trained import summary, text, write
+
+__all__ = ["conclude"]
+
+
+def conclude(
+    config: TrainConfig, data: Labelled, parts: Holdout, fitted: Fitted, out: Path, started: float
+) -> Outcome:
+    """Calibrate the head, score it on the held-out rows, piece by piece, and write everything.
+
+    Args:
+        config: of the job.
+        data: its rows.
+        parts: what was trained on and what is held out.
+        fitted: the uncalibrated head.
+        out: folder for the model.
+        started: when the job started, of `time.monotonic`.
+    """
+    labels = data.rows.labels
+    head = calibrated(fitted, labels[parts.train], kind_for(config.head, config.calibrate))
+    scores = data.made(parts.test, head.scores, len(head.classes))
+    metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
+    right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
+    metrics |= accuracy_without(_copies(data, parts), right) | {
+        "head": config.head,
+        "best_params": fitted.best_params,
+        "cv_accuracy": fitted.cv_accuracy,
+        "grid": fitted.grid,
+        "converged": fitted.converged,
+        **fitted.details,
+        "classes": list(head.classes),
+        "split": parts.how,
+        "train_rows": len(parts.train),
+        "test_rows": len(parts.test),
+        "unlabelled_rows": data.unlabelled,
+        "store": data.store.uri,
+        "snapshot": data.store.snapshot.number,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
+    write(model, out, data.rows.ids[parts.test], labels[parts.test], probabilities)
+    return Outcome(summary(metrics, out), text(metrics, out), model)
+
+
+def _copies(data: Labelled, parts: Holdout) -> npt.NDArray[np.bool_] | None:
+    """Return which held-out rows are near-duplicates of training rows, if that can be found out
+    with the held-out ones in memory.
+    """
+    if len(parts.test) * data.width * 4 * 4 > memory.available():
+        return None
+    test: npt.NDArray[Any] = data.made(parts.test, data.to_rows, data.width)
+    return near_duplicates_in_pieces(test, lambda: data.pieces(parts.train), len(parts.train))

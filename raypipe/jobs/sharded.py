@@ -1,0 +1,195 @@
+"""`train --engine ray`: logistic regression on shards in actors over the cluster."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe import memory
+from raypipe.command import Outcome
+from raypipe.config import TrainConfig
+from raypipe.errors import UsageError
+from raypipe.fit.calibrate import kind_for
+from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.fitted import Fitted, OutOfFold
+from raypipe.fit.grid import parse_grid
+from raypipe.fit.groups import RowGroups, group_rows
+from raypipe.fit.holdout import Holdout, hold_out
+from raypipe.fit.multinomial import LogisticPath, PathResult
+from raypipe.heads import Head, Linear
+from raypipe.jobs.conclude import conclude
+from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled, row_maker
+from raypipe.progress import say
+from raypipe.spec import digest
+from raypipe.storage import output_folder
+
+__all__ = ["run"]
+
+_CHECKPOINT_FOLDER = "checkpoint"
+_TOL = 1e-4  # scikit-learn's
+
+
+def run(config: TrainConfig) -> Outcome:
+    """Train and evaluate; see `TrainConfig` for the options.
+
+    Raises:
+        UsageError: the labels cannot be split as asked, features are not finite, or the cluster
+            has no room for the actors.
+    """
+    started = time.monotonic()
+    penalties = [float(c) for c in parse_grid("logistic", config.grid)["C"]]
+    data = read_labelled(config)
+    out = output_folder(config.out)
+    parts = hold_out(
+        data.rows, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed
+    )
+    if parts.left_out:
+        say(f"{parts.left_out} images are in no split to train or test on and are left out")
+    classes = tuple(sorted(set(data.rows.labels[parts.train])))
+    _check_scores_fit(config, len(parts.train), len(classes))
+    codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
+    groups = group_rows(parts, codes, len(classes))
+    problem = _problem(config, data, groups, codes)
+    kept = Checkpoint(out / _CHECKPOINT_FOLDER, problem, resume=config.resume)
+    fits = len(penalties) * groups.folds + 1
+    say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
+    found, scores = _fit(config, data, parts, groups, codes, penalties, kept)
+    if not found.converged:
+        say(_not_converged(found, config))
+    fitted = _fitted(config, data, classes, penalties, found, scores)
+    outcome = conclude(config, data, parts, fitted, out, started)
+    kept.remove()
+    return outcome
+
+
+def _fit(
+    config: TrainConfig,
+    data: Labelled,
+    parts: Holdout,
+    groups: RowGroups,
+    codes: npt.NDArray[np.int32],
+    penalties: list[float],
+    kept: Checkpoint,
+) -> tuple[PathResult, OutOfFold | None]:
+    """Return what the shards found, and the scores out of fold if a calibration needs them."""
+    from raypipe import runtime
+    from raypipe.shards import RowsToFit, ShardPool
+
+    rows = RowsToFit(
+        data.store,
+        data.column,
+        data.index,
+        data.of_index(groups.of_row, -1),
+        len(groups),
+        data.of_index(codes, 0),
+        row_maker(config.spatial, data.channels),
+    )
+    with (
+        runtime.session(config.address),
+        ShardPool(rows, actors=config.actors, memory=actor_bytes(config.actor_memory)) as shards,
+    ):
+        if kept.resumed:
+            say("going on from the checkpoint")
+        path = LogisticPath(
+            shards,
+            groups,
+            penalties=penalties,
+            scale=config.scale,
+            balanced=config.class_weight == "balanced",
+            tol=config.tol or _TOL,
+            max_iter=config.max_iter,
+            checkpoint=kept,
+        )
+        found = path.fit()
+        wanted = kind_for(config.head, config.calibrate)
+        return found, _out_of_fold(shards, data, parts, path, found) if wanted else None
+
+
+def _check_scores_fit(config: TrainConfig, rows: int, classes: int) -> None:
+    """Make sure that a calibration's scores fit in the driver's memory."""
+    needed, there = 4 * 8 * rows * classes, memory.available()
+    if kind_for(config.head, config.calibrate) and needed > there:
+        raise UsageError(
+            f"--calibrate: the scores of {rows} rows for {classes} classes need about "
+            f"{memory.gib(needed)} in the driver; {memory.gib(there)} are available; give none"
+        )
+
+
+def _problem(
+    config: TrainConfig, data: Labelled, groups: RowGroups, codes: npt.NDArray[np.int32]
+) -> dict[str, Any]:
+    """Return what has to be the same for a fit to go on."""
+    return {
+        "head": "logistic",
+        "fingerprint": data.store.spec.fingerprint,
+        "snapshot": data.store.snapshot.number,
+        "column": data.column,
+        "rows": digest(groups.of_row.tobytes() + codes.tobytes()),
+        **{
+            name: getattr(config, name)
+            for name in ("grid", "scale", "spatial", "class_weight", "tol", "max_iter")
+        },
+    }
+
+
+def _out_of_fold(
+    shards: Any, data: Labelled, parts: Holdout, path: LogisticPath, found: PathResult
+) -> OutOfFold:
+    """Return scores of the folds' images by the models that were not fitted on them."""
+    groups = path.groups
+    members = [np.empty(0, int) for _ in range(len(groups))]
+    for fold in range(groups.folds):
+        members[groups.scored(fold)] = np.array([fold])
+    parts_found = shards.each("scores", path.scaling, found.fold_models, members)
+    positions = np.concatenate(
+        [shards.stored[number][places] for number, (places, _) in enumerate(parts_found)]
+    )
+    z = np.concatenate([scores for _, scores in parts_found])
+    scores = np.hstack([-z / 2, z / 2]) if z.shape[1] == 1 else z
+    place = np.full(len(data.index), -1, np.int64)
+    place[data.index.order[data.known[parts.train]]] = np.arange(len(parts.train))
+    return OutOfFold(place[positions], scores)
+
+
+def _not_converged(found: PathResult, config: TrainConfig) -> str:
+    scaled = "" if config.scale == "standard" else ", give --scale standard"
+    return (
+        f"warning: the fit stopped at --max-iter {config.max_iter} with a gradient norm of "
+        f"{found.gradient:.3g}; raise it{scaled}, or try a smaller C"
+    )
+
+
+def _fitted(
+    config: TrainConfig,
+    data: Labelled,
+    classes: tuple[str, ...],
+    penalties: list[float],
+    found: PathResult,
+    scores: OutOfFold | None,
+) -> Fitted:
+    means = found.accuracies.mean(axis=1)
+    return Fitted(
+        head=Head(
+            classes=classes,
+            spatial=config.spatial,
+            scaling=found.scaling,
+            scorer=Linear("logistic", found.model.coef[0], found.model.intercept[0]),
+            channels=data.channels,
+        ),
+        best_params={"C": found.best},
+        cv_accuracy=float(means.max()),
+        grid=[
+            {"params": {"C": c}, "mean": float(row.mean()), "std": float(row.std())}
+            for c, row in zip(penalties, found.accuracies, strict=True)
+        ],
+        converged=found.converged,
+        details={
+            "iterations": found.iterations,
+            "gradient_norm": found.gradient,
+            "loss": found.loss,
+        },
+        out_of_fold=None if scores is None else (lambda: scores),
+    )
