@@ -356,7 +356,9 @@ def test_a_stopped_fit_goes_on(
         raypipe.train(
             clouds, out=str(tmp_path / "cut"), **{**USUAL, "epochs": 5}, workers=0, resume=True
         )
-    again = raypipe.train(clouds, out=str(tmp_path / "cut"), **USUAL, workers=0, resume=True)
+    again = raypipe.train(
+        clouds, out=str(tmp_path / "cut"), **USUAL, workers=0, resume=True, actor_memory="1MiB"
+    )
     for name, array in whole.head.scorer.arrays().items():
         np.testing.assert_allclose(again.head.scorer.arrays()[name], array, atol=1e-6)
     lines = [(tmp_path / n / "curves.csv").read_text().splitlines() for n in ("whole", "cut")]
@@ -368,6 +370,7 @@ def test_a_stopped_fit_goes_on(
     [
         ({"head": "logistic", "epochs": 3}, "--epochs goes with --head mlp; got --head logistic"),
         ({"cv": 3}, "--cv does not go with --head mlp"),
+        ({"actors": "2"}, "--actors does not go with --head mlp, which trains in --workers"),
         ({"hidden": "256,128"}, "--hidden must be none, or the units"),
         ({"grid": "units=3"}, "--grid: expected NAME=VALUE.*hidden, dropout.*'units=3'"),
         ({"grid": "dropout=1"}, "--grid: dropout must be numbers from 0 and below 1; got '1'"),

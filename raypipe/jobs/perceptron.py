@@ -22,7 +22,7 @@ from raypipe.fit.mlp_settings import MlpSettings, combinations, hidden_layers, s
 from raypipe.fit.validation import validation_rows
 from raypipe.heads import Head
 from raypipe.jobs.conclude import conclude
-from raypipe.jobs.labelled import Labelled, read_labelled
+from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled
 from raypipe.jobs.trained import write_curves
 from raypipe.progress import say
 from raypipe.spec import digest
@@ -65,6 +65,8 @@ def check(config: TrainConfig) -> None:
                 f"--{name.replace('_', '-')} does not go with --head mlp, which is validated on "
                 "one part of the images (--validation-size) and trained for --epochs"
             )
+    if "actors" in config.model_fields_set:
+        raise UsageError("--actors does not go with --head mlp, which trains in --workers")
 
 
 def run(config: TrainConfig) -> Outcome:
@@ -115,7 +117,8 @@ def _fit(
         if config.workers != 0:
             stack.enter_context(runtime.session(config.address))
         place = trainer.place(config.workers)
-        job = trainer.Job(table, tuple(tried), config.scale, weights, kept.folder or out)
+        size = actor_bytes(config.actor_memory)
+        job = trainer.Job(table, tuple(tried), config.scale, weights, kept.folder or out, size)
         trained = trainer.train(job, place, data.index.ids_of_stored)
     head = Head(
         classes=tuple(classes),

@@ -64,7 +64,11 @@ def train(
     from raypipe.fit.mlp_search import load_search
 
     with _quiet():
-        result = _follow(lambda: _fit(job, placement), job)
+        if placement.workers:
+            result = _follow(lambda: _fit(job, placement), job)
+        else:
+            with _Log(job).shown():
+                result = _fit(job, placement)
     if bad := (result.return_value or {}).get("bad"):
         raise UsageError(
             f"STORE: {result.return_value['bad_count']} rows have NaN or infinite features: "
@@ -137,7 +141,26 @@ class _Log:
         self.combinations = job.combinations
         self.offset = self.path.stat().st_size if self.path.exists() else 0
 
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it for the length of a block that keeps the main thread busy."""
+        ended = threading.Event()
+
+        def run() -> None:
+            while not ended.wait(0.5):
+                self.show()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.show()
+
     def show(self) -> None:
+        """Say what has been noted since the last time."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
