@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-__all__ = ["available", "gib"]
+__all__ = ["available", "readable"]
 
 #: Where each version of control groups says what is allowed, used, and given back on demand.
 _FILES = {
@@ -26,9 +26,13 @@ def available(root: Path = Path("/")) -> int:
     return max(0, min([int(psutil.virtual_memory().available), *_left_in_groups(root)]))
 
 
-def gib(size: float) -> str:
-    """Return a number of bytes as people write it, in GiB."""
-    return f"{size / 2**30:.3g} GiB" if size < 1000 * 2**30 else f"{size / 2**30:.0f} GiB"
+def readable(size: float) -> str:
+    """Return a number of bytes as people write it: `3.2 GiB`."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} TiB"
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:

@@ -14,7 +14,7 @@ import ray
 from raypipe.actors.shards import Loaded, ShardPlan, Shards
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.sums import reduce_tree
-from raypipe.memory import gib
+from raypipe.memory import readable
 from raypipe.progress import say
 from raypipe.runtime import first_cause, retry_limits
 from raypipe.store.index import RowIndex
@@ -107,12 +107,15 @@ class ShardPool:
             scheduling_strategy="SPREAD",
             **retry_limits(),
         )
+        runs = np.array_split(np.array(plans, dtype=object), number)
+        # An actor that is started again needs them again.
+        self._plans = [ray.put(list(run)) for run in runs]
         self._actors = [
             remote.remote(
                 rows.store.uri,
                 rows.store.snapshot.number,
                 rows.column,
-                ray.put(list(held)),
+                plans_of_actor,
                 self._count,
                 memory=memory,
                 sharing=-(-number // nodes),
@@ -120,7 +123,7 @@ class ShardPool:
                 device="cuda" if gpu else "cpu",
                 threads=threads,
             )
-            for held in np.array_split(np.array(plans, dtype=object), number)
+            for plans_of_actor in self._plans
         ]
         try:
             loaded = self._load()
@@ -171,9 +174,9 @@ class ShardPool:
         return [loaded for _, loaded in sorted(found, key=lambda pair: pair[0])]
 
     def _say(self, loaded: Sequence[Loaded], actors: int, gpu: bool) -> None:
-        held = gib(sum(one.in_memory for one in loaded))
+        held = readable(sum(one.in_memory for one in loaded))
         filed = sum(one.in_file for one in loaded)
-        rest = f", {gib(filed)} in local files" if filed else ""
+        rest = f", {readable(filed)} in local files" if filed else ""
         kind = "GPU" if gpu else "CPU"
         say(f"{self._count} shards in {actors} {kind} actors: {held} in memory{rest}")
 

@@ -61,7 +61,7 @@ def test_both_engines_train_the_same_model(store: StoreReader, tmp_path: Path) -
     assert ours["near_duplicates"] == theirs["near_duplicates"]
     x = store.to_numpy().features
     expected = models["sklearn"].predict_proba(x)
-    np.testing.assert_allclose(models["ray"].predict_proba(x), expected, atol=1e-4)
+    np.testing.assert_allclose(models["ray"].predict_proba(x), expected, atol=2e-3)
     rows = [list(csv.reader((tmp_path / e / "holdout.csv").open())) for e in models]
     assert [row[:3] for row in rows[0]] == [row[:3] for row in rows[1]]
     assert {p.name for p in (tmp_path / "ray").iterdir()} == {
@@ -197,7 +197,7 @@ def test_engines_are_chosen_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_engine("auto", rows=1000, width=100)[0] == "sklearn"
     engine, why = choose_engine("auto", rows=10**6, width=100)
     assert engine == "ray"
-    assert "1000000 rows of 100 values, 0.373 GiB; 5 copies need 1.86 GiB, but 1 GiB" in why
+    assert "1000000 rows of 100 values, 381 MiB; 5 copies need 1.86 GiB, but 1 GiB" in why
     assert choose_engine("sklearn", rows=10**6, width=100)[0] == "sklearn"
     assert choose_engine("auto", rows=10, width=1, only_ray="--distance cosine")[0] == "ray"
 

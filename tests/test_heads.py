@@ -359,7 +359,7 @@ def test_memory_within_control_groups(tmp_path: Path) -> None:
     listed.write_text("3:cpu:/\n2:memory:/out/of/sight\n1:name=systemd:/\n")
     group(tmp_path / "sys/fs/cgroup/memory", first, "4000", 3000, 0)
     assert memory.available(tmp_path) == 1000
-    assert memory.gib(3 * 2**29) == "1.5 GiB"
+    assert memory.readable(3 * 2**29) == "1.5 GiB"
 
 
 def test_features_that_do_not_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

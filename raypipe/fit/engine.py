@@ -31,15 +31,15 @@ def choose_engine(
         UsageError: scikit-learn is asked for together with such an option.
     """
     size, there = 4 * rows * width, memory.available()
-    about = f"{rows} rows of {width} values, {memory.gib(size)}"
+    about = f"{rows} rows of {width} values, {memory.readable(size)}"
     if asked != "auto":
         if asked == "sklearn" and only_ray:
             raise UsageError(f"--engine sklearn has no {only_ray}; give --engine ray or auto")
         return asked, f"engine {asked} as asked: {about}"
     if only_ray:
         return "ray", f"engine ray, which has {only_ray}: {about}"
-    needed = f"{_COPIES} copies need {memory.gib(_COPIES * size)}"
-    have = f"{memory.gib(there)} of memory are free"
+    needed = f"{_COPIES} copies need {memory.readable(_COPIES * size)}"
+    have = f"{memory.readable(there)} of memory are free"
     if _COPIES * size > there:
         return "ray", f"engine ray: {about}; {needed}, but {have}"
     return "sklearn", f"engine sklearn: {about}; {needed}, and {have}"

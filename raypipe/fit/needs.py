@@ -47,9 +47,9 @@ def check_memory(
         needed = rows * _BYTES * (width * _COPIES_READING + left * _COPIES)
     if needed > (there := memory.available()):
         raise UsageError(
-            f"--head {head}: {rows} rows of {width} values need about {memory.gib(needed)} of "
-            f"memory; {memory.gib(there)} are available; give --head logistic or --head mlp, which "
-            "can go through the features in pieces"
+            f"--head {head}: {rows} rows of {width} values need about {memory.readable(needed)} of "
+            f"memory; {memory.readable(there)} are available; give --head logistic or --head mlp, "
+            "which can go through the features in pieces"
         )
 
 
@@ -60,5 +60,5 @@ def large_model(head: str, rows: int, width: int) -> str | None:
         return None
     return (
         f"warning: --head knn keeps all {rows} training rows, so that the model takes "
-        f"{memory.gib(size)}, on disk and wherever it predicts"
+        f"{memory.readable(size)}, on disk and wherever it predicts"
     )

@@ -114,7 +114,8 @@ def _check_scores_fit(config: TrainConfig, rows: int, classes: int) -> None:
     if kind_for(config.head, config.calibrate) and needed > there:
         raise UsageError(
             f"--calibrate: the scores of {rows} rows for {classes} classes need about "
-            f"{memory.gib(needed)} in the driver; {memory.gib(there)} are available; give none"
+            f"{memory.readable(needed)} in the driver; {memory.readable(there)} are available; "
+            "give none"
         )
 
 
