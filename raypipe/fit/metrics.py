@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, classification_report, confusion_mat
 
 from raypipe.fit.moments import mean_and_std, moments_of
 
-__all__ = ["evaluate", "near_duplicates", "near_duplicates_in_pieces"]
+__all__ = ["MOST_DUPLICATES_WORK", "evaluate", "near_duplicates", "near_duplicates_in_pieces"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]

@@ -112,17 +112,20 @@ class LogisticPath:
         self.checkpoint = checkpoint or Checkpoint(None, {}, resume=False)
 
     def fit(self) -> PathResult:
-        """Search the path and fit the best on all training rows."""
+        """Search the path and fit the best on all training rows.
+
+        Without folds there is nothing to compare: then it is the first penalty.
+        """
         folds = self.groups.folds
         tasks = [self._task(c, fold) for c in self.penalties for fold in range(folds)]
         searched = self._minimise(tasks, [np.zeros(self._size)] * len(tasks), "grid")
         models = self._models(tasks, searched)
         accuracies = self._accuracies(models)
-        best = int(accuracies.mean(axis=1).argmax())
+        best = int(accuracies.mean(axis=1).argmax()) if folds else 0
         at_best = np.arange(best * folds, (best + 1) * folds)
         final = self._task(self.penalties[best], None)
         # The folds' solutions are near the one for all rows, so their mean is a good start.
-        start = np.mean([searched[i].x for i in at_best], axis=0)
+        start = np.mean([searched[i].x for i in at_best] or [np.zeros(self._size)], axis=0)
         (found,) = self._minimise([final], [start], "final")
         loss, _ = self._values([final], {0: found.x}, double=True)[0]
         return PathResult(
@@ -245,6 +248,8 @@ class LogisticPath:
     def _accuracies(self, models: LinearModels) -> Array:
         """Return (penalties, folds) shares of the left-out rows that are classified correctly."""
         folds = self.groups.folds
+        if not folds:
+            return np.empty((len(self.penalties), 0))
         members = [np.empty(0, int) for _ in range(len(self.groups))]
         for fold in range(folds):
             members[self.groups.scored(fold)] = np.arange(fold, len(models), folds)

@@ -16,7 +16,7 @@ from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.evaluation import accuracy_without, evaluate_scores
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
-from raypipe.fit.metrics import near_duplicates_in_pieces
+from raypipe.fit.metrics import MOST_DUPLICATES_WORK, near_duplicates_in_pieces
 from raypipe.fit.model import TrainedModel
 from raypipe.jobs.labelled import Labelled
 from raypipe.jobs.trained import summary, text, write
@@ -64,10 +64,11 @@ def conclude(
 
 
 def _copies(data: Labelled, parts: Holdout) -> npt.NDArray[np.bool_] | None:
-    """Return which held-out rows are near-duplicates of training rows, if that can be found out
-    with the held-out ones in memory.
+    """Return which held-out rows are near-duplicates of training rows; None if there are too many
+    pairs to look at, or too many held-out rows to have in memory.
     """
-    if len(parts.test) * data.width * 4 * 4 > memory.available():
+    size = len(parts.test) * data.width
+    if size * len(parts.train) > MOST_DUPLICATES_WORK or 4 * 4 * size > memory.available():
         return None
     test: npt.NDArray[Any] = data.made(parts.test, data.to_rows, data.width)
     return near_duplicates_in_pieces(test, lambda: data.pieces(parts.train), len(parts.train))
