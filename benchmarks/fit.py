@@ -149,7 +149,7 @@ def growth(sizes: list[int], width: int) -> None:
                 scaling = Scaling("standard", mean, std)
                 centers = np.random.default_rng(0).normal(size=(1, 100, width))
                 models = LinearModels(np.zeros((1, CLASSES, width)), np.zeros((1, CLASSES)), None)
-                steps = (("lloyd", centers), ("gradient", models, [np.array([0])]))
+                steps: Any = (("lloyd", centers), ("gradient", models, [np.array([0])]))
                 for name, (step, *given) in zip(found, steps, strict=True):
                     call = partial(shards.total, step, scaling, *given)
                     call()
