@@ -57,7 +57,7 @@ def test_help() -> None:
         (["extract", "--bakbone", "x"], "Did you mean --backbone"),
         (["extract", "a", "--out", "b", "--pool", "mean"], '"mean" for --pool.*"avg", "max"'),
         (["extract", "a"], "--out is required"),
-        (["cluster", "a", "--out", "b", "--k", "0"], "--k must be greater than or equal to 1"),
+        (["cluster", "a", "--out", "b", "--k", "0"], "--k must be a number from 1, or a range"),
         (["extract", "/nowhere", "--out", "b"], "no file or folder at '/nowhere'"),
         (["extract", "a", "--out", "s3://b/c"], "--out: expected a path or file:// URI"),
         (["inspect", "/nowhere"], "no store at '/nowhere'"),

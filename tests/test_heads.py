@@ -307,7 +307,7 @@ def test_grids() -> None:
         ("knn", "weights=gauss", "weights must be uniform or distance; got 'gauss'"),
         ("mlp", "hidden=12x", "hidden must be units of each layer, as 256 or 512x128"),
         ("mlp", "dropout=1", "dropout must be numbers from 0 and below 1"),
-        ("mlp", "optimizer=lbfgs", "optimizer must be adamw or adam or sgd"),
+        ("mlp", "optimizer=lbfgs", "optimizer must be adam or adamw or sgd"),
         ("logistic", "C=inf", "C must be positive numbers; got 'inf'"),
     ],
 )

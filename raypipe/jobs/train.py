@@ -159,7 +159,12 @@ def _fit_head(x: Any, labels: Any, parts: Holdout, grid: Grid, config: TrainConf
     an uncalibrated head on rows.
     """
     settings = Settings(
-        config.head,  # type: ignore[arg-type]  # the perceptron is fitted elsewhere config.scale, config.max_iter, config.tol, config.class_weight, config.seed
+        head=config.head,  # type: ignore[arg-type]  # the perceptron is fitted elsewhere
+        scale=config.scale,
+        max_iter=config.max_iter,
+        tol=config.tol,
+        class_weight=config.class_weight,
+        seed=config.seed,
     )
     return fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
 
