@@ -54,8 +54,10 @@ def nothing() -> Checkpoint:
 def groups_of(index: RowIndex, folds: int) -> tuple[RowGroups, np.ndarray]:
     codes = index.labels.astype(int).astype(np.int32)
     rows = np.arange(len(index))
-    cut = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(rows, codes))
-    parts = Holdout("stratified", rows, rows[:0], cut if folds > 1 else [])
+    cut: list[Any] = []
+    if folds:
+        cut = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(rows, codes))
+    parts = Holdout("stratified", rows, rows[:0], cut)
     return group_rows(parts, codes, int(codes.max()) + 1), codes
 
 
@@ -88,7 +90,7 @@ def kmeans(store: StoreReader, index: RowIndex, k: int, rounds: int) -> None:
 def logistic(store: StoreReader, index: RowIndex, rounds: int) -> None:
     data = store.to_numpy()
     x = StandardScaler().fit_transform(data.features)
-    alone, codes = groups_of(index, 1)
+    alone, codes = groups_of(index, 0)
     folds, _ = groups_of(index, 3)
     seconds: dict[str, list[float]] = {"scikit-learn": [], "raypipe": [], "raypipe, grid": []}
     losses = {}
@@ -142,7 +144,7 @@ def growth(sizes: list[int], width: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             store = blob_store(Path(folder), size, width, CLASSES)
             index = read_index(store)
-            groups, codes = groups_of(index, 1)
+            groups, codes = groups_of(index, 0)
             rows = RowsToFit(store, "features", index, groups.of_row, len(groups), codes)
             with ShardPool(rows) as shards:
                 mean, std = shards.total("moments", None).of([0])

@@ -16,7 +16,7 @@ from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part
 
-_PARTITION_BYTES = 2**25
+_PARTITION_BYTES = 2**23
 
 
 def blob_store(

@@ -17,6 +17,7 @@ from raypipe.fit.sums import reduce_tree
 from raypipe.memory import readable
 from raypipe.progress import say
 from raypipe.runtime import first_cause, retry_limits
+from raypipe.store.features import not_finite
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import flatten
@@ -25,7 +26,7 @@ __all__ = ["RowsToFit", "ShardPool", "plan_shards"]
 
 Array = npt.NDArray[Any]
 
-_SHARD_BYTES = 2**24
+_SHARD_BYTES = 2**23
 _MOST_SHARDS = 256
 _MOST_ACTORS_PER_NODE = 8
 _PATIENCE_SECONDS = 20
@@ -39,7 +40,8 @@ class RowsToFit:
         store: the snapshot.
         column: its feature column.
         index: its rows.
-        groups: (N,) group of each row of the index; −1 leaves it out.
+        groups: (N,) group of each row of the index; a negative one leaves it out, and −1 even if it
+            holds NaN or infinity.
         group_count: how many groups there are.
         codes: (N,) class number of each row, or None.
         to_rows: makes (N, D) of (N, …) features.
@@ -232,9 +234,4 @@ def _check_finite(rows: RowsToFit, plans: Sequence[ShardPlan], loaded: Sequence[
         for row in one.bad
     ]
     if bad:
-        ids = ", ".join(rows.index.ids_of_stored(bad[:5]))
-        count = sum(one.bad_count for one in loaded)
-        raise UsageError(
-            f"STORE: {count} rows have NaN or infinite features: {ids}; "
-            "extract with --precision fp32"
-        )
+        raise not_finite(sum(one.bad_count for one in loaded), rows.index.ids_of_stored(bad[:5]))

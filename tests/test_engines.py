@@ -22,7 +22,7 @@ from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.engine import choose_engine
 from raypipe.fit.kmeans import KMeansOptions
-from raypipe.fit.shardedkmeans import fit_on_shards
+from raypipe.fit.shardedkmeans import fit_on_shards, scaling_of
 from raypipe.shards import RowsToFit, ShardPool, plan_shards
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
@@ -136,10 +136,11 @@ def test_a_killed_actors_shards_are_read_again(store: StoreReader) -> None:
     options = KMeansOptions(k=7, seed=0, tol=0)
     nothing = Checkpoint(None, {}, resume=False)
     with ShardPool(rows_of(store), actors="2") as pool:
-        whole, _ = fit_on_shards(pool, 900, options, nothing)
+        whole, _ = fit_on_shards(pool, 900, options, scaling_of(pool, options), nothing)
     nothing = Checkpoint(None, {}, resume=False)
     with Pool(rows_of(store), actors="1", kill_at=6) as pool:
-        again, stored = fit_on_shards(pool, 900, options, nothing)
+        scaled = scaling_of(pool, options)
+        again, stored = fit_on_shards(pool, 900, options, scaled, nothing)
         assert pool.killed
     assert again.iterations == whole.iterations > 5
     np.testing.assert_array_equal(again.centers, whole.centers)
@@ -213,6 +214,10 @@ def test_engines_are_chosen_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cluster", {"k": "1:4"}, "--k must be a number from 1, or a range"),
         ("cluster", {"k": "9:4"}, "--k must be a number from 1, or a range"),
         ("cluster", {"k": "2:901"}, "--k: at most the number of images, 900; got 901"),
+        ("cluster", {"k": "2:900"}, "--k: a range may go up to 899"),
+        ("cluster", {"k": 3, "engine": "sklearn", "actors": "2"}, "--actors is for shards on Ray"),
+        ("train", {"head": "knn", "resume": True}, "--resume goes with --head logistic and mlp"),
+        ("train", {"actor_memory": "inf"}, "--actor-memory must be a size"),
         ("cluster", {"k": 3, "init": "none.npy"}, "--init: auto, k-means.*; got 'none.npy'"),
         ("cluster", {"k": 3, "distance": "cosine", "scale": "standard"}, "--distance cosine"),
         (

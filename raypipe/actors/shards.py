@@ -22,7 +22,7 @@ __all__ = ["Loaded", "ShardPlan", "Shards"]
 
 Array = npt.NDArray[Any]
 
-_BLOCK_BYTES = 2**24
+_BLOCK_BYTES = 2**23
 #: Memory besides the rows: a partition's piece being decoded, blocks and scores.
 _WORKING_BYTES = 2**28
 #: Share of the free memory that rows may take where no limit is given.

@@ -97,7 +97,7 @@ def size_in_bytes(text: str) -> int:
     """
     number = text.rstrip("BKMGTibkmgt ")
     unit = text[len(number) :].strip().upper()
-    if unit not in _UNITS or not (size := float(number) * 2 ** _UNITS[unit]) >= 1:
+    if unit not in _UNITS or not 1 <= (size := float(number) * 2 ** _UNITS[unit]) < 2**63:
         raise ValueError
     return int(size)
 

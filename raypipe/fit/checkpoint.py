@@ -17,7 +17,10 @@ import numpy.typing as npt
 from raypipe.errors import UsageError
 from raypipe.spec import digest
 
-__all__ = ["Checkpoint"]
+__all__ = ["FOLDER", "Checkpoint", "is_checkpoint"]
+
+#: Where a job keeps it, below its --out.
+FOLDER = "checkpoint"
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -52,13 +55,17 @@ class Checkpoint:
         self.resumed = False
         if folder is None:
             return
-        if resume and (folder / _PROBLEM_FILE).exists():
+        if resume and is_checkpoint(folder):
             _check_same(json.loads((folder / _PROBLEM_FILE).read_text()), problem)
             self._load(folder)
             return
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"--out: {folder} is in the way of a folder; remove it")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        (folder / _PROBLEM_FILE).write_text(json.dumps(problem, indent=1) + "\n")
+        temporary = folder / f".{_PROBLEM_FILE}"
+        temporary.write_text(json.dumps(problem, indent=1) + "\n")
+        temporary.replace(folder / _PROBLEM_FILE)
 
     def save(self, state: Arrays) -> None:
         """Keep a state, and forget the answers before it."""
@@ -101,6 +108,11 @@ class Checkpoint:
         if good < len(data):
             log.write_bytes(data[:good])
         self.resumed = self.state is not None or bool(self._answers)
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a fit was stopped that kept its state there."""
+    return (folder / _PROBLEM_FILE).is_file()
 
 
 def _pack(name: str, answer: Arrays) -> bytes:

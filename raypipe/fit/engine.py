@@ -5,15 +5,30 @@ from __future__ import annotations
 from typing import Literal
 
 from raypipe import memory
+from raypipe.config import EngineConfig
 from raypipe.errors import UsageError
 
-__all__ = ["Engine", "choose_engine"]
+__all__ = ["Engine", "check_engine_options", "choose_engine"]
 
 Engine = Literal["sklearn", "ray"]
 
 #: Copies of the features that fitting with scikit-learn makes: as read, sorted, the training rows,
 #: scaled, and those of a fold.
 _COPIES = 5
+
+
+def check_engine_options(config: EngineConfig) -> None:
+    """Make sure that nothing is asked of scikit-learn that only shards have.
+
+    Raises:
+        UsageError: an option of the ray engine beside --engine sklearn.
+    """
+    for name in ("actors", "actor_memory", "resume"):
+        if config.engine == "sklearn" and name in config.model_fields_set:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for shards on Ray; it does not go with "
+                "--engine sklearn"
+            )
 
 
 def choose_engine(

@@ -22,10 +22,11 @@ def gradient_norm(
     c: float,
     class_weight: str | None = None,
 ) -> float:
-    """Return the largest absolute value of the gradient of scikit-learn's objective.
+    """Return the largest absolute value of the gradient, which scikit-learn compares with `tol`.
 
     The objective is C · Σ weight · log loss + ½ |coef|², the intercept being free (user guide of
-    scikit-learn, section Logistic regression).
+    scikit-learn, section Logistic regression); the gradient is that of its mean over rows, divided
+    by C · Σ weight.
 
     Args:
         head: a linear head without calibration.
@@ -52,4 +53,5 @@ def gradient_norm(
     if len(linear.coef) == 1:  # one row, of the second class
         of_coef, of_intercept = of_coef[1:], of_intercept[1:]
     of_coef += linear.coef
-    return float(max(np.abs(of_coef).max(), np.abs(of_intercept).max()))
+    steepest = max(np.abs(of_coef).max(), np.abs(of_intercept).max())
+    return float(steepest / (c * weights.sum()))

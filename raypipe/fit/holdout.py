@@ -67,7 +67,7 @@ def hold_out(
         how = "store" if any(split is not None for split in data.splits) else "stratified"
     first = np.flatnonzero(data.views == 0)
     ids, labels = data.ids[first], data.labels[first]
-    validation: Labels | None = None
+    validation: npt.NDArray[np.bool_] | None = None
     if how == "stratified":
         _check_stratified(labels, cv=cv, test_size=test_size)
         fitted, held = train_test_split(
@@ -79,7 +79,7 @@ def hold_out(
     else:
         part = np.array([canonical(split) for split in data.splits[first]], dtype=object)
         _check_store_split(part)
-        validation = ids[part == "validation"] if {"test", "validation"} <= set(part) else None
+        validation = part == "validation" if {"test", "validation"} <= set(part) else None
         scored = "test" if "test" in part else "validation"
         held = np.flatnonzero(part == scored)
         fitted = np.flatnonzero(np.isin(part, list({"train", "validation"} - {scored})))
@@ -89,7 +89,8 @@ def hold_out(
     if validation is None:
         folds = list(_folds(data, train, cv, seed)) if cv else []
         return Holdout(how, train, test, folds, left_out)
-    outside = np.isin(data.ids[train], validation)
+    image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it
+    outside = validation[image[train]]
     fold = np.flatnonzero(~outside), np.flatnonzero(outside & (data.views[train] == 0))
     _check_parts(data.labels, train[fold[0]], train[fold[1]], "store (train and validation)")
     return Holdout(how, train, test, [fold], left_out)

@@ -49,7 +49,7 @@ class _StoppedError(Exception):
 
 
 def minimize_together(
-    starts: Sequence[Vector], evaluate: Evaluate, *, tol: float, max_iter: int
+    starts: Sequence[Vector], evaluate: Evaluate, *, tol: float, max_iter: Sequence[int]
 ) -> list[Minimum]:
     """Minimise several smooth functions with SciPy's L-BFGS-B, in step with each other.
 
@@ -67,7 +67,7 @@ def minimize_together(
     answers: list[queue.Queue[Any]] = [queue.Queue() for _ in starts]
     workers = [
         threading.Thread(
-            target=_optimise, args=(i, start, asked, answers[i], tol, max_iter), daemon=True
+            target=_optimise, args=(i, start, asked, answers[i], tol, max_iter[i]), daemon=True
         )
         for i, start in enumerate(starts)
     ]

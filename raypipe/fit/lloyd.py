@@ -122,11 +122,10 @@ def relocate_empty(
 
 
 def _means(sums: Array, counts: Array, before: Array, spherical: bool) -> Array:
-    if spherical:
-        counts = np.linalg.norm(sums, axis=1)
-    kept = counts > 0
+    lengths = np.linalg.norm(sums, axis=1) if spherical else counts
+    kept = (counts > 0) & (lengths > 0)
     centers: Array = before.copy()
-    centers[kept] = sums[kept] / counts[kept, None]
+    centers[kept] = sums[kept] / lengths[kept, None]
     return centers
 
 

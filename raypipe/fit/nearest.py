@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["nearest", "squared_distances", "sum_by_center"]
+__all__ = ["nearest", "squared_distances", "sum_by_nearest"]
 
 Array = npt.NDArray[Any]
 
-#: Distances held at a time, so that they stay in a core's cache.
-_DISTANCES = 2**18
+#: Rows that are compared at a time, so that they and their distances stay in a core's cache: as
+#: many values as this, of the rows or of the distances, whatever is more.
+_VALUES = 2**19
 
 
 def nearest(x: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,15 +24,33 @@ def nearest(x: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch
     ‖x − c‖² = ‖x‖² − 2·x·c + ‖c‖², without the first term, which is the same for all centres: the
     second value is (N,) ‖x − c‖² − ‖x‖². Of equally near centres the first is taken.
     """
+    found = [scores.min(1) for _, scores in _compared(x, centers)]
+    if not found:
+        return torch.empty(0, dtype=torch.int64, device=x.device), x.new_empty(0)
+    return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
+
+
+def sum_by_nearest(x: torch.Tensor, centers: torch.Tensor) -> tuple[Array, Array]:
+    """Return the sum (K, D) and number (K,) of the rows nearest to each centre, in float64."""
+    total = torch.zeros_like(centers)
+    number = torch.zeros(len(centers), dtype=torch.int64, device=x.device)
+    for rows, scores in _compared(x, centers):
+        labels = scores.min(1).indices
+        total.index_add_(0, labels, rows)  # while the rows are in the cache
+        number += torch.bincount(labels, minlength=len(centers))
+    return total.double().cpu().numpy(), number.cpu().numpy().astype(np.float64)
+
+
+def _compared(
+    x: torch.Tensor, centers: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield a few rows at a time, and their (n, K) squared distances but for ‖x‖²."""
     norms = (centers * centers).sum(1)
-    length = max(256, _DISTANCES // max(1, len(centers)))
-    labels = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    least = torch.empty(len(x), dtype=x.dtype, device=x.device)
+    factors = (centers.T * -2).contiguous()  # the product is faster with this layout
+    length = max(256, _VALUES // max(1, *centers.shape))
     for start in range(0, len(x), length):
-        here = slice(start, start + length)
-        scores = torch.addmm(norms, x[here], centers.T, alpha=-2)
-        least[here], labels[here] = scores.min(1)
-    return labels, least
+        rows = x[start : start + length]
+        yield rows, torch.addmm(norms, rows, factors)
 
 
 def squared_distances(x: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -40,11 +60,3 @@ def squared_distances(x: torch.Tensor, centers: torch.Tensor, labels: torch.Tens
         for start in range(0, len(x), 4096)
     ]
     return torch.cat(parts) if parts else x.new_empty(0)
-
-
-def sum_by_center(x: torch.Tensor, labels: torch.Tensor, count: int) -> tuple[Array, Array]:
-    """Return the sum of each centre's rows (K, D) and their number (K,), in float64."""
-    total = x.new_zeros(count, x.shape[1])
-    total.index_add_(0, labels, x)
-    number = torch.bincount(labels, minlength=count)
-    return total.double().cpu().numpy(), number.cpu().numpy().astype(np.float64)

@@ -59,12 +59,11 @@ def minimize_in_rounds(
     length = int(np.clip(_LOG_BYTES // max(1, size), _SHORTEST, _LENGTH))
     for double in (False, True):
         while active := [i for i, at in enumerate(found) if _goes_on(at, double, max_iter)]:
-            steps = min(length, max_iter - max(found[i].iterations for i in active))
             result = minimize_together(
                 [found[i].x for i in active],
                 partial(_ask, values, active, double, checkpoint),
                 tol=tol,
-                max_iter=steps,
+                max_iter=[min(length, max_iter - found[i].iterations) for i in active],
             )
             for i, new in zip(active, result, strict=True):
                 found[i] = _continued(found[i], new, double)

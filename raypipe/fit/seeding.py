@@ -14,7 +14,14 @@ from raypipe.errors import UsageError
 from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
 
-__all__ = ["plus_plus", "read_centers", "sample_rows", "sample_size", "scalable_plus_plus"]
+__all__ = [
+    "plus_plus",
+    "read_centers",
+    "sample_numbers",
+    "sample_rows",
+    "sample_size",
+    "scalable_plus_plus",
+]
 
 Array = npt.NDArray[Any]
 
@@ -38,11 +45,14 @@ def sample_rows(
     shards: Sharded, scaling: Scaling | None, rows: int, count: int, seed: int
 ) -> Array:
     """Return (count, D) rows drawn without replacement, in their own order."""
-    random = np.random.default_rng([seed, 0])
-    chosen = np.arange(rows)
-    if count < rows:
-        chosen = np.sort(random.choice(rows, count, replace=False))
-    return np.concatenate(shards.each("sample", scaling, chosen))
+    return np.concatenate(shards.each("sample", scaling, sample_numbers(rows, count, seed)))
+
+
+def sample_numbers(rows: int, count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return (count,) numbers of rows drawn without replacement, sorted."""
+    if count >= rows:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng([seed, 0]).choice(rows, count, replace=False))
 
 
 def plus_plus(sample: Array, k: int, seeds: Sequence[int]) -> list[Array]:
@@ -64,13 +74,15 @@ def scalable_plus_plus(shards: Sharded, scaling: Scaling, first: Array, k: int, 
         k: number of centres.
         seed: of the drawing.
     """
-    drawn = first.astype(float)
+    rounds = [first.astype(float)]
     for number in range(_ROUNDS):
-        (cost,) = shards.total("potential", scaling, drawn)
+        (cost,) = shards.total("potential", scaling, rounds)
         if not cost > 0:
             break
         rate = _OVERSAMPLING * k / float(cost)
-        drawn = np.concatenate([drawn, *shards.each("draw", scaling, drawn, rate, (seed, number))])
+        found = shards.each("draw", scaling, rounds, rate, (seed, number))
+        rounds.append(np.concatenate(found).astype(float))
+    drawn = np.concatenate(rounds)
     if len(drawn) < k:
         raise UsageError(f"--k: the store has only {len(drawn)} different rows; got {k}")
     _, weights = shards.total("lloyd", scaling, drawn[None])
@@ -88,9 +100,11 @@ def read_centers(path: Path, k: int, width: int) -> Array:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UsageError(f"--init: cannot read {str(path)!r} as .npy: {error}") from None
-    if not isinstance(found, np.ndarray) or found.shape != (k, width) or found.dtype.kind != "f":
-        shape = getattr(found, "shape", "several arrays")
-        raise UsageError(f"--init: expected {k} centres of {width} numbers; {path} has {shape}")
+    if not isinstance(found, np.ndarray):
+        raise UsageError(f"--init: expected one array in an .npy file; {path} has several")
+    if found.shape != (k, width) or found.dtype.kind not in "fiu":
+        has = f"{found.shape} of {found.dtype}"
+        raise UsageError(f"--init: expected {k} centres of {width} numbers; {path} has {has}")
     if not np.isfinite(found).all():
         raise UsageError(f"--init: {path} has NaN or infinite values")
     centers: Array = found.astype(float)

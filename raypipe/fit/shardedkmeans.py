@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,21 @@ from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
 from raypipe.progress import say
 
-__all__ = ["fit_on_shards", "scaled_sample"]
+__all__ = ["Scaled", "fit_on_shards", "scaling_of"]
 
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """What rows are scaled by, and (D,) what was subtracted from all of them besides."""
+
+    rows: Scaling
+    origin: Array
+
+
 def fit_on_shards(
-    shards: Any, rows: int, options: KMeansOptions, checkpoint: Checkpoint
+    shards: Any, rows: int, options: KMeansOptions, scaled: Scaled, checkpoint: Checkpoint
 ) -> tuple[Clusters, npt.NDArray[np.int64]]:
     """Cluster the rows of a `ShardPool`.
 
@@ -30,12 +39,13 @@ def fit_on_shards(
         shards: all rows in one group.
         rows: how many there are.
         options: how; `init` is not `auto`.
+        scaled: of `scaling_of`.
         checkpoint: what a killed fit goes on from.
 
     Returns:
         The clusters, and (N,) where the rows are stored that they are of.
     """
-    scaling, origin = _scaling(shards, options)
+    scaling, origin = scaled.rows, scaled.origin
     how = Lloyd(scaling, options.tol, options.max_iter, options.spherical)
     found = _fit(shards, rows, how, origin, options, checkpoint)
     assigned = shards.each("assign", scaling, found.centers)
@@ -52,23 +62,17 @@ def fit_on_shards(
     return clusters, np.concatenate(shards.stored)
 
 
-def scaled_sample(shards: Sharded, rows: int, count: int, options: KMeansOptions) -> Array:
-    """Return (count, D) scaled rows."""
-    scaling, _ = _scaling(shards, options)
-    return sample_rows(shards, scaling, rows, min(rows, count), options.seed)
+def scaling_of(shards: Sharded, options: KMeansOptions) -> Scaled:
+    """Return what the rows are scaled by.
 
-
-def _scaling(shards: Sharded, options: KMeansOptions) -> tuple[Scaling, Array]:
-    """Return what rows are scaled by, and where the origin of the scaled space then is.
-
-    Without scaling the mean is subtracted all the same: distances stay, and are more exact.
+    Without scaling their mean is subtracted all the same: distances stay, and are more exact.
     """
     if options.scale == "l2":
-        return Scaling.without("l2"), np.zeros(shards.width)
+        return Scaled(Scaling.without("l2"), np.zeros(shards.width))
     mean, std = shards.total("moments", None).of([0])
     if options.scale == "standard":
-        return Scaling("standard", mean, std), np.zeros(shards.width)
-    return Scaling("standard", mean, np.ones_like(mean)), mean
+        return Scaled(Scaling("standard", mean, std), np.zeros(shards.width))
+    return Scaled(Scaling("standard", mean, np.ones_like(mean)), mean)
 
 
 def _fit(
@@ -106,7 +110,7 @@ def _starts(
 ) -> list[Array]:
     if not isinstance(options.init, str):
         return [np.asarray(options.init, float) - origin]
-    seeds = range(options.seed, options.seed + options.n_init)
+    seeds = [(options.seed + n) % 2**32 for n in range(options.n_init)]
     if options.init == "k-means||":
         return [
             scalable_plus_plus(
@@ -116,6 +120,4 @@ def _starts(
         ]
     count = sample_size(rows, shards.width, options.k)
     say(f"k-means++ on {count} rows")
-    return plus_plus(
-        sample_rows(shards, scaling, rows, count, options.seed), options.k, list(seeds)
-    )
+    return plus_plus(sample_rows(shards, scaling, rows, count, options.seed), options.k, seeds)

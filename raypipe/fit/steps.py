@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from raypipe.fit.linear_models import LinearModels
-from raypipe.fit.nearest import nearest, squared_distances, sum_by_center
+from raypipe.fit.nearest import nearest, squared_distances, sum_by_nearest
 from raypipe.fit.softmax import hits as count_hits
 from raypipe.fit.softmax import loss_and_gradient
 from raypipe.fit.sums import Arrays, Moments, add, merge_moments
@@ -148,24 +148,30 @@ def scores(
 
 def lloyd(shard: ShardRows, scaling: Scaling, centers: Array) -> Arrays:
     """Return the sums (R, K, D) and numbers (R, K) of the rows nearest to each of R·K centres."""
-    sums, counts = np.zeros(centers.shape), np.zeros(centers.shape[:2])
     on_device = torch.from_numpy(centers).to(shard.device, torch.float32)
+    total: Arrays | None = None
     for _, x in shard.blocks(scaling):
-        for run, run_centers in enumerate(on_device):
-            labels, _ = nearest(x, run_centers)
-            added, number = sum_by_center(x, labels, len(run_centers))
-            sums[run] += added
-            counts[run] += number
-    return sums, counts
+        found = [sum_by_nearest(x, run_centers) for run_centers in on_device]
+        block: Arrays = tuple(map(_stacked, zip(*found, strict=True)))
+        total = block if total is None else add(total, block)
+    return total or (np.zeros(centers.shape), np.zeros(centers.shape[:2]))
+
+
+def _stacked(arrays: Sequence[Array]) -> Array:
+    """Return arrays as one with a further axis in front; without a copy if there is one."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def lloyd_sample(shard: ShardRows, scaling: Scaling, centers: Array, rows: Array) -> Arrays:
     """Return sums (K, D), numbers (K,) and inertia () of some rows, by number over all shards."""
     on_device = torch.from_numpy(centers).to(shard.device, torch.float32)
     x = shard.take(_own(shard, rows), scaling)
-    labels, _ = nearest(x, on_device)
-    inertia = squared_distances(x, on_device, labels).sum(dtype=torch.float64)
-    return *sum_by_center(x, labels, len(centers)), inertia.cpu().numpy()
+    sums, counts = sum_by_nearest(x, on_device)
+    # ‖x − c‖² summed over each centre's rows, from what there is: Σ‖x‖² − 2·c·Σx + n·‖c‖².
+    squares = float((x * x).sum(dtype=torch.float64))
+    cross = float((centers * sums).sum())
+    far = squares - 2 * cross + float(counts @ (centers**2).sum(axis=1))
+    return sums, counts, np.array(max(0.0, far))
 
 
 def inertia(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array]:
@@ -231,34 +237,42 @@ def sample(shard: ShardRows, scaling: Scaling | None, rows: Array) -> Array:
     return found
 
 
-def potential(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array]:
-    """Return the sum of squared distances to the nearest of (K, D) centres, as ()."""
-    return (_distances_so_far(shard, scaling, centers).sum(dtype=np.float64),)
+def potential(shard: ShardRows, scaling: Scaling, drawn: Sequence[Array]) -> tuple[Array]:
+    """Return the sum of squared distances to the nearest of the centres drawn so far, as ().
+
+    Args:
+        shard: the rows.
+        scaling: of the rows.
+        drawn: (n, D) centres of each round.
+    """
+    return (_distances_so_far(shard, scaling, drawn).sum(dtype=np.float64),)
 
 
 def draw(
-    shard: ShardRows, scaling: Scaling, centers: Array, rate: float, seed: Sequence[int]
+    shard: ShardRows, scaling: Scaling, drawn: Sequence[Array], rate: float, seed: Sequence[int]
 ) -> Array:
-    """Return rows (n, D), each drawn with probability rate·d², d its distance to its centre."""
+    """Return rows (n, D), each drawn with probability rate·d², d its distance as in `potential`."""
     luck = np.random.default_rng([*seed, shard.number]).random(len(shard), dtype=np.float32)
-    chosen = np.flatnonzero(luck < rate * _distances_so_far(shard, scaling, centers))
+    chosen = np.flatnonzero(luck < rate * _distances_so_far(shard, scaling, drawn))
     found: Array = shard.take(chosen, scaling).cpu().numpy()
     return found
 
 
-def _distances_so_far(shard: ShardRows, scaling: Scaling, centers: Array) -> Array:
-    """Return (N,) squared distances; remembered, since centres are only ever added."""
-    known, distances = shard.memo.get("distances", (centers[:0], np.full(len(shard), np.inf)))
-    if not np.array_equal(centers[: len(known)], known):
-        known, distances = centers[:0], np.full(len(shard), np.inf)
-    if len(known) < len(centers):
-        new = torch.from_numpy(centers[len(known) :]).to(shard.device, torch.float32)
-        distances = distances.astype(np.float32)
+def _distances_so_far(shard: ShardRows, scaling: Scaling, drawn: Sequence[Array]) -> Array:
+    """Return (N,) squared distances; those to earlier rounds are remembered.
+
+    If they are not, they are computed round by round as well, so that they have the same bits.
+    """
+    rounds, distances = shard.memo.get("distances", (0, np.full(len(shard), np.inf, np.float32)))
+    if rounds > len(drawn):
+        rounds, distances = 0, np.full(len(shard), np.inf, np.float32)
+    for centers in drawn[rounds:]:
+        new = torch.from_numpy(centers).to(shard.device, torch.float32)
         for here, x in shard.blocks(scaling):
             labels, _ = nearest(x, new)
             far = squared_distances(x, new, labels).cpu().numpy()
             distances[here] = np.minimum(distances[here], far)
-        shard.memo["distances"] = centers, distances
+    shard.memo["distances"] = len(drawn), distances
     found: Array = distances
     return found
 

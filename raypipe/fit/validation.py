@@ -41,7 +41,10 @@ def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[
     shares = f"{1 - size},{size}"
     split = stratified(data.ids[own].tolist(), data.labels[own].tolist(), shares, seed)
     validated = own[split == "test"]
-    return train[~np.isin(data.ids[train], data.ids[validated])], validated
+    image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it
+    left_out = np.zeros(int(image[-1]) + 1, bool)
+    left_out[image[validated]] = True
+    return train[~left_out[image[train]]], validated
 
 
 def _check(counts: Counter[str], size: float) -> None:

@@ -15,16 +15,17 @@ import numpy.typing as npt
 from raypipe.command import Outcome, run_job
 from raypipe.config import ClusterConfig
 from raypipe.errors import UsageError
-from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.checkpoint import FOLDER, Checkpoint, is_checkpoint
 from raypipe.fit.choose import SAMPLE, choose_k, parse_clusters
-from raypipe.fit.engine import choose_engine
+from raypipe.fit.engine import check_engine_options, choose_engine
 from raypipe.fit.join import join_clusters, read_ids
 from raypipe.fit.kmeans import Clusters, KMeansOptions, fit_kmeans, scale_rows
-from raypipe.fit.seeding import read_centers
-from raypipe.heads import as_rows, channel_axis
+from raypipe.fit.seeding import read_centers, sample_numbers
+from raypipe.heads import as_rows
 from raypipe.jobs.clustered import agreement, picture, text, write_assignments
 from raypipe.jobs.labelled import actor_bytes, row_maker
 from raypipe.progress import say
+from raypipe.spec import digest
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.reader import StoreReader
@@ -32,7 +33,6 @@ from raypipe.store.reader import StoreReader
 __all__ = ["check", "main", "run"]
 
 _JOINED_FILE = "joined.csv"
-_CHECKPOINT_FOLDER = "checkpoint"
 _SEEDINGS = ("auto", "k-means++", "k-means||")
 _MANY_CLUSTERS = 256
 
@@ -49,19 +49,23 @@ def run(config: ClusterConfig) -> Outcome:
     started = time.monotonic()
     check(config)
     store = StoreReader(config.store, config.snapshot)
-    images = len(store) // store.spec.views
-    if (most := max(parse_clusters(config.k))) > images:
-        raise UsageError(f"--k: at most the number of images, {images}; got {most}")
     column = store.column(config.layer)
+    _check_numbers(config, len(store) // store.spec.views)
     wanted = read_ids(config.join) if config.join else None
     width = _width(config, store, column)
     options = _options(config, width)
     out = output_folder(config.out)
-    engine, why = choose_engine(config.engine, rows=images, width=width, only_ray=_only_ray(config))
+    engine, why = choose_engine(
+        config.engine,
+        rows=len(store),
+        width=prod(store.shapes.get(column, ())),  # read before positions are averaged
+        only_ray=_only_ray(config, out),
+    )
     say(why)
     index = read_index(store)
     fit = _fit_on_ray if engine == "ray" else _fit_in_memory
-    clusters, chosen, choices = fit(config, store, column, index, options, out)
+    kept = _checkpoint(config, store, column, out if engine == "ray" else None)
+    clusters, chosen, choices = fit(config, store, column, index, options, kept)
     own = index.views == 0  # an augmented view is no further image
     ids, labels = index.ids[own], index.labels[own]
     write_assignments(ids, clusters, out)
@@ -92,6 +96,7 @@ def run(config: ClusterConfig) -> Outcome:
     (out / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
     np.save(out / "centers.npy", clusters.centers)
     pictured = picture(store, ids, clusters, out / "clusters.png")
+    kept.remove()
     return Outcome(summary, text(summary, pictured=pictured, joined_file=_JOINED_FILE), clusters)
 
 
@@ -109,27 +114,35 @@ def check(config: ClusterConfig) -> None:
         raise UsageError("--init: centres from a file go with one --k and --n-init 1")
     if from_file and not user_path(config.init, "--init").is_file():
         raise UsageError(f"--init: {', '.join(_SEEDINGS)} or an .npy file; got {config.init!r}")
+    check_engine_options(config)
     if config.minibatch and config.resume:
         raise UsageError("--resume: mini-batches keep no checkpoint; leave one of the two out")
 
 
-def _only_ray(config: ClusterConfig) -> str | None:
+def _check_numbers(config: ClusterConfig, images: int) -> None:
+    numbers = parse_clusters(config.k)
+    if (most := max(numbers)) > images:
+        raise UsageError(f"--k: at most the number of images, {images}; got {most}")
+    if len(numbers) > 1 and most >= (sampled := min(images, SAMPLE)):
+        raise UsageError(
+            f"--k: a range may go up to {sampled - 1}, one less than the {sampled} images it is "
+            f"chosen on; got {most}"
+        )
+
+
+def _only_ray(config: ClusterConfig, out: Path) -> str | None:
+    """Return what only shards can do, if that is asked for."""
     if config.distance == "cosine":
         return "--distance cosine"
-    return "--init k-means||" if config.init == "k-means||" else None
+    if config.init == "k-means||":
+        return "--init k-means||"
+    resumed = config.resume and is_checkpoint(out / FOLDER)
+    return "the checkpoint to go on from" if resumed else None
 
 
 def _width(config: ClusterConfig, store: StoreReader, column: str) -> int:
-    shape = store.shapes.get(column, ())
-    if config.spatial == "flatten":
-        return prod(shape)
-    rows = as_rows(np.empty((0, *shape), np.float32), "average", _channels(store, column))
-    return int(rows.shape[1])
-
-
-def _channels(store: StoreReader, column: str) -> Any:
-    pool = next(output.pool for output in store.spec.outputs if output.column == column)
-    return channel_axis(pool, store.shapes.get(column, ()))
+    empty = np.empty((0, *store.shapes.get(column, ())), np.float32)
+    return int(as_rows(empty, config.spatial, store.channels(column)).shape[1])
 
 
 def _options(config: ClusterConfig, width: int) -> KMeansOptions:
@@ -156,17 +169,16 @@ def _fit_in_memory(
     column: str,
     index: RowIndex,
     options: KMeansOptions,
-    out: Path,
+    checkpoint: Checkpoint,
 ) -> tuple[Clusters, KMeansOptions, Figures]:
-    del index, out  # what the other engine needs
+    del index, checkpoint  # what the other engine needs
     data = store.to_numpy(column)
     if store.spec.views > 1:
         data = data[data.views == 0]
     data.check_finite()
-    flat = as_rows(data.features, config.spatial, _channels(store, column))
+    flat = as_rows(data.features, config.spatial, store.channels(column))
     rows = scale_rows(flat, options.scale)
-    random = np.random.default_rng(options.seed)
-    sample = rows[np.sort(random.choice(len(rows), min(SAMPLE, len(rows)), replace=False))]
+    sample = rows[sample_numbers(len(rows), min(SAMPLE, len(rows)), config.seed)]
     options, choices = _chosen(config, options, sample)
     options = _seeded(options, "k-means++")
     say(f"k-means with k={options.k} on {len(rows)} rows")
@@ -179,30 +191,30 @@ def _fit_on_ray(
     column: str,
     index: RowIndex,
     options: KMeansOptions,
-    out: Path,
+    checkpoint: Checkpoint,
 ) -> tuple[Clusters, KMeansOptions, Figures]:
     from raypipe import runtime
-    from raypipe.fit.shardedkmeans import fit_on_shards, scaled_sample
+    from raypipe.fit.seeding import sample_rows
+    from raypipe.fit.shardedkmeans import fit_on_shards, scaling_of
     from raypipe.shards import RowsToFit, ShardPool
 
-    kept = _checkpoint(config, store, column, out)
     own = index.views == 0
     count = int(own.sum())
     groups = np.where(own, 0, -1).astype(np.int8)
-    to_rows = row_maker(config.spatial, _channels(store, column))
+    to_rows = row_maker(config.spatial, store.channels(column))
     rows = RowsToFit(store, column, index, groups, to_rows=to_rows)
     with (
         runtime.session(config.address),
         ShardPool(rows, actors=config.actors, memory=actor_bytes(config.actor_memory)) as shards,
     ):
+        scaling = scaling_of(shards, options)
         sample: npt.NDArray[Any] = np.empty((0, 0))
         if len(parse_clusters(config.k)) > 1:
-            sample = scaled_sample(shards, count, SAMPLE, options)
+            sample = sample_rows(shards, scaling.rows, count, min(count, SAMPLE), config.seed)
         options, choices = _chosen(config, options, sample)
         options = _seeded(options, "k-means||" if options.k > _MANY_CLUSTERS else "k-means++")
         say(f"k-means with k={options.k} on {count} rows")
-        clusters, stored = fit_on_shards(shards, count, options, kept)
-    kept.remove()
+        clusters, stored = fit_on_shards(shards, count, options, scaling, checkpoint)
     place = np.empty(len(index), np.int64)
     place[stored] = np.arange(count)
     order = place[index.order[own]]
@@ -227,16 +239,23 @@ def _chosen(
     return replace(options, k=k), choices
 
 
-def _checkpoint(config: ClusterConfig, store: StoreReader, column: str, out: Path) -> Checkpoint:
+def _checkpoint(
+    config: ClusterConfig, store: StoreReader, column: str, out: Path | None
+) -> Checkpoint:
     """Return what a killed fit goes on from: a fit of the same options on the same rows."""
-    names = ("k", "choose", "distance", "seed", "scale", "spatial", "init", "n_init", "tol")
+    names = ("k", "choose", "distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
+    init = config.init
+    if init not in _SEEDINGS:
+        init = digest(user_path(init, "--init").read_bytes())
     problem = {
         "fingerprint": store.spec.fingerprint,
         "snapshot": store.snapshot.number,
+        "content": store.content,
         "column": column,
-        **{name: getattr(config, name) for name in (*names, "max_iter")},
+        "init": init,
+        **{name: getattr(config, name) for name in names},
     }
-    folder = None if config.minibatch else out / _CHECKPOINT_FOLDER
+    folder = None if out is None or config.minibatch else out / FOLDER
     return Checkpoint(folder, problem, resume=config.resume)
 
 

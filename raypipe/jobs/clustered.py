@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,13 @@ def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Pat
     table = pa.table({schema.ID: pa.array(ids), "cluster": pa.array(clusters.labels)})
     pa.csv.write_csv(table, out / "clusters.csv")
     path = out / "clusters.parquet"
+    if path.is_dir():  # of an earlier run
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
     if len(table) <= _FILE_ROWS:
         pq.write_table(table, path)
         return
-    path.mkdir(exist_ok=True)
+    path.mkdir()
     for number, start in enumerate(range(0, len(table), _FILE_ROWS)):
         pq.write_table(table.slice(start, _FILE_ROWS), path / f"part-{number:05d}.parquet")
 

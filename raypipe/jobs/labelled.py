@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from raypipe.config import TrainConfig
 from raypipe.config.types import size_in_bytes
-from raypipe.heads import as_rows, channel_axis
+from raypipe.heads import as_rows
 from raypipe.heads.head import Channels, Spatial
 from raypipe.progress import say
 from raypipe.store.features import Features
@@ -110,8 +110,7 @@ def read_labelled(config: TrainConfig) -> Labelled:
         np.empty((len(known), 0), np.float32),
     )
     shape = store.shapes[column]
-    pool = next(output.pool for output in store.spec.outputs if output.column == column)
-    channels = channel_axis(pool, shape)
+    channels = store.channels(column)
     width = as_rows(np.empty((0, *shape), np.float32), config.spatial, channels).shape[1]
     return Labelled(store, column, index, known, rows, config.spatial, channels, width)
 

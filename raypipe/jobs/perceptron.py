@@ -14,7 +14,7 @@ import numpy.typing as npt
 from raypipe.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
-from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
@@ -48,8 +48,6 @@ OPTIONS = (
 
 #: Options of other heads.
 _OTHERS = ("cv", "max_iter", "tol")
-
-_CHECKPOINT_FOLDER = "checkpoint"
 
 
 def check(config: TrainConfig) -> None:
@@ -105,9 +103,7 @@ def _fit(
     classes = sorted(set(data.rows.labels[parts.train]))
     tried = combinations(_settings(config), parse_grid("mlp", config.grid))
     table = _table(data, purpose, classes, config)
-    kept = Checkpoint(
-        out / _CHECKPOINT_FOLDER, _problem(data, table, tried, config), resume=config.resume
-    )
+    kept = Checkpoint(out / FOLDER, _problem(data, table, tried, config), resume=config.resume)
     say(
         f"{len(fit)} rows to train on, {len(validated)} to validate on, {len(parts.test)} held "
         f"out; combinations to try: {len(tried)}"
@@ -174,6 +170,7 @@ def _problem(
         "head": "mlp",
         "fingerprint": data.store.spec.fingerprint,
         "snapshot": table.snapshot,
+        "content": data.store.content,
         "column": table.column,
         "rows": digest(table.groups.tobytes() + table.codes.tobytes()),
         "scale": config.scale,

@@ -13,7 +13,7 @@ from raypipe.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import kind_for
-from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.groups import RowGroups, group_rows
@@ -25,10 +25,10 @@ from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled, row_make
 from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
+from raypipe.store.rows import UNUSED
 
 __all__ = ["run"]
 
-_CHECKPOINT_FOLDER = "checkpoint"
 _TOL = 1e-4  # scikit-learn's
 
 
@@ -53,7 +53,7 @@ def run(config: TrainConfig) -> Outcome:
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
     groups = group_rows(parts, codes, len(classes))
     problem = _problem(config, data, groups, codes)
-    kept = Checkpoint(out / _CHECKPOINT_FOLDER, problem, resume=config.resume)
+    kept = Checkpoint(out / FOLDER, problem, resume=config.resume)
     fits = len(penalties) * groups.folds + 1
     say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
     found, scores = _fit(config, data, parts, groups, codes, penalties, kept)
@@ -82,7 +82,7 @@ def _fit(
         data.store,
         data.column,
         data.index,
-        data.of_index(groups.of_row, -1),
+        data.of_index(_with_held_out(groups, parts), UNUSED),
         len(groups),
         data.of_index(codes, 0),
         row_maker(config.spatial, data.channels),
@@ -108,6 +108,13 @@ def _fit(
         return found, _out_of_fold(shards, data, parts, path, found) if wanted else None
 
 
+def _with_held_out(groups: RowGroups, parts: Holdout) -> npt.NDArray[np.int8]:
+    """Return each row's group; held-out rows are in none, but have to be numbers as well."""
+    of_row: npt.NDArray[np.int8] = groups.of_row.copy()
+    of_row[parts.test] = UNUSED - 1
+    return of_row
+
+
 def _check_scores_fit(config: TrainConfig, rows: int, classes: int) -> None:
     """Make sure that a calibration's scores fit in the driver's memory."""
     needed, there = 4 * 8 * rows * classes, memory.available()
@@ -127,6 +134,7 @@ def _problem(
         "head": "logistic",
         "fingerprint": data.store.spec.fingerprint,
         "snapshot": data.store.snapshot.number,
+        "content": data.store.content,
         "column": data.column,
         "rows": digest(groups.of_row.tobytes() + codes.tobytes()),
         **{

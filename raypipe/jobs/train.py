@@ -16,7 +16,8 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import calibrated, kind_for
-from raypipe.fit.engine import Engine, choose_engine
+from raypipe.fit.checkpoint import FOLDER, is_checkpoint
+from raypipe.fit.engine import Engine, check_engine_options, choose_engine
 from raypipe.fit.evaluation import evaluate_scores, without_duplicates
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
@@ -24,12 +25,11 @@ from raypipe.fit.holdout import Holdout, hold_out
 from raypipe.fit.model import TrainedModel
 from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.search import Settings, fit_search
-from raypipe.heads import Head, as_rows, channel_axis
-from raypipe.heads.head import Channels
+from raypipe.heads import Head, as_rows
 from raypipe.jobs import perceptron, sharded
 from raypipe.jobs.trained import summary, text, write
 from raypipe.progress import say
-from raypipe.storage import output_folder
+from raypipe.storage import local_path, output_folder
 from raypipe.store.reader import Features, StoreReader
 
 __all__ = ["check", "main", "run"]
@@ -56,7 +56,7 @@ def run(config: TrainConfig) -> Outcome:
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     shape = store.shapes.get(column, ())
-    channels = _channels(store, column, shape)
+    channels = store.channels(column)
     check_memory(config.head, len(store), shape, config.spatial, channels)
     data, unlabelled = _labelled(store, column)
     out = output_folder(config.out)
@@ -103,6 +103,8 @@ def check(config: TrainConfig) -> None:
     elif given := [name for name in perceptron.OPTIONS if name in config.model_fields_set]:
         name = given[0].replace("_", "-")
         raise UsageError(f"--{name} goes with --head mlp; got --head {config.head}")
+    check_engine_options(config)
+    _check_shards(config)
     if config.head != "logistic" and config.engine != "auto":
         raise UsageError(
             f"--engine is for --head logistic; {config.head} is fitted "
@@ -114,10 +116,26 @@ def check(config: TrainConfig) -> None:
         raise UsageError(f"--tol goes with --head logistic and svm; got --head {config.head}")
 
 
+def _check_shards(config: TrainConfig) -> None:
+    """Make sure that options for shards come with a head that can be fitted on them."""
+    for name in ("actors", "actor_memory", "resume"):
+        if config.head not in ("logistic", "mlp") and name in config.model_fields_set:
+            raise UsageError(
+                f"--{name.replace('_', '-')} goes with --head logistic and mlp; {config.head} is "
+                "fitted in memory, in one go"
+            )
+
+
 def _engine(config: TrainConfig) -> Engine:
     store = StoreReader(config.store, config.snapshot)
     width = prod(store.shapes.get(store.column(config.layer), ()))
-    engine, why = choose_engine(config.engine, rows=len(store), width=width)
+    resumed = config.resume and is_checkpoint(local_path(config.out, "--out") / FOLDER)
+    engine, why = choose_engine(
+        config.engine,
+        rows=len(store),
+        width=width,
+        only_ray="the checkpoint to go on from" if resumed else None,
+    )
     say(why)
     return engine
 
@@ -129,11 +147,6 @@ def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
         say(f"{unlabelled} rows have no label and are left out")
         data = data[known]
     return data, unlabelled
-
-
-def _channels(store: StoreReader, column: str, shape: tuple[int, ...]) -> Channels:
-    pool = next(output.pool for output in store.spec.outputs if output.column == column)
-    return channel_axis(pool, shape)
 
 
 def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tuple[Fitted, Head]:

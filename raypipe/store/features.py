@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.errors import UsageError
 
-__all__ = ["Features", "tensor", "to_array"]
+__all__ = ["Features", "not_finite", "shared_texts", "tensor", "to_array"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,15 @@ class Features:
         flat = self.features.reshape(len(self), -1)
         bad = self.ids[~np.isfinite(flat).all(axis=1)]
         if len(bad):
-            raise UsageError(
-                f"STORE: {len(bad)} rows have NaN or infinite features: {', '.join(bad[:5])}; "
-                "extract with --precision fp32"
-            )
+            raise not_finite(len(bad), bad)
+
+
+def not_finite(count: int, ids: Sequence[str]) -> UsageError:
+    """Return the error for rows with NaN or infinite features; the first few ids are named."""
+    return UsageError(
+        f"STORE: {count} rows have NaN or infinite features: {', '.join(ids[:5])}; "
+        "extract with --precision fp32"
+    )
 
 
 def to_array(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -75,3 +82,11 @@ def tensor(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     width = int(np.prod(values.shape[1:]))
     return pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, width))
+
+
+def shared_texts(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    """Return texts as objects, equal ones being one: millions of rows have few labels."""
+    encoded = pc.dictionary_encode(column.combine_chunks())
+    values = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    rows: npt.NDArray[np.object_] = values[encoded.indices.fill_null(len(values) - 1).to_numpy()]
+    return rows

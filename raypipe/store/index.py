@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import UsageError
+from raypipe.store.features import shared_texts
 from raypipe.store.reader import StoreReader
 
 __all__ = ["RowIndex", "read_index"]
@@ -50,10 +51,6 @@ class RowIndex:
         stored[self.order] = values
         return np.split(stored, np.cumsum(self.lengths)[:-1])
 
-    def from_stored(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return values of the stored rows, (N, …), in the order of the sorted ones."""
-        return values[self.order]
-
     def ids_of_stored(self, rows: Sequence[int]) -> list[str]:
         """Return the ids of some rows by where they are stored."""
         place = np.empty(len(self), np.int64)
@@ -77,17 +74,9 @@ def read_index(store: StoreReader) -> RowIndex:
     order = pc.sort_indices(table.select([schema.ID, schema.VIEW]), sort_keys=keys).to_numpy()
     return RowIndex(
         ids=table[schema.ID].to_numpy()[order],
-        labels=_shared(table[schema.LABEL])[order],
-        splits=_shared(table[schema.SPLIT])[order],
+        labels=shared_texts(table[schema.LABEL])[order],
+        splits=shared_texts(table[schema.SPLIT])[order],
         views=table[schema.VIEW].to_numpy()[order],
         order=order.astype(np.int64),
         lengths=tuple(sum(map(len, part)) for part in parts),
     )
-
-
-def _shared(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
-    """Return texts as objects of which equal ones are the same object."""
-    coded = column.combine_chunks().dictionary_encode()
-    names = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
-    shared: npt.NDArray[np.object_] = names[coded.indices.fill_null(len(names) - 1).to_numpy()]
-    return shared

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.spec import Spec
+from raypipe.heads import channel_axis
+from raypipe.heads.head import Channels
+from raypipe.spec import Spec, digest
 from raypipe.storage import Storage, local_path
-from raypipe.store.features import Features, to_array
+from raypipe.store.features import Features, shared_texts, to_array
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
@@ -105,6 +106,16 @@ class StoreReader:
         is_index = any(o.pool == "argmax" for o in self.spec.outputs if o.column == column)
         return np.dtype("int32" if is_index else self.spec.dtype)
 
+    @property
+    def content(self) -> str:
+        """Checksum of the snapshot's rows: of its feature partitions, and of what is dropped."""
+        return digest(repr([(part.file.sha256, part.dropped) for part in self.snapshot.data]))
+
+    def channels(self, column: str) -> Channels:
+        """Return which axis of a row's features is not a position."""
+        pools = [output.pool for output in self.spec.outputs if output.column == column]
+        return channel_axis(pools[0], self.shapes.get(column, ())) if pools else "last"
+
     def __len__(self) -> int:
         return self.snapshot.rows
 
@@ -180,8 +191,8 @@ class StoreReader:
         table = self.to_arrow([schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW, column], split)
         return Features(
             ids=table[schema.ID].to_numpy(),
-            labels=_shared(table[schema.LABEL]),
-            splits=_shared(table[schema.SPLIT]),
+            labels=shared_texts(table[schema.LABEL]),
+            splits=shared_texts(table[schema.SPLIT]),
             views=table[schema.VIEW].to_numpy(),
             features=to_array(table[column]),
         )
@@ -279,14 +290,6 @@ class StoreReader:
                 f"{self.uri}: {part.file.path} of snapshot {self.snapshot.number} is missing"
             )
         return path
-
-
-def _shared(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
-    """Return texts as objects, equal ones being one: millions of rows have few labels."""
-    encoded = pc.dictionary_encode(column.combine_chunks())
-    values = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
-    rows: npt.NDArray[np.object_] = values[encoded.indices.fill_null(len(values) - 1).to_numpy()]
-    return rows
 
 
 def _within(dropped: tuple[int, ...], start: int, length: int) -> list[int]:

@@ -15,9 +15,12 @@ from raypipe.errors import RaypipeError
 from raypipe.store.features import to_array
 from raypipe.store.reader import StoreReader
 
-__all__ = ["RowCache", "flatten"]
+__all__ = ["UNUSED", "RowCache", "flatten"]
 
 Floats = npt.NDArray[np.floating[Any]]
+
+#: Group of rows that have no part in anything. Other negative groups are only left out here.
+UNUSED = -1
 
 _BAD_ROWS_KEPT = 5
 
@@ -38,7 +41,8 @@ class RowCache:
         store: where to read.
         column: the feature column.
         parts: positions of the partitions in the snapshot.
-        groups: for each of these partitions the group of each of its rows; −1 leaves a row out.
+        groups: for each of these partitions the group of each of its rows; a negative one leaves a
+            row out.
         memory: bytes that may be held in memory.
         group_count: how many groups there are at least.
         to_rows: makes (N, D) of a piece's (N, …) features.
@@ -48,7 +52,8 @@ class RowCache:
         array: (N, D) if the rows are in memory, else None.
         order: (N,) for each row its number among all rows of these partitions.
         starts: (groups + 1,) where each group's rows start.
-        bad: numbers, as in `order`, of the first rows that hold NaN or infinity.
+        bad: numbers, as in `order`, of the first rows that hold NaN or infinity; all rows are
+            looked at but those of group `UNUSED`.
         bad_count: how many such rows there are.
 
     Raises:
@@ -126,7 +131,7 @@ class RowCache:
                 rows = to_rows(to_array(table[column]))
                 if not self.width:
                     self._allocate(rows, memory, folder)
-                self._note_bad(rows, here, seen)
+                self._note_bad(rows, group[seen : seen + len(table)], seen)
                 self._put(rows[here >= 0], here[here >= 0])
                 seen += len(table)
         if seen != len(group):
@@ -151,8 +156,8 @@ class RowCache:
                 data = np.ascontiguousarray(rows[run[0] : run[-1] + 1])
                 _write_all(self._file, data, int(places[run[0]]) * size)
 
-    def _note_bad(self, rows: Floats, places: npt.NDArray[np.int64], start: int) -> None:
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) & (places >= 0))
+    def _note_bad(self, rows: Floats, group: npt.NDArray[np.int8], start: int) -> None:
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) & (group != UNUSED))
         self.bad_count += len(bad)
         self.bad += (start + bad[: _BAD_ROWS_KEPT - len(self.bad)]).tolist()
 

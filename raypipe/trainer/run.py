@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypipe.errors import RaypipeError, UsageError
+from raypipe.errors import RaypipeError
 from raypipe.heads import Mlp, Scaling
 from raypipe.progress import say
+from raypipe.store.features import not_finite
 from raypipe.trainer.placement import Placement
 from raypipe.trainer.worker import LOG_FILE, Job, load_scaling, work
 
@@ -70,10 +71,7 @@ def train(
             with _Log(job).shown():
                 result = _fit(job, placement)
     if bad := (result.return_value or {}).get("bad"):
-        raise UsageError(
-            f"STORE: {result.return_value['bad_count']} rows have NaN or infinite features: "
-            f"{', '.join(ids_of_stored(bad))}; extract with --precision fp32"
-        )
+        raise not_finite(result.return_value["bad_count"], ids_of_stored(bad))
     with result.checkpoint.as_directory() as folder:
         record, parts = load_search(Path(folder))
         scaling = load_scaling(job.scale, Path(folder))
