@@ -37,7 +37,7 @@ def watched(command: list[str], cap: int) -> dict[str, Any]:
     killed = 0
     while process.poll() is None:
         for child in [root, *_children(root)]:
-            with contextlib.suppress(psutil.Error, OSError, ValueError):
+            with contextlib.suppress(psutil.Error, OSError, IndexError):  # it has ended
                 name, peak = _name(child, root), _peak(child.pid)
                 peaks[name] = max(peaks.get(name, 0), peak)
                 if name.startswith(_ACTOR) and peak > cap:

@@ -18,11 +18,14 @@ import pytest
 import ray
 
 import raypipe
+from raypipe.config import ClusterConfig
 from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.engine import choose_engine
-from raypipe.fit.kmeans import KMeansOptions
+from raypipe.fit.kmeans import Clusters, KMeansOptions
 from raypipe.fit.shardedkmeans import fit_on_shards, scaling_of
+from raypipe.jobs.cluster import _checkpoint
+from raypipe.jobs.clustered import write_assignments
 from raypipe.shards import RowsToFit, ShardPool, plan_shards
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
@@ -239,6 +242,41 @@ def test_centres_of_another_shape(store: StoreReader, tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.zeros((3, 7)))
     with pytest.raises(UsageError, match=r"--init: expected 3 centres of 20 numbers.*\(3, 7\)"):
         raypipe.cluster(store.uri, out=tmp_path, k=3, init=str(tmp_path / "c.npy"))
+
+
+def test_a_checkpoint_belongs_to_the_rows_it_was_made_on(tmp_path: Path) -> None:
+    x, _ = blobs(60, 4, 2)
+    stores = [store_of(tmp_path / name, x + n) for n, name in enumerate("ab")]
+    config = ClusterConfig(store="", out="", k=3, resume=True)
+    _checkpoint(config, stores[0], "features", tmp_path)
+    _checkpoint(config, stores[0], "features", tmp_path)
+    with pytest.raises(UsageError, match="--resume: the unfinished fit .* another one .content: "):
+        _checkpoint(config, stores[1], "features", tmp_path)
+
+
+def test_assignments_of_an_earlier_run_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for most, rows in ((4, 12), (4, 6), (10, 6), (4, 5)):  # a folder, a smaller one, a file, …
+        monkeypatch.setattr("raypipe.jobs.clustered._FILE_ROWS", most)
+        labels = np.arange(rows, dtype=np.int32)
+        nothing = np.zeros(1)
+        clusters = Clusters(labels, nothing, nothing, nothing, 0.0, 1)
+        write_assignments(np.array([f"{n}" for n in labels], object), clusters, tmp_path)
+        table = pq.read_table(tmp_path / "clusters.parquet")
+        assert table["cluster"].to_pylist() == labels.tolist()
+        assert (tmp_path / "clusters.parquet").is_dir() == (rows > most)
+
+
+def test_held_out_rows_have_to_be_numbers_too(tmp_path: Path) -> None:
+    x, y = blobs(200, 5, 2)
+    plain = store_of(tmp_path / "plain", x, [str(c) for c in y])
+    raypipe.train(plain.uri, out=tmp_path / "m", grid="C=1")
+    held = int(next(csv.DictReader((tmp_path / "m" / "holdout.csv").open()))["id"])
+    x[held, 1] = np.nan
+    store = store_of(tmp_path / "store", x, [str(c) for c in y])
+    with pytest.raises(UsageError, match=f"1 rows have NaN or infinite features: {held:08d}"):
+        raypipe.train(store.uri, out=tmp_path / "n", engine="ray")
 
 
 @pytest.mark.parametrize("job", ["train", "cluster"])

@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.lloyd import Lloyd, Partition, fit_lloyd, fit_minibatch
+from raypipe.fit.lloyd import Lloyd, Partition, _means, fit_lloyd, fit_minibatch
 from raypipe.fit.seeding import plus_plus, sample_rows, scalable_plus_plus
 from raypipe.heads import Scaling
 from tests.sharded import LocalShards, store_of
@@ -104,6 +104,34 @@ def test_scalable_seeding_finds_well_separated_clusters(tmp_path: Path, memory: 
     np.testing.assert_array_equal(*starts)
     _, labels, _ = run(shards, Lloyd(scaling), starts[0])
     assert adjusted_rand_score(truth, labels) > 0.95
+
+
+def test_seeding_does_not_depend_on_what_an_actor_remembers(tmp_path: Path) -> None:
+    x, _ = blobs(2000, 6, 30, spread=0.5)
+    scaling = Scaling.without("l2")  # not centred, so that rounding shows
+
+    class Forgetful(LocalShards):
+        def total(self, step: str, *arguments: object) -> object:
+            for holder in self.holders:
+                for shard in holder._shards:
+                    shard.memo.clear()
+            return super().total(step, *arguments)
+
+    store = store_of(tmp_path, x)
+    found = []
+    for kind in (LocalShards, Forgetful):
+        shards = kind(store, np.zeros(len(x)))
+        first = sample_rows(shards, scaling, 2000, 1, seed=0)
+        found.append(scalable_plus_plus(shards, scaling, first, 30, seed=0))
+    np.testing.assert_array_equal(*found)
+
+
+def test_spherical_centres_that_lose_all_rows_stay() -> None:
+    before = np.eye(3)
+    sums = np.array([[3.0, 4.0, 0.0], [0.0, 2.0, 0.0], [-1.5e-8, 0.0, 2.2e-8]])
+    counts = np.array([5.0, 2.0, 0.0])
+    found = _means(sums, counts, before, spherical=True)
+    np.testing.assert_allclose(found, [[0.6, 0.8, 0], [0, 1, 0], [0, 0, 1]])
 
 
 def test_spherical_centres_have_unit_length_and_the_largest_cosine(tmp_path: Path) -> None:
