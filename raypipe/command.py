@@ -84,7 +84,10 @@ def execute(app: App, arguments: list[str]) -> int:
         say(f"{name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        say(f"{name}: interrupted; what is finished is kept, the same command goes on from there")
+        say(
+            f"{name}: interrupted; what is finished is kept, and the same command goes on from "
+            "there (train and cluster with --resume)"
+        )
         return _INTERNAL_ERROR
 
 

@@ -110,6 +110,31 @@ def test_clusters_are_scikit_learns(store: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(clusters.labels, reference.labels_)
 
 
+def test_both_engines_agree(store: Any, tmp_path: Path) -> None:
+    models = [
+        raypipe.train(store.uri, out=tmp_path / engine, engine=engine, grid="C=0.1", tol=1e-6)
+        for engine in ("sklearn", "ray")
+    ]
+    data = store.to_numpy()
+    rows = list(csv.DictReader((tmp_path / "ray" / "holdout.csv").open()))
+    held = data[np.isin(data.ids, [row["id"] for row in rows])]
+    probabilities = []
+    for model in models:
+        z = model.head.scores(held.features)
+        probabilities.append(model.head.probabilities(z))
+    agree = probabilities[0].argmax(1) == probabilities[1].argmax(1)
+    assert agree.mean() >= 0.999
+    np.testing.assert_allclose(probabilities[1], probabilities[0], atol=1e-3)
+    x = data.features
+    start = x[np.random.default_rng(0).choice(len(x), 17, replace=False)]
+    np.save(tmp_path / "start.npy", start)
+    given = {"k": 17, "init": str(tmp_path / "start.npy"), "engine": "ray"}
+    clusters = raypipe.cluster(store.uri, out=tmp_path / "c", **given)
+    reference = KMeans(n_clusters=17, init=start, n_init=1).fit(x)
+    np.testing.assert_array_equal(clusters.labels, reference.labels_)
+    assert clusters.inertia == pytest.approx(reference.inertia_, rel=1e-6)
+
+
 def packed(kind: str, folder: Path) -> Path:
     """The photographs in another form, with the ids they have as files."""
     files = {p.relative_to(FLOWERS).as_posix(): p for p in sorted(FLOWERS.rglob("*.jpg"))}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psutil
+import pyarrow as pa
 import torch
 
 from raypipe.fit.steps import COMBINE, STEPS
@@ -24,7 +25,7 @@ Array = npt.NDArray[Any]
 
 _BLOCK_BYTES = 2**23
 #: Memory besides the rows: a partition's piece being decoded, blocks and scores.
-_WORKING_BYTES = 2**28
+_WORKING_BYTES = 3 * 2**27
 #: Share of the free memory that rows may take where no limit is given.
 _SHARE = 0.7
 
@@ -120,6 +121,7 @@ class Shards:
                 shard = _Shard(self.place, plan, free, self.to_rows, self.device)
                 free -= shard.loaded.in_memory
                 self._shards.append(shard)
+                pa.default_memory_pool().release_unused()  # what decoding took
         return [(shard.number, shard.loaded) for shard in self._shards]
 
     def total(self, step: str, *arguments: Any) -> Partials:

@@ -176,6 +176,7 @@ def _problem(
         "scale": config.scale,
         "spatial": config.spatial,
         "class_weight": config.class_weight,
+        "workers": config.workers,
         "combinations": [asdict(settings) for settings in tried],
     }
 
