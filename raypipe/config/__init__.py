@@ -17,10 +17,11 @@ from raypipe.config.groups import (
     IngestConfig,
     JobConfig,
     LabelConfig,
+    PerceptronConfig,
     RayConfig,
     SourceConfig,
 )
-from raypipe.config.types import Clusters, Grid, Hidden, Names, Seed, Settings, Shares, option
+from raypipe.config.types import Clusters, Grid, Names, Seed, Settings, Shares, option
 
 __all__ = [
     "AugmentConfig",
@@ -37,6 +38,7 @@ __all__ = [
     "LabelConfig",
     "LayersConfig",
     "PackConfig",
+    "PerceptronConfig",
     "PredictConfig",
     "RayConfig",
     "RunConfig",
@@ -60,7 +62,7 @@ class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Type the features are stored in."""
 
 
-class TrainConfig(EngineConfig):
+class TrainConfig(PerceptronConfig, EngineConfig):
     """Fit a classifier on the features of a store.
 
     Holds out a stratified part, finds the best parameters by grid search with cross-validation on
@@ -99,28 +101,6 @@ class TrainConfig(EngineConfig):
     ] = "auto"
     """How scores become probabilities, fitted on the folds of the cross-validation. `auto`: sigmoid
     for svm, none for the others."""
-    hidden: Annotated[Hidden, option("Perceptron")] = "256"
-    """Units of each hidden layer, as `256` or `512x128`, or `none`."""
-    dropout: Annotated[float, Field(ge=0, lt=1), option("Perceptron")] = 0.5
-    """Share of a hidden layer's outputs (without one, of the features) left out in training."""
-    optimizer: Annotated[Literal["adam", "adamw", "sgd", "rmsprop"], option("Perceptron")] = "adam"
-    """Optimiser. `sgd` has momentum 0.9; `rmsprop` has Keras's constants."""
-    learning_rate: Annotated[float, Field(gt=0), option("Perceptron")] = 0.001
-    """Learning rate."""
-    weight_decay: Annotated[float, Field(ge=0), option("Perceptron")] = 0.0
-    """Weight decay."""
-    minibatch: Annotated[int, Field(ge=1), option("Perceptron")] = 256
-    """Rows of one step, over all workers."""
-    epochs: Annotated[int, Field(ge=1), option("Perceptron")] = 50
-    """Most passes over the training rows. The one with the lowest validation loss is kept."""
-    patience: Annotated[int, Field(ge=0), option("Perceptron")] = 10
-    """Stop after so many epochs without a lower validation loss; 0 never stops."""
-    validation_size: Annotated[float, Field(gt=0, lt=1), option("Perceptron")] = 0.15
-    """Share of the training images that epochs and grid are validated on, where the store's split
-    has no validation images."""
-    workers: Annotated[int | None, Field(ge=0), option("Perceptron")] = None
-    """Processes to train in; 0 trains in this one, which starts some ten seconds sooner. Default:
-    one for each GPU, else one."""
     split: Annotated[Literal["auto", "store", "stratified", "hash"], option("Evaluation")] = "auto"
     """What is held out: the `store`'s own split, a `stratified` random part, or a part by `hash` of
     the id. `auto`: the store's if it has one, else stratified."""

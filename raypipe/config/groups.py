@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raypipe.config.types import (
     Actors,
+    Hidden,
     Interpolation,
     Names,
     Pool,
@@ -25,6 +26,7 @@ __all__ = [
     "IngestConfig",
     "JobConfig",
     "LabelConfig",
+    "PerceptronConfig",
     "RayConfig",
     "SourceConfig",
 ]
@@ -121,6 +123,33 @@ class EngineConfig(JobConfig):
     Default: its share of what is free."""
     resume: Annotated[bool, option("Ray")] = False
     """Go on from where the same fit was stopped."""
+
+
+class PerceptronConfig(JobConfig):
+    """Options of `--head mlp`."""
+
+    hidden: Annotated[Hidden, option("Perceptron")] = "256"
+    """Units of each hidden layer, as `256` or `512x128`, or `none`."""
+    dropout: Annotated[float, Field(ge=0, lt=1), option("Perceptron")] = 0.5
+    """Share of a hidden layer's outputs (without one, of the features) left out in training."""
+    optimizer: Annotated[Literal["adam", "adamw", "sgd", "rmsprop"], option("Perceptron")] = "adam"
+    """Optimiser. `sgd` has momentum 0.9; `rmsprop` has Keras's constants."""
+    learning_rate: Annotated[float, Field(gt=0), option("Perceptron")] = 0.001
+    """Learning rate."""
+    weight_decay: Annotated[float, Field(ge=0), option("Perceptron")] = 0.0
+    """Weight decay."""
+    minibatch: Annotated[int, Field(ge=1), option("Perceptron")] = 256
+    """Rows of one step, over all workers."""
+    epochs: Annotated[int, Field(ge=1), option("Perceptron")] = 50
+    """Most passes over the training rows. The one with the lowest validation loss is kept."""
+    patience: Annotated[int, Field(ge=0), option("Perceptron")] = 10
+    """Stop after so many epochs without a lower validation loss; 0 never stops."""
+    validation_size: Annotated[float, Field(gt=0, lt=1), option("Perceptron")] = 0.15
+    """Share of the training images that epochs and grid are validated on, where the store's split
+    has no validation images."""
+    workers: Annotated[int | None, Field(ge=0), option("Perceptron")] = None
+    """Processes to train in; 0 trains in this one, which starts some ten seconds sooner. Default:
+    one for each GPU, else one."""
 
 
 class BackboneConfig(JobConfig):

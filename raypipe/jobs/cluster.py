@@ -72,18 +72,12 @@ def run(config: ClusterConfig) -> Outcome:
     assigned = dict(zip(ids, clusters.labels.tolist(), strict=True)) if wanted else {}
     summary: dict[str, Any] = {
         "out": str(out),
-        "k": chosen.k,
+        **_figures(clusters, chosen, choices),
         "rows": len(ids),
-        "inertia": clusters.inertia,
-        "sizes": clusters.sizes.tolist(),
         "joined": join_clusters(wanted, assigned, out / _JOINED_FILE) if wanted else None,
         "ari": agreement(labels, clusters),
-        "iterations": clusters.iterations,
-        "converged": clusters.converged,
-        "choices": choices,
         "choose": config.choose if choices else None,
         "distance": config.distance,
-        "scale": chosen.scale,
         "seed": config.seed,
         "engine": engine,
         "store": store.uri,
@@ -98,6 +92,18 @@ def run(config: ClusterConfig) -> Outcome:
     pictured = picture(store, ids, clusters, out / "clusters.png")
     kept.remove()
     return Outcome(summary, text(summary, pictured=pictured, joined_file=_JOINED_FILE), clusters)
+
+
+def _figures(clusters: Clusters, options: KMeansOptions, choices: Figures) -> dict[str, Any]:
+    return {
+        "k": options.k,
+        "scale": options.scale,
+        "sizes": clusters.sizes.tolist(),
+        "inertia": clusters.inertia,
+        "iterations": clusters.iterations,
+        "converged": clusters.converged,
+        "choices": choices,
+    }
 
 
 def check(config: ClusterConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from raypipe.fit.holdout import Holdout
 from raypipe.fit.metrics import MOST_DUPLICATES_WORK, near_duplicates_in_pieces
 from raypipe.fit.model import TrainedModel
 from raypipe.jobs.labelled import Labelled
-from raypipe.jobs.trained import summary, text, write
+from raypipe.jobs.trained import about, summary, text, write
 
 __all__ = ["conclude"]
 
@@ -42,22 +41,8 @@ def conclude(
     scores = data.made(parts.test, head.scores, len(head.classes))
     metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
     right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
-    metrics |= accuracy_without(_copies(data, parts), right) | {
-        "head": config.head,
-        "best_params": fitted.best_params,
-        "cv_accuracy": fitted.cv_accuracy,
-        "grid": fitted.grid,
-        "converged": fitted.converged,
-        **fitted.details,
-        "classes": list(head.classes),
-        "split": parts.how,
-        "train_rows": len(parts.train),
-        "test_rows": len(parts.test),
-        "unlabelled_rows": data.unlabelled,
-        "store": data.store.uri,
-        "snapshot": data.store.snapshot.number,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    metrics |= accuracy_without(_copies(data, parts), right)
+    metrics |= about(config, fitted, parts, data.store, data.unlabelled, started)
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, data.rows.ids[parts.test], labels[parts.test], probabilities)
     return Outcome(summary(metrics, out), text(metrics, out), model)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.command import Outcome
-from raypipe.config import TrainConfig
+from raypipe.config import PerceptronConfig, TrainConfig
 from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.fitted import Fitted, OutOfFold
@@ -33,18 +33,7 @@ __all__ = ["OPTIONS", "check", "run"]
 Rows = npt.NDArray[np.int64]
 
 #: Options of no other head.
-OPTIONS = (
-    "hidden",
-    "dropout",
-    "optimizer",
-    "learning_rate",
-    "weight_decay",
-    "minibatch",
-    "epochs",
-    "patience",
-    "validation_size",
-    "workers",
-)
+OPTIONS = tuple(PerceptronConfig.model_fields)
 
 #: Options of other heads.
 _OTHERS = ("cv", "max_iter", "tol")

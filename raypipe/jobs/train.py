@@ -27,7 +27,7 @@ from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, as_rows
 from raypipe.jobs import perceptron, sharded
-from raypipe.jobs.trained import summary, text, write
+from raypipe.jobs.trained import about, summary, text, write
 from raypipe.progress import say
 from raypipe.storage import local_path, output_folder
 from raypipe.store.reader import Features, StoreReader
@@ -69,22 +69,7 @@ def run(config: TrainConfig) -> Outcome:
     head = replace(head, spatial=config.spatial, channels=channels)
     truth = data.labels[parts.test]
     metrics, probabilities = _evaluate(head, data, parts, truth)
-    metrics |= {
-        "head": config.head,
-        "best_params": fitted.best_params,
-        "cv_accuracy": fitted.cv_accuracy,
-        "grid": fitted.grid,
-        "converged": fitted.converged,
-        **fitted.details,
-        "classes": list(head.classes),
-        "split": parts.how,
-        "train_rows": len(parts.train),
-        "test_rows": len(parts.test),
-        "unlabelled_rows": unlabelled,
-        "store": store.uri,
-        "snapshot": store.snapshot.number,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    metrics |= about(config, fitted, parts, store, unlabelled, started)
     model = TrainedModel(head, store.spec, column, store.provenance, metrics)
     write(model, out, data.ids[parts.test], truth, probabilities)
     return Outcome(summary(metrics, out), text(metrics, out), model)

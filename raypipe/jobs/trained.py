@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.config import TrainConfig
 from raypipe.figures import confusion_picture, curves_picture
+from raypipe.fit.fitted import Fitted
+from raypipe.fit.holdout import Holdout
 from raypipe.fit.model import TrainedModel, save_model
+from raypipe.store.reader import StoreReader
 
-__all__ = ["summary", "text", "write", "write_curves"]
+__all__ = ["about", "summary", "text", "write", "write_curves"]
 
 _METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
@@ -22,6 +27,33 @@ _HOLDOUT_FILE = "holdout.csv"
 _RELIABILITY_FILE = "reliability.csv"
 _CURVES_FILE = "curves.csv"
 _CURVES_PICTURE = "curves.png"
+
+
+def about(
+    config: TrainConfig,
+    fitted: Fitted,
+    parts: Holdout,
+    store: StoreReader,
+    unlabelled: int,
+    started: float,
+) -> dict[str, Any]:
+    """Return what metrics.json says of a fit besides its scores."""
+    return {
+        "head": config.head,
+        "best_params": fitted.best_params,
+        "cv_accuracy": fitted.cv_accuracy,
+        "grid": fitted.grid,
+        "converged": fitted.converged,
+        **fitted.details,
+        "classes": list(fitted.head.classes),
+        "split": parts.how,
+        "train_rows": len(parts.train),
+        "test_rows": len(parts.test),
+        "unlabelled_rows": unlabelled,
+        "store": store.uri,
+        "snapshot": store.snapshot.number,
+        "seconds": round(time.monotonic() - started, 3),
+    }
 
 
 def write(
