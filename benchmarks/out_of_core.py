@@ -25,7 +25,7 @@ import psutil
 
 from benchmarks.stores import blob_store
 
-_ACTOR = "ray::Shards"
+_ACTOR = "ray::ShardsActor"
 
 
 def watched(command: list[str], cap: int) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _name(process: psutil.Process, root: psutil.Process) -> str:
     if process.pid == root.pid:
         return "driver"
     title = " ".join(process.cmdline())
-    return re.sub(r"[.(].*", "", title)[:20] if title.startswith("ray::") else process.name()
+    return re.sub(r"[.(].*", "", title)[:24] if title.startswith("ray::") else process.name()
 
 
 def _peak(pid: int) -> int:

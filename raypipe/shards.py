@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from raypipe.actors.shards import Loaded, ShardPlan, Shards
+from raypipe.actors.plans import Loaded, ShardPlan
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.sums import reduce_tree
+from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.memory import readable
 from raypipe.progress import say
 from raypipe.runtime import first_cause, retry_limits
@@ -77,6 +77,27 @@ def plan_shards(rows: RowsToFit, width: int) -> list[ShardPlan]:
     return plans
 
 
+class ShardsActor:
+    """`Shards` in an actor. The driver does without PyTorch, which they need."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        from raypipe.actors.shards import Shards
+
+        self.shards = Shards(*given, **options)
+
+    def load(self) -> list[tuple[int, Loaded]]:
+        """Read the shards."""
+        return self.shards.load()
+
+    def total(self, step: str, *arguments: Any) -> Partials:
+        """Run a step and add up what can be added up here."""
+        return self.shards.total(step, *arguments)
+
+    def each(self, step: str, *arguments: Any) -> list[tuple[int, Any]]:
+        """Run a step on each shard."""
+        return self.shards.each(step, *arguments)
+
+
 class ShardPool:
     """Actors that hold the shards, each a run of them. Use it as a context: it ends the actors.
 
@@ -103,7 +124,7 @@ class ShardPool:
         self.stored = _stored_rows(rows, plans)
         number, threads, gpu = _layout(actors, len(plans))
         nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"]))
-        remote = ray.remote(Shards).options(
+        remote = ray.remote(ShardsActor).options(
             num_cpus=0 if gpu else threads,
             num_gpus=1 if gpu else 0,
             scheduling_strategy="SPREAD",
@@ -150,9 +171,7 @@ class ShardPool:
 
     def total(self, step: str, *arguments: Any) -> Any:
         """Run a step of `fit.steps` on every shard; return the sum, in an order that is fixed."""
-        from raypipe.fit.steps import COMBINE
-
-        partials: dict[tuple[int, int], Any] = {}
+        partials: Partials = {}
         for found in self._call("total", step, arguments):
             partials |= found
         (result,) = reduce_tree(partials, self._count, COMBINE[step]).values()

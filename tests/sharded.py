@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from raypipe import schema
-from raypipe.actors.shards import ShardPlan, Shards
-from raypipe.fit.steps import COMBINE
-from raypipe.fit.sums import reduce_tree
+from raypipe.actors.plans import ShardPlan
+from raypipe.actors.shards import Shards
+from raypipe.fit.sums import COMBINE, reduce_tree
 from raypipe.storage import Storage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store

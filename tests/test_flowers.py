@@ -16,11 +16,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 import raypipe
 from raypipe.config import ExtractConfig
 from raypipe.sources import open_source, read_item
 from tests.conftest import SHARED
+from tests.test_multinomial import objective
 
 pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("ray_session")]
 
@@ -110,22 +113,28 @@ def test_clusters_are_scikit_learns(store: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(clusters.labels, reference.labels_)
 
 
-def test_both_engines_agree(store: Any, tmp_path: Path) -> None:
-    models = [
-        raypipe.train(store.uri, out=tmp_path / engine, engine=engine, grid="C=0.1", tol=1e-6)
-        for engine in ("sklearn", "ray")
-    ]
+def test_the_ray_engine_agrees_with_scikit_learn(store: Any, tmp_path: Path) -> None:
     data = store.to_numpy()
-    rows = list(csv.DictReader((tmp_path / "ray" / "holdout.csv").open()))
-    held = data[np.isin(data.ids, [row["id"] for row in rows])]
-    probabilities = []
-    for model in models:
-        z = model.head.scores(held.features)
-        probabilities.append(model.head.probabilities(z))
-    agree = probabilities[0].argmax(1) == probabilities[1].argmax(1)
-    assert agree.mean() >= 0.999
-    np.testing.assert_allclose(probabilities[1], probabilities[0], atol=1e-3)
-    x = data.features
+    given = {"engine": "ray", "grid": "C=0.1", "tol": 1e-7}
+    model = raypipe.train(store.uri, out=tmp_path / "model", **given)
+    held_out = [row["id"] for row in csv.DictReader((tmp_path / "model" / "holdout.csv").open())]
+    held = np.isin(data.ids, held_out)
+    rows = StandardScaler().fit(data.features[~held].astype(float))
+    x, y = rows.transform(data.features.astype(float)), data.labels.astype(str)
+    codes = np.searchsorted(model.classes, y)
+    exact = LogisticRegression(C=0.1, tol=1e-9, max_iter=5000).fit(x[~held], y[~held])
+    ours = model.head.scorer
+    losses = [
+        objective(x[~held], codes[~held], coef, intercept, 0.1)
+        for coef, intercept in ((ours.coef, ours.intercept), (exact.coef_, exact.intercept_))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    predicted = np.array(model.classes)[model.predict_proba(data.features[held]).argmax(1)]
+    assert np.mean(predicted == exact.predict(x[held])) >= 0.999
+
+
+def test_the_ray_engine_finds_scikit_learns_clusters(store: Any, tmp_path: Path) -> None:
+    x = store.to_numpy().features
     start = x[np.random.default_rng(0).choice(len(x), 17, replace=False)]
     np.save(tmp_path / "start.npy", start)
     given = {"k": 17, "init": str(tmp_path / "start.npy"), "engine": "ray"}

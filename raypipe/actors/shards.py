@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,15 @@ import psutil
 import pyarrow as pa
 import torch
 
-from raypipe.fit.steps import COMBINE, STEPS
-from raypipe.fit.sums import Partials, reduce_tree
+from raypipe.actors.plans import Loaded, ShardPlan
+from raypipe.fit.steps import STEPS
+from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.heads import Scaling
 from raypipe.memory import available
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import RowCache, flatten
 
-__all__ = ["Loaded", "ShardPlan", "Shards"]
+__all__ = ["Shards"]
 
 Array = npt.NDArray[Any]
 
@@ -28,46 +28,6 @@ _BLOCK_BYTES = 2**23
 _WORKING_BYTES = 3 * 2**27
 #: Share of the free memory that rows may take where no limit is given.
 _SHARE = 0.7
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """Which rows make a shard. It depends on the snapshot alone, not on who holds it.
-
-    Attributes:
-        number: its place in the order of reduction.
-        first: rows in the shards before it.
-        parts: positions of its partitions in the snapshot.
-        groups: group of each row, per partition; −1 leaves a row out.
-        group_count: how many groups there are in all.
-        codes: class number of each row, per partition; None where there are no classes.
-    """
-
-    number: int
-    first: int
-    parts: tuple[int, ...]
-    groups: tuple[npt.NDArray[np.int8], ...]
-    group_count: int = 1
-    codes: tuple[npt.NDArray[np.int32], ...] | None = None
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What became of a shard's rows when they were read.
-
-    Attributes:
-        width: values in a row.
-        bad: the first rows with NaN or infinity: number among the rows of its partitions.
-        bad_count: how many there are.
-        in_memory: bytes held in memory.
-        in_file: bytes held in a local file.
-    """
-
-    width: int
-    bad: tuple[int, ...]
-    bad_count: int
-    in_memory: int
-    in_file: int
 
 
 class Shards:

@@ -1,7 +1,7 @@
 """What a shard computes in one pass over its rows: the steps of the iterative fits.
 
 Each takes a `ShardRows` and plain arrays, and returns arrays; none changes anything. Results of
-those in `COMBINE` add up over shards; the others belong to their shard.
+those in `sums.COMBINE` add up over shards; the others belong to their shard.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from raypipe.fit.linear_models import LinearModels
 from raypipe.fit.shard_rows import ShardRows
 from raypipe.fit.softmax import hits as count_hits
 from raypipe.fit.softmax import loss_and_gradient
-from raypipe.fit.sums import Arrays, Moments, add, merge_moments
+from raypipe.fit.sums import Arrays, Moments, combine_moments
 from raypipe.heads import Scaling
 
-__all__ = ["COMBINE", "STEPS"]
+__all__ = ["STEPS"]
 
 Array = npt.NDArray[Any]
 
@@ -53,13 +53,6 @@ def _no_moments(groups: int, width: int) -> Moments:
 
 def _added(total: Moments | None, more: Moments) -> Moments:
     return more if total is None else combine_moments(total, more)
-
-
-def combine_moments(first: Moments, second: Moments) -> Moments:
-    """Merge two shards' moments; one without rows does not know the width."""
-    if not first.mean.shape[1]:
-        return second
-    return merge_moments(first, second) if second.mean.shape[1] else first
 
 
 def gradient(
@@ -125,10 +118,4 @@ STEPS: dict[str, Callable[..., Any]] = {
         scores,
         *(getattr(kmeans_steps, name) for name in kmeans_steps.__all__),
     )
-}
-
-#: How the results of a step add up over shards.
-COMBINE: dict[str, Callable[[Any, Any], Any]] = {
-    "moments": combine_moments,
-    **dict.fromkeys(("gradient", "hits", "lloyd", "lloyd_sample", "inertia", "potential"), add),
 }

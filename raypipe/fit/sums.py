@@ -9,7 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Moments", "Partials", "Sharded", "add", "merge_moments", "reduce_tree"]
+__all__ = [
+    "COMBINE",
+    "Moments",
+    "Partials",
+    "Sharded",
+    "add",
+    "combine_moments",
+    "merge_moments",
+    "reduce_tree",
+]
 
 Arrays = tuple[npt.NDArray[Any], ...]
 
@@ -108,3 +117,17 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
         first.mean + gap * share,
         first.squares + second.squares + gap**2 * first.count[:, None] * share,
     )
+
+
+def combine_moments(first: Moments, second: Moments) -> Moments:
+    """Merge two shards' moments; one without rows does not know the width."""
+    if not first.mean.shape[1]:
+        return second
+    return merge_moments(first, second) if second.mean.shape[1] else first
+
+
+#: How the results of those steps of a fit add up over shards that do.
+COMBINE: dict[str, Callable[[Any, Any], Any]] = {
+    "moments": combine_moments,
+    **dict.fromkeys(("gradient", "hits", "lloyd", "lloyd_sample", "inertia", "potential"), add),
+}

@@ -42,7 +42,7 @@ def conclude(
     metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
     right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
     metrics |= accuracy_without(_copies(data, parts), right)
-    metrics |= about(config, fitted, parts, data.store, data.unlabelled, started)
+    metrics |= about(config, fitted, parts, data.store, data.unlabelled, started, engine="ray")
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, data.rows.ids[parts.test], labels[parts.test], probabilities)
     return Outcome(summary(metrics, out), text(metrics, out), model)

@@ -69,7 +69,7 @@ def run(config: TrainConfig) -> Outcome:
     head = replace(head, spatial=config.spatial, channels=channels)
     truth = data.labels[parts.test]
     metrics, probabilities = _evaluate(head, data, parts, truth)
-    metrics |= about(config, fitted, parts, store, unlabelled, started)
+    metrics |= about(config, fitted, parts, store, unlabelled, started, engine="sklearn")
     model = TrainedModel(head, store.spec, column, store.provenance, metrics)
     write(model, out, data.ids[parts.test], truth, probabilities)
     return Outcome(summary(metrics, out), text(metrics, out), model)

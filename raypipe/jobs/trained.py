@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from raypipe.config import TrainConfig
 from raypipe.figures import confusion_picture, curves_picture
+from raypipe.fit.engine import Engine
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
 from raypipe.fit.model import TrainedModel, save_model
@@ -36,10 +37,13 @@ def about(
     store: StoreReader,
     unlabelled: int,
     started: float,
+    *,
+    engine: Engine,
 ) -> dict[str, Any]:
     """Return what metrics.json says of a fit besides its scores."""
     return {
         "head": config.head,
+        "engine": engine,
         "best_params": fitted.best_params,
         "cv_accuracy": fitted.cv_accuracy,
         "grid": fitted.grid,
