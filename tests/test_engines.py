@@ -64,7 +64,9 @@ def test_both_engines_train_the_same_model(store: StoreReader, tmp_path: Path) -
     assert ours["near_duplicates"] == theirs["near_duplicates"]
     x = store.to_numpy().features
     expected = models["sklearn"].predict_proba(x)
-    np.testing.assert_allclose(models["ray"].predict_proba(x), expected, atol=2e-3)
+    # On float32 rows scikit-learn stops where rounding hides the slope, short of --tol; against
+    # its optimum in float64 the ray engine is tested apart.
+    np.testing.assert_allclose(models["ray"].predict_proba(x), expected, atol=6e-4)
     rows = [list(csv.reader((tmp_path / e / "holdout.csv").open())) for e in models]
     assert [row[:3] for row in rows[0]] == [row[:3] for row in rows[1]]
     assert {p.name for p in (tmp_path / "ray").iterdir()} == {

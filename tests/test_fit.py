@@ -73,6 +73,7 @@ def test_two_classes_and_other_scalings(tmp_path: Path) -> None:
         out = tmp_path / scale
         model = raypipe.train(store.uri, out=str(out), scale=scale, grid="C=1")
         data = store.to_numpy()
+        assert model.head.scaling.kind == scale
         saved = raypipe.load_model(str(out)).predict_proba(data.features)
         np.testing.assert_allclose(saved, model.predict_proba(data.features), atol=1e-6)
         np.testing.assert_allclose(saved.sum(axis=1), 1, rtol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Callable
@@ -51,7 +52,8 @@ class Checkpoint:
     def __init__(self, folder: Path | None, problem: dict[str, Any], *, resume: bool) -> None:
         self.folder = folder
         self.state: Arrays | None = None
-        self._answers: list[tuple[str, Arrays]] = []
+        self._answers: list[tuple[str, Arrays, int]] = []
+        self._followed = 0  # bytes of the log that this run has come by
         self.resumed = False
         if folder is None:
             return
@@ -70,7 +72,7 @@ class Checkpoint:
     def save(self, state: Arrays) -> None:
         """Keep a state, and forget the answers before it."""
         self.state = state
-        self._answers = []
+        self._answers, self._followed = [], 0
         if self.folder is None:
             return
         temporary = self.folder / f".{_STATE_FILE}"
@@ -84,10 +86,14 @@ class Checkpoint:
         """Return the recorded answer to a question, or compute and record it."""
         name = digest(question)
         if self._answers:
-            recorded, answer = self._answers.pop(0)
+            recorded, answer, end = self._answers.pop(0)
             if recorded == name:
+                self._followed = end
                 return answer
-            self._answers = []  # another machine's rounding: the rest does not belong to this run
+            # Another machine's rounding: the rest does not belong to this run.
+            self._answers = []
+            if self.folder is not None:
+                os.truncate(self.folder / _LOG_FILE, self._followed)
         answer = compute()
         if self.folder is not None:
             with (self.folder / _LOG_FILE).open("ab") as file:
@@ -103,10 +109,9 @@ class Checkpoint:
         with contextlib.suppress(FileNotFoundError), np.load(folder / _STATE_FILE) as state:
             self.state = dict(state)
         log = folder / _LOG_FILE
-        data = log.read_bytes() if log.exists() else b""
-        self._answers, good = _unpack(data)
-        if good < len(data):
-            log.write_bytes(data[:good])
+        if log.exists():
+            self._answers = _unpack(log.read_bytes())
+            os.truncate(log, self._answers[-1][2] if self._answers else 0)
         self.resumed = self.state is not None or bool(self._answers)
 
 
@@ -122,8 +127,8 @@ def _pack(name: str, answer: Arrays) -> bytes:
     return len(content).to_bytes(8, "little") + zlib.crc32(content).to_bytes(4, "little") + content
 
 
-def _unpack(data: bytes) -> tuple[list[tuple[str, Arrays]], int]:
-    """Return the whole records and where they end: the last one may have been cut off."""
+def _unpack(data: bytes) -> list[tuple[str, Arrays, int]]:
+    """Return the whole records, and where each ends: the last one may have been cut off."""
     found, start = [], 0
     while start + _HEADER <= len(data):
         length = int.from_bytes(data[start : start + 8], "little")
@@ -133,9 +138,9 @@ def _unpack(data: bytes) -> tuple[list[tuple[str, Arrays]], int]:
             break
         with np.load(io.BytesIO(content)) as record:
             answer = dict(record)
-        found.append((str(answer.pop(_NAME)), answer))
         start += _HEADER + length
-    return found, start
+        found.append((str(answer.pop(_NAME)), answer, start))
+    return found
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix
 
-from raypipe.fit.moments import mean_and_std, moments_of
+from raypipe.fit.moments import moments_of
 
 __all__ = ["MOST_DUPLICATES_WORK", "evaluate", "near_duplicates", "near_duplicates_in_pieces"]
 
@@ -72,7 +72,7 @@ def near_duplicates_in_pieces(
     width = test.shape[1]
     if len(test) * rows * width > MOST_DUPLICATES_WORK:
         return None
-    mean, std = (a.astype(np.float32) for a in mean_and_std(moments_of(pieces(), width)))
+    mean, std = (a.astype(np.float32) for a in moments_of(pieces(), width).of([0]))
     unit = _unit((test - mean) / std)
     found = np.zeros(len(test), bool)
     for piece in pieces():

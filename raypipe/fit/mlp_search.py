@@ -27,7 +27,7 @@ from raypipe.fit.mlp import (
     validate,
 )
 from raypipe.fit.mlp_settings import MlpSettings
-from raypipe.fit.moments import mean_and_std, merged, moments_of
+from raypipe.fit.moments import merged, moments_of
 from raypipe.fit.sums import Moments
 from raypipe.heads import Scaling
 
@@ -208,7 +208,7 @@ def fit_scaling(kind: str, batches: Batches, workers: Workers) -> Scaling:
     everyone = [one.cpu().numpy() for one in workers.gather(flat.to(workers.device))]
     parts = (np.split(one, [1, 1 + width]) for one in everyone)
     total = merged((Moments(n, mean[None], squares[None]) for n, mean, squares in parts), width)
-    return Scaling("standard", *mean_and_std(total))
+    return Scaling("standard", *total.of([0]))
 
 
 def _is_finite(entry: dict[str, Any]) -> bool:

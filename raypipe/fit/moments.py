@@ -1,4 +1,4 @@
-"""Mean and deviation of rows that come in pieces."""
+"""Moments of rows that come in pieces."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from raypipe.fit.sums import Moments, merge_moments
 
-__all__ = ["mean_and_std", "merged", "moments_of"]
-
-Floats = npt.NDArray[np.float64]
+__all__ = ["merged", "moments_of"]
 
 
 def moments_of(pieces: Iterable[npt.NDArray[Any]], width: int) -> Moments:
@@ -25,12 +23,6 @@ def merged(found: Iterable[Moments], width: int) -> Moments:
     """Return the moments of several sets of rows together."""
     none = Moments(np.zeros(1), np.zeros((1, width)), np.zeros((1, width)))
     return reduce(merge_moments, found, none)
-
-
-def mean_and_std(found: Moments) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation (D,); one where a value is the same in all rows."""
-    mean, std = found.of([0])
-    return mean, std
 
 
 def _moments(piece: npt.NDArray[Any]) -> Moments:
