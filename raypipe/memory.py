@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import psutil
 
-__all__ = ["available", "readable"]
+__all__ = ["available", "keep_freed", "readable"]
 
 #: Where each version of control groups says what is allowed, used, and given back on demand.
 _FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
+
+#: Options of mallopt(3): what is allocated as a mapping of its own (32 MiB is the most that glibc
+#: takes), and how much may stay at the end of the heap.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_FREED = {_M_MMAP_THRESHOLD: 32 * 2**20, _M_TRIM_THRESHOLD: 2**31 - 1}
 
 
 def available(root: Path = Path("/")) -> int:
@@ -24,6 +30,19 @@ def available(root: Path = Path("/")) -> int:
         root: where /proc and /sys are.
     """
     return max(0, min([int(psutil.virtual_memory().available), *_left_in_groups(root)]))
+
+
+def keep_freed() -> None:
+    """Let glibc's allocator keep what is freed, instead of giving it back to the system each time.
+
+    A network allocates and frees the same megabytes for every batch. Each time, the system would
+    hand out new pages and clear them: on MobileNet v1 with batches of 32, half of the time. Does
+    nothing where there is no glibc.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        set_option = ctypes.CDLL("libc.so.6").mallopt
+        for option, value in _KEEP_FREED.items():
+            set_option(option, value)
 
 
 def readable(size: float) -> str:

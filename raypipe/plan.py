@@ -26,6 +26,7 @@ _MIN_UNIT = 64
 #: end and little is lost by a kill.
 _MIN_UNITS = 16
 
+_FEW = 8  # items to look at where one may not be enough
 _HASHED = 2**16
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")  # URIs of one source are much alike
 
@@ -59,10 +60,10 @@ class Plan:
     changed: int
     gone: pa.Array
 
-    def some_uris(self, count: int = 8) -> list[str]:
-        """Return where the first items of about `count` units are, spread over the plan."""
+    def some_items(self, count: int = 8) -> list[pa.Table]:
+        """Return the first few items of about `count` units, spread over the plan."""
         units = self.units[:: max(1, len(self.units) // count)]
-        return [unit.items[schema.URI][0].as_py() for unit in units]
+        return [unit.items.slice(0, _FEW) for unit in units]
 
 
 class Listing:
@@ -103,6 +104,12 @@ class Listing:
         """Yield the items as they were listed."""
         self._file.seek(0)
         yield from pa.ipc.open_stream(self._file)
+
+    def some_items(self, count: int = 8) -> list[pa.Table]:
+        """Return a few consecutive items from each of `count` places near the start."""
+        first = pa.Table.from_batches([next(self.batches())])
+        step = max(1, len(first) // count)
+        return [first.slice(start, _FEW) for start in range(0, len(first), step)][:count]
 
     def absent(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """Return which ids are not listed.

@@ -7,9 +7,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
@@ -21,16 +21,21 @@ from raypipe.progress import say
 __all__ = [
     "Replicas",
     "best_precision",
+    "device",
     "first_cause",
     "joblib_backend",
+    "on_replica_hardware",
     "plan_replicas",
     "retry_limits",
     "session",
+    "slots",
     "stream",
 ]
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _RETRIES = 3
+T = TypeVar("T")
+
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -46,6 +51,7 @@ class Replicas:
         device: torch device within the replica.
         threads: torch threads within the replica.
         batch_size: images per forward pass.
+        compiled: whether the network is compiled.
         whole_flow: whether a replica also decodes and writes: where it has no GPU to keep busy.
     """
 
@@ -56,6 +62,7 @@ class Replicas:
     device: str
     threads: int
     batch_size: int
+    compiled: bool
     whole_flow: bool
 
 
@@ -143,13 +150,14 @@ def _data_context() -> Iterator[None]:
         logger.setLevel(before[3])
 
 
-def plan_replicas(actors: str, batch_size: int | str, units: int) -> Replicas:
+def plan_replicas(actors: str, batch_size: int, units: int, *, compiled: bool = False) -> Replicas:
     """Return the actor pool for this cluster: a replica per GPU, or one per core without GPUs.
 
     Args:
         actors: `auto`, `N` or `MIN:MAX`, of checked form.
-        batch_size: `auto` or a number.
+        batch_size: images per forward pass.
         units: how many units there are; more replicas than that would idle.
+        compiled: whether they compile the network.
 
     Raises:
         UsageError: `actors` asks for more than the cluster has.
@@ -166,9 +174,10 @@ def plan_replicas(actors: str, batch_size: int | str, units: int) -> Replicas:
         max_size=largest,
         num_cpus=0 if gpus else 1,
         num_gpus=1 if gpus else 0,
-        device="cuda" if gpus else "cpu",
+        device=device(),
         threads=1,
-        batch_size=int(batch_size) if batch_size != "auto" else (64 if gpus else 32),
+        batch_size=batch_size,
+        compiled=compiled,
         whole_flow=not gpus,
     )
 
@@ -215,14 +224,33 @@ def first_cause(error: Exception) -> str:
     return lines[-1 if marker else 0].strip() if lines else type(error).__name__
 
 
+def device() -> str:
+    """Return the torch device that replicas will use."""
+    return "cuda" if int(ray.cluster_resources().get("GPU", 0)) else "cpu"
+
+
+def slots() -> int:
+    """Return how many replicas there is room for: one per GPU, or one per core without GPUs."""
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)) or max(1, int(resources.get("CPU", 0)))
+
+
 def best_precision() -> str:
     """Return what `--precision auto` means on the hardware that replicas will run on."""
+    return on_replica_hardware(_precision_here)
+
+
+def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call a function where a replica could run: here, if this machine is all there is."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    local = len(ray.nodes()) == 1
-    if local and not gpus:
-        return _precision_here()  # this machine is the cluster
-    probe = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(_precision_here)
-    return str(ray.get(probe.remote()))
+    if len(ray.nodes()) == 1 and not gpus:
+        return function(*arguments, **options)
+    remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(function)
+    try:
+        result: T = ray.get(remote.remote(*arguments, **options))
+    except ray.exceptions.RayError as error:
+        raise RaypipeError(first_cause(error)) from error
+    return result
 
 
 def _precision_here() -> str:

@@ -28,7 +28,6 @@ from raypipe.plan import Plan
 from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.progress import say
 from raypipe.sources import open_source
-from raypipe.sources.remote import check_reachable
 from raypipe.spec import Output, Spec, difference
 from raypipe.storage import Storage
 from raypipe.store.partition import File, write_unit
@@ -109,11 +108,21 @@ class Images:
 
     def _replicas(self, plan: Plan, stack: contextlib.ExitStack) -> Replicas:
         from raypipe import runtime
+        from raypipe.sizing import settle
 
-        check_reachable(plan.some_uris())
-        stack.enter_context(runtime.session(self.config.address))
         config = self.config
-        replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
+        stack.enter_context(runtime.session(config.address))
+        sizing = settle(
+            config,
+            self.backbone,
+            self.spec,
+            plan.some_items(),
+            images=plan.items,
+            max_pixels=config.max_pixels,
+        )
+        replicas = runtime.plan_replicas(
+            config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
+        )
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
         return replicas
 

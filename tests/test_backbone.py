@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.folding import fold_batch_norm
 from raypipe.backbone.loading import WeightsUnavailableError, feature_shapes, load
 from raypipe.backbone.outputs import parse_outputs, pool
-from raypipe.backbone.precision import fold_batch_norm, prepare, round_keeping_sums
+from raypipe.backbone.precision import prepare, round_keeping_sums
 from raypipe.backbone.registry import BackboneSource, build, find
 from raypipe.backbone.shipping import from_bytes, to_bytes
 from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, truncate

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from raypipe.actors.staging import Staging
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.precision import DTYPES, prepare
+from raypipe.errors import RaypipeError
+from raypipe.memory import keep_freed
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
 __all__ = ["Embedder"]
+
+Pixels = npt.NDArray[np.uint8]
 
 
 class Embedder:
@@ -23,8 +32,13 @@ class Embedder:
         spec: preprocessing, pooling, precision and output type.
         device: a torch device: `cpu`, `cuda`, `cuda:1`.
         batch_size: images per forward pass. Every pass has this size (a short tail is padded), so
-            that an image's features do not depend on how many others come with it.
+            that an image's features do not depend on how many others come with it. It is halved
+            for good when memory does not suffice.
         threads: CPU threads of the forward pass; None leaves torch's setting.
+        compiled: whether the network is compiled, which takes tens of seconds the first time.
+
+    Raises:
+        RaypipeError: the network cannot be compiled here.
     """
 
     def __init__(
@@ -33,41 +47,105 @@ class Embedder:
         spec: Spec,
         *,
         device: str = "cpu",
-        batch_size: int = 32,
+        batch_size: int = 16,
         threads: int | None = None,
+        compiled: bool = False,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
+        keep_freed()
         self.spec = spec
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = DTYPES[spec.precision]
-        self.model = prepare(restore(backbone), spec.precision, self.device)
+        self.model = prepare(restore(backbone), spec.precision, self.device, fused=not compiled)
+        self._stage = Staging(self.device)
+        if compiled:
+            side = spec.preprocess.size
+            self.model = compile_network(self.model, self._input(_noise(batch_size, side)))
 
-    def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
+    def __call__(self, images: Pixels) -> dict[str, npt.NDArray[np.generic]]:
         """Return the features of (N, size, size, 3) RGB images.
 
         Returns:
             `{column: (N, …)}` in the spec's dtype; class numbers as int32.
+
+        Raises:
+            RaypipeError: not even one image fits in memory.
         """
         starts = range(0, len(images), self.batch_size)
-        parts = [self._embed(images[start : start + self.batch_size]) for start in starts]
-        if not parts:  # the shapes are still needed
-            parts = [self._embed(np.zeros((1, *images.shape[1:]), np.uint8))]
-            return {column: value[:0] for column, value in parts[0].items()}
-        return {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}
+        return self._joined(images[i : i + starts.step] for i in starts)
+
+    def stream(self, images: Iterable[Pixels]) -> dict[str, npt.NDArray[np.generic]]:
+        """Return what a call returns, for (size, size, 3) images as they come."""
+        return self._joined(map(np.stack, _runs(images, self.batch_size)))
+
+    def _joined(self, batches: Iterable[Pixels]) -> dict[str, npt.NDArray[np.generic]]:
+        parts = [part for batch in batches for part in self._parts(batch)]
+        side = self.spec.preprocess.size
+        # Without images, the shapes are still needed.
+        some = parts or list(self._parts(np.zeros((1, side, side, 3), np.uint8)))
+        found = {name: self._to_numpy([part[name] for part in some]) for name in some[0]}
+        return found if parts else {name: value[:0] for name, value in found.items()}
+
+    def _parts(self, images: Pixels) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield features of consecutive images, in as few passes as memory allows."""
+        done = 0
+        while done < len(images):
+            batch = images[done : done + self.batch_size]
+            try:
+                part = self._embed(batch)
+            except (MemoryError, RuntimeError) as error:
+                self._halve(error)
+                continue
+            yield part
+            done += len(batch)
 
     @torch.inference_mode()
-    def _embed(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
-        padded = np.zeros((self.batch_size, *images.shape[1:]), np.uint8)
-        padded[: len(images)] = images
-        pixels = torch.from_numpy(padded).to(self.device, non_blocking=True)
-        outputs = self.model(normalize(pixels, self.spec.preprocess).to(self.dtype))
+    def _embed(self, images: Pixels) -> dict[str, torch.Tensor]:
+        outputs = self.model(self._input(images))
         return {
-            wanted.column: self._to_numpy(pool(outputs[wanted.layer], wanted.pool)[: len(images)])
+            wanted.column: pool(outputs[wanted.layer], wanted.pool)[: len(images)]
             for wanted in self.spec.outputs
         }
 
-    def _to_numpy(self, values: torch.Tensor) -> npt.NDArray[np.generic]:
-        array = values.cpu().numpy()
-        return array.astype(self.spec.dtype) if values.is_floating_point() else array
+    @torch.inference_mode()
+    def _input(self, images: Pixels) -> torch.Tensor:
+        if len(images) < self.batch_size:
+            blank = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
+            images = np.concatenate([images, blank])
+        return normalize(self._stage(images), self.spec.preprocess).to(self.dtype)
+
+    def _halve(self, error: Exception) -> None:
+        """Go on with smaller batches, if it was memory that did not suffice."""
+        if not _is_out_of_memory(error):
+            raise error
+        if self.batch_size == 1:
+            raise RaypipeError(
+                f"one image does not fit in the memory of {self.device} "
+                f"({str(error).splitlines()[0]}); take a smaller --size or another machine"
+            ) from None
+        self.batch_size //= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _to_numpy(self, parts: list[torch.Tensor]) -> npt.NDArray[np.generic]:
+        """Bring a unit's features to the host at once: till then, a GPU is never waited for."""
+        array = torch.cat(parts).cpu().numpy()
+        return array.astype(self.spec.dtype, copy=False) if array.dtype.kind == "f" else array
+
+
+def _runs(images: Iterable[Pixels], length: int) -> Iterator[list[Pixels]]:
+    rest = iter(images)
+    while run := list(islice(rest, length)):
+        yield run
+
+
+def _noise(count: int, side: int) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Torch's CPU allocator raises a plain RuntimeError."""
+    known = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, known) or "can't allocate memory" in str(error)

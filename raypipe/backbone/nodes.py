@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from torch import nn
+from torch import fx, nn
 
-__all__ = ["is_module"]
+__all__ = ["count_calls", "is_module"]
+
+
+def count_calls(graph: fx.Graph) -> Counter[str]:
+    """Return how often each module is called, by its name."""
+    return Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
 
 
 def is_module(

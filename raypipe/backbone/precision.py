@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor, nn
 
-from raypipe.backbone.nodes import is_module
+from raypipe.backbone import onednn
+from raypipe.backbone.folding import fold_batch_norm, merge_padding
 
-__all__ = ["DTYPES", "fold_batch_norm", "prepare", "round_keeping_sums"]
+__all__ = ["DTYPES", "prepare", "round_keeping_sums"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def prepare(model: nn.Module, precision: str, device: str | torch.device) -> nn.Module:
-    """Return the network ready for evaluation: batch norm folded, cast, channels-last, on a device.
+def prepare(
+    model: nn.Module, precision: str, device: str | torch.device, *, fused: bool = True
+) -> nn.Module:
+    """Return the network ready for evaluation: simplified, cast, channels-last, on a device.
 
     Args:
-        model: a truncated network with its weights, in float32.
+        model: a truncated network with its weights, in float32; it is changed.
         precision: `fp32`, `bf16` or `fp16`.
         device: where it is to run.
+        fused: whether, on a CPU, layers are computed together; a compiler does so itself.
     """
+    dtype, on_cpu = DTYPES[precision], torch.device(device).type == "cpu"
     model = fold_batch_norm(model)
-    dtype = DTYPES[precision]
     if dtype != torch.float32:
         for module in model.modules():
             if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
                 rounded = round_keeping_sums(module.weight.detach(), dtype)
                 module.weight = nn.Parameter(rounded, requires_grad=False)
-    return model.to(device, dtype).to(memory_format=torch.channels_last)
+    model = merge_padding(model, uneven=on_cpu)
+    model = model.to(device, dtype).to(memory_format=torch.channels_last)
+    return onednn.fuse(model, dtype) if fused and on_cpu else model
 
 
 def round_keeping_sums(weights: Tensor, dtype: torch.dtype) -> Tensor:
@@ -55,32 +58,3 @@ def round_keeping_sums(weights: Tensor, dtype: torch.dtype) -> Tensor:
         rounded[:, i] = exact.to(dtype).float()
         error = exact - rounded[:, i]
     return torch.empty_like(flat).scatter(1, order, rounded).view_as(weights)
-
-
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Merge each batch norm into the convolution in front of it, where the network was traced.
-
-    Saves a pass over memory per layer, and lets the arithmetic of lower precisions start from the
-    product of both, computed in float32. For evaluation only; expects loaded weights.
-    """
-    if not isinstance(model, fx.GraphModule):
-        return model
-    graph = model.graph
-    modules = dict(model.named_modules())
-    calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
-    for node in list(graph.nodes):
-        if not is_module(node, modules, nn.BatchNorm2d):
-            continue
-        norm, convolution = modules[str(node.target)], node.all_input_nodes[0]
-        if norm.running_var is None or not is_module(convolution, modules, nn.Conv2d):
-            continue
-        name = str(convolution.target)
-        if len(convolution.users) > 1 or calls[name] > 1 or calls[str(node.target)] > 1:
-            continue  # its own output is needed as well
-        merged = fuse_conv_bn_eval(modules[name].eval(), norm.eval())
-        model.set_submodule(name, merged)
-        node.replace_all_uses_with(convolution)
-        graph.erase_node(node)
-    model.delete_all_unused_submodules()
-    model.recompile()
-    return model

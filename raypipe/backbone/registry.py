@@ -98,10 +98,11 @@ def _build_torchvision(name: str, *, blank: bool) -> nn.Module:
     # These two would otherwise spend a minute on an initialisation that the weights replace.
     slow = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if blank:
-        with torch.device("meta"):
+        # RegNets compute their own widths with tensors, which have no values then.
+        with torch.device("meta"), contextlib.suppress(NotImplementedError):
             model: nn.Module = _torchvision_models().get_model(name, weights=None, **slow)
-        if not any(module._non_persistent_buffers_set for module in model.modules()):
-            return model  # otherwise it holds values that no weights file brings
+            if not any(module._non_persistent_buffers_set for module in model.modules()):
+                return model  # otherwise it holds values that no weights file brings
     built: nn.Module = _torchvision_models().get_model(name, weights=None, **slow)
     return built
 

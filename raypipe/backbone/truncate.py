@@ -161,7 +161,18 @@ def _rewrite(model: nn.Module, layers: tuple[str, ...], nodes: list[str]) -> fx.
                 output.replace_input_with(node, graph.call_method("clone", (node,)))
     output.args = ({layer: output.args[0][place] for layer, place in places.items()},)
     graph._tracer_cls = None  # torchvision's, which whoever loads the pickled module would import
-    return fx.GraphModule(both, graph).eval()
+    return _opened(fx.GraphModule(both, graph).eval())
+
+
+def _opened(model: fx.GraphModule) -> fx.GraphModule:
+    """Trace into torchvision's blocks of layers, which it keeps whole.
+
+    So that their layers can be folded and fused, and replicas need not import torchvision for them.
+    """
+    try:
+        return fx.GraphModule(model, fx.Tracer().trace(model)).eval()
+    except Exception:  # control flow on data within a block
+        return model
 
 
 def _resolve(layer: str, nodes: list[str]) -> str:

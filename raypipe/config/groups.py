@@ -104,7 +104,11 @@ class RayConfig(JobConfig):
     actors: Annotated[Actors, option("Ray")] = "auto"
     """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX."""
     batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
-    """Images per forward pass: `auto` or N. Affects speed, and features by rounding only."""
+    """Images per forward pass: `auto` or N; halved where memory does not suffice. Affects speed,
+    and features by rounding only."""
+    compile: Annotated[Literal["auto", "on", "off"], option("Ray")] = "auto"
+    """Compile the network in each replica, which takes up to a minute the first time on a machine:
+    `auto` does so if the run is long enough to repay it. Affects features by rounding only."""
 
 
 class EngineConfig(JobConfig):

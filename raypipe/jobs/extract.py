@@ -5,29 +5,32 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raypipe import pipeline, runtime
 from raypipe.augment import resolve_augment
-from raypipe.backbone import Backbone
-from raypipe.backbone.loading import feature_shapes, load
 from raypipe.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.plan import Listing, Plan
 from raypipe.progress import say
+from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
-from raypipe.sources.remote import check_reachable
-from raypipe.spec import Spec
+from raypipe.spec import Preprocess, Spec
 from raypipe.storage import Storage, local_path, user_path
-from raypipe.store.identity import create_store, existing_spec
+from raypipe.store.identity import create_store, existing_spec, is_store, read_identity
 from raypipe.store.master import write_master
 from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader
 from raypipe.transforms import resolve_preprocess
+
+if TYPE_CHECKING:
+    from raypipe.backbone import Backbone
 
 __all__ = ["main", "run"]
 
@@ -44,33 +47,53 @@ def run(config: ExtractConfig) -> Outcome:
     source = open_source(config)
     check_apart(storage, source.uri)
     augment = resolve_augment(config)
-    loaded = _backbone(config)
-    preprocess = resolve_preprocess(config, loaded.trained)
-    shapes = feature_shapes(loaded, preprocess.size, config.dtype)
-    check_writable(storage)
     with contextlib.ExitStack() as stack:
+        listing, network = _start(config, storage, source, stack)
+        spec = Spec(
+            backbone=network.backbone.source.name,
+            source_sha256=network.backbone.source.sha256,
+            weights_sha256=network.backbone.weights_sha256,
+            outputs=network.backbone.outputs,
+            preprocess=network.preprocess,
+            augment=augment,
+            precision=_precision(config, storage),
+            dtype=config.dtype,
+        )
+        check_writable(storage)
+        sizing = _create(config, storage, spec, network, source, listing)
+        write = partial(_write, config, storage, spec, network.backbone, sizing, stack)
+        work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
+        write_master(storage, work.after, spec)
+    return _outcome(storage, work, network.shapes, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Network:
+    backbone: Backbone
+    preprocess: Preprocess
+    shapes: dict[str, tuple[tuple[int, ...], str]]
+
+
+def _start(
+    config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
+) -> tuple[Listing, _Network]:
+    """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(_load, config)
         listing = stack.enter_context(Listing(source.list()))
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}{_narrowed(config)}")
-        spec = Spec(
-            backbone=loaded.source.name,
-            source_sha256=loaded.source.sha256,
-            weights_sha256=loaded.weights_sha256,
-            outputs=loaded.outputs,
-            preprocess=preprocess,
-            augment=augment,
-            precision=_precision(config, storage, stack),
-            dtype=config.dtype,
-        )
-        create_store(storage, spec, _provenance(config, loaded, source), config.format)
-        write = partial(_write, config, storage, spec, loaded, stack)
-        work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
-        write_master(storage, work.after, spec)
-    return _outcome(storage, work, shapes, time.monotonic() - started)
+        if loading.done():
+            loading.result()  # what is wrong with the options is said before Ray starts
+        if not is_store(storage.uri):
+            stack.enter_context(runtime.session(config.address))
+        return listing, loading.result()
 
 
-def _backbone(config: ExtractConfig) -> Backbone:
-    return load(
+def _load(config: ExtractConfig) -> _Network:
+    from raypipe.backbone.loading import feature_shapes, load  # takes torch: seconds
+
+    backbone = load(
         config.backbone,
         config.weights,
         config.layer,
@@ -78,27 +101,68 @@ def _backbone(config: ExtractConfig) -> Backbone:
         weights_sha256=config.weights_sha256,
         seed=config.seed,
     )
+    preprocess = resolve_preprocess(config, backbone.trained)
+    shapes = feature_shapes(backbone, preprocess.size, config.dtype)
+    return _Network(backbone, preprocess, shapes)
+
+
+def _create(
+    config: ExtractConfig,
+    storage: Storage,
+    spec: Spec,
+    network: _Network,
+    source: Source,
+    listing: Listing,
+) -> Sizing | None:
+    """Create the store, or check the one that is there; return what was settled for a new one."""
+    sizing = None
+    provenance = _provenance(config, network.backbone, source)
+    if not is_store(storage.uri):
+        sizing = settle(
+            config,
+            network.backbone,
+            spec,
+            listing.some_items(),
+            images=len(listing),
+            max_pixels=config.max_pixels,
+        )
+        provenance["computed"] = sizing.to_dict()
+    create_store(storage, spec, provenance, config.format)
+    return sizing
 
 
 def _write(
     config: ExtractConfig,
     storage: Storage,
     spec: Spec,
-    loaded: Backbone,
+    backbone: Backbone,
+    sizing: Sizing | None,
     stack: contextlib.ExitStack,
     plan: Plan,
 ) -> Iterator[list[File]]:
     """Run the flow over what is missing."""
-    check_reachable(plan.some_uris())
     stack.enter_context(runtime.session(config.address))
-    replicas = runtime.plan_replicas(config.actors, config.batch_size, len(plan.units))
+    kept = read_identity(storage, "--out")["provenance"].get("computed")
+    sizing = sizing or settle(
+        config,
+        backbone,
+        spec,
+        plan.some_items(),
+        images=plan.items,
+        max_pixels=config.max_pixels,
+        kept=kept,
+    )
+    replicas = runtime.plan_replicas(
+        config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
+    )
     say(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
         f"{replicas.max_size} × {replicas.device} {spec.precision}"
+        f"{' compiled' if replicas.compiled else ''}"
     )
     return pipeline.write(
         plan.units,
-        loaded,
+        backbone,
         spec,
         replicas,
         max_pixels=config.max_pixels,
@@ -111,14 +175,12 @@ def _narrowed(config: ExtractConfig) -> str:
     return f" match {', '.join(config.glob)}" if config.glob else "; give a folder of images"
 
 
-def _precision(config: ExtractConfig, storage: Storage, stack: contextlib.ExitStack) -> Any:
+def _precision(config: ExtractConfig, storage: Storage) -> Any:
     """Resolve `auto`: what the store was begun with, else the best of the replicas' hardware."""
     if config.precision != "auto":
         return config.precision
-    if (there := existing_spec(storage)) is not None:
-        return there.precision
-    stack.enter_context(runtime.session(config.address))
-    return runtime.best_precision()
+    there = existing_spec(storage)
+    return there.precision if there is not None else runtime.best_precision()
 
 
 def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict[str, Any]:

@@ -1,25 +1,27 @@
-"""Reading a unit's items: one after another from disks, many at a time from servers."""
+"""Reading a unit's items ahead of who decodes them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from raypipe.errors import RejectedItem
-from raypipe.sources import read_item
+from raypipe.sources.read import is_sequential, read_item
 from raypipe.sources.remote import REMOTE_SCHEMES
 
 __all__ = ["read_items"]
 
-#: Requests in flight per process. A request waits for its server most of the time; what has been
-#: fetched and not been decoded is bounded by this number, too.
-_REQUESTS = 32
+#: Reads in flight per process, which is also what has been read and not been decoded. A request
+#: waits for its server most of the time; a disk is kept busy by few.
+_REQUESTS, _READS = 32, 4
 
 
 def read_items(uris: list[str], max_pixels: int) -> Iterator[bytes | RejectedItem]:
     """Yield the bytes of each item in order, or why there are none.
+
+    Reading goes on in threads while the caller works on what it got.
 
     Args:
         uris: as listed.
@@ -32,19 +34,18 @@ def read_items(uris: list[str], max_pixels: int) -> Iterator[bytes | RejectedIte
         except RejectedItem as reject:
             return reject
 
-    if any(uri.partition("://")[0] in REMOTE_SCHEMES for uri in uris):
-        yield from _concurrently(read, uris)
-    else:
-        yield from map(read, uris)
-
-
-def _concurrently(
-    read: Callable[[str], bytes | RejectedItem], uris: list[str]
-) -> Iterator[bytes | RejectedItem]:
+    remote = any(uri.partition("://")[0] in REMOTE_SCHEMES for uri in uris)
+    ahead = _REQUESTS if remote else _READS
+    in_order = any(map(is_sequential, uris))
     waiting: deque[Future[bytes | RejectedItem]] = deque()
     rest = iter(uris)
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        waiting.extend(pool.submit(read, uri) for uri in islice(rest, _REQUESTS))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(read, uri) for uri in islice(rest, 1))
+    with ThreadPoolExecutor(1 if in_order else ahead) as pool:
+        try:
+            waiting.extend(pool.submit(read, uri) for uri in islice(rest, ahead))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(read, uri) for uri in islice(rest, 1))
+                yield result
+        finally:
+            for unread in waiting:
+                unread.cancel()

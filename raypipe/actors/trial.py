@@ -1,0 +1,105 @@
+"""Trying a backbone out on a few images, where replicas will run, before anything is written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from raypipe.actors.embedder import Embedder
+from raypipe.backbone import Backbone, restore
+from raypipe.backbone.outputs import pool
+from raypipe.backbone.parity import least_cosine
+from raypipe.spec import Spec
+from raypipe.transforms import normalize
+
+__all__ = ["Trial", "try_out"]
+
+_SIZES = (32, 64, 128, 256, 512)
+_CLEARLY_FASTER = 1.05
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was found out.
+
+    Attributes:
+        parity: per column, the least cosine between features and those in plain float32.
+        seconds: of one replica's time in a forward pass, per image.
+        batch_size: images per pass beyond which a GPU is no faster; None where it was not asked.
+    """
+
+    parity: dict[str, float]
+    seconds: float
+    batch_size: int | None = None
+
+
+def try_out(
+    backbone: Backbone,
+    spec: Spec,
+    images: npt.NDArray[np.uint8],
+    *,
+    device: str = "cpu",
+    find_batch_size: bool = False,
+) -> Trial:
+    """Compute a few images in plain float32 and as the job will.
+
+    Args:
+        backbone: the network.
+        spec: what the features are.
+        images: (N, size, size, 3) uint8, at least one.
+        device: as for `Embedder`.
+        find_batch_size: whether to try larger and larger batches.
+    """
+    exact = _plain(backbone, spec, images, device)
+    embedder = Embedder(backbone, spec, device=device, batch_size=len(images))
+    started = time.perf_counter()
+    found = embedder(images)
+    seconds = (time.perf_counter() - started) / len(images)
+    seconds *= torch.get_num_threads() if device == "cpu" else 1  # a replica has one
+    parity = {
+        column: least_cosine(value, torch.from_numpy(found[column]))
+        for column, value in exact.items()
+        if value.is_floating_point()
+    }
+    if not find_batch_size:
+        return Trial(parity, seconds)
+    rates = _rates(backbone, spec, device)
+    return Trial(parity, 1 / max(rates.values()), knee(rates))
+
+
+@torch.inference_mode()
+def _plain(
+    backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8], device: str
+) -> dict[str, torch.Tensor]:
+    network = restore(backbone).to(device)
+    pixels = torch.from_numpy(images).to(device)
+    outputs = network(normalize(pixels, spec.preprocess))
+    return {o.column: pool(outputs[o.layer], o.pool).cpu() for o in spec.outputs}
+
+
+def _rates(backbone: Backbone, spec: Spec, device: str) -> dict[int, float]:
+    """Images per second by batch size, up to where it no longer helps or memory ends."""
+    rates: dict[int, float] = {}
+    side = spec.preprocess.size
+    for size in _SIZES:
+        embedder = Embedder(backbone, spec, device=device, batch_size=size)
+        blank = np.zeros((4 * size, side, side, 3), np.uint8)
+        embedder(blank[:size])
+        started = time.perf_counter()
+        embedder(blank)
+        if embedder.batch_size < size:
+            break
+        rates[size] = len(blank) / (time.perf_counter() - started)
+        if rates[size] < _CLEARLY_FASTER * max([0.0, *list(rates.values())[:-1]]):
+            break
+    return rates or {embedder.batch_size: 1.0}
+
+
+def knee(rates: dict[int, float]) -> int:
+    """Return the smallest size whose rate is about the best."""
+    enough = max(rates.values()) / _CLEARLY_FASTER
+    return min(size for size, rate in rates.items() if rate >= enough)

@@ -1,0 +1,57 @@
+"""How much memory a network takes per image, and how many images a CPU should take at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raypipe.backbone import Backbone, restore
+from raypipe.backbone.precision import DTYPES
+from raypipe.spec import Spec
+
+__all__ = ["cpu_batch_size", "largest_output"]
+
+#: The most that glibc's allocator keeps in one piece (see `memory.keep_freed`). Outputs above that
+#: are new pages each time, which the system has to clear, and are far outside of any cache.
+_KEPT_BYTES = 32 * 2**20
+
+_SMALLEST, _LARGEST, _USUAL = 4, 32, 16
+
+
+def cpu_batch_size(backbone: Backbone, spec: Spec) -> int:
+    """Return how many images to take at a time on a CPU: the most whose outputs stay reusable.
+
+    It depends on the network and the precision alone, so that a run that goes on after a kill
+    computes the same bits.
+    """
+    size = spec.preprocess.size
+    largest = largest_output(restore(backbone), size)
+    if not largest:
+        return _USUAL
+    fitting = _KEPT_BYTES // (largest * DTYPES[spec.precision].itemsize)
+    return min(_LARGEST, max(_SMALLEST, 1 << (max(1, fitting).bit_length() - 1)))
+
+
+def largest_output(model: nn.Module, size: int) -> int:
+    """Return the values in the largest output of a layer for one size×size image.
+
+    Nothing is computed: tensors have shapes only. 0 if the network cannot be run so.
+    """
+    most = 0
+
+    def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        nonlocal most
+        if isinstance(output, Tensor):
+            most = max(most, output.numel())
+
+    model = model.to("meta")
+    for module in model.modules():
+        module.register_forward_hook(look)
+    try:
+        with torch.inference_mode(), torch.device("meta"):
+            model(torch.zeros(1, 3, size, size))
+    except Exception:  # a network may look at values, which are not there
+        return 0
+    return most

@@ -1,0 +1,159 @@
+"""What is settled before a flow starts: batches, compilation, and whether the arithmetic will do.
+
+Bits of features depend on the first two. So a store keeps them, and later runs compute alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe import runtime, schema
+from raypipe.config import RayConfig
+from raypipe.errors import RejectedItem, UsageError
+from raypipe.progress import say
+from raypipe.sources.remote import check_reachable
+from raypipe.spec import Spec
+from raypipe.steps import decoded
+
+if TYPE_CHECKING:  # they take torch
+    import pyarrow as pa
+
+    from raypipe.actors.trial import Trial
+    from raypipe.backbone import Backbone
+
+__all__ = ["Sizing", "settle"]
+
+_SAMPLE = 4
+_LONG_RUN = 600.0  # seconds of computing that repay a minute of compiling, if that gains a tenth
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How replicas compute.
+
+    Attributes:
+        device: torch device it was settled for.
+        batch_size: images per forward pass.
+        compiled: whether the network is compiled.
+    """
+
+    device: str
+    batch_size: int
+    compiled: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a store keeps."""
+        return asdict(self)
+
+
+def settle(
+    config: RayConfig,
+    backbone: Backbone,
+    spec: Spec,
+    some: Iterable[pa.Table],
+    *,
+    images: int,
+    max_pixels: int,
+    kept: Mapping[str, Any] | None = None,
+) -> Sizing:
+    """Try the network out where replicas will run, and settle what the options leave open.
+
+    Args:
+        config: the options.
+        backbone: the network.
+        spec: what the features are.
+        some: a few items of each of some runs of items, to sample images from.
+        images: how many there are in all.
+        max_pixels: cap on an image's pixels.
+        kept: what the store has kept of its first run, if it has.
+
+    Raises:
+        UsageError: features in this precision are too far from those in float32.
+        RaypipeError: the items are on a server that does not answer.
+    """
+    items = list(some)
+    check_reachable([table[schema.URI][0].as_py() for table in items])
+    device = runtime.device()
+    earlier = kept if kept and kept.get("device") == device else {}
+    ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
+    trial = _try_out(backbone, spec, _sample(items, spec, max_pixels), device, ask_size)
+    if trial is not None:
+        _check(trial, spec)
+    return Sizing(
+        device=device,
+        batch_size=_batch_size(config, backbone, spec, trial, earlier),
+        compiled=_compiled(config, trial, images, earlier),
+    )
+
+
+def _try_out(
+    backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8], device: str, ask_size: bool
+) -> Trial | None:
+    if not len(images):  # rejects only, as far as one has seen
+        return None
+    from raypipe.actors.trial import try_out
+
+    attempt = partial(try_out, device=device, find_batch_size=ask_size)
+    return runtime.on_replica_hardware(attempt, backbone, spec, images)
+
+
+def _sample(some: Iterable[pa.Table], spec: Spec, max_pixels: int) -> npt.NDArray[np.uint8]:
+    """Return the first image that can be read of each run of items."""
+    found: list[npt.NDArray[np.uint8]] = []
+    for items in some:
+        readable = (p for p in decoded(items, spec, max_pixels) if not isinstance(p, RejectedItem))
+        found += [views[:1] for views in [next(readable, None)] if views is not None]
+        if len(found) == _SAMPLE:
+            break
+    side = spec.preprocess.size
+    return np.concatenate([np.zeros((0, side, side, 3), np.uint8), *found])
+
+
+def _check(trial: Trial, spec: Spec) -> None:
+    from raypipe.backbone.parity import ENOUGH
+
+    if not trial.parity:
+        return
+    least = min(trial.parity.values())
+    if least < ENOUGH:
+        raise UsageError(
+            f"--precision: on sampled images, features in {spec.precision} have a cosine of "
+            f"{least:.4f} to those in plain fp32, at least {ENOUGH} is wanted; "
+            "give --precision fp32"
+        )
+    say(f"{spec.precision}: cosine to plain fp32 at least {least:.4f} on sampled images")
+
+
+def _batch_size(
+    config: RayConfig,
+    backbone: Backbone,
+    spec: Spec,
+    trial: Trial | None,
+    earlier: Mapping[str, Any],
+) -> int:
+    if config.batch_size != "auto":
+        return config.batch_size
+    if earlier:
+        return int(earlier["batch_size"])
+    if trial is not None and trial.batch_size is not None:
+        return trial.batch_size
+    from raypipe.backbone.footprint import cpu_batch_size
+
+    return cpu_batch_size(backbone, spec)
+
+
+def _compiled(
+    config: RayConfig, trial: Trial | None, images: int, earlier: Mapping[str, Any]
+) -> bool:
+    """Whether to compile; it does not depend on how much of the source is still to be done."""
+    if config.compile != "auto":
+        return config.compile == "on"
+    if earlier:
+        return bool(earlier["compiled"])
+    return trial is not None and images * trial.seconds / runtime.slots() > _LONG_RUN

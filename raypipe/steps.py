@@ -1,0 +1,227 @@
+"""The steps of the flow, as plain functions on one unit; no Ray.
+
+A unit travels as a batch of columns: `unit`, `unit_rows`, the texts of its items, why an item is a
+reject, and its pixels or its features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raypipe import schema
+from raypipe.augment import view
+from raypipe.decode import decode
+from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.predictions.predictor import Predictor, to_arrow
+from raypipe.sources.ahead import read_items
+from raypipe.spec import Spec
+from raypipe.storage import Storage
+from raypipe.store.partition import Format, write_unit
+from raypipe.transforms import to_pixels
+
+__all__ = [
+    "ITEMS",
+    "UNIT",
+    "Batch",
+    "decoded",
+    "embed",
+    "predict_rows",
+    "read_and_decode",
+    "read_and_embed",
+    "write_partition",
+]
+
+Batch = dict[str, npt.NDArray[Any]]
+Pixels = npt.NDArray[np.uint8]
+
+UNIT = "unit"
+ITEMS = "items"
+_UNIT_ROWS = "unit_rows"
+_IMAGE = "image"
+_OUTAGE_ITEMS = 8  # a few images may be unlucky alone
+
+
+def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+    """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank.
+
+    Args:
+        batch: one row with the unit's items.
+        spec: what the features are.
+        max_pixels: cap on an image's pixels.
+        one_server: whether all items come from the same server.
+
+    Raises:
+        RaypipeError: that server did not answer for any of the unit's items: what follows would
+            fail in the same way.
+    """
+    items, size = _items(batch), spec.preprocess.size
+    images = np.zeros((len(items), spec.views, size, size, 3), np.uint8)
+    rejects = _Rejects(len(items))
+    for i, views in _decoded_good(items, spec, max_pixels, rejects):
+        images[i] = views
+    return {**_columns(batch, items, rejects, one_server), _IMAGE: images}
+
+
+def read_and_embed(
+    batch: Batch,
+    *,
+    embedder: Callable[[Iterable[Pixels]], Batch],
+    spec: Spec,
+    max_pixels: int,
+    one_server: bool,
+) -> Batch:
+    """Do what `read_and_decode` and then `embed` do, a few images at a time.
+
+    For where one process does both: reading goes on while it computes, and pixels are used while
+    they are in the cache.
+
+    Args:
+        batch: one row with the unit's items.
+        embedder: turns images as they come into features; as `Embedder.stream`.
+        spec: what the features are.
+        max_pixels: cap on an image's pixels.
+        one_server: as in `read_and_decode`, which also says what it raises.
+    """
+    items = _items(batch)
+    rejects = _Rejects(len(items))
+    good = _decoded_good(items, spec, max_pixels, rejects)
+    found = embedder(image for _, views in good for image in views)
+    columns = _columns(batch, items, rejects, one_server)
+    return {**columns, **_spread(found, columns[schema.REASON] == "", spec.views)}
+
+
+def embed(batch: Batch, embedder: Callable[[Pixels], Batch]) -> Batch:
+    """Replace (N, views, …) pixels by features of that form; rejected rows get zeros."""
+    images = batch.pop(_IMAGE)
+    good = batch[schema.REASON] == ""
+    wanted = images if good.all() else images[good]
+    found = embedder(wanted.reshape(-1, *images.shape[2:]))
+    return {**batch, **_spread(found, good, images.shape[1])}
+
+
+def write_partition(
+    batch: Batch, *, root: str, spec: Spec, form: Format, predictor: Predictor | None
+) -> pa.Table:
+    """Write one unit's partitions and return a row for each file."""
+    units = set(batch[UNIT])
+    if len(units) != 1 or len(batch[UNIT]) != batch[_UNIT_ROWS][0]:
+        raise RaypipeError(
+            f"a block must hold exactly one unit; got {len(batch[UNIT])} rows of {len(units)} "
+            f"units, the first of {batch[_UNIT_ROWS][0]} rows"
+        )
+    items = _strings(batch, schema.ITEMS)
+    good = batch[schema.REASON] == ""
+    features = _features(batch, spec, good)
+    files = write_unit(
+        Storage(root),
+        str(units.pop()),
+        spec.fingerprint,
+        rows=items.filter(pa.array(good)),
+        features=predictor(features) if predictor else features,
+        rejects=_strings(batch, schema.REJECTS).filter(pa.array(~good)),
+        form=form,
+    )
+    return pa.Table.from_pylist([asdict(file) for file in files])
+
+
+def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
+    """Return a row per item with its predictions; a reject has none."""
+    good = batch[schema.REASON] == ""
+    columns = to_arrow(predictor(_features(batch, spec, good)))
+    place = pa.array(np.cumsum(good) - 1, mask=~good)
+    names = (schema.ID, schema.LABEL, schema.REASON, schema.MESSAGE)
+    items = {name: pa.array(batch[name], pa.string(), from_pandas=True) for name in names}
+    return pa.table(items | {name: values.take(place) for name, values in columns.items()})
+
+
+def decoded(items: pa.Table, spec: Spec, max_pixels: int) -> Iterator[Pixels | RejectedItem]:
+    """Yield each item's (views, size, size, 3) pixels, or why there are none."""
+    fetched = read_items(items[schema.URI].to_pylist(), max_pixels)
+    for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
+        try:
+            if isinstance(data, RejectedItem):
+                raise data
+            first = to_pixels(decode(data, max_pixels), spec.preprocess)
+            augmented = range(1, spec.views) if spec.augment else ()
+            views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
+            yield np.stack([first, *views]) if views else first[None]
+        except RejectedItem as reject:
+            yield reject
+        except MemoryError:
+            yield RejectedItem(RejectReason.TOO_LARGE, "out of memory")
+
+
+class _Rejects:
+    """Reason and message of each row; empty for one that is none."""
+
+    def __init__(self, rows: int) -> None:
+        self.reasons, self.messages = np.full(rows, "", object), np.full(rows, "", object)
+
+    def add(self, row: int, reject: RejectedItem) -> None:
+        self.reasons[row], self.messages[row] = reject.reason.value, reject.message
+
+    def check_server(self) -> None:
+        """Stop if nothing came from the only server there is."""
+        down = self.reasons == RejectReason.UNAVAILABLE.value
+        if down.all() and len(down) >= _OUTAGE_ITEMS:
+            raise RaypipeError(
+                f"SOURCE: none of {len(down)} images could be fetched: {self.messages[0]}"
+            )
+
+
+def _decoded_good(
+    items: pa.Table, spec: Spec, max_pixels: int, rejects: _Rejects
+) -> Iterator[tuple[int, Pixels]]:
+    for row, found in enumerate(decoded(items, spec, max_pixels)):
+        if isinstance(found, RejectedItem):
+            rejects.add(row, found)
+        else:
+            yield row, found
+
+
+def _items(batch: Batch) -> pa.Table:
+    return pa.ipc.open_stream(batch[ITEMS][0]).read_all()
+
+
+def _columns(batch: Batch, items: pa.Table, rejects: _Rejects, one_server: bool) -> Batch:
+    if one_server:
+        rejects.check_server()
+    texts = {name: np.array(items[name].to_pylist(), object) for name in items.column_names}
+    return {
+        UNIT: np.full(len(items), batch[UNIT][0]),
+        _UNIT_ROWS: np.full(len(items), len(items)),
+        **texts,
+        schema.REASON: rejects.reasons,
+        schema.MESSAGE: rejects.messages,
+    }
+
+
+def _spread(found: Batch, good: npt.NDArray[np.bool_], views: int) -> Batch:
+    """Give each item (views, …) rows of the features of those that are good."""
+    columns = {}
+    for column, features in found.items():
+        shape = (views, *features.shape[1:])
+        columns[_feature(column)] = rows = np.zeros((len(good), *shape), features.dtype)
+        rows[good] = features.reshape(-1, *shape)
+    return columns
+
+
+def _features(batch: Batch, spec: Spec, good: npt.NDArray[np.bool_]) -> Batch:
+    """Return the features of the items that have any: all views of the first, of the second, …"""
+    found = {o.column: batch[_feature(o.column)][good] for o in spec.outputs}
+    return {column: rows.reshape(-1, *rows.shape[2:]) for column, rows in found.items()}
+
+
+def _feature(column: str) -> str:
+    return f"feature:{column}"  # apart from the columns of the items
+
+
+def _strings(batch: Batch, wanted: pa.Schema) -> pa.Table:
+    arrays = [pa.array(batch[name], pa.string(), from_pandas=True) for name in wanted.names]
+    return pa.Table.from_arrays(arrays, schema=wanted)
