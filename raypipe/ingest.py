@@ -12,7 +12,7 @@ import pyarrow as pa
 from raypipe.config import IngestConfig
 from raypipe.errors import UsageError
 from raypipe.plan import Listing, Plan, make_plan
-from raypipe.progress import say, track
+from raypipe.progress import Pace, say, track
 from raypipe.sources import open_source
 from raypipe.spec import Spec
 from raypipe.storage import Storage
@@ -36,6 +36,7 @@ class Ingest:
         after: the snapshot it has published, or `before` if there was nothing to change.
         done: items that became rows or rejects in this run.
         pruned: items whose rows were dropped.
+        pace: when results came.
     """
 
     plan: Plan
@@ -45,6 +46,7 @@ class Ingest:
     after: Snapshot
     done: int
     pruned: int
+    pace: Pace
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -54,6 +56,14 @@ class Ingest:
             "changed": self.plan.changed,
             "gone": len(self.plan.gone),
             "pruned": self.pruned,
+        }
+
+    def paced(self, started: float) -> dict[str, float | None]:
+        """What a job says of its speed, given when it started: seconds, and images per second."""
+        first, steady = self.pace.first_at, self.pace.steady
+        return {
+            "first_feature_seconds": None if first is None else round(first - started, 3),
+            "steady_images_per_second": None if steady is None else round(steady, 2),
         }
 
     @property
@@ -134,16 +144,16 @@ def bring_up_to_date(
     if len(adopted.rows):
         say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
     written: list[File] = []
+    pace = Pace(lambda some: _items(some, spec))
     if plan.units:
-        stream = write(plan)
-        for files in track(stream, total=plan.pending, count=lambda some: _items(some, spec)):
+        for files in track(pace.watch(write(plan)), total=plan.pending, count=pace.count):
             written += files
     parts = tuple(map(Part, written))
     before = newest(storage, spec.fingerprint)
     gone = plan.gone if config.prune else None
     after = publish(storage, spec.fingerprint, adopted.parts + parts, gone)
     pruned = len(plan.gone) if config.prune else 0
-    return Ingest(plan, adopted, parts, before, after, _items(written, spec), pruned)
+    return Ingest(plan, adopted, parts, before, after, _items(written, spec), pruned, pace)
 
 
 def _items(files: Iterable[File], spec: Spec) -> int:

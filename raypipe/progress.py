@@ -9,15 +9,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["say", "track"]
+__all__ = ["Pace", "say", "track"]
 
 _LOG_SECONDS = 5.0
+_FEWEST_RESULTS = 4
 
 T = TypeVar("T")
 
@@ -43,6 +45,40 @@ def track(
         yield from _with_bar(stream, total, count, what)
     else:
         yield from _with_lines(stream, total, count, what)
+
+
+class Pace:
+    """When results arrived: how long the first one took, and how fast the others came.
+
+    Args:
+        count: how many images one result stands for.
+    """
+
+    def __init__(self, count: Callable[[Any], int]) -> None:
+        self.count = count
+        self.first_at: float | None = None
+        self._times: list[float] = []
+        self._done: list[int] = []
+
+    def watch(self, stream: Iterable[T]) -> Iterator[T]:
+        """Pass a stream on; times are those of `time.monotonic`."""
+        for result in stream:
+            now = time.monotonic()
+            self.first_at = self.first_at or now
+            self._times.append(now)
+            self._done.append(self.count(result) + sum(self._done[-1:]))
+            yield result
+
+    @property
+    def steady(self) -> float | None:
+        """Images per second without start-up: the slope of what was done over time.
+
+        A least-squares line, since replicas that started together finish together. None as long as
+        there are too few results to take one from.
+        """
+        if len(self._times) < _FEWEST_RESULTS or self._times[0] == self._times[-1]:
+            return None
+        return float(np.polyfit(np.array(self._times) - self._times[0], self._done, 1)[0])
 
 
 class _Rate:

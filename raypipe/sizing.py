@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from raypipe import runtime, schema
 from raypipe.config import RayConfig
-from raypipe.errors import RejectedItem, UsageError
+from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.progress import say
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
@@ -100,7 +100,14 @@ def _try_out(
     from raypipe.actors.trial import try_out
 
     attempt = partial(try_out, device=device, find_batch_size=ask_size)
-    return runtime.on_replica_hardware(attempt, backbone, spec, images)
+    try:
+        return runtime.on_replica_hardware(attempt, backbone, spec, images)
+    except RaypipeError:
+        raise
+    except Exception as error:  # the network is the user's: it may raise anything
+        raise RaypipeError(
+            f"--backbone: {spec.backbone} fails on a real image: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _sample(some: Iterable[pa.Table], spec: Spec, max_pixels: int) -> npt.NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,8 +251,8 @@ def test_steps_apart_give_the_same_as_steps_in_the_replica(
     extract(photos, tmp_path / "together")
     plan = runtime.plan_replicas
 
-    def apart(*arguments: object) -> runtime.Replicas:
-        return replace(plan(*arguments), whole_flow=False, num_cpus=0)  # type: ignore[arg-type]
+    def apart(*arguments: Any, **options: Any) -> runtime.Replicas:
+        return replace(plan(*arguments, **options), whole_flow=False, num_cpus=0)
 
     monkeypatch.setattr(runtime, "plan_replicas", apart)
     assert extract(photos, tmp_path / "apart")["rejects"] == 1
@@ -262,6 +263,9 @@ def test_steps_apart_give_the_same_as_steps_in_the_replica(
 
 def test_network_that_fails_on_real_images(photos: Path, tmp_path: Path) -> None:
     network = TINY.replace(":tiny", ":fragile")
+    with pytest.raises(RaypipeError, match="fails on a real image: RuntimeError: out of luck"):
+        extract(photos, tmp_path / "none", backbone=network)
+    assert not (tmp_path / "none" / "spec.json").exists()
     with pytest.raises(RaypipeError, match="the flow failed: RuntimeError: out of luck; finished"):
-        extract(photos, tmp_path / "store", backbone=network)
+        extract(photos, tmp_path / "store", backbone=f"{network}_later")
     assert numbers(raypipe.open(str(tmp_path / "store")).storage) == []

@@ -121,9 +121,10 @@ class Embedder:
         if not _is_out_of_memory(error):
             raise error
         if self.batch_size == 1:
+            detail = next(iter(str(error).splitlines()), type(error).__name__)
             raise RaypipeError(
-                f"one image does not fit in the memory of {self.device} "
-                f"({str(error).splitlines()[0]}); take a smaller --size or another machine"
+                f"one image does not fit in the memory of {self.device} ({detail}); "
+                "take a smaller --size or another machine"
             ) from None
         self.batch_size //= 2
         if self.device.type == "cuda":

@@ -92,24 +92,21 @@ def fuse(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def _fuse_at(model: fx.GraphModule, node: fx.Node, convolution: nn.Conv2d) -> None:
     """Put one operator in the place of a convolution and of what follows it."""
-    last, added = node, None
-    addition = _only_user(node)
-    if addition is not None and (added := _other_summand(node, addition)) is not None:
-        last = addition
-    activation = _NONE
-    follower = _only_user(last)
-    if follower is not None:
-        activation = _activation(model, follower, after_sum=added is not None)
-        last = last if activation is _NONE else follower
-    name = str(node.target)
+    chain, added = [node], None
+    user = _only_user(node)
+    if user is not None and (added := _other_summand(node, user)) is not None:
+        chain.append(user)
+        user = _only_user(user)
+    activation = _NONE if user is None else _activation(model, user, after_sum=added is not None)
+    if user is not None and activation is not _NONE:
+        chain.append(user)
+    name, last = str(node.target), chain[-1]
     model.set_submodule(name, FusedConv2d(convolution, activation))
     with model.graph.inserting_before(last):
         inputs = node.args if added is None else (*node.args, added)
-        fused = model.graph.call_module(name, inputs)
-    last.replace_all_uses_with(fused)
-    for replaced in (last, addition, node):
-        if replaced is not None and not replaced.users and replaced in model.graph.nodes:
-            model.graph.erase_node(replaced)
+        last.replace_all_uses_with(model.graph.call_module(name, inputs))
+    for replaced in reversed(chain):
+        model.graph.erase_node(replaced)
 
 
 def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv2d]:

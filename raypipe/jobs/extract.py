@@ -64,7 +64,7 @@ def run(config: ExtractConfig) -> Outcome:
         write = partial(_write, config, storage, spec, network.backbone, sizing, stack)
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
-    return _outcome(storage, work, network.shapes, time.monotonic() - started)
+    return _outcome(storage, work, network.shapes, started)
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,9 @@ def _outcome(
     storage: Storage,
     work: Ingest,
     shapes: dict[str, tuple[tuple[int, ...], str]],
-    seconds: float,
+    started: float,
 ) -> Outcome:
+    seconds = time.monotonic() - started
     snapshot = work.after
     store = StoreReader(storage.uri, snapshot.number)
     summary = {
@@ -220,6 +221,7 @@ def _outcome(
         "fingerprint": store.spec.fingerprint,
         "seconds": round(seconds, 3),
         "images_per_second": round(work.done / seconds, 2),
+        **work.paced(started),
     }
     return Outcome(summary, _text(summary, work), store)
 
@@ -229,11 +231,16 @@ def _text(summary: dict[str, Any], work: Ingest) -> str:
     lines = [
         f"{summary['store']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
         f"decoded {summary['decoded']} images in {summary['seconds']:.1f} s "
-        f"({summary['images_per_second']:.1f} images/s, start-up included)",
+        f"({summary['images_per_second']:.1f} images/s, start-up included{_steady(summary)})",
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
     return "\n".join(lines + work.notes)
+
+
+def _steady(summary: dict[str, Any]) -> str:
+    rate = summary["steady_images_per_second"]
+    return "" if rate is None else f"; {rate:.1f} without"
 
 
 def main() -> None:

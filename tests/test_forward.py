@@ -1,0 +1,304 @@
+"""Networks made faster compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from raypipe.actors.embedder import Embedder
+from raypipe.actors.trial import knee, try_out
+from raypipe.backbone import restore
+from raypipe.backbone.compiling import compile_network
+from raypipe.backbone.folding import merge_padding
+from raypipe.backbone.footprint import cpu_batch_size, largest_output
+from raypipe.backbone.loading import load
+from raypipe.backbone.onednn import FusedConv2d, fuse
+from raypipe.backbone.parity import least_cosine
+from raypipe.backbone.precision import prepare
+from raypipe.errors import RaypipeError
+from raypipe.memory import keep_freed
+from raypipe.spec import Preprocess, Spec
+from tests.conftest import TINY
+
+SQUARE = Preprocess(size=32, resize="squash", resize_to=None, std=(255.0,) * 3)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def traced(model: nn.Module) -> fx.GraphModule:
+    return fx.symbolic_trace(model.eval().requires_grad_(False))
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape).to(memory_format=torch.channels_last)
+
+
+def fused_count(model: nn.Module) -> int:
+    return sum(isinstance(module, FusedConv2d) for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.Identity(),
+        nn.ReLU(),
+        nn.ReLU(inplace=True),
+        nn.ReLU6(),
+        nn.Hardtanh(-0.5, 0.25),
+        nn.Hardswish(),
+        nn.SiLU(),
+        nn.GELU(),
+        nn.GELU(approximate="tanh"),
+        nn.LeakyReLU(0.2),
+        nn.Sigmoid(),
+        nn.ELU(),  # oneDNN has no such operator: it stays behind
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_convolution_and_activation(activation: nn.Module, dtype: torch.dtype) -> None:
+    layers = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1, stride=2), activation)
+    model = traced(layers).to(dtype).to(memory_format=torch.channels_last)
+    x = image(2, 8, 11, 9).to(dtype)
+    expected = model(x.clone())
+    fused = fuse(model, dtype)
+    assert fused_count(fused) == 1
+    assert any(isinstance(m, nn.ELU) for m in fused.modules()) == isinstance(activation, nn.ELU)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    torch.testing.assert_close(fused(x), expected, atol=tolerance, rtol=tolerance)
+
+
+class Residual(nn.Module):
+    def __init__(self, add: Callable[[Any, Any], Any], *, activate: bool = True) -> None:
+        super().__init__()
+        self.one, self.two = (
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.Conv2d(8, 8, 3, padding=1, bias=False),
+        )
+        self.short = nn.Conv2d(8, 8, 1)
+        self.add, self.relu = add, nn.ReLU(inplace=True) if activate else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.two(self.relu(self.one(x)))
+        return self.relu(self.add(y, self.short(x))) + 1
+
+
+def add_in_place(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    a += b
+    return a
+
+
+@pytest.mark.parametrize("activate", [True, False])
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda a, b: a + b,
+        lambda a, b: b + a,
+        torch.add,
+        add_in_place,
+        lambda a, b: a + b.mean((2, 3), keepdim=True),  # broadcast
+        lambda a, b: a + 1,
+        lambda a, b: a + a,
+        lambda a, b: torch.add(a, b, alpha=2),
+    ],
+)
+def test_sums(add: Callable[[Any, Any], Any], activate: bool) -> None:
+    model = traced(Residual(add, activate=activate)).to(memory_format=torch.channels_last)
+    x = image(2, 8, 6, 5)
+    expected = model(x.clone())
+    fused = fuse(model, torch.float32)
+    assert fused_count(fused) >= 2
+    torch.testing.assert_close(fused(x), expected, atol=1e-5, rtol=1e-5)
+
+
+class Twice(nn.Module):
+    """One convolution called twice, and one whose output is needed by two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.forked = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.forked(F.relu(self.shared(F.relu(self.shared(x)))))
+        return F.relu(y) - y
+
+
+def test_what_is_needed_twice_is_kept() -> None:
+    model = traced(Twice()).to(memory_format=torch.channels_last)
+    x = image(2, 4, 6, 6)
+    expected = model(x)
+    torch.testing.assert_close(fuse(model, torch.float32)(x), expected)
+    assert not fuse(traced(Twice()), torch.float16)(x).isnan().any()  # left as it is
+    assert fuse(nn.Conv2d(3, 3, 1), torch.float32).__class__ is nn.Conv2d  # not traced
+
+
+@pytest.mark.parametrize(
+    ("padding", "options", "merged"),
+    [
+        ((1, 1, 1, 1), {}, True),
+        ((2, 2, 1, 1), {"padding": (1, 0)}, True),
+        ((0, 1, 0, 1), {"stride": 2}, True),
+        ((3, 1, 0, 2), {"stride": 2, "groups": 4}, True),
+        ((1, 1, 1, 1), {"dilation": 2}, True),
+        ((0, 1, 0, 1), {"dilation": 2}, False),
+        ((-1, 1, 0, 0), {}, False),
+        ((1, 1, 1, 1), {"padding": "same"}, False),
+        ((1, 1, 1, 1), {"padding": 1, "padding_mode": "reflect"}, False),
+    ],
+)
+def test_padding_is_merged(
+    padding: tuple[int, int, int, int], options: dict[str, Any], merged: bool
+) -> None:
+    layers = nn.Sequential(nn.ZeroPad2d(padding), nn.Conv2d(4, 8, 3, **options))
+    for uneven in (False, True):
+        model = merge_padding(traced(deepcopy(layers)), uneven=uneven)
+        for height, width in ((12, 12), (11, 14)):
+            x = image(2, 4, height, width)
+            torch.testing.assert_close(model(x), layers(x), atol=1e-5, rtol=1e-5)
+    assert any(isinstance(m, nn.ZeroPad2d) for m in model.modules()) != merged
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18"])
+def test_whole_networks(name: str) -> None:
+    loaded = load(name, "random")
+    x = image(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = restore(loaded)(x)[
+            "features" if "features" in loaded.layers else loaded.layers[0]
+        ]
+        fast = prepare(restore(loaded), "fp32", "cpu")
+        assert fused_count(fast) > 10
+        assert not any(isinstance(m, nn.ReLU) for m in fast.modules())
+        found = next(iter(fast(x).values()))
+    assert least_cosine(expected, found) > 0.99999
+
+
+def make(precision: str = "fp32") -> tuple[Any, Spec]:
+    loaded = load(TINY, "random", ("block2",))
+    spec = Spec(
+        backbone="tiny",
+        weights_sha256=loaded.weights_sha256,
+        outputs=loaded.outputs,
+        preprocess=SQUARE,
+        precision=precision,  # type: ignore[arg-type]
+    )
+    return loaded, spec
+
+
+def pixels(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def test_images_as_they_come() -> None:
+    embedder = Embedder(*make(), batch_size=8)
+    images = pixels(21)
+    expected = embedder(images)["features"]
+    np.testing.assert_array_equal(embedder.stream(iter(images))["features"], expected)
+    assert embedder.stream([])["features"].shape == (0, 16)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory")]
+)
+def test_batches_are_halved_where_memory_ends(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pixels(21)
+    expected = Embedder(*make(), batch_size=2)(images)["features"]
+    embedder = Embedder(*make(), batch_size=16)
+    fits = 3
+
+    def limited(x: torch.Tensor, run: Any = embedder.model) -> Any:
+        if len(x) > fits:
+            raise error
+        return run(x)
+
+    embedder.model = limited  # type: ignore[assignment]
+    for found in (embedder(images), embedder.stream(images)):
+        np.testing.assert_array_equal(found["features"], expected)
+    assert embedder.batch_size == 2
+    fits = 0
+    with pytest.raises(RaypipeError, match="one image does not fit in the memory of cpu"):
+        embedder(images)
+    monkeypatch.setattr(embedder, "model", lambda x: x.nonsense)
+    with pytest.raises(AttributeError):
+        embedder(images)
+
+
+def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    loaded, spec = make("bf16")
+    plain = Embedder(loaded, spec, batch_size=4)(pixels(6))
+    compiled = Embedder(loaded, spec, batch_size=4, compiled=True)(pixels(6))
+    cosine = least_cosine(*(torch.from_numpy(found["features"]) for found in (plain, compiled)))
+    assert cosine > 0.999
+
+
+def test_a_network_that_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 8, 8)
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("no compiler\nmore lines")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    message = r"cannot be compiled here \(RuntimeError: no compiler\); give --compile off"
+    with pytest.raises(RaypipeError, match=message):
+        compile_network(model, x)
+    wrong = {"a": torch.tensor([[1.0, 0.0]])}, {"a": torch.tensor([[0.0, 1.0]])}
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: lambda _: wrong[1])
+    with pytest.raises(RaypipeError, match="layer a gives something else"):
+        compile_network(lambda _: wrong[0], x)  # type: ignore[arg-type]
+
+
+def test_batch_size_of_a_cpu() -> None:
+    loaded, spec = make()
+    assert largest_output(restore(loaded), 32) == max(
+        module.numel() for module in [*_outputs(restore(loaded))]
+    )
+    assert cpu_batch_size(loaded, spec) == 32
+    large = spec.model_copy(update={"preprocess": SQUARE.model_copy(update={"size": 1024})})
+    assert cpu_batch_size(loaded, large) == 4
+    looks = load(TINY.replace(":tiny", ":branching"), "random", ("block2",))
+    assert cpu_batch_size(looks, spec) == 16  # it cannot be known
+    keep_freed()
+
+
+def _outputs(model: nn.Module) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    for module in model.modules():
+        module.register_forward_hook(
+            lambda _m, _i, out: found.append(out) if isinstance(out, torch.Tensor) else None
+        )
+    model(torch.zeros(1, 3, 32, 32))
+    return found
+
+
+def test_trying_out() -> None:
+    loaded, spec = make("bf16")
+    trial = try_out(loaded, spec, pixels(3))
+    assert 0.99 < trial.parity["features"] <= 1
+    assert trial.seconds > 0
+    assert trial.batch_size is None
+    sized = try_out(loaded, spec, pixels(3), find_batch_size=True)
+    assert sized.batch_size in (32, 64, 128, 256, 512)
+    assert knee({8: 50.0, 16: 97.0, 32: 100.0, 64: 90.0}) == 16
+
+
+def test_least_cosine() -> None:
+    a = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    assert least_cosine(a, 2 * a) == pytest.approx(1)
+    assert least_cosine(a, a + torch.tensor([[0.0], [1.0]])) == pytest.approx(0)
+    assert least_cosine(a, a * torch.nan) == -1
+    assert least_cosine(a[:0], a[:0]) == 1
