@@ -12,7 +12,7 @@ One rule for each kind of image:
   inverted, as Adobe writes it.
 - 16-bit and 32-bit integer grey is scaled from 0..65535 to 0..255, rounded down (x // 257). Of
   colour with 16 bits per channel Pillow keeps the upper 8 (x // 256).
-- JPEGs (baseline, progressive, arithmetic) are decoded at full size, never scaled while decoding.
+- JPEGs (baseline, progressive, arithmetic) are decoded at full size, unless less will do (`least`).
 - An array in .npy form of 8- or 16-bit unsigned integers, (H, W) or (H, W, 1, 3 or 4), is an image
   by the same rules: grey, RGB or RGB with alpha; 16 bits of either are scaled as x // 257.
 - Anything else (floating point, LAB) has no such rule and is rejected.
@@ -51,23 +51,25 @@ _CONVERTIBLE = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", 
 _WIDE_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
+def decode(data: bytes, max_pixels: int, least: int | None = None) -> Image.Image:
     """Return the image as RGB with 8 bits per channel.
 
     Args:
         data: the file's bytes, in any format Pillow reads, or an array in .npy form.
         max_pixels: reject images with more pixels, before memory is taken for them.
+        least: pixels that both sides must have; a JPEG may then be decoded at 1/2, 1/4 or 1/8.
 
     Raises:
         RejectedItem: with the reason why there is no image.
     """
     if not data:
         raise RejectedItem(RejectReason.EMPTY, "the file has no bytes")
-    read = _from_array if data.startswith(np.lib.format.MAGIC_PREFIX) else _decode
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata; what matters raises
-            return read(data, max_pixels)
+            if data.startswith(np.lib.format.MAGIC_PREFIX):
+                return _from_array(data, max_pixels)
+            return _decode(data, max_pixels, least)
     except RejectedItem:
         raise
     except UnidentifiedImageError:
@@ -81,9 +83,11 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise RejectedItem(_reason(error), f"{type(error).__name__}: {error}") from None
 
 
-def _decode(data: bytes, max_pixels: int) -> Image.Image:
+def _decode(data: bytes, max_pixels: int, least: int | None) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(data))
     _check_size(*image.size, max_pixels)
+    if least is not None:
+        image.draft(None, (least, least))  # nothing, unless it is a JPEG
     image.load()
     image = _upright(image)
     if image.mode == "RGB":

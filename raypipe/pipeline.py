@@ -23,6 +23,7 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from raypipe import schema
+from raypipe.memory import keep_freed
 from raypipe.plan import Unit
 from raypipe.predictions.predictor import Predictor
 from raypipe.runtime import Replicas, retry_limits, stream
@@ -146,6 +147,7 @@ class EmbedderReplica:
     ) -> None:
         from raypipe.actors.embedder import Embedder  # imports torch, which only replicas need
 
+        keep_freed()
         self.embedder = Embedder(
             ray.get(backbone),
             spec,

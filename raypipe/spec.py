@@ -54,6 +54,16 @@ class Preprocess(_Frozen):
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    scaled: bool = False
+    """Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size."""
+
+    @model_serializer(mode="wrap")
+    def _without_the_unusual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not used: the form is that of before there was such a thing."""
+        values: dict[str, Any] = handler(self)
+        if not self.scaled:
+            values.pop("scaled", None)
+        return values
 
 
 class Augment(_Frozen):

@@ -23,7 +23,7 @@ from raypipe.sources.ahead import read_items
 from raypipe.spec import Spec
 from raypipe.storage import Storage
 from raypipe.store.partition import Format, write_unit
-from raypipe.transforms import to_pixels
+from raypipe.transforms import least_side, to_pixels
 
 __all__ = [
     "ITEMS",
@@ -143,11 +143,12 @@ def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
 def decoded(items: pa.Table, spec: Spec, max_pixels: int) -> Iterator[Pixels | RejectedItem]:
     """Yield each item's (views, size, size, 3) pixels, or why there are none."""
     fetched = read_items(items[schema.URI].to_pylist(), max_pixels)
+    least = least_side(spec.preprocess)
     for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
         try:
             if isinstance(data, RejectedItem):
                 raise data
-            first = to_pixels(decode(data, max_pixels), spec.preprocess)
+            first = to_pixels(decode(data, max_pixels, least), spec.preprocess)
             augmented = range(1, spec.views) if spec.augment else ()
             views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
             yield np.stack([first, *views]) if views else first[None]

@@ -87,6 +87,17 @@ def in_place_branching():
     return InPlaceBranching()
 
 
+class Touchy(nn.Module):
+    """Adds and takes away what is too large for bfloat16 to remember the rest."""
+
+    def forward(self, x):
+        return x * 1e-2 + 1000.0 - 1000.0
+
+
+def touchy():
+    return nn.Sequential(OrderedDict(block1=nn.Conv2d(3, 4, 3), block2=Touchy()))
+
+
 class Fragile(nn.Module):
     """Works on blank images, and fails on more than some real ones."""
 

@@ -297,3 +297,16 @@ def test_array_cut_short_or_damaged() -> None:
         assert rejected(data[:length]).reason is RejectReason.TRUNCATED, length
     assert rejected(data.replace(b"shape", b"ship}")).reason is RejectReason.CORRUPT
     assert rejected(data[:6] + b"\x09\x00" + data[8:]).reason is RejectReason.UNSUPPORTED
+
+
+def test_fewer_pixels_where_they_will_do(picture: Image.Image) -> None:
+    """Of JPEGs only, never less than asked for, and upright; the cap is on the whole image."""
+    large = picture.resize((400, 304))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(large, "JPEG", exif=exif)
+    for least, size in ((304, (304, 400)), (152, (152, 200)), (100, (152, 200)), (30, (38, 50))):
+        assert decode(data, CAP, least).size == size
+    assert decode(encode(large, "PNG"), CAP, 30).size == large.size
+    with pytest.raises(RejectedItem, match="400×304 pixels"):
+        decode(data, 400 * 304 - 1, 30)

@@ -29,6 +29,7 @@ BASE = Spec(
         {"dtype": "float16"},
         {"preprocess": Preprocess(size=225)},
         {"preprocess": Preprocess(mean=(1.0, 0.0, 0.0))},
+        {"preprocess": Preprocess(scaled=True)},
         {"revision": BASE.revision + 1},
     ],
 )
@@ -40,6 +41,12 @@ def test_every_field_changes_the_fingerprint(change: dict[str, object]) -> None:
 
 def test_fingerprint_survives_json() -> None:
     assert Spec.model_validate_json(BASE.model_dump_json()).fingerprint == BASE.fingerprint
+
+
+def test_what_is_not_used_is_not_in_the_canonical_form() -> None:
+    """Stores from before there was such a thing keep their fingerprint."""
+    assert "scaled" not in BASE.model_dump()["preprocess"]
+    assert "head" not in BASE.model_dump()
 
 
 def test_difference_names_field_and_both_values() -> None:

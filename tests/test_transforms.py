@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torchvision.models import EfficientNet_B0_Weights, ResNet50_Weights
 
 from raypipe import transforms
 from raypipe.backbone.weights import _from_preset
 from raypipe.config import BackboneConfig
+from raypipe.decode import decode
 from raypipe.errors import UsageError
 from raypipe.spec import Preprocess
-from raypipe.transforms import normalize, resolve_preprocess, to_pixels
+from raypipe.transforms import least_side, normalize, resolve_preprocess, to_pixels
 from tests.conftest import draw
 
 
@@ -152,3 +155,27 @@ def test_size_keeps_the_usual_proportion_of_the_crop() -> None:
 def test_contradictions_are_named(options: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         resolved(**options)
+
+
+@pytest.mark.parametrize("options", [{"resize": "squash", "size": 56}, {"size": 56}])
+def test_scaled_decoding_stays_near(options: dict[str, object]) -> None:
+    sink = io.BytesIO()
+    draw("circle", 8, (1000, 801)).filter(ImageFilter.GaussianBlur(1)).save(
+        sink, "JPEG", quality=92
+    )
+    preprocess = resolved(**options, scaled_decode=True)
+    scaled = decode(sink.getvalue(), 10**7, least_side(preprocess))
+    assert scaled.size == (250, 201)
+    near = to_pixels(scaled, preprocess).astype(int)
+    exact = to_pixels(decode(sink.getvalue(), 10**7), preprocess)
+    assert np.abs(near - exact).max() <= 20
+    assert np.abs(near - exact).mean() < 0.5
+    assert least_side(resolved(**options)) is None
+
+
+@pytest.mark.parametrize(
+    "options", [{"crop": 64}, {"antialias": False}, {"interpolation": "nearest"}]
+)
+def test_scaled_decoding_needs_room(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="--scaled-decode does not go with"):
+        resolved(scaled_decode=True, **options)

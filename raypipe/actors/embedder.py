@@ -15,7 +15,6 @@ from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.precision import DTYPES, prepare
 from raypipe.errors import RaypipeError
-from raypipe.memory import keep_freed
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
@@ -26,6 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 
 class Embedder:
     """Maps uint8 images to features, on the CPU or on a GPU.
+
+    A process that does little else should call `memory.keep_freed` before.
 
     Args:
         backbone: the verified network.
@@ -53,7 +54,6 @@ class Embedder:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        keep_freed()
         self.spec = spec
         self.device = torch.device(device)
         self.batch_size = batch_size

@@ -1,0 +1,118 @@
+"""What is settled before a flow starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import raypipe
+from raypipe import runtime, sizing
+from raypipe.actors.trial import Trial
+from raypipe.backbone.loading import load
+from raypipe.config import ExtractConfig
+from raypipe.errors import UsageError
+from raypipe.jobs import extract as job
+from raypipe.options import resolve
+from raypipe.plan import Listing
+from raypipe.sources import open_source
+from raypipe.spec import Preprocess, Spec
+from tests.conftest import TINY, draw, options
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+LOADED = load(TINY, "random", ("block2",))
+SPEC = Spec(
+    backbone="tiny",
+    weights_sha256=LOADED.weights_sha256,
+    outputs=LOADED.outputs,
+    preprocess=Preprocess(size=32, resize="squash", resize_to=None, std=(255.0,) * 3),
+)
+
+
+def config(**changes: Any) -> ExtractConfig:
+    return resolve(ExtractConfig, {"source": "x", "out": "y", **changes}, environment={})
+
+
+@pytest.fixture
+def tried(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Settle with what a trial would have found out."""
+    asked: list[bool] = []
+
+    def settle(
+        *,
+        device: str = "cpu",
+        seconds: float = 0.0,
+        parity: float = 1.0,
+        kept: Any = None,
+        images: int = 1000,
+        **changes: Any,
+    ) -> sizing.Sizing:
+        def trial(*_: Any, find_batch_size: bool, **__: Any) -> Trial:
+            asked.append(find_batch_size)
+            size = 256 if find_batch_size else None
+            return Trial({"features": parity}, seconds=seconds, batch_size=size)
+
+        monkeypatch.setattr("raypipe.actors.trial.try_out", trial)
+        monkeypatch.setattr(runtime, "device", lambda: device)
+        with Listing(open_source(config(source=str(photos))).list()) as listing:
+            some = listing.some_items()
+        return sizing.settle(
+            config(**changes), LOADED, SPEC, some, images=images, max_pixels=10**8, kept=kept
+        )
+
+    settle.asked = asked  # type: ignore[attr-defined]
+    return settle
+
+
+def test_batch_size(tried: Any) -> None:
+    assert tried().batch_size == 32
+    assert tried(batch_size=7).batch_size == 7
+    assert tried(device="cuda").batch_size == 256
+    assert tried.asked == [False, False, True]
+    kept = {"device": "cuda", "batch_size": 64, "compiled": True}
+    assert tried(device="cuda", kept=kept) == sizing.Sizing("cuda", 64, True)
+    assert tried(device="cuda", kept=kept, batch_size=8, compile="off").batch_size == 8
+    assert tried(device="cpu", kept=kept) == sizing.Sizing("cpu", 32, False)
+    assert tried.asked == [False, False, True, False, False, False]
+
+
+def test_long_runs_are_compiled(tried: Any) -> None:
+    slots = runtime.slots()
+    assert not tried(seconds=0.1 * slots, images=5_999).compiled
+    assert tried(seconds=0.1 * slots, images=6_001).compiled
+    assert not tried(seconds=0.1 * slots, images=6_001, compile="off").compiled
+    assert tried(images=1, compile="on").compiled
+
+
+def test_poor_precision_is_refused(tried: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    tried(parity=0.9912)
+    assert "cosine to plain fp32 at least 0.9912" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"a cosine of 0.9876 .* give --precision fp32"):
+        tried(parity=0.9876)
+
+
+def test_nothing_is_written_in_a_poor_precision(photos: Path, tmp_path: Path) -> None:
+    given = options(backbone=TINY.replace(":tiny", ":touchy"), precision="bf16")
+    with pytest.raises(UsageError, match="--precision: on sampled images, features in bf16"):
+        raypipe.extract(str(photos), out=str(tmp_path / "store"), **given)
+    assert not (tmp_path / "store" / "spec.json").exists()
+
+
+def test_rejects_only(tmp_path: Path) -> None:
+    """There is nothing to try the network on, and nothing is lost."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_text("no image")
+    out = tmp_path / "store"
+    given = {"source": str(tmp_path / "photos"), "out": str(out), **options(batch_size=4)}
+    summary = job.run(resolve(ExtractConfig, given, environment={})).summary
+    assert (summary["rows"], summary["rejects"]) == (0, 1)
+    draw("circle", 1).save(tmp_path / "photos" / "b.png")
+    given["batch_size"] = "auto"
+    assert job.run(resolve(ExtractConfig, given, environment={})).summary["rows"] == 1
+    kept = json.loads((out / "spec.json").read_text())["provenance"]["computed"]
+    assert kept == {"device": "cpu", "batch_size": 4, "compiled": False}
+    assert not torch.cuda.is_available()
