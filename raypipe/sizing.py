@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # they take torch
 __all__ = ["Sizing", "settle"]
 
 _SAMPLE = 4
-_LONG_RUN = 600.0  # seconds of computing that repay a minute of compiling, if that gains a tenth
+_LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
+_WORTHWHILE = 1.05
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,15 @@ def settle(
     trial = _try_out(backbone, spec, _sample(items, spec, max_pixels), device, ask_size)
     if trial is not None:
         _check(trial, spec)
-    return Sizing(
-        device=device,
-        batch_size=_batch_size(config, backbone, spec, trial, earlier),
-        compiled=_compiled(config, trial, images, earlier),
-    )
+    batch_size = _batch_size(config, backbone, spec, trial, earlier)
+    if config.compile != "auto":
+        compiled = config.compile == "on"
+    elif earlier:
+        compiled = bool(earlier["compiled"])
+    else:  # not by what is still to be done: a run that goes on after a kill computes alike
+        long = trial is not None and images * trial.seconds / runtime.slots() > _LONG_RUN
+        compiled = long and _gains_by_compiling(backbone, spec, device, batch_size)
+    return Sizing(device, batch_size, compiled)
 
 
 def _try_out(
@@ -155,12 +160,15 @@ def _batch_size(
     return cpu_batch_size(backbone, spec)
 
 
-def _compiled(
-    config: RayConfig, trial: Trial | None, images: int, earlier: Mapping[str, Any]
-) -> bool:
-    """Whether to compile; it does not depend on how much of the source is still to be done."""
-    if config.compile != "auto":
-        return config.compile == "on"
-    if earlier:
-        return bool(earlier["compiled"])
-    return trial is not None and images * trial.seconds / runtime.slots() > _LONG_RUN
+def _gains_by_compiling(backbone: Backbone, spec: Spec, device: str, batch_size: int) -> bool:
+    from raypipe.actors.trial import compiling_gain
+
+    say("a long run: trying whether the network is faster compiled")
+    attempt = partial(compiling_gain, device=device, batch_size=batch_size)
+    try:
+        gain = runtime.on_replica_hardware(attempt, backbone, spec)
+    except RaypipeError as error:
+        say(str(error))
+        return False
+    say(f"compiled, it is {gain:.2f} times as fast")
+    return gain > _WORTHWHILE

@@ -14,7 +14,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from raypipe.actors.embedder import Embedder
-from raypipe.actors.trial import knee, try_out
+from raypipe.actors.trial import compiling_gain, knee, try_out
 from raypipe.backbone import restore
 from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.folding import merge_padding
@@ -242,6 +242,7 @@ def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, spec = make("bf16")
     plain = Embedder(loaded, spec, batch_size=4)(pixels(6))
     compiled = Embedder(loaded, spec, batch_size=4, compiled=True)(pixels(6))
+    assert compiling_gain(loaded, spec, device="cpu", batch_size=4) > 0
     cosine = least_cosine(*(torch.from_numpy(found["features"]) for found in (plain, compiled)))
     assert cosine > 0.999
 

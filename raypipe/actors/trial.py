@@ -16,10 +16,11 @@ from raypipe.backbone.parity import least_cosine
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
-__all__ = ["Trial", "try_out"]
+__all__ = ["Trial", "compiling_gain", "knee", "try_out"]
 
 _SIZES = (32, 64, 128, 256, 512)
 _CLEARLY_FASTER = 1.05
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,27 @@ def try_out(
         return Trial(parity, seconds)
     rates = _rates(backbone, spec, device)
     return Trial(parity, 1 / max(rates.values()), knee(rates))
+
+
+def compiling_gain(backbone: Backbone, spec: Spec, *, device: str, batch_size: int) -> float:
+    """Return how many times as fast as otherwise the network is once it is compiled.
+
+    Raises:
+        RaypipeError: it cannot be compiled there.
+    """
+    side = spec.preprocess.size
+    images = np.zeros((batch_size, side, side, 3), np.uint8)
+    both = [
+        Embedder(backbone, spec, device=device, batch_size=batch_size, compiled=compiled)
+        for compiled in (False, True)
+    ]
+    seconds: list[list[float]] = [[], []]
+    for _ in range(_ROUNDS):  # by turns: a machine is not as fast at all times
+        for embedder, taken in zip(both, seconds, strict=True):
+            started = time.perf_counter()
+            embedder(images)
+            taken.append(time.perf_counter() - started)
+    return min(seconds[0]) / min(seconds[1])
 
 
 @torch.inference_mode()

@@ -108,7 +108,8 @@ class RayConfig(JobConfig):
     and features by rounding only."""
     compile: Annotated[Literal["auto", "on", "off"], option("Ray")] = "auto"
     """Compile the network in each replica, which takes up to a minute the first time on a machine:
-    `auto` does so if the run is long enough to repay it. Affects features by rounding only."""
+    `auto` tries it if the run is long, and does so if it is faster. Affects features by rounding
+    only."""
 
 
 class EngineConfig(JobConfig):
