@@ -12,11 +12,14 @@ finished and are counted by the driver. The steps themselves are in `steps`.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.data
@@ -50,6 +53,7 @@ __all__ = ["predict", "write"]
 Finish = Callable[[Batch], "Batch | pa.Table"]
 
 _SAMPLED_UNITS = 16
+_CALLS = 2
 
 
 def write(
@@ -110,7 +114,10 @@ def _run(
             EmbedderReplica,
             fn_constructor_args=(ray.put(backbone), spec, replicas, whole),
             compute=ray.data.ActorPoolStrategy(
-                min_size=replicas.min_size, max_size=replicas.max_size
+                min_size=replicas.min_size,
+                max_size=replicas.max_size,
+                # While one unit is computed, the next is fetched and the last handed on.
+                max_concurrent_calls_per_actor=1 if whole else _CALLS,
             ),
             batch_size=None,
             num_cpus=replicas.num_cpus,
@@ -157,10 +164,15 @@ class EmbedderReplica:
             compiled=replicas.compiled,
         )
         self.whole = whole
+        self.computing = threading.Lock()
 
     def __call__(self, batch: Batch) -> Batch | pa.Table:
         """Embed one unit, with the steps before and after it if they happen here."""
         if self.whole is None:
-            return embed(batch, self.embedder)
+            return embed(batch, self._embed)
         reading, finish = self.whole
         return finish(read_and_embed(batch, embedder=self.embedder.stream, **reading))
+
+    def _embed(self, images: npt.NDArray[np.uint8]) -> Batch:
+        with self.computing:  # calls may be made side by side
+            return self.embedder(images)
