@@ -151,7 +151,7 @@ def bring_up_to_date(
     parts = tuple(map(Part, written))
     before = newest(storage, spec.fingerprint)
     gone = plan.gone if config.prune else None
-    after = publish(storage, spec.fingerprint, adopted.parts + parts, gone)
+    after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base)
     pruned = len(plan.gone) if config.prune else 0
     return Ingest(plan, adopted, parts, before, after, _items(written, spec), pruned, pace)
 

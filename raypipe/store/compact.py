@@ -81,14 +81,17 @@ def _groups(parts: list[Part], target_bytes: int) -> list[list[Part]]:
     """
     groups: list[list[Part]] = []
     small: list[Part] = []
+    total = 0.0
     for part in parts:
-        if _size(part) >= target_bytes / 2:
+        size = _size(part)
+        if size >= target_bytes / 2:
             groups.append([part])
             continue
-        if sum(map(_size, small)) + _size(part) > target_bytes:
+        if total + size > target_bytes:
             groups.append(small)
-            small = []
+            small, total = [], 0.0
         small.append(part)
+        total += size
     return [*groups, small] if small else groups
 
 

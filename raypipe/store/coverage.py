@@ -48,9 +48,20 @@ class Coverage:
 
 def cover(storage: Storage, parts: tuple[Part, ...]) -> Coverage:
     """Read which items the parts cover: only the columns that tell, many files at a time."""
+    if not parts:
+        return Coverage((), _empty_rows())
     with ThreadPoolExecutor(_READERS) as pool:
-        tables = list(pool.map(partial(_part_rows, storage), range(len(parts)), parts))
-    return Coverage(parts, pa.concat_tables([_empty_rows(), *tables]))
+        items, rows, spans = zip(*pool.map(partial(_part_rows, storage), parts), strict=True)
+    lengths = [len(one) for one in rows]
+    columns: list[pa.Array | pa.ChunkedArray] = [
+        pa.chunked_array([chunk for table in items for chunk in table[name].chunks], pa.string())
+        for name in schema.VERSION_COLUMNS
+    ]
+    columns.append(pa.array(np.repeat(np.arange(len(parts), dtype=np.int32), lengths)))
+    columns += [pa.array(np.concatenate(rows)), pa.array(np.concatenate(spans))]
+    table = pa.Table.from_arrays(columns, schema=_empty_rows().schema)
+    # In one piece: what is done with it later takes time per piece, and there are many files.
+    return Coverage(parts, table.combine_chunks())
 
 
 def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: str) -> Coverage:
@@ -65,6 +76,9 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
         listing: all items of the source.
         fingerprint: of the store's spec; partitions made with another one are left alone.
     """
+    missing = _missing(listing, covered)
+    if not len(missing):  # nothing that could be of use, however many files lie there
+        return Coverage((), _empty_rows())
     listed = {part.file.path for part in covered.parts}
     names = [name for name in storage.list(DATA) if name not in listed]
     with ThreadPoolExecutor(_READERS) as pool:
@@ -72,12 +86,9 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
         parts = tuple(part for unit in found for part in unit)
     if not parts:
         return Coverage((), _empty_rows())
-    useful = _keep(cover(storage, parts), _missing(listing, covered))
+    useful = _keep(cover(storage, parts), missing)
     with ThreadPoolExecutor(_READERS) as pool:
-        checked = pool.map(
-            lambda part: replace(part, file=describe(storage, part.file.path, part.file.unit)),
-            useful.parts,
-        )
+        checked = pool.map(partial(_checked, storage), useful.parts)
         return replace(useful, parts=tuple(checked))
 
 
@@ -103,7 +114,11 @@ def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Covera
 
 
 def publish(
-    storage: Storage, fingerprint: str, added: tuple[Part, ...], gone: pa.Array | None = None
+    storage: Storage,
+    fingerprint: str,
+    added: tuple[Part, ...],
+    gone: pa.Array | None = None,
+    covered: Coverage | None = None,
 ) -> Snapshot:
     """Make a new snapshot: the newest one plus parts, less what they replace and what is gone.
 
@@ -114,6 +129,8 @@ def publish(
         fingerprint: of the store's spec.
         added: parts to add.
         gone: ids whose rows are to be dropped.
+        covered: what the newest snapshot covered when it was last looked at; its partitions are
+            read again only if there is a newer one by now.
 
     Returns:
         The new snapshot, or the newest one if there is nothing to change.
@@ -125,7 +142,9 @@ def publish(
             return base
         if base.parts:
             new = new or cover(storage, added)
-            parts = merge(cover(storage, base.parts), new, gone).parts
+            if covered is None or covered.parts != base.parts:
+                covered = cover(storage, base.parts)
+            parts = merge(covered, new, gone).parts
         else:  # what is added is of one plan, which has every item once
             parts = tuple(part for part in added if part.rows)
         if parts == base.parts:
@@ -144,6 +163,12 @@ def _unlisted(storage: Storage, fingerprint: str, name: str) -> list[Part]:
     return [Part(File(n, metadata.unit, count_rows(storage, n), 0, "")) for n in names]
 
 
+def _checked(storage: Storage, part: Part) -> Part:
+    """Find out size and checksum."""
+    file = part.file
+    return replace(part, file=describe(storage, file.path, file.unit, file.rows))
+
+
 def _missing(listing: Listing, covered: Coverage) -> pa.Table:
     """Versions of the listed items that are not covered."""
     known, columns = Versions(covered.rows), list(schema.VERSION_COLUMNS)
@@ -153,29 +178,24 @@ def _missing(listing: Listing, covered: Coverage) -> pa.Table:
     return pa.Table.from_batches(missing, pa.schema([schema.ITEMS.field(n) for n in columns]))
 
 
-def _part_rows(storage: Storage, index: int, part: Part) -> pa.Table:
+def _part_rows(
+    storage: Storage, part: Part
+) -> tuple[pa.Table, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Return a part's items: their versions, the first row of each, and how many rows it has."""
     path = storage.path(part.file.path)
-    columns = list(schema.VERSION_COLUMNS)
-    views = [schema.VIEW] if part.is_data else []
-    reasons = [] if part.is_data else [schema.REASON]
-    table = file_format(path).read_table(path, [*columns, *views, *reasons])
-    if reasons:
+    extra = schema.VIEW if part.is_data else schema.REASON
+    table = file_format(path).read_table(path, [*schema.VERSION_COLUMNS, extra])
+    if not part.is_data:
         table = _retried(table)
     # An item's views follow each other, so that its first row stands for all of them.
-    first = np.flatnonzero(table[schema.VIEW].to_numpy() == 0) if views else np.arange(len(table))
-    span = np.diff(first, append=len(table))
-    kept = ~np.isin(first, part.dropped)
-    first, span = first[kept], span[kept]
-    items = table.take(pa.array(first))
-    return pa.table(
-        {name: items[name].cast(pa.string()) for name in columns}
-        | {
-            _PART: pa.array(np.full(len(first), index, np.int32)),
-            _ROW: pa.array(first.astype(np.int64)),
-            _SPAN: pa.array(span.astype(np.int32)),
-        },
-        schema=_empty_rows().schema,
-    )
+    is_first = table[extra].to_numpy() == 0 if part.is_data else np.ones(len(table), bool)
+    first = np.flatnonzero(is_first)
+    span = np.diff(first, append=len(table)).astype(np.int32)
+    if part.dropped:
+        kept = ~np.isin(first, part.dropped)
+        first, span = first[kept], span[kept]
+    items = table.select(list(schema.VERSION_COLUMNS))
+    return items if len(first) == len(table) else items.take(pa.array(first)), first, span
 
 
 def _retried(rejects: pa.Table) -> pa.Table:
@@ -183,6 +203,8 @@ def _retried(rejects: pa.Table) -> pa.Table:
     again and what becomes of them replaces the reject.
     """
     down = pc.equal(rejects[schema.REASON], RejectReason.UNAVAILABLE.value)
+    if not pc.any(down).as_py():
+        return rejects
     etags = pc.if_else(down, _UNAVAILABLE, rejects[schema.ETAG].cast(pa.string()))
     return rejects.set_column(rejects.schema.get_field_index(schema.ETAG), schema.ETAG, etags)
 
@@ -216,10 +238,11 @@ def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
     parts: list[Part] = []
     renumbered = np.zeros(len(coverage.parts), np.int32)
     for index, part in enumerate(coverage.parts):
-        left = replace(part, dropped=tuple(sorted({*part.dropped, *by_part.get(index, ())})))
+        if index in by_part:
+            part = replace(part, dropped=tuple(sorted({*part.dropped, *by_part[index]})))
         renumbered[index] = len(parts)
-        if left.rows:
-            parts.append(left)
+        if part.rows:
+            parts.append(part)
     kept = coverage.rows.filter(pa.array(~drop))
     moved = pa.array(renumbered[kept[_PART].to_numpy()], pa.int32())
     column = kept.schema.get_field_index(_PART)

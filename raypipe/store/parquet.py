@@ -66,17 +66,21 @@ def encode_pieces(
 
 def _groups(columns: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Cut a stream of rows into groups of about `_GROUP_BYTES`; no rows make one empty group."""
-    waiting = columns.empty_table()
-    length = 0
+    waiting = [columns.empty_table()]
+    rows = length = 0
     for piece in pieces:
-        waiting = pa.concat_tables([waiting, piece.replace_schema_metadata(columns.metadata)])
-        if not length and len(waiting):
-            length = max(1, _GROUP_BYTES * len(waiting) // max(1, waiting.nbytes))
-        while length and len(waiting) >= length:
-            yield waiting.slice(0, length)
-            waiting = waiting.slice(length)
-    if len(waiting) or not length:
-        yield waiting
+        waiting.append(piece.replace_schema_metadata(columns.metadata))
+        rows += len(piece)
+        if not length and rows:
+            length = max(1, _GROUP_BYTES * rows // max(1, sum(table.nbytes for table in waiting)))
+        if length and rows >= length:
+            table = pa.concat_tables(waiting)
+            for start in range(0, rows - rows % length, length):
+                yield table.slice(start, length)
+            rows %= length
+            waiting = [table.slice(len(table) - rows)]
+    if rows or not length:
+        yield pa.concat_tables(waiting)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -103,9 +107,13 @@ def shapes(path: Path, columns: list[str]) -> dict[str, tuple[int, ...]]:
 
 
 def read_table(path: Path, columns: list[str] | None) -> pa.Table:
-    """Return the rows, or some columns of them."""
-    table = pq.read_table(path, columns=columns, partitioning=None)
-    return table.replace_schema_metadata(None)
+    """Return the rows, or some columns of them.
+
+    By one thread and without the search for a data set, which take several times as long as
+    reading a small file.
+    """
+    with pq.ParquetFile(path) as file:
+        return file.read(columns, use_threads=False).replace_schema_metadata(None)
 
 
 def iter_tables(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:

@@ -43,6 +43,8 @@ REJECTS = "rejects"
 
 _FORMATS: dict[str, Any] = {"parquet": parquet, "hdf5": hdf5}
 
+_PIECE_BYTES = 2**20
+
 _FINGERPRINT = "raypipe.fingerprint"
 _UNIT = "raypipe.unit"
 _REJECTS_FILE = "raypipe.rejects"
@@ -170,9 +172,22 @@ def count_rows(storage: Storage, name: str) -> int:
     return int(file_format(path).count_rows(path))
 
 
-def describe(storage: Storage, name: str, unit: str) -> File:
-    """Return the snapshot entry of a partition file written by an earlier run."""
-    return _file(name, unit, count_rows(storage, name), storage.read(name))
+def describe(storage: Storage, name: str, unit: str, rows: int | None = None) -> File:
+    """Return the snapshot entry of a partition file written by an earlier run.
+
+    Args:
+        storage: the store's folder.
+        name: the file's.
+        unit: the unit's id.
+        rows: how many it has, where that is known.
+    """
+    size, checksum = 0, hashlib.sha256()
+    with storage.path(name).open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):  # many are read at once, and they may be large
+            size += len(piece)
+            checksum.update(piece)
+    counted = count_rows(storage, name) if rows is None else rows
+    return File(name, unit, counted, size, checksum.hexdigest())
 
 
 def _about(metadata: Metadata) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from raypipe.errors import UsageError
@@ -14,6 +14,7 @@ from raypipe.store.partition import DATA, File
 __all__ = ["Part", "Snapshot", "newest", "numbers", "read_snapshot", "succeed"]
 
 _FOLDER = "snapshots"
+_LINES = ",\n"
 _NAME = re.compile(_FOLDER + r"/(\d+)\.json")
 
 
@@ -65,17 +66,21 @@ class Snapshot:
         return sum(part.rows for part in self.rejected)
 
     def to_json(self) -> bytes:
-        """Return the file's content."""
-        parts = [asdict(part.file) | {"dropped": list(part.dropped)} for part in self.parts]
-        content = {
+        """Return the file's content: JSON with a partition per line.
+
+        Not indented: that takes `json` seconds for 100,000 partitions, and half as much space
+        again.
+        """
+        about = {
             "number": self.number,
             "created": self.created,
             "fingerprint": self.fingerprint,
             "rows": self.rows,
             "rejects": self.rejects,
-            "partitions": parts,
         }
-        return json.dumps(content, indent=1).encode()
+        lines = [json.dumps(vars(p.file) | {"dropped": list(p.dropped)}) for p in self.parts]
+        head = json.dumps(about, indent=1).removesuffix("\n}")
+        return f'{head},\n "partitions": [\n{_LINES.join(lines)}\n ]\n}}'.encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Snapshot:
