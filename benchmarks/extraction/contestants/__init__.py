@@ -1,0 +1,1 @@
+"""Ways to extract features, each a script that can be read as the recipe it is; without raypipe."""
