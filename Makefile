@@ -27,8 +27,9 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Takes an hour or so: BENCH=--quick sees that all works, in minutes.
 bench: install
-	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python -m benchmarks.extraction $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -90,8 +90,12 @@ def table(rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
+def listed(items: dict[str, str]) -> str:
+    """Render names and what is told of them as a Markdown list."""
+    return "\n".join(f"- {name}: {told}" for name, told in items.items())
+
+
 def _network(one: dict[str, Any]) -> str:
-    machine = "\n".join(f"- {name}: {value}" for name, value in one["machine"].items())
     images, rounds = one["images"], len(one["ideal"])
     origin = "generated JPEGs" if one.get("generated") else "JPEGs"
     about = (
@@ -103,11 +107,12 @@ def _network(one: dict[str, Any]) -> str:
     parts = [
         f"## {one['label']}",
         about,
-        machine,
+        listed(one["machine"]),
         table([_HEAD, *(_row(c, rates) for c, rates in contestants)]),
         "What they are:",
         table([("contestant", "what it is", "agreement"), *map(_about, one["contestants"])]),
-        "The work itself, in core-seconds:",
+        "The work itself, in core-milliseconds by the clock and, of these, on a core (the rest "
+        "went to other programs):",
         table(_ideal(one)),
         _own(one["contestants"]),
         *(_tried(_TRIED[key], some) for key, some in one["tried"].items()),
@@ -172,18 +177,19 @@ def _about(contestant: dict[str, Any]) -> tuple[str, ...]:
 
 def _ideal(one: dict[str, Any]) -> list[tuple[str, ...]]:
     parts, cores = one["ideal"], one["cores"]
-    rows: list[tuple[str, ...]] = [("part", "ms per image", "images/s of all cores")]
+    rows: list[tuple[str, ...]] = [("part", "ms per image", "on a core", "images/s of all cores")]
     names = {"decode": "read, decode and resize", "forward": "network", "compiled": "compiled"}
     for key, name in names.items():
         if key in parts[0]:
             cost = [1000 * part[key]["seconds"] for part in parts]
             batch = f", {parts[0]['precision']}, batch {parts[0][key]['batch']}"
             rate = _figure([1000 * cores / value for value in cost], 1)
-            told = f"{_figure(cost, 2)} {_range(cost, 2)}"
-            rows.append((name + batch * (key != "decode"), told, rate))
+            told = f"{_figure(cost, 2)} {_range(cost, 2)}".strip()
+            cpu = _figure([1000 * part[key]["cpu"] for part in parts], 2)
+            rows.append((name + batch * (key != "decode"), told, cpu, rate))
     for compiled in (False, True)[: 1 + ("compiled" in parts[0])]:
         rate = _figure([ideal_of(part, cores, compiled=compiled) for part in parts], 1)
-        rows.append((f"ideal{', compiled' * compiled}", "", rate))
+        rows.append((f"ideal{', compiled' * compiled}", "", "", rate))
     return rows
 
 
@@ -203,6 +209,8 @@ def _own(contestants: list[dict[str, Any]]) -> str:
 
 def _tried(what: str, tried: list[tuple[dict[str, float], float]]) -> str:
     """Tell which settings were tried; the best are those that took part."""
+    if len(tried) == 1:
+        return ""
     names = list(tried[0][0])
     rows = [[*names, "steady images/s"]]
     rows += [[*(str(some[name]) for name in names), f"{rate:.1f}"] for some, rate in tried]

@@ -113,8 +113,8 @@ def fast_loop(settings: Settings) -> Contestant:
     """Return the best DataLoader loop with these settings: batch, workers, threads, processes."""
     return Contestant(
         name="best loop",
-        about="`decode_jpeg`, uint8 resize, bf16, channels-last, batch norm folded; "
-        + _told(settings),
+        about="`DataLoader` loop: `decode_jpeg`, uint8 resize, bf16, channels-last, batch norm "
+        "folded, allocator that keeps memory; " + _told(settings),
         command=(*_script("fast_loop"), *_options(settings)),
         kind="npz",
         workers=int(settings["processes"]),

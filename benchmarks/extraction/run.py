@@ -135,11 +135,20 @@ class Benchmark:
             _say(f"tuning {contestant.command[2:]}: {found and round(found, 1)} images/s")
             return found
 
-        recipes = of_ray_data(cores)[: 1 if quick else None]
+        recipes, loops = of_ray_data(cores), of_fast_loop(cores, quick=quick)
+        if quick or not self._takes(ray_data(recipes[0], cores).name):
+            recipes = recipes[:1]
+        if not self._takes(fast_loop(loops[0]).name):
+            loops = loops[:1]
         return {
             "recipe": tune(recipes, lambda settings: rate(ray_data(settings, cores))),
-            "loop": tune(of_fast_loop(cores, quick=quick), lambda one: rate(fast_loop(one))),
+            "loop": tune(loops, lambda settings: rate(fast_loop(settings))),
         }
+
+    def _takes(self, name: str) -> bool:
+        """Whether a contestant, or one derived from it, takes part."""
+        only = self.effort.only
+        return not only or any(one.startswith(name) for one in only)
 
     def _round(
         self,

@@ -52,6 +52,8 @@ def tune(settings: list[Settings], rate: Callable[[Settings], float | None]) -> 
         settings: what may be tried.
         rate: measures images per second in the steady state; None if there is no figure.
     """
+    if len(settings) == 1:
+        return [(settings[0], 0.0)]  # nothing to choose from
     first = settings[0].get("batch")
     tried = [(one, rate(one) or 0.0) for one in settings if one.get("batch") == first]
     tried.sort(key=lambda one: -one[1])
