@@ -1,0 +1,145 @@
+"""Measure what limits an extraction, and name the settings that fit."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import tempfile
+import time
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import ray
+
+from raypipe import pipeline, runtime, schema
+from raypipe.augment import resolve_augment
+from raypipe.backbone import Backbone
+from raypipe.backbone.loading import feature_shapes, load
+from raypipe.command import Outcome, run_job
+from raypipe.config import DoctorConfig
+from raypipe.diagnosis.machine import busy
+from raypipe.diagnosis.report import report
+from raypipe.errors import UsageError
+from raypipe.plan import Listing, unit_length
+from raypipe.rehearsal.flow import Flow
+from raypipe.rehearsal.rehearse import rehearse
+from raypipe.rehearsal.sample import make_pictures, some_items, unit_of
+from raypipe.sources import open_source
+from raypipe.sources.remote import check_reachable
+from raypipe.spec import Spec
+from raypipe.storage import local_path
+from raypipe.transforms import resolve_preprocess
+
+__all__ = ["main", "run"]
+
+_IMAGES = 1_000_000
+_RUNS = 8  # parts of a source with archives or tables that the sample is taken from
+_PREFIX = "raypipe-doctor-"
+
+Sample: TypeAlias = pa.Table | list[bytes]
+
+
+def run(config: DoctorConfig) -> Outcome:
+    """Measure; see `DoctorConfig` for the options.
+
+    Raises:
+        UsageError: the options cannot work, or no image can be decoded.
+        RaypipeError: a step failed.
+    """
+    started, load_of_others = time.monotonic(), busy()
+    sample, listed = _sample(config)
+    augment = resolve_augment(config)
+    loaded = _backbone(config)
+    preprocess = resolve_preprocess(config, loaded.trained)
+    shapes = feature_shapes(loaded, preprocess.size, config.dtype)
+    images = config.images or listed
+    with _folder(config) as folder, runtime.session(config.address):
+        best = runtime.best_precision()
+        spec = Spec(
+            backbone=loaded.source.name,
+            source_sha256=loaded.source.sha256,
+            weights_sha256=loaded.weights_sha256,
+            outputs=loaded.outputs,
+            preprocess=preprocess,
+            augment=augment,
+            precision=best if config.precision == "auto" else config.precision,
+            dtype=config.dtype,
+        )
+        unit = unit_length(images, spec)
+        replicas = runtime.plan_replicas(config.actors, config.batch_size, math.ceil(images / unit))
+        flow = Flow(
+            backbone=ray.put(loaded),
+            spec=spec,
+            replicas=replicas,
+            max_pixels=config.max_pixels,
+            one_server=_one_server(sample),
+            form=config.format,
+            folder=folder,
+        )
+        others = tuple({best, "fp32"} - {spec.precision})
+        findings = rehearse(flow, sample, min(unit, images), others=others, started=started)
+    summary, text = report(findings, config, images, shapes, load_of_others)
+    seconds = round(time.monotonic() - started, 1)
+    return Outcome({**summary, "seconds": seconds}, text, findings)
+
+
+def _sample(config: DoctorConfig) -> tuple[Sample, int]:
+    """Return what to measure on, and how many images to estimate for by default."""
+    if config.source is None:
+        return make_pictures(config.sample), _IMAGES
+    source = open_source(config)
+    with Listing(source.list()) as listing:
+        if not len(listing):
+            raise UsageError(f"SOURCE: no images in {source.uri!r}")
+        items = some_items(listing, config.sample, _RUNS)
+        check_reachable(items[schema.URI].to_pylist())
+        return items, len(listing)
+
+
+def _backbone(config: DoctorConfig) -> Backbone:
+    return load(
+        config.backbone,
+        config.weights,
+        config.layer,
+        pool=config.pool,
+        weights_sha256=config.weights_sha256,
+        seed=config.seed,
+    )
+
+
+@contextlib.contextmanager
+def _folder(config: DoctorConfig) -> Any:
+    """Make a folder on the filesystem that --out will be on; remove it in the end.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    place = None
+    if config.out is not None:
+        out = local_path(config.out, "--out")
+        place = next(folder for folder in (out, *out.parents) if folder.is_dir())
+    try:
+        folder = tempfile.mkdtemp(prefix=f".{_PREFIX}" if place else _PREFIX, dir=place)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"--out: cannot write to {str(place)!r}: {reason}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _one_server(sample: Sample) -> bool:
+    if isinstance(sample, list):
+        return False
+    return pipeline._one_server([unit_of(sample, len(sample), "sample")])
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("doctor", DoctorConfig)
+
+
+if __name__ == "__main__":
+    main()
