@@ -49,7 +49,7 @@ from raypipe.options import resolve
 from raypipe.plan import Listing
 from raypipe.rehearsal import rehearse
 from raypipe.rehearsal.company import gather
-from raypipe.rehearsal.flow import Flow
+from raypipe.rehearsal.flow import Check, Flow
 from raypipe.rehearsal.sample import make_pictures, share, some_items, unit_of, write_pictures
 from raypipe.runtime import Replicas
 from raypipe.spec import Preprocess, Spec
@@ -368,7 +368,7 @@ class TestMachine:
         (groups / "cpu").mkdir(parents=True)
         (groups / "cpu/cpu.cfs_period_us").write_text("100000")
         (groups / name).write_text(content)
-        assert machine.look(tmp_path).quota == cores
+        assert machine.look(root=tmp_path).quota == cores
 
     @pytest.mark.parametrize(
         ("changes", "given", "words"),
@@ -376,11 +376,12 @@ class TestMachine:
             ({}, {}, ""),
             ({"quota": 2.0}, {}, "--actors 2"),
             ({"threads": 4}, {}, "OMP_NUM_THREADS=1"),
-            ({"free": 2**32}, {}, "fill the memory"),
+            ({"free": 2**32}, {}, "the replicas take"),
             ({"swapped": 2**33}, {}, "swapped out"),
             ({"shared": 2**26}, {}, "--shm-size"),
             ({"bf16": False}, {}, "fp32"),
             ({"bf16": False, "gpus": (Gpu("H", 2**36),)}, {}, ""),
+            ({"bf16": False}, {"replicas": 0}, ""),
             ({}, {"in_flight": 2**34}, "--object-store-memory"),
         ],
     )
@@ -504,7 +505,7 @@ class TestRehearsals:
         assert found["images"] == 25
         assert found["sampled"] == {"images": 25, "rejects": 1}
         assert found["batch_size"] == 4
-        assert {"1", "4", "64"} <= set(found["batch_sizes"])
+        assert "1" in found["batch_sizes"]
         assert found["images_per_second"] > 0
         assert found["features"] == {"features": [16]}
         costs = found["seconds_per_image"]
@@ -528,19 +529,9 @@ class TestRehearsals:
         assert found.reading.images == 4  # two for each core
         assert found.alone is None
         assert cluster_shape(found.costs, found.pool) is not None
-        assert 1024 in found.batches
+        assert 1 in found.batches
         assert found.precisions[0].cosine > 0.99
         assert not (quick / "work").exists()
-
-    def test_no_image_can_be_read(self, quick: Path, tmp_path: Path) -> None:
-        (tmp_path / "bad").mkdir()
-        with pytest.raises(UsageError, match="SOURCE: no images in"):
-            run(source=str(tmp_path / "bad"))
-        for name in ("a", "b"):
-            (tmp_path / "bad" / f"{name}.jpg").write_text(name)
-        with pytest.raises(UsageError, match="none of 2 sampled images can be decoded .not_an"):
-            run(source=str(tmp_path / "bad"))
-        assert list(quick.iterdir()) == []
 
     def test_an_interrupt_leaves_nothing(
         self, quick: Path, monkeypatch: pytest.MonkeyPatch
@@ -568,6 +559,25 @@ class TestRehearsals:
 
         with pytest.raises(RaypipeError, match=words):
             gather([broken.remote()])
+
+
+def test_no_image_can_be_decoded(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="SOURCE: no images in"):
+        doctor.run(DoctorConfig(source=str(tmp_path)))
+    checks = [Check(1, 1, "empty: no bytes", 0.1), Check(2, 2, "corrupt: bad", 0.1)]
+    with pytest.raises(UsageError, match="none of 3 sampled images can be decoded .empty: no by"):
+        rehearse._refuse_unreadable(checks)
+    rehearse._refuse_unreadable([*checks, Check(1, 0, "", 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("unit", "batch", "seconds", "length"),
+    [(512, 32, 0.001, 512), (512, 32, 0.01, 256), (512, 32, 1.0, 32), (9, 32, 0.001, 9)],
+)
+def test_laps_are_units_unless_these_take_long(
+    unit: int, batch: int, seconds: float, length: int
+) -> None:
+    assert rehearse._length(unit, batch, seconds) == length
 
 
 def flow(replicas: Replicas, folder: Path) -> Flow:

@@ -30,6 +30,7 @@ __all__ = [
     "laps",
     "median",
     "most_memory",
+    "out_of_memory",
     "pace",
     "sweep",
     "time_reading",
@@ -163,7 +164,7 @@ def _reachable(
         try:
             forward(size)  # which also sets up what is done once per size
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error).lower():
+            if out_of_memory(error):
                 return
             raise
         yield size
@@ -187,6 +188,11 @@ def cosine(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
     b = other.reshape(len(other), -1).astype(np.float64)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return float(np.min(np.where(norms > 0, (a * b).sum(1) / np.where(norms > 0, norms, 1), 1)))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory, on a GPU or elsewhere."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error).lower()
 
 
 def most_memory() -> int:

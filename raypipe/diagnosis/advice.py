@@ -21,7 +21,8 @@ _CROWDED = 0.6
 _HELP = {
     "wait": "storage is what to improve: a copy on local disks, or shards (raypipe pack), which "
     "are read in long runs",
-    "read": "many small files take time to open: raypipe pack makes shards of them",
+    "read": "what stores or serves the images is what to improve; raypipe pack makes shards, which "
+    "are read in long runs",
     "decode": "more cores, or images stored smaller, make it faster; a GPU would not",
     "forward": "a GPU, more cores or nodes, or a smaller --size make it faster",
     "write": "an --out on faster storage, --dtype float16 or a pooled layer (--layer NODE:avg) "

@@ -69,10 +69,11 @@ class Machine:
         return "; ".join(parts)
 
 
-def look(root: Path = Path("/")) -> Machine:
+def look(*, gpus: bool = False, root: Path = Path("/")) -> Machine:
     """Return what this machine has.
 
     Args:
+        gpus: whether to look at GPUs, which takes some of their memory.
         root: where /sys is.
     """
     import torch
@@ -92,7 +93,7 @@ def look(root: Path = Path("/")) -> Machine:
         threads=torch.get_num_threads(),
         gpus=tuple(
             Gpu(torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory)
-            for i in range(torch.cuda.device_count())
+            for i in range(torch.cuda.device_count() if gpus else 0)
         ),
     )
 
@@ -110,6 +111,11 @@ def warnings(
         store: bytes of its object store.
         in_flight: bytes of pixels on their way to GPUs at any time.
     """
+    computing = _about_cores(machine, cpus, replicas)
+    return computing + _about_memory(machine, replicas * replica_memory, store, in_flight)
+
+
+def _about_cores(machine: Machine, cpus: int, replicas: int) -> list[str]:
     found = []
     if machine.quota is not None and machine.quota < cpus - 0.01:
         found.append(
@@ -121,10 +127,20 @@ def warnings(
             f"{replicas} replicas with {machine.threads} threads each share {machine.cores} cores: "
             "set OMP_NUM_THREADS=1"
         )
-    if replicas * replica_memory > _FULL * machine.free:
+    if replicas and not (machine.bf16 or machine.gpus):
         found.append(
-            f"{replicas} replicas of {readable(replica_memory)} fill the memory: give a smaller "
-            "--batch-size or fewer --actors"
+            "the CPU has no bfloat16, so the network is computed in fp32, at half the speed or "
+            "less of one that has"
+        )
+    return found
+
+
+def _about_memory(machine: Machine, taken: int, store: int, in_flight: int) -> list[str]:
+    found = []
+    if taken > _FULL * machine.free:
+        found.append(
+            f"the replicas take {readable(taken)} of {readable(machine.free)} that are free: give "
+            "a smaller --batch-size or fewer --actors"
         )
     if machine.swapped > machine.memory // 20:
         found.append(f"{readable(machine.swapped)} are swapped out")
@@ -138,11 +154,6 @@ def warnings(
         found.append(
             f"pixels on their way to the GPUs take {readable(in_flight)}, and the object store has "
             f"{readable(store)}: start Ray with a larger --object-store-memory"
-        )
-    if not (machine.bf16 or machine.gpus):
-        found.append(
-            "the CPU has no bfloat16, so the network is computed in fp32, at half the "
-            "speed or less of one that has"
         )
     return found
 

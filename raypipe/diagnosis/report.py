@@ -14,6 +14,7 @@ from raypipe.diagnosis.advice import advice, command
 from raypipe.diagnosis.findings import Findings
 from raypipe.diagnosis.machine import warnings
 from raypipe.diagnosis.rates import (
+    Estimate,
     better_batch,
     cluster_shape,
     estimate,
@@ -44,50 +45,54 @@ def report(
         shapes: of each column's features, with their type.
         others: share of this machine's time that other processes took before.
     """
-    batch = better_batch(findings.batches, findings.batch_size, findings.costs, findings.pool)
-    rate = batch[1] if batch else images_per_second(findings.costs, findings.pool)
-    changed = {"batch_size": batch[0]} if batch else {}
-    estimates = [
-        estimate(
-            images,
-            rate,
-            nodes=len(findings.nodes),
-            times=times,
-            start=findings.start,
-            price=config.price,
-        )
-        for times in (1, _MORE_NODES)
-    ]
-    warned = _warnings(findings, others)
-    line = command(config, changed)
-    lines = advice(findings, quiet=others <= _NOISE)
-    summary = {
-        **_figures(findings, shapes),
+    costs, pool = findings.costs, findings.pool
+    batch = better_batch(findings.batches, findings.batch_size, costs, pool)
+    size, rate = batch or (None, images_per_second(costs, pool))
+    changed = {"batch_size": size} if size else {}
+    told = {
         "conclusion": wording.conclusion(findings),
         "use": changed,
-        "command": line,
+        "command": command(config, changed),
         "images_per_second_then": round(rate, 2),
         "images": images,
-        "estimates": [asdict(one) for one in estimates],
         "price": config.price,
-        "advice": lines,
-        "warnings": warned,
+        "advice": advice(findings, quiet=others <= _NOISE),
+        "warnings": _warnings(findings, others),
     }
-    text = [
-        wording.conclusion(findings),
+    estimates = _estimates(findings, images, rate, config.price)
+    summary = {
+        **_figures(findings, shapes),
+        **told,
+        "estimates": [asdict(one) for one in estimates],
+    }
+    return summary, _text(findings, told, estimates)
+
+
+def _estimates(findings: Findings, images: int, rate: float, price: float | None) -> list[Estimate]:
+    nodes, start = len(findings.nodes), findings.start
+    return [
+        estimate(images, rate, nodes=nodes, times=times, start=start, price=price)
+        for times in (1, _MORE_NODES)
+    ]
+
+
+def _text(findings: Findings, told: dict[str, Any], estimates: list[Estimate]) -> str:
+    better = f"     which makes {wording.rate_text(told['images_per_second_then'])} images/s"
+    lines = [
+        told["conclusion"],
         "",
         *wording.table(findings),
         wording.transfers(findings),
         "",
-        f"Use: {line}",
-        *([f"     which makes {wording.rate_text(rate)} images/s"] if batch else []),
-        wording.outlook(images, estimates, config.price),
+        f"Use: {told['command']}",
+        *([better] if told["use"] else []),
+        wording.outlook(told["images"], estimates, told["price"]),
         "",
-        *(f"- {one}" for one in lines + wording.arithmetic(findings)),
-        *(f"{wording.hardware(node)}" for node in findings.nodes),
-        *(f"! {one}" for one in warned),
+        *(f"- {one}" for one in told["advice"] + wording.arithmetic(findings)),
+        *wording.hardware(findings.nodes),
+        *(f"! {one}" for one in told["warnings"]),
     ]
-    return summary, "\n".join(text)
+    return "\n".join(lines)
 
 
 def _figures(findings: Findings, shapes: Shapes) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from raypipe.diagnosis.findings import Findings, Node
@@ -61,9 +63,10 @@ def table(findings: Findings) -> list[str]:
     return lines
 
 
-def hardware(node: Node) -> str:
-    """Return a line about one machine."""
-    return f"{node.machine}; {node.replicas} replicas"
+def hardware(nodes: Iterable[Node]) -> list[str]:
+    """Return a line for each kind of machine."""
+    kinds = Counter(f"{node.machine}; {node.replicas} replicas" for node in nodes)
+    return [f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items()]
 
 
 def outlook(images: int, estimates: list[Estimate], price: float | None) -> str:

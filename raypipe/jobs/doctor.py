@@ -7,7 +7,8 @@ import math
 import shutil
 import tempfile
 import time
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import TypeAlias
 
 import pyarrow as pa
 import ray
@@ -15,20 +16,22 @@ import ray
 from raypipe import pipeline, runtime, schema
 from raypipe.augment import resolve_augment
 from raypipe.backbone import Backbone
-from raypipe.backbone.loading import feature_shapes, load
+from raypipe.backbone.loading import WeightsUnavailableError, feature_shapes, load
 from raypipe.command import Outcome, run_job
 from raypipe.config import DoctorConfig
 from raypipe.diagnosis.machine import busy
 from raypipe.diagnosis.report import report
 from raypipe.errors import UsageError
+from raypipe.ingest import check_apart
 from raypipe.plan import Listing, unit_length
+from raypipe.progress import say
 from raypipe.rehearsal.flow import Flow
 from raypipe.rehearsal.rehearse import rehearse
 from raypipe.rehearsal.sample import make_pictures, some_items, unit_of
 from raypipe.sources import open_source
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
-from raypipe.storage import local_path
+from raypipe.storage import Storage, local_path
 from raypipe.transforms import resolve_preprocess
 
 __all__ = ["main", "run"]
@@ -47,41 +50,47 @@ def run(config: DoctorConfig) -> Outcome:
         UsageError: the options cannot work, or no image can be decoded.
         RaypipeError: a step failed.
     """
-    started, load_of_others = time.monotonic(), busy()
+    started, others = time.monotonic(), busy()
     sample, listed = _sample(config)
-    augment = resolve_augment(config)
-    loaded = _backbone(config)
-    preprocess = resolve_preprocess(config, loaded.trained)
-    shapes = feature_shapes(loaded, preprocess.size, config.dtype)
     images = config.images or listed
-    with _folder(config) as folder, runtime.session(config.address):
-        best = runtime.best_precision()
-        spec = Spec(
-            backbone=loaded.source.name,
-            source_sha256=loaded.source.sha256,
-            weights_sha256=loaded.weights_sha256,
-            outputs=loaded.outputs,
-            preprocess=preprocess,
-            augment=augment,
-            precision=best if config.precision == "auto" else config.precision,
-            dtype=config.dtype,
-        )
-        unit = unit_length(images, spec)
-        replicas = runtime.plan_replicas(config.actors, config.batch_size, math.ceil(images / unit))
-        flow = Flow(
-            backbone=ray.put(loaded),
-            spec=spec,
-            replicas=replicas,
-            max_pixels=config.max_pixels,
-            one_server=_one_server(sample),
-            form=config.format,
-            folder=folder,
-        )
-        others = tuple({best, "fp32"} - {spec.precision})
-        findings = rehearse(flow, sample, min(unit, images), others=others, started=started)
-    summary, text = report(findings, config, images, shapes, load_of_others)
-    seconds = round(time.monotonic() - started, 1)
-    return Outcome({**summary, "seconds": seconds}, text, findings)
+    augment = resolve_augment(config)
+    with _folder(config) as folder:
+        loaded = _backbone(config)
+        preprocess = resolve_preprocess(config, loaded.trained)
+        shapes = feature_shapes(loaded, preprocess.size, config.dtype)
+        with runtime.session(config.address):
+            best = runtime.best_precision()
+            spec = Spec(
+                backbone=loaded.source.name,
+                source_sha256=loaded.source.sha256,
+                weights_sha256=loaded.weights_sha256,
+                outputs=loaded.outputs,
+                preprocess=preprocess,
+                augment=augment,
+                precision=best if config.precision == "auto" else config.precision,
+                dtype=config.dtype,
+            )
+            flow = _flow(config, loaded, spec, images, _one_server(sample), folder)
+            unit = min(images, unit_length(images, spec))
+            also = {best, "fp32"} - {spec.precision}
+            findings = rehearse(flow, sample, unit, others=sorted(also), started=started)
+    summary, text = report(findings, config, images, shapes, others)
+    return Outcome({**summary, "seconds": round(time.monotonic() - started, 1)}, text, findings)
+
+
+def _flow(
+    config: DoctorConfig, loaded: Backbone, spec: Spec, images: int, one_server: bool, folder: str
+) -> Flow:
+    units = math.ceil(images / unit_length(images, spec))
+    return Flow(
+        backbone=ray.put(loaded),
+        spec=spec,
+        replicas=runtime.plan_replicas(config.actors, config.batch_size, units),
+        max_pixels=config.max_pixels,
+        one_server=one_server,
+        form=config.format,
+        folder=folder,
+    )
 
 
 def _sample(config: DoctorConfig) -> tuple[Sample, int]:
@@ -89,6 +98,8 @@ def _sample(config: DoctorConfig) -> tuple[Sample, int]:
     if config.source is None:
         return make_pictures(config.sample), _IMAGES
     source = open_source(config)
+    if config.out is not None:
+        check_apart(Storage(local_path(config.out, "--out")), source.uri)
     with Listing(source.list()) as listing:
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
@@ -98,18 +109,27 @@ def _sample(config: DoctorConfig) -> tuple[Sample, int]:
 
 
 def _backbone(config: DoctorConfig) -> Backbone:
+    """Load the network; without its weights, random ones tell the speed as well."""
+    try:
+        return _load(config, config.weights, config.weights_sha256)
+    except WeightsUnavailableError:
+        say(f"the weights of {config.backbone} cannot be downloaded; measuring with random ones")
+        return _load(config, "random", None)
+
+
+def _load(config: DoctorConfig, weights: str, checksum: str | None) -> Backbone:
     return load(
         config.backbone,
-        config.weights,
+        weights,
         config.layer,
         pool=config.pool,
-        weights_sha256=config.weights_sha256,
+        weights_sha256=checksum,
         seed=config.seed,
     )
 
 
 @contextlib.contextmanager
-def _folder(config: DoctorConfig) -> Any:
+def _folder(config: DoctorConfig) -> Iterator[str]:
     """Make a folder on the filesystem that --out will be on; remove it in the end.
 
     Raises:

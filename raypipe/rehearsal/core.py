@@ -67,11 +67,13 @@ class Core:
 
     def check(self) -> Check:
         """Decode each item once."""
+        self.watch.take()
         self.checked = self.start(self.row(len(self.items), "check"))
+        seconds = self.watch.take()["decode"] / len(self.items)
         reasons, messages = self.checked[schema.REASON], self.checked[schema.MESSAGE]
         bad = np.flatnonzero(reasons != "")
         message = f"{reasons[bad[0]]}: {messages[bad[0]]}" if len(bad) else ""
-        return Check(len(reasons), len(bad), message)
+        return Check(len(reasons), len(bad), message, seconds)
 
     def hand_over(self, length: int) -> list[ray.ObjectRef]:
         """Decode a unit for a GPU; return its reference."""

@@ -20,6 +20,7 @@ from raypipe.actors.trials import (
     cosine,
     laps,
     most_memory,
+    out_of_memory,
     pace,
     sweep,
 )
@@ -62,7 +63,7 @@ class Device:
 
     def place(self) -> Place:
         """Return where this is."""
-        return Place(ray.get_runtime_context().get_node_id(), look())
+        return Place(ray.get_runtime_context().get_node_id(), look(gpus=True))
 
     def fetch(self, references: list[ray.ObjectRef]) -> float:
         """Take units out of the object store; return seconds per image."""
@@ -114,16 +115,23 @@ class Device:
             embedder.batch_size = usual
 
     def compare(self, precision: str, seconds: float) -> Precision | None:
-        """Compute in another arithmetic; return None if that would take long."""
-        embedder, spec = self.replica.embedder, self.flow.spec
-        batch = self.images(embedder.batch_size)
-        if pace(partial(embedder, batch), 0) > seconds:
+        """Compute in another arithmetic; return None if time or memory are short."""
+        batch = self.images(self.replica.embedder.batch_size)
+        if pace(partial(self.replica.embedder, batch), 0) > seconds:
             return None
-        changed = replace(self.flow, spec=spec.model_copy(update={"precision": precision}))
-        other = Replica(changed, Stopwatch(), ()).embedder
-        other.batch_size = embedder.batch_size
-        theirs, ours = other(batch), embedder(batch)
-        passes = {True: partial(other, batch), False: partial(embedder, batch)}
+        try:
+            return self._compare(batch, precision, seconds)
+        except (MemoryError, RuntimeError) as error:
+            if out_of_memory(error):
+                return None
+            raise
+
+    def _compare(self, batch: npt.NDArray[np.uint8], precision: str, seconds: float) -> Precision:
+        spec = self.flow.spec.model_copy(update={"precision": precision})
+        other = Replica(replace(self.flow, spec=spec), Stopwatch(), ()).embedder
+        other.batch_size = len(batch)
+        theirs, ours = other(batch), self.replica.embedder(batch)
+        passes = {True: partial(other, batch), False: partial(self.replica.embedder, batch)}
         taken = alternate(passes, seconds)
         pairs = [(theirs[name], ours[name]) for name in ours if ours[name].dtype.kind == "f"]
         least = min((cosine(a, b) for a, b in pairs), default=1.0)

@@ -47,8 +47,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Check:
-    """How many items a process has, how many of them are rejects, and why the first one is."""
+    """Items that a process has decoded once.
+
+    Attributes:
+        images: how many there were.
+        rejects: how many of them are rejects.
+        message: why the first one is.
+        seconds: what an item took.
+    """
 
     images: int
     rejects: int
     message: str
+    seconds: float

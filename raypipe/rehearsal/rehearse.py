@@ -42,6 +42,23 @@ class _Timed:
     to_device: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What is known when all replicas have done a batch.
+
+    `length` is that of the units to time, `get` the seconds per image that a replica on a GPU takes
+    to receive them, and `start` what the job has taken so far.
+    """
+
+    places: list[Place]
+    reading: Reading
+    checks: list[Check]
+    batch: int
+    length: int
+    get: float
+    start: float
+
+
 def rehearse(
     flow: Flow,
     items: pa.Table | list[bytes],
@@ -64,38 +81,53 @@ def rehearse(
         RaypipeError: a step failed.
     """
     with company(flow, items) as actors:
-        places = answers(actors.everyone, "place")
+        ready = _prepare(flow, actors, unit, started)
         say(f"measuring with {len(actors.devices)} × {flow.replicas.device} {flow.spec.precision}")
-        reading = _reading(answers(actors.cores, "read"))
-        checks = answers(actors.cores, "check")
-        _refuse_unreadable(checks)
-        get = 0.0 if flow.replicas.whole_flow else _hand_over(actors, unit)
-        warm = answers(actors.devices, "warm_up")
-        batch = min(size for size, _ in warm)
-        start = time.monotonic() - started
-        length = _length(unit, batch, max(seconds for _, seconds in warm))
-        timed = _laps(flow, actors, length, get)
+        timed = _laps(flow, actors, ready)
         say("measuring batch sizes and precisions")
-        store = min(int(n["Resources"].get("object_store_memory", 0)) for n in _alive())
-        return Findings(
-            costs=_costs(reading, timed),
-            pool=_pool(flow),
-            batch_size=batch,
-            unit=length,
-            pixel_bytes=3 * flow.spec.views * flow.spec.preprocess.size**2,
-            batches=_sweep(flow, actors, places, batch),
-            precision=flow.spec.precision,
-            precisions=_precisions(actors, others),
-            reading=reading,
-            rejects=sum(check.rejects for check in checks),
-            message=next((check.message for check in checks if check.message), ""),
-            transfer=gather([actors.devices[0].transfer.remote(int(_STORE_SHARE * store))])[0],
-            alone=_alone(flow, actors, length),
-            start=start,
-            nodes=_nodes(actors, places),
-            store=store,
-            replica_memory=max(answers(actors.devices, "memory")),
-        )
+        return _find(flow, actors, ready, timed, unit, others)
+
+
+def _find(
+    flow: Flow, actors: Company, ready: _Ready, timed: _Timed, unit: int, others: Sequence[str]
+) -> Findings:
+    """Measure what goes beside the flow, and put everything together."""
+    store = min(int(node["Resources"].get("object_store_memory", 0)) for node in _alive())
+    return Findings(
+        costs=_costs(ready.reading, timed),
+        pool=_pool(flow),
+        batch_size=ready.batch,
+        unit=unit,
+        pixel_bytes=3 * flow.spec.views * flow.spec.preprocess.size**2,
+        batches=_sweep(flow, actors, ready),
+        precision=flow.spec.precision,
+        precisions=_precisions(actors, others),
+        reading=ready.reading,
+        rejects=sum(check.rejects for check in ready.checks),
+        message=next((check.message for check in ready.checks if check.message), ""),
+        transfer=gather([actors.devices[0].transfer.remote(int(_STORE_SHARE * store))])[0],
+        alone=_alone(flow, actors, ready.length),
+        start=ready.start,
+        nodes=_nodes(actors, ready.places),
+        store=store,
+        replica_memory=max(answers(actors.devices, "memory")),
+    )
+
+
+def _prepare(flow: Flow, actors: Company, unit: int, started: float) -> _Ready:
+    """Read and decode the sample once, and do the first forward passes."""
+    places = answers(actors.everyone, "place")
+    reading = _reading(answers(actors.cores, "read"))
+    checks = answers(actors.cores, "check")
+    _refuse_unreadable(checks)
+    seconds = max(check.seconds for check in checks)
+    length = _length(unit, flow.replicas.batch_size, seconds)
+    get = 0.0 if flow.replicas.whole_flow else _hand_over(actors, length)
+    warm = answers(actors.devices, "warm_up")
+    batch = min(size for size, _ in warm)
+    if flow.replicas.whole_flow:
+        length = _length(unit, batch, seconds + max(forward for _, forward in warm))
+    return _Ready(places, reading, checks, batch, length, get, time.monotonic() - started)
 
 
 def _refuse_unreadable(checks: Iterable[Check]) -> None:
@@ -108,10 +140,10 @@ def _refuse_unreadable(checks: Iterable[Check]) -> None:
         )
 
 
-def _hand_over(actors: Company, unit: int) -> float:
+def _hand_over(actors: Company, length: int) -> float:
     """Send decoded units to the GPUs; return the seconds per image of receiving them."""
     some = actors.cores[: _HANDED_OVER * len(actors.devices)]
-    references = [reference for (reference,) in answers(some, "hand_over", unit)]
+    references = [reference for (reference,) in answers(some, "hand_over", length)]
     count = len(actors.devices)
     parts = [references[i::count] or references[:1] for i in range(count)]
     received = [a.fetch.remote(part) for a, part in zip(actors.devices, parts, strict=True)]
@@ -124,7 +156,8 @@ def _length(unit: int, batch: int, seconds: float) -> int:
     return min(unit, max(batch, 1 << (affordable.bit_length() - 1)))
 
 
-def _laps(flow: Flow, actors: Company, length: int, get: float) -> _Timed:
+def _laps(flow: Flow, actors: Company, ready: _Ready) -> _Timed:
+    length = ready.length
     if flow.replicas.whole_flow:
         done = answers(actors.cores, "laps", length, _LAPS_SECONDS)
         return _Timed(done, done)
@@ -134,7 +167,7 @@ def _laps(flow: Flow, actors: Company, length: int, get: float) -> _Timed:
     devices = [device.forward_laps.remote(_LAPS_SECONDS) for device in actors.devices]
     done = gather([*cores, *devices])
     to_device = statistics.fmean(answers(actors.devices, "to_device"))
-    return _Timed(done[: len(cores)], done[len(cores) :], get, to_device)
+    return _Timed(done[: len(cores)], done[len(cores) :], ready.get, to_device)
 
 
 def _costs(reading: Reading, timed: _Timed) -> Costs:
@@ -167,11 +200,11 @@ def _alone(flow: Flow, actors: Company, length: int) -> float | None:
     return 1 / sum(median(done, step) for step in ("decode", "forward", "write"))
 
 
-def _sweep(flow: Flow, actors: Company, places: list[Place], batch: int) -> dict[int, float]:
+def _sweep(flow: Flow, actors: Company, ready: _Ready) -> dict[int, float]:
     """Return the mean rates of the sizes that all replicas could do."""
     sizes = _SIZES if flow.replicas.whole_flow else _GPU_SIZES
-    wanted = sorted({*sizes, batch})
-    memory = min(place.machine.free for place in places) / len(actors.devices)
+    wanted = sorted({*sizes, ready.batch})
+    memory = min(place.machine.free for place in ready.places) / len(actors.devices)
     found = answers(actors.devices, "sweep", wanted, _SWEEP_SECONDS, memory)
     common = [size for size in wanted if all(size in rates for rates in found)]
     return {size: statistics.fmean(rates[size] for rates in found) for size in common}
