@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "cluster",
     "compact",
+    "doctor",
     "export",
     "extract",
     "load_model",
@@ -161,3 +162,9 @@ def pack(source: str, **options: Any) -> list[str]:
 def run(recipe: str, **options: Any) -> dict[str, Any]:
     """Return what each step has to say, as the command's --json does."""
     return _run("run", _config.RunConfig, {"recipe": recipe}, options).summary  # type: ignore[no-any-return]
+
+
+@_options_of(_config.DoctorConfig)
+def doctor(source: str | None = None, **options: Any) -> dict[str, Any]:
+    """Return what was measured and follows from it, as the command's --json does."""
+    return _run("doctor", _config.DoctorConfig, {"source": source}, options).summary  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ _COMMANDS: dict[str, type[config.JobConfig]] = {
     "pack": config.PackConfig,
     "compact": config.CompactConfig,
     "demo": config.DemoConfig,
+    "doctor": config.DoctorConfig,
 }
 
 

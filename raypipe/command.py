@@ -35,6 +35,7 @@ _HEADINGS = (
     "Model",
     "Perceptron",
     "Evaluation",
+    "Estimate",
     "Ray",
     "Command",
 )

@@ -9,13 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-__all__ = ["available", "keep_freed", "readable"]
+__all__ = ["available", "is_out_of_memory", "keep_freed", "readable"]
 
 #: Where each version of control groups says what is allowed, used, and given back on demand.
 _FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 #: Options of mallopt(3): what is allocated as a mapping of its own (32 MiB is the most that glibc
 #: takes), and how much may stay at the end of the heap.
@@ -30,6 +32,15 @@ def available(root: Path = Path("/")) -> int:
         root: where /proc and /sys are.
     """
     return max(0, min([int(psutil.virtual_memory().available), *_left_in_groups(root)]))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory does not suffice, on the host or on a GPU.
+
+    Torch's allocator on the host raises a plain RuntimeError.
+    """
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def keep_freed() -> None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +49,21 @@ from raypipe.store.partition import File, Format
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
     from raypipe.backbone import Backbone
 
-__all__ = ["predict", "write"]
+__all__ = ["EmbedderReplica", "Finish", "Reading", "one_server", "predict", "write"]
 
 Finish = Callable[[Batch], "Batch | pa.Table"]
 
 _SAMPLED_UNITS = 16
 _CALLS = 2
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Options of the steps that read; as `steps.read_and_decode` takes them."""
+
+    spec: Spec
+    max_pixels: int
+    one_server: bool
 
 
 def write(
@@ -100,13 +110,14 @@ def _run(
     finish: Finish,
 ) -> Iterator[pa.Table]:
     """Lay out the steps for the hardware and stream the results."""
-    one_server = _one_server(units)
-    reading: dict[str, Any] = {"spec": spec, "max_pixels": max_pixels, "one_server": one_server}
+    reading = Reading(spec, max_pixels, one_server(units))
     whole = (reading, finish) if replicas.whole_flow else None
     rows = [{UNIT: unit.id, ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
     if not whole:
-        flow = flow.map_batches(partial(read_and_decode, **reading), batch_size=None, num_cpus=1)
+        flow = flow.map_batches(
+            partial(read_and_decode, **vars(reading)), batch_size=None, num_cpus=1
+        )
     with warnings.catch_warnings():
         # The options of Ray that bound retries have no named parameter in map_batches.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -129,7 +140,7 @@ def _run(
     return stream(flow)
 
 
-def _one_server(units: list[Unit]) -> bool:
+def one_server(units: list[Unit]) -> bool:
     """Whether a sample of the items comes from one server, so that its failure concerns all."""
     some = units[:: max(1, len(units) // _SAMPLED_UNITS)]
     return len({server(uri) for unit in some for uri in unit.items[schema.URI].to_pylist()}) == 1
@@ -150,7 +161,7 @@ class EmbedderReplica:
         backbone: ray.ObjectRef,
         spec: Spec,
         replicas: Replicas,
-        whole: tuple[dict[str, Any], Finish] | None,
+        whole: tuple[Reading, Finish] | None,
     ) -> None:
         from raypipe.actors.embedder import Embedder  # imports torch, which only replicas need
 
@@ -171,7 +182,7 @@ class EmbedderReplica:
         if self.whole is None:
             return embed(batch, self._embed)
         reading, finish = self.whole
-        return finish(read_and_embed(batch, embedder=self.embedder.stream, **reading))
+        return finish(read_and_embed(batch, embedder=self.embedder.stream, **vars(reading)))
 
     def _embed(self, images: npt.NDArray[np.uint8]) -> Batch:
         with self.computing:  # calls may be made side by side

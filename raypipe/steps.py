@@ -26,11 +26,13 @@ from raypipe.store.partition import Format, write_unit
 from raypipe.transforms import least_side, to_pixels
 
 __all__ = [
+    "IMAGE",
     "ITEMS",
     "UNIT",
     "Batch",
     "decoded",
     "embed",
+    "feature_column",
     "predict_rows",
     "read_and_decode",
     "read_and_embed",
@@ -43,7 +45,7 @@ Pixels = npt.NDArray[np.uint8]
 UNIT = "unit"
 ITEMS = "items"
 _UNIT_ROWS = "unit_rows"
-_IMAGE = "image"
+IMAGE = "image"
 _OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
@@ -65,7 +67,7 @@ def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bo
     rejects = _Rejects(len(items))
     for i, views in _decoded_good(items, spec, max_pixels, rejects):
         images[i] = views
-    return {**_columns(batch, items, rejects, one_server), _IMAGE: images}
+    return {**_columns(batch, items, rejects, one_server), IMAGE: images}
 
 
 def read_and_embed(
@@ -98,7 +100,7 @@ def read_and_embed(
 
 def embed(batch: Batch, embedder: Callable[[Pixels], Batch]) -> Batch:
     """Replace (N, views, …) pixels by features of that form; rejected rows get zeros."""
-    images = batch.pop(_IMAGE)
+    images = batch.pop(IMAGE)
     good = batch[schema.REASON] == ""
     wanted = images if good.all() else images[good]
     found = embedder(wanted.reshape(-1, *images.shape[2:]))
@@ -208,19 +210,20 @@ def _spread(found: Batch, good: npt.NDArray[np.bool_], views: int) -> Batch:
     columns = {}
     for column, features in found.items():
         shape = (views, *features.shape[1:])
-        columns[_feature(column)] = rows = np.zeros((len(good), *shape), features.dtype)
+        columns[feature_column(column)] = rows = np.zeros((len(good), *shape), features.dtype)
         rows[good] = features.reshape(-1, *shape)
     return columns
 
 
 def _features(batch: Batch, spec: Spec, good: npt.NDArray[np.bool_]) -> Batch:
     """Return the features of the items that have any: all views of the first, of the second, …"""
-    found = {o.column: batch[_feature(o.column)][good] for o in spec.outputs}
+    found = {o.column: batch[feature_column(o.column)][good] for o in spec.outputs}
     return {column: rows.reshape(-1, *rows.shape[2:]) for column, rows in found.items()}
 
 
-def _feature(column: str) -> str:
-    return f"feature:{column}"  # apart from the columns of the items
+def feature_column(column: str) -> str:
+    """Return the name of a column of features in a batch: apart from those of the items."""
+    return f"feature:{column}"
 
 
 def _strings(batch: Batch, wanted: pa.Schema) -> pa.Table:

@@ -14,7 +14,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from raypipe.actors.embedder import Embedder
-from raypipe.actors.trial import compiling_gain, knee, try_out
+from raypipe.actors.trial import compiling_gain, try_out
 from raypipe.backbone import restore
 from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.folding import merge_padding
@@ -294,7 +294,6 @@ def test_trying_out() -> None:
     assert trial.batch_size is None
     sized = try_out(loaded, spec, pixels(3), find_batch_size=True)
     assert sized.batch_size in (32, 64, 128, 256, 512)
-    assert knee({8: 50.0, 16: 97.0, 32: 100.0, 64: 90.0}) == 16
 
 
 def test_least_cosine() -> None:

@@ -15,6 +15,7 @@ from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.precision import DTYPES, prepare
 from raypipe.errors import RaypipeError
+from raypipe.memory import is_out_of_memory
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
@@ -94,7 +95,7 @@ class Embedder:
         while done < len(images):
             batch = images[done : done + self.batch_size]
             try:
-                part = self._embed(batch)
+                part = self.embed(batch)
             except (MemoryError, RuntimeError) as error:
                 self._halve(error)
                 continue
@@ -102,7 +103,8 @@ class Embedder:
             done += len(batch)
 
     @torch.inference_mode()
-    def _embed(self, images: Pixels) -> dict[str, torch.Tensor]:
+    def embed(self, images: Pixels) -> dict[str, torch.Tensor]:
+        """Return the features of at most `batch_size` images, on the device."""
         outputs = self.model(self._input(images))
         return {
             wanted.column: pool(outputs[wanted.layer], wanted.pool)[: len(images)]
@@ -118,7 +120,7 @@ class Embedder:
 
     def _halve(self, error: Exception) -> None:
         """Go on with smaller batches, if it was memory that did not suffice."""
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if self.batch_size == 1:
             detail = next(iter(str(error).splitlines()), type(error).__name__)
@@ -144,9 +146,3 @@ def _runs(images: Iterable[Pixels], length: int) -> Iterator[list[Pixels]]:
 
 def _noise(count: int, side: int) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Torch's CPU allocator raises a plain RuntimeError."""
-    known = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, known) or "can't allocate memory" in str(error)

@@ -13,10 +13,11 @@ from raypipe.actors.embedder import Embedder
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.parity import least_cosine
+from raypipe.diagnosis.rates import knee
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
-__all__ = ["Trial", "compiling_gain", "knee", "try_out"]
+__all__ = ["Trial", "compiling_gain", "try_out"]
 
 _SIZES = (32, 64, 128, 256, 512)
 _CLEARLY_FASTER = 1.05
@@ -119,9 +120,3 @@ def _rates(backbone: Backbone, spec: Spec, device: str) -> dict[int, float]:
         if rates[size] < _CLEARLY_FASTER * max([0.0, *list(rates.values())[:-1]]):
             break
     return rates or {embedder.batch_size: 1.0}
-
-
-def knee(rates: dict[int, float]) -> int:
-    """Return the smallest size whose rate is about the best."""
-    enough = max(rates.values()) / _CLEARLY_FASTER
-    return min(size for size, rate in rates.items() if rate >= enough)

@@ -29,6 +29,7 @@ __all__ = [
     "ClusterConfig",
     "CompactConfig",
     "DemoConfig",
+    "DoctorConfig",
     "EngineConfig",
     "ExportConfig",
     "ExtractConfig",
@@ -281,3 +282,22 @@ class DemoConfig(JobConfig):
     """Weights file or name. Default: the published ImageNet weights, or random ones offline."""
     address: Annotated[str | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
+
+
+class DoctorConfig(ExtractConfig):
+    """Measure what limits an extraction here, and name the settings that fit.
+
+    Takes the options of `extract`, so that `doctor` can stand in its place in a command. It runs
+    the same steps on a sample of SOURCE for about a minute, and writes nothing that stays.
+    """
+
+    source: Annotated[str | None, option("Input", position=1)] = None  # type: ignore[assignment]
+    """Images, as for `extract`. Default: generated JPEGs of 500×375 pixels, about 110 kB each."""
+    out: Annotated[str | None, option("Store")] = None  # type: ignore[assignment]
+    """Where the store is to be; writing is measured there. Default: where temporary files go."""
+    images: Annotated[int | None, Field(ge=1), option("Estimate")] = None
+    """Images to estimate time and cost for. Default: as many as SOURCE has, else 1,000,000."""
+    price: Annotated[float | None, Field(ge=0), option("Estimate")] = None
+    """What one node costs for an hour, to estimate the cost."""
+    sample: Annotated[int, Field(ge=1), option("Estimate")] = 256
+    """Images to measure on."""
