@@ -189,7 +189,7 @@ def test_the_field_has_each_contestant_once():
     assert ours
     job = Job("in", "out", "trace", "net", "w.safetensors", "layer", "tf", 32, 2)
     told = " ".join(ours[0].start(job))
-    assert "extract in --backbone net --weights w.safetensors --layer layer" in told
+    assert "in --backbone net --weights w.safetensors --layer layer" in told
     assert "--size 32 --normalize tf --resize squash --interpolation bilinear" in told
 
 

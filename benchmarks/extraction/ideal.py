@@ -113,7 +113,10 @@ def _timed(
 ) -> tuple[int, float, float, int]:
     import torch
 
+    from raypipe.memory import keep_freed
+
     torch.set_num_threads(1)
+    keep_freed()
     step, batch = prepare(job, number, **options)
     for _ in range(3):
         step()
@@ -138,12 +141,15 @@ def _forward(job: Job, number: int, *, precision: str, compiled: bool) -> tuple[
     import torch
 
     from raypipe.actors.embedder import Embedder
+    from raypipe.backbone.footprint import cpu_batch_size
     from raypipe.backbone.loading import load
     from raypipe.transforms import normalize
 
     backbone = load(job.network, job.weights, (job.layer,))
     options: Any = {"compiled": True} if compiled else {}
-    embedder = Embedder(backbone, _spec(job, backbone, precision), threads=1, **options)
+    spec = _spec(job, backbone, precision)
+    size = cpu_batch_size(backbone, spec)
+    embedder = Embedder(backbone, spec, batch_size=size, threads=1, **options)
     source = _pixels(job, number)
     pixels = torch.from_numpy(np.stack([next(source) for _ in range(embedder.batch_size)]))
     inputs = normalize(pixels, embedder.spec.preprocess).to(embedder.dtype)
