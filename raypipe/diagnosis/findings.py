@@ -71,7 +71,7 @@ class Findings:
         batch_size: images per forward pass.
         unit: images per unit.
         pixel_bytes: what one image's pixels take on their way to the network.
-        batches: images per second of one replica's network, by batch size.
+        batches: images (each view counts) per second of one replica's network, by batch size.
         precision: the arithmetic that was chosen.
         precisions: other ones that the hardware has.
         reading: of the sample, means over replicas.

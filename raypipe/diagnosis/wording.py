@@ -65,8 +65,12 @@ def table(findings: Findings) -> list[str]:
 
 def hardware(nodes: Iterable[Node]) -> list[str]:
     """Return a line for each kind of machine."""
-    kinds = Counter(f"{node.machine}; {node.replicas} replicas" for node in nodes)
+    kinds = Counter(f"{node.machine}; {_replicas(node.replicas)}" for node in nodes)
     return [f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items()]
+
+
+def _replicas(count: int) -> str:
+    return "1 replica" if count == 1 else f"{count} replicas"
 
 
 def outlook(images: int, estimates: list[Estimate], price: float | None) -> str:

@@ -54,7 +54,7 @@ class Device:
         return Place(ray.get_runtime_context().get_node_id(), look(gpus=True))
 
     def fetch(self, references: list[ray.ObjectRef]) -> float:
-        """Take units out of the object store; return seconds per image."""
+        """Take units out of the object store; return seconds per item."""
         started = time.perf_counter()
         blocks = [BlockAccessor.for_block(block) for block in ray.get(references)]
         self.blocks = [block.to_batch_format("numpy") for block in blocks]
@@ -62,7 +62,7 @@ class Device:
         return seconds / sum(len(block[schema.REASON]) for block in self.blocks)
 
     def warm_up(self) -> tuple[int, float]:
-        """Do the first forward passes; return the batch size and seconds per image.
+        """Do the first forward passes; return the batch size and seconds per item.
 
         A batch that would take too long is made smaller.
         """
@@ -74,7 +74,7 @@ class Device:
         embedder.batch_size = max(1, min(wanted, affordable))
         batch = self.images(embedder.batch_size)
         embedder(batch)
-        return embedder.batch_size, pace(partial(embedder, batch), 0) / len(batch)
+        return embedder.batch_size, self._views * pace(partial(embedder, batch), 0) / len(batch)
 
     def some_features(self) -> Batch:
         """Return the features of a unit, as a batch that is to be written has them."""
@@ -87,7 +87,7 @@ class Device:
         return laps(self._embed, self.watch, seconds=seconds)
 
     def sweep(self, sizes: list[int], seconds: float, memory: float) -> dict[int, float]:
-        """Return images per second by batch size; see `timing.sweep`."""
+        """Return images (views) per second by batch size; see `timing.sweep`."""
         embedder = self.replica.embedder
         usual, images = embedder.batch_size, self.images(max(sizes))
 
@@ -128,7 +128,7 @@ class Device:
         return Precision(precision, taken[False] / taken[True], least)
 
     def to_device(self) -> float:
-        """Return the seconds per image that pixels take to the GPU; 0 without one."""
+        """Return the seconds that an item's pixels take to the GPU; 0 without one."""
         device = self.replica.embedder.device
         if device.type != "cuda":
             return 0.0
@@ -139,7 +139,7 @@ class Device:
             torch.cuda.synchronize(device)
 
         move()
-        return pace(move, 0.5) / len(pixels)
+        return self._views * pace(move, 0.5) / len(pixels)
 
     def transfer(self, room: int) -> Transfer:
         """Return the object store's rates; at most `room` bytes are put into it."""
@@ -167,6 +167,11 @@ class Device:
         flat = found.reshape(-1, *pixels.shape[2:])
         chosen: npt.NDArray[np.uint8] = flat[np.arange(count) % len(flat)]
         return chosen
+
+    @property
+    def _views(self) -> int:
+        """Images that enter the network for each item."""
+        return self.flow.spec.views
 
     def _embed(self, number: int) -> int:
         block = self.blocks[number % len(self.blocks)]
