@@ -33,9 +33,12 @@ from benchmarks.extraction.trace import Piece, steady_rate
 from benchmarks.feed import Decoders
 from benchmarks.machine import cores, describe
 from raypipe.actors.embedder import Embedder
+from raypipe.actors.trial import try_out
 from raypipe.backbone import Backbone
+from raypipe.backbone.footprint import cpu_batch_size
 from raypipe.backbone.loading import load
 from raypipe.config import BackboneConfig
+from raypipe.memory import keep_freed
 from raypipe.spec import Spec
 from raypipe.transforms import normalize, resolve_preprocess
 
@@ -52,8 +55,13 @@ def embedder(backbone: Backbone, options: argparse.Namespace) -> Embedder:
         preprocess=resolve_preprocess(settings, None),
         precision=options.precision,
     )
-    given = {"batch_size": options.batch_size} if options.batch_size else {}
-    return Embedder(backbone, spec, device=options.device, **given)
+    return Embedder(
+        backbone,
+        spec,
+        device=options.device,
+        batch_size=options.batch_size or _batch_size(backbone, spec, options.device),
+        compiled=options.compile,
+    )
 
 
 def network_alone(model: Embedder, unit: npt.NDArray[np.uint8], seconds: float) -> float:
@@ -127,7 +135,8 @@ def section(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[st
         rows.append((one["network"], one["batch"], *figures, f"{rate['both'] / lesser:.2f}"))
     return {
         "title": f"One {where}: images per second with decoding",
-        "text": f"{options.precision}, random weights, units of {options.unit} images, "
+        "text": f"{options.precision}{', compiled' * options.compile}, random weights, "
+        f"units of {options.unit} images, "
         f"{options.workers} decoding processes, {options.rounds} rounds, medians "
         f"of the steady state.\n\n{report.listed(machine)}",
         "table": rows,
@@ -143,7 +152,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--network", action="append", help="repeatable; default: resnet50, vgg16, vit_b_16")
     add("--device", default="cuda")
     add("--precision", default="", help="default: bf16, or fp32 on a CPU without it")
-    add("--batch-size", type=int, help="default: Embedder's own")
+    add("--batch-size", type=int, help="default: what raypipe would take")
+    add("--compile", action="store_true", help="compile the networks")
     add("--size", type=int, default=224)
     add("--images", type=Path, help="folder of JPEGs; default: generated ones")
     add("--count", type=int, default=2048, help="images to generate")
@@ -162,6 +172,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Run from the command line."""
     options = parse()
+    keep_freed()  # as replicas do
     known = list(images.jpegs(options.images or images.generated(options.count)))
     images.read_all(known)
     paths = [known[i % len(known)] for i in range(options.total)]
@@ -172,6 +183,15 @@ def main() -> None:
         report.write()
     print(report.section(made))
     print(json.dumps({"gpu": [made], "raw": found}))
+
+
+def _batch_size(backbone: Backbone, spec: Spec, device: str) -> int:
+    """Return the batch size that `raypipe extract` takes by default."""
+    if device == "cpu":
+        return cpu_batch_size(backbone, spec)
+    side = spec.preprocess.size
+    blank = np.zeros((1, side, side, 3), np.uint8)
+    return try_out(backbone, spec, blank, device=device, find_batch_size=True).batch_size or 32
 
 
 def _wait(device: torch.device) -> None:

@@ -51,7 +51,7 @@ speed changes changes it for all. Ratios are medians of the ratios within a roun
   raypipe's own decoding and resizing of files in the page cache, and its prepared network on inputs
   that are ready, each by as many one-thread processes at once as there are cores. Its rate is
   cores / (decode + forward). That of a compiled network is what compiled contestants are compared
-  with.
+  with. What is compiled in the first round is found by the others in PyTorch's cache.
 - **agreement**: the least cosine between a contestant's features and those of "{BASE}", over all
   images; and the same after taking off the mean feature, which networks with random weights need.
 """
@@ -147,7 +147,7 @@ def _rates(contestant: dict[str, Any], network: dict[str, Any]) -> dict[str, Any
 
 def ideal_of(part: dict[str, Any], cores: int, *, compiled: bool) -> float:
     """Return the ideal images per second of one round."""
-    forward = part["compiled"] if compiled and "compiled" in part else part["forward"]
+    forward = part["compiled" if compiled else "forward"]
     return ideal_rate(part["decode"]["seconds"], forward["seconds"], cores)
 
 
@@ -160,7 +160,7 @@ def _ratios(values: list[float | None], others: list[Any]) -> list[float | None]
 def _row(contestant: dict[str, Any], rates: dict[str, Any]) -> tuple[str, ...]:
     return (
         contestant["name"],
-        _figure(rates["begins"], 1),
+        f"{_figure(rates['begins'], 1)} {_range(rates['begins'])}".strip(),
         _figure(rates["first"], 1),
         f"{_figure(rates['steady'], 1)} {_range(rates['steady'])}".strip(),
         _figure(rates["plain"], 2),
@@ -180,14 +180,13 @@ def _ideal(one: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("part", "ms per image", "on a core", "images/s of all cores")]
     names = {"decode": "read, decode and resize", "forward": "network", "compiled": "compiled"}
     for key, name in names.items():
-        if key in parts[0]:
-            cost = [1000 * part[key]["seconds"] for part in parts]
-            batch = f", {parts[0]['precision']}, batch {parts[0][key]['batch']}"
-            rate = _figure([1000 * cores / value for value in cost], 1)
-            told = f"{_figure(cost, 2)} {_range(cost, 2)}".strip()
-            cpu = _figure([1000 * part[key]["cpu"] for part in parts], 2)
-            rows.append((name + batch * (key != "decode"), told, cpu, rate))
-    for compiled in (False, True)[: 1 + ("compiled" in parts[0])]:
+        cost = [1000 * part[key]["seconds"] for part in parts]
+        batch = f", {parts[0]['precision']}, batch {parts[0][key]['batch']}"
+        rate = _figure([1000 * cores / value for value in cost], 1)
+        told = f"{_figure(cost, 2)} {_range(cost, 2)}".strip()
+        cpu = _figure([1000 * part[key]["cpu"] for part in parts], 2)
+        rows.append((name + batch * (key != "decode"), told, cpu, rate))
+    for compiled in (False, True):
         rate = _figure([ideal_of(part, cores, compiled=compiled) for part in parts], 1)
         rows.append((f"ideal{', compiled' * compiled}", "", "", rate))
     return rows

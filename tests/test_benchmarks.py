@@ -189,7 +189,8 @@ def test_the_field_has_each_contestant_once():
     assert ours
     job = Job("in", "out", "trace", "net", "w.safetensors", "layer", "tf", 32, 2)
     told = " ".join(ours[0].start(job))
-    assert "in --backbone net --weights w.safetensors --layer layer" in told
+    assert "raypipe.cli extract --compile off in --backbone net --weights w.safetensors" in told
+    assert [one.compiled for one in ours] == [False, True]
     assert "--size 32 --normalize tf --resize squash --interpolation bilinear" in told
 
 
@@ -285,7 +286,7 @@ def measured() -> dict[str, object]:
 def test_a_report_has_medians_ranges_and_ratios_within_rounds():
     text = report.render({"extraction": {"net": measured()}})
     # 150/50 and 160/40; the ideal is 2/(0.002 + 0.008) = 200, compiled 2/(0.002 + 0.003) = 400.
-    assert "| raypipe | 2.0 | 3.0 | 155.0 (150.0–160.0) | 3.50 | 0.78 | 45.0 |" in text
+    assert "| raypipe | 2.0 (2.0–2.0) | 3.0 | 155.0 (150.0–160.0) | 3.50 | 0.78 | 45.0 |" in text
     assert "| raypipe --compile on | 2.0 | 3.0 | 300.0 | 6.00 | 0.75 | 40.0 |" in text
     assert "| network, bf16, batch 1 | 8.00 (8.00–8.00) | 1.90 | 250.0 |" in text
     assert "| ideal, compiled |  |  | 400.0 |" in text

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.extraction.recipe import SCALING, Job
-from raypipe.config import ExtractConfig
 
 __all__ = [
     "BASE",
@@ -30,10 +29,8 @@ Settings = dict[str, float]
 #: The contestant that ratios refer to.
 BASE = "plain loop"
 
-#: raypipe's contestants: the options each one adds. One whose option this version of raypipe does
-#: not have is left out, so that the first line stands in for those.
+#: raypipe's contestants: the options each one adds.
 RAYPIPE: dict[str, tuple[str, ...]] = {
-    "raypipe": (),
     "raypipe --compile off": ("--compile", "off"),
     "raypipe --compile on": ("--compile", "on"),
 }
@@ -133,18 +130,15 @@ def tool_loop(python: str, version: str, cores: int) -> Contestant:
 
 
 def _raypipe(cores: int) -> Iterator[Contestant]:
-    has_compile = "compile" in ExtractConfig.model_fields
     for name, extra in RAYPIPE.items():
-        if ("--compile" in extra) == has_compile:
-            yield Contestant(
-                name=name,
-                about="`raypipe extract`, its defaults"
-                + (f" and `{' '.join(extra)}`" * bool(extra)),
-                command=(sys.executable, "-m", "raypipe.cli", "extract", *extra),
-                kind="raypipe",
-                workers=cores,
-                compiled=extra[-2:] == ("--compile", "on"),
-            )
+        yield Contestant(
+            name=name,
+            about=f"`{' '.join(('raypipe extract', *extra))}`, all else by default",
+            command=(sys.executable, "-m", "raypipe.cli", "extract", *extra),
+            kind="raypipe",
+            workers=cores,
+            compiled="--compile on" in " ".join(extra),
+        )
 
 
 def _options(settings: Settings) -> list[str]:

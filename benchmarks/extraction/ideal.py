@@ -8,7 +8,6 @@ that all of them finish in a second. No pipeline on these cores can do more than
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import time
 import traceback
@@ -22,7 +21,7 @@ import numpy as np
 
 from benchmarks.extraction.recipe import SCALING, Job
 
-__all__ = ["Cost", "combine", "ideal_rate", "measure_decode", "measure_forward", "takes_compiled"]
+__all__ = ["Cost", "combine", "ideal_rate", "measure_decode", "measure_forward"]
 
 _MAX_PIXELS = 178_956_970
 _LIMIT_SECONDS = 1800.0
@@ -48,16 +47,20 @@ def measure_decode(job: Job, seconds: float) -> Cost:
     return _at_once(_decode, job, seconds, {})
 
 
-def measure_forward(job: Job, precision: str, seconds: float, *, compiled: bool = False) -> Cost:
-    """Measure raypipe's prepared network on inputs that are ready, in its own batch size."""
-    return _at_once(_forward, job, seconds, {"precision": precision, "compiled": compiled})
+def measure_forward(
+    job: Job, precision: str, seconds: float, *, batch: int | None = None, compiled: bool = False
+) -> Cost:
+    """Measure raypipe's prepared network on inputs that are ready.
 
-
-def takes_compiled() -> bool:
-    """Whether this version of raypipe can compile networks."""
-    from raypipe.actors.embedder import Embedder
-
-    return "compiled" in inspect.signature(Embedder).parameters
+    Args:
+        job: the network and the images.
+        precision: what raypipe has computed in.
+        seconds: how long to measure.
+        batch: images per pass, as raypipe has taken; None for what it would take.
+        compiled: whether the network is compiled.
+    """
+    options = {"precision": precision, "batch": batch, "compiled": compiled}
+    return _at_once(_forward, job, seconds, options)
 
 
 def _at_once(
@@ -115,8 +118,8 @@ def _timed(
 
     from raypipe.memory import keep_freed
 
+    keep_freed()  # as replicas do
     torch.set_num_threads(1)
-    keep_freed()
     step, batch = prepare(job, number, **options)
     for _ in range(3):
         step()
@@ -137,7 +140,9 @@ def _decode(job: Job, number: int) -> tuple[_Step, int]:
     return step, 1
 
 
-def _forward(job: Job, number: int, *, precision: str, compiled: bool) -> tuple[_Step, int]:
+def _forward(
+    job: Job, number: int, *, precision: str, batch: int | None, compiled: bool
+) -> tuple[_Step, int]:
     import torch
 
     from raypipe.actors.embedder import Embedder
@@ -146,10 +151,9 @@ def _forward(job: Job, number: int, *, precision: str, compiled: bool) -> tuple[
     from raypipe.transforms import normalize
 
     backbone = load(job.network, job.weights, (job.layer,))
-    options: Any = {"compiled": True} if compiled else {}
     spec = _spec(job, backbone, precision)
-    size = cpu_batch_size(backbone, spec)
-    embedder = Embedder(backbone, spec, batch_size=size, threads=1, **options)
+    size = batch or cpu_batch_size(backbone, spec)
+    embedder = Embedder(backbone, spec, batch_size=size, threads=1, compiled=compiled)
     source = _pixels(job, number)
     pixels = torch.from_numpy(np.stack([next(source) for _ in range(embedder.batch_size)]))
     inputs = normalize(pixels, embedder.spec.preprocess).to(embedder.dtype)

@@ -82,8 +82,15 @@ def measure(contestant: Contestant, job: Job, folder: Path) -> Run:
         begins=begins(pieces, contestant.workers, rate) if rate else None,
         first=pieces[0].seconds,
         pieces=len(pieces),
-        own=json.loads((folder / "stdout.txt").read_text()) if is_store else {},
+        own=_own(folder) if is_store else {},
     )
+
+
+def _own(folder: Path) -> dict[str, Any]:
+    """Return what raypipe tells of its run, and what its store keeps of how it was computed."""
+    told: dict[str, Any] = json.loads((folder / "stdout.txt").read_text())
+    kept = json.loads((folder / "out" / "spec.json").read_text())
+    return told | {"computed": kept["provenance"]["computed"]}
 
 
 def _python_path() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -185,15 +186,24 @@ class Benchmark:
 
     def _ideal(self, runs: dict[str, list[Run]]) -> dict[str, Any]:
         """Measure the parts of the work in the precision that raypipe has chosen."""
-        told = [run.own["precision"] for some in runs.values() for run in some if run.own]
-        precision, seconds = (told or ["fp32"])[0], self.effort.ideal_seconds
-        parts: dict[str, Any] = {"precision": precision}
-        parts["decode"] = asdict(ideal.measure_decode(self.job, seconds))
-        parts["forward"] = asdict(ideal.measure_forward(self.job, precision, seconds))
-        if ideal.takes_compiled():
-            cost = ideal.measure_forward(self.job, precision, seconds, compiled=True)
-            parts["compiled"] = asdict(cost)
-        return parts
+        told = [run.own for some in runs.values() for run in some if run.own]
+        precision, batch = "fp32", None
+        if told:
+            precision, batch = told[0]["precision"], told[0]["computed"]["batch_size"]
+        seconds = self.effort.ideal_seconds
+
+        def forward(*, compiled: bool) -> dict[str, Any]:
+            cost = ideal.measure_forward(
+                self.job, precision, seconds, batch=batch, compiled=compiled
+            )
+            return asdict(cost)
+
+        return {
+            "precision": precision,
+            "decode": asdict(ideal.measure_decode(self.job, seconds)),
+            "forward": forward(compiled=False),
+            "compiled": forward(compiled=True),
+        }
 
 
 def benchmark(network: Network, source: Path, count: int | None, effort: Effort) -> dict[str, Any]:
@@ -203,6 +213,8 @@ def benchmark(network: Network, source: Path, count: int | None, effort: Effort)
         FailedRunError: a contestant failed, or its features are not those of the others.
     """
     with tempfile.TemporaryDirectory(prefix="raypipe-benchmark-") as name:
+        # What is compiled is kept for the next rounds, not for the next benchmark.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(name).resolve() / "compiled")
         return Benchmark(network, source, count, effort, Path(name).resolve()).run()
 
 
