@@ -67,11 +67,12 @@ class Replicas:
 
 
 @contextlib.contextmanager
-def session(address: str | None) -> Iterator[None]:
+def session(address: str | None, *, quiet: bool = False) -> Iterator[None]:
     """Use Ray for the length of a block: the one that runs, a cluster, or one started here.
 
     Args:
         address: `local`, `auto`, an address, or None for RAY_ADDRESS or else local.
+        quiet: whether not to say so: it may turn out that it was for nothing.
 
     Raises:
         UsageError: there is no cluster at the address.
@@ -81,7 +82,8 @@ def session(address: str | None) -> Iterator[None]:
             yield
         return
     address = address or os.environ.get(_ADDRESS_VARIABLE) or "local"
-    say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
+    if not quiet:
+        say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
     _connect(address)
     try:
         with _data_context():

@@ -74,7 +74,7 @@ def test_wrong_use_is_one_line_and_exit_2(
     assert re.search(words, refused(*arguments))
 
 
-def test_wrong_layer_is_found_before_anything_starts(tmp_path: Path) -> None:
+def test_wrong_layer_is_found_before_anything_is_written(tmp_path: Path) -> None:
     source = draw_folder(tmp_path / "photos", 1)
     line = refused("extract", str(source), "--out", str(tmp_path / "s"), *flags(layer=("blck2",)))
     assert "no node 'blck2'" in line

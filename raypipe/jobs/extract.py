@@ -86,7 +86,7 @@ def _start(
         if loading.done():
             loading.result()  # what is wrong with the options is said before Ray starts
         if not is_store(storage.uri):
-            stack.enter_context(runtime.session(config.address))
+            stack.enter_context(runtime.session(config.address, quiet=True))
         return listing, loading.result()
 
 
