@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import raypipe
 from raypipe import config, schema
 from raypipe.actors import timing
+from raypipe.actors.timing import Lap
 from raypipe.backbone.loading import load
 from raypipe.command import add_command, execute, new_app
 from raypipe.config import DoctorConfig, ExtractConfig
@@ -298,7 +299,7 @@ class TestReport:
         )
 
     def test_slow_storage_crowding_and_rejects(self) -> None:
-        reading = Reading(10, 10**6, 3 * MS, 0.1 * MS, 5 * MS)
+        reading = Reading(10, 10**6, 3 * MS, 0.1 * MS, 15 * MS)
         costs = replace(BALANCED, wait=9 * MS)
         found = findings(
             reading=reading, costs=costs, alone=900.0, rejects=2, message="empty: no bytes"
@@ -306,7 +307,7 @@ class TestReport:
         lines = "\n".join(advice(found, quiet=True))
         assert all(
             words in lines
-            for words in ("raypipe pack", "5.0 ms", "one replica alone", "2 of 10", "empty")
+            for words in ("raypipe pack", "15.0 ms", "one replica alone", "2 of 10", "empty")
         )
         assert "alone" not in "\n".join(advice(found, quiet=False))
 
@@ -558,10 +559,55 @@ class TestRehearsals:
 def test_no_image_can_be_decoded(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="SOURCE: no images in"):
         doctor.run(DoctorConfig(source=str(tmp_path)))
-    checks = [Check(1, 1, "empty: no bytes", 0.1), Check(2, 2, "corrupt: bad", 0.1)]
+    checks = [Check(1, 1, "empty: no bytes", 0.1, 0.1), Check(2, 2, "corrupt: bad", 0.1, 0.1)]
     with pytest.raises(UsageError, match="none of 3 sampled images can be decoded .empty: no by"):
         rehearse._refuse_unreadable(checks)
-    rehearse._refuse_unreadable([*checks, Check(1, 0, "", 0.1)])
+    rehearse._refuse_unreadable([*checks, Check(1, 0, "", 0.1, 0.1)])
+
+
+class TestCosts:
+    """What goes on behind something else counts as far as it is longer."""
+
+    def costs(self, found: float, cached: float, *, busy: float = 2, get: float = 0) -> Costs:
+        """Per image: 2.5 ms until it is decoded, 4 ms of the network, 0.5 of them to the GPU."""
+        core = [Lap(10, {"decode": 25 * MS, "write": 1 * MS, "put": 2 * MS})] * 3
+        device = [Lap(20, {"forward": 80 * MS})]
+        reading = Reading(10, 10**6, found * MS, cached * MS, None)
+        checks = [Check(5, 0, "", 9.9, busy * MS)] * 2
+        timed = rehearse._Timed([core, core], [device], get * MS, 0.5 * MS)
+        return rehearse._costs(reading, checks, timed)
+
+    def test_on_cores_beside_gpus(self) -> None:
+        assert asdict(self.costs(0.1, 0.1)) == pytest.approx(
+            asdict(
+                Costs(0, 0.1 * MS, 2.4 * MS, 3.5 * MS, 0.1 * MS, 0.2 * MS, 0, to_device=0.5 * MS)
+            )
+        )
+
+    def test_reading_faster_than_decoding_is_not_seen(self) -> None:
+        assert self.costs(2.4, 0.1).wait == 0
+        assert self.costs(3, 0.1).wait == pytest.approx(0.5 * MS)
+
+    def test_slow_servers_are_told_from_slow_decoding(self) -> None:
+        served = self.costs(2.4, 2.4, busy=0.5)
+        assert (served.read, served.decode) == pytest.approx((2 * MS, 0.5 * MS))
+        assert self.costs(2.4, 2.4, busy=3).read == 0
+
+    def test_units_are_fetched_while_others_are_computed(self) -> None:
+        assert self.costs(0, 0, get=3.9).get == 0
+        assert self.costs(0, 0, get=5).get == pytest.approx(1 * MS)
+
+    def test_one_process_reads_behind_all_it_does(self) -> None:
+        laps = [[Lap(1, {"decode": 2 * MS, "forward": 4 * MS, "write": 1 * MS})]]
+        checks = [Check(1, 0, "", 1, 2 * MS)]
+        costs = [
+            rehearse._costs(
+                Reading(1, 1, found * MS, 0.1 * MS, None), checks, rehearse._Timed(laps, laps)
+            )
+            for found in (5, 8)
+        ]
+        assert [cost.wait for cost in costs] == pytest.approx([0, 2 * MS])
+        assert costs[0].whole == pytest.approx(7 * MS)
 
 
 @pytest.mark.parametrize(

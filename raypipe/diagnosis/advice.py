@@ -15,7 +15,6 @@ __all__ = ["advice", "command"]
 
 #: A GPU whose rate of this network is unknown: cores are named for this many images per second.
 _EXAMPLE_RATE = 1000
-_SLOW_STORAGE = 0.3
 _CROWDED = 0.6
 
 _HELP = {
@@ -95,12 +94,12 @@ def _about_cores(findings: Findings) -> list[str]:
 
 
 def _about_storage(findings: Findings) -> list[str]:
-    cold, rest = findings.reading.cold, findings.costs.whole
-    if cold is None or cold < _SLOW_STORAGE * rest:
+    cold, rest = findings.reading.cold, findings.costs.whole - findings.costs.wait
+    if cold is None or cold < rest:
         return []
     return [
-        f"files that are not cached take {1e3 * cold:.1f} ms each, the rest {1e3 * rest:.1f} ms: "
-        "a source larger than memory is read at that pace"
+        f"to read a file that is not cached takes {1e3 * cold:.1f} ms, all else {1e3 * rest:.1f} "
+        "ms: a source larger than memory is read at that pace"
     ]
 
 

@@ -32,14 +32,16 @@ _CLEARLY = 1.1
 class Costs:
     """Seconds that one image takes in each step, on one core or on one GPU.
 
+    Of steps that go on behind others, only what is left over counts.
+
     Attributes:
-        wait: for storage, as the source was found, beyond reading what is cached.
-        read: reading bytes that are cached.
+        wait: for storage, as the source was found, beyond all that reading goes on behind.
+        read: for bytes that are cached.
         decode: bytes → pixels, and augmented views.
         forward: the network.
         write: its features into a partition.
         put: pixels into the object store; only where they leave the process.
-        get: pixels out of it.
+        get: pixels out of it, beyond the network of the unit before.
         to_device: pixels to the GPU.
     """
 

@@ -59,13 +59,15 @@ class Core:
 
     def check(self) -> Check:
         """Decode each item once."""
+        count, row = len(self.items), self.row(len(self.items), "check")
         self.watch.take()
-        self.checked = self.start(self.row(len(self.items), "check"))
-        seconds = self.watch.take()["decode"] / len(self.items)
+        started = time.thread_time()
+        self.checked = self.start(row)
+        busy, seconds = time.thread_time() - started, self.watch.take()["decode"]
         reasons, messages = self.checked[schema.REASON], self.checked[schema.MESSAGE]
         bad = np.flatnonzero(reasons != "")
         message = f"{reasons[bad[0]]}: {messages[bad[0]]}" if len(bad) else ""
-        return Check(len(reasons), len(bad), message, seconds)
+        return Check(count, len(bad), message, seconds / count, busy / count)
 
     def hand_over(self, length: int) -> list[ray.ObjectRef]:
         """Decode a unit for a GPU; return its reference."""

@@ -60,9 +60,11 @@ class Check:
         rejects: how many of them are rejects.
         message: why the first one is.
         seconds: what an item took.
+        busy: of these, seconds in which it was worked on and not waited for.
     """
 
     images: int
     rejects: int
     message: str
     seconds: float
+    busy: float

@@ -94,7 +94,7 @@ def _find(
     """Measure what goes beside the flow, and put everything together."""
     store = min(int(node["Resources"].get("object_store_memory", 0)) for node in _alive())
     return Findings(
-        costs=_costs(ready.reading, timed),
+        costs=_costs(ready.reading, ready.checks, timed),
         pool=_pool(flow),
         batch_size=ready.batch,
         unit=unit,
@@ -170,19 +170,29 @@ def _laps(flow: Flow, actors: Company, ready: _Ready) -> _Timed:
     return _Timed(done[: len(cores)], done[len(cores) :], ready.get, to_device)
 
 
-def _costs(reading: Reading, timed: _Timed) -> Costs:
+def _costs(reading: Reading, checks: Sequence[Check], timed: _Timed) -> Costs:
+    """Put the steps' seconds together.
+
+    Reading goes on behind decoding, and behind the network where one process does both; a replica
+    on a GPU is sent the next unit while it computes. Of these steps counts what is left over.
+    """
+
     def mean(of: list[list[Lap]], step: str) -> float:
         return statistics.fmean(median(done, step) for done in of)
 
+    decode, forward = mean(timed.cores, "decode"), mean(timed.devices, "forward")
+    waiting = decode - statistics.fmean(check.busy for check in checks)
+    read = min(reading.cached, max(0.0, waiting))
+    together = decode + forward if timed.cores is timed.devices else decode
     return Costs(
-        wait=max(0.0, reading.found - reading.cached),
-        read=reading.cached,
-        decode=max(0.0, mean(timed.cores, "decode") - reading.cached),
+        wait=max(0.0, reading.found - together),
+        read=read,
+        decode=decode - read,
         put=mean(timed.cores, "put"),
         write=mean(timed.cores, "write"),
-        get=timed.get,
+        get=max(0.0, timed.get - forward),
         to_device=timed.to_device,
-        forward=max(0.0, mean(timed.devices, "forward") - timed.to_device),
+        forward=max(0.0, forward - timed.to_device),
     )
 
 
