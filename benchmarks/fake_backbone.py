@@ -1,7 +1,6 @@
 """A network that costs a stated time per image and no core: what is left is the machinery's own.
 
-    raypipe extract … --backbone benchmarks/fake_backbone.py:network \\
-        --weights random --layer features
+    raypipe extract … --backbone benchmarks/fake_backbone.py:network --layer features --size 8
 
 The time comes from the environment when the network is built, and then travels with it.
 """
