@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -30,6 +31,7 @@ from raypipe.storage import Storage
 from raypipe.store import compact, coverage, parquet
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.partition import File, describe
+from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part, Snapshot, newest, numbers
 from tests.stores import items_of, make_spec, make_store, write
 
@@ -146,6 +148,25 @@ def test_snapshots_of_earlier_versions_can_be_read() -> None:
     about = {"number": 1, "created": "", "fingerprint": "f", "rows": 1, "rejects": 0}
     data = json.dumps(about | {"partitions": [file]}, indent=1).encode()
     assert Snapshot.from_json(data).parts == (Part(File("data/p", "u", 2, 3, "s"), (1,)),)
+
+
+def test_opening_a_store_again_parses_no_snapshot_again(
+    store: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = mock.Mock(wraps=Snapshot.from_json)
+    monkeypatch.setattr(Snapshot, "from_json", parsed)
+    snapshots = [StoreReader(store.uri).snapshot for _ in range(3)]
+    assert parsed.call_count == 1
+    assert len({id(snapshot) for snapshot in snapshots}) == 1
+    publish(store, SPEC.fingerprint, (), pa.array(["a/05"]))
+    assert len(StoreReader(store.uri)) == len(StoreReader(store.uri, 1)) - 1
+
+
+def test_a_store_made_anew_in_the_same_place_is_read_anew(tmp_path: Path) -> None:
+    for count in (3, 5):
+        make_store(tmp_path / "store", [items_of(NAMES[:count])], SPEC)
+        assert len(StoreReader(str(tmp_path / "store"))) == count
+        shutil.rmtree(tmp_path / "store")
 
 
 @given(st.lists(st.integers(0, 700), max_size=60), st.integers(1, 1000))

@@ -6,6 +6,8 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 from raypipe.errors import UsageError
 from raypipe.storage import Storage
@@ -45,12 +47,12 @@ class Snapshot:
     parts: tuple[Part, ...] = ()
     created: str = field(default="", compare=False)
 
-    @property
+    @cached_property
     def data(self) -> list[Part]:
         """Feature partitions."""
         return [part for part in self.parts if part.is_data]
 
-    @property
+    @cached_property
     def rejected(self) -> list[Part]:
         """Rejects partitions."""
         return [part for part in self.parts if not part.is_data]
@@ -115,11 +117,19 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
     Raises:
         UsageError: there is none of that number.
     """
+    path = storage.path(_name(number))
     try:
-        return Snapshot.from_json(storage.read(_name(number)))
+        about = path.stat()
+        return _read(path, about.st_ino, about.st_mtime_ns, about.st_size)
     except FileNotFoundError:
         known = ", ".join(map(str, numbers(storage))) or "none"
         raise UsageError(f"--snapshot: no snapshot {number}; there are: {known}") from None
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, *_version: int) -> Snapshot:
+    """Read a file that never changes once: a worker opens the same store for each partition."""
+    return Snapshot.from_json(path.read_bytes())
 
 
 def succeed(storage: Storage, base: Snapshot, parts: tuple[Part, ...]) -> Snapshot | None:
