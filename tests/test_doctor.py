@@ -504,7 +504,8 @@ class TestRehearsals:
         assert found["images_per_second"] > 0
         assert found["features"] == {"features": [16]}
         costs = found["seconds_per_image"]
-        assert min(costs[step] for step in ("decode", "forward", "write")) > 0
+        assert min(costs["forward"], costs["write"]) > 0
+        assert min(costs.values()) >= 0  # decoding 40×32 pixels may be hidden behind reading
         assert sum(costs.values()) == pytest.approx(1 / found["images_per_second"], rel=0.01)
         assert [one["nodes"] for one in found["estimates"]] == [1, 4]
         assert "1 of 25" in "".join(found["advice"])
