@@ -121,15 +121,12 @@ def _part(items: pa.Table | list[bytes], number: int, count: int) -> pa.Table | 
 
 def _remove_everywhere(folder: str) -> None:
     """Remove the folder on all nodes: it need not be one that they share."""
-    remove = ray.remote(num_cpus=0)(_remove)
+    # Not a function of this package: the worker that runs it would keep PyTorch.
+    remove = ray.remote(num_cpus=0)(shutil.rmtree)
     jobs = []
     for node in ray.nodes():
         if node["Alive"]:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            jobs.append(remove.options(scheduling_strategy=there).remote(folder))
+            jobs.append(remove.options(scheduling_strategy=there).remote(folder, True))
     with contextlib.suppress(ray.exceptions.RayError):
         ray.get(jobs, timeout=_END_SECONDS)
-
-
-def _remove(folder: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
