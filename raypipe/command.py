@@ -86,7 +86,7 @@ def execute(app: App, arguments: list[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         say(
-            f"{name}: interrupted; what is finished is kept, and the same command goes on from "
+            f"{name}: interrupted; what is stored is kept, and the same command goes on from "
             "there (train and cluster with --resume)"
         )
         return _INTERNAL_ERROR

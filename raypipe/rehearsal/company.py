@@ -24,6 +24,7 @@ __all__ = ["Company", "answers", "company"]
 
 _START_SECONDS = 300.0
 _END_SECONDS = 10.0
+_REMOVE_SECONDS = 60.0  # a busy machine takes its time to start a worker
 
 
 @dataclass(frozen=True)
@@ -129,4 +130,4 @@ def _remove_everywhere(folder: str) -> None:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             jobs.append(remove.options(scheduling_strategy=there).remote(folder, True))
     with contextlib.suppress(ray.exceptions.RayError):
-        ray.get(jobs, timeout=_END_SECONDS)
+        ray.get(jobs, timeout=_REMOVE_SECONDS)
