@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test test-cluster lint bench clean
 
 install: $(STAMP)
 
@@ -19,7 +19,11 @@ demo: install
 
 # Two processes, each with a Ray of its own: most of a test's time is processes that start.
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/cluster --ignore tests/faults
+
+# What is slow because processes are killed and clusters started.
+test-cluster: install
+	$(BIN)/python -m pytest tests/cluster tests/faults
 
 lint: install
 	$(BIN)/ruff check .

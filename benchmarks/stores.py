@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.spec import Output, Spec
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
 from raypipe.store.partition import write_unit
@@ -28,7 +28,7 @@ def blob_store(
         weights_sha256=str(seed),
         outputs=(Output(column="features", layer="blobs"),),
     )
-    storage = Storage(folder)
+    storage = FolderStorage(folder)
     create_store(storage, spec, {"source": "generated"}, "parquet")
     random = np.random.default_rng(seed)
     centers = random.normal(size=(classes, width)).astype(np.float32)

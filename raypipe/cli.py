@@ -20,6 +20,8 @@ _COMMANDS: dict[str, type[config.JobConfig]] = {
     "layers": config.LayersConfig,
     "pack": config.PackConfig,
     "compact": config.CompactConfig,
+    "expire": config.ExpireConfig,
+    "pin": config.PinConfig,
     "demo": config.DemoConfig,
     "doctor": config.DoctorConfig,
 }

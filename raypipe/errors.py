@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 
 __all__ = ["RaypipeError", "RejectReason", "RejectedItem", "UsageError", "nearest"]
 
@@ -21,7 +21,7 @@ class UsageError(RaypipeError, ValueError):
     exit_code = 2
 
 
-class RejectReason(str, Enum):
+class RejectReason(StrEnum):
     """Why an item could not become a feature."""
 
     EMPTY = "empty"
@@ -38,6 +38,8 @@ class RejectReason(str, Enum):
     """The image is damaged."""
     UNSUPPORTED = "unsupported"
     """A valid image of a kind that has no stated rule for conversion to RGB."""
+    CRASHED = "crashed"
+    """Decoding it killed the process, again and again."""
     TOO_LARGE = "too_large"
     """More pixels than the cap allows; found out before decoding."""
 

@@ -15,8 +15,8 @@ from raypipe.plan import Listing, Plan, make_plan
 from raypipe.progress import Pace, say, track
 from raypipe.sources import open_source
 from raypipe.spec import Spec
-from raypipe.storage import Storage
-from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
+from raypipe.storage import Storage, is_object
+from raypipe.store.coverage import Coverage, adopt, apart, cover, merge, publish
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import File
 from raypipe.store.snapshot import Part, Snapshot, newest
@@ -89,9 +89,14 @@ def check_apart(storage: Storage, source: str) -> None:
     Raises:
         UsageError: it lies there.
     """
-    if Path(source).resolve() in [storage.root.resolve(), *storage.root.resolve().parents]:
+    if storage.folder is not None and not is_object(source):
+        place = storage.folder.resolve()
+        inside = Path(source).resolve() in [place, *place.parents]
+    else:
+        inside = f"{storage.uri}/".startswith(f"{source}/")
+    if inside:
         raise UsageError(
-            f"--out: {storage.uri} lies inside the source {source}; give a folder outside it"
+            f"--out: {storage.uri} lies inside the source {source}; give a place outside it"
         )
 
 
@@ -135,12 +140,14 @@ def bring_up_to_date(
     Raises:
         UsageError: the rows of another source would be replaced or dropped.
     """
-    base = cover(storage, newest(storage, spec.fingerprint).parts)
+    retry = config.retry_rejects
+    base = cover(storage, newest(storage, spec.fingerprint).parts, retry=retry)
     adopted = adopt(storage, base, listing, spec.fingerprint)
     plan = make_plan(listing, merge(base, adopted).rows, spec, by_batch=by_batch)
     if len(plan.gone) and (config.glob or config.label_limit):
         plan = replace(plan, gone=_really_gone(config, plan.gone))
     _check_same_source(config, storage, source, plan)
+    plan = replace(plan, units=apart(storage, plan.units))
     if len(adopted.rows):
         say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
     written: list[File] = []
@@ -151,7 +158,7 @@ def bring_up_to_date(
     parts = tuple(map(Part, written))
     before = newest(storage, spec.fingerprint)
     gone = plan.gone if config.prune else None
-    after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base)
+    after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base, retry=retry)
     pruned = len(plan.gone) if config.prune else 0
     return Ingest(plan, adopted, parts, before, after, _items(written, spec), pruned, pace)
 

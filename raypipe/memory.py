@@ -20,9 +20,15 @@ _FILES = {
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 
 #: Options of mallopt(3): what is allocated as a mapping of its own (32 MiB is the most that glibc
-#: takes), and how much may stay at the end of the heap.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEEP_FREED = {_M_MMAP_THRESHOLD: 32 * 2**20, _M_TRIM_THRESHOLD: 2**31 - 1}
+#: takes), how much may stay at the end of the heap, and how much more than is needed is taken. The
+#: last one is for threads, whose heaps come in pieces of 64 MiB: a piece that is free is given back
+#: unless there is less room than that in front of it.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_KEEP_FREED = {
+    _M_MMAP_THRESHOLD: 32 * 2**20,
+    _M_TRIM_THRESHOLD: 2**31 - 1,
+    _M_TOP_PAD: 64 * 2**20,
+}
 
 
 def available(root: Path = Path("/")) -> int:

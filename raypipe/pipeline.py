@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from raypipe import schema
 from raypipe.memory import keep_freed
 from raypipe.plan import Unit
 from raypipe.predictions.predictor import Predictor
+from raypipe.recovery import survive
 from raypipe.runtime import Replicas, retry_limits, stream
 from raypipe.sources.remote import server
 from raypipe.spec import Spec
@@ -83,8 +84,19 @@ def write(
     """
     root = storage.uri
     finish = partial(write_partition, root=root, spec=spec, form=form, predictor=predictor)
-    for block in _run(units, backbone, spec, replicas, max_pixels, finish):
-        yield [File(**row) for row in block.to_pylist()]
+
+    def run(some: list[Unit], ledger: Any) -> Iterator[list[File]]:
+        for block in _run(some, backbone, spec, replicas, max_pixels, finish, ledger):
+            yield [File(**row) for row in block.to_pylist()]
+
+    return survive(
+        units,
+        run,
+        spec,
+        max_pixels,
+        of_result=lambda files: files[0].unit,
+        of_unit=lambda unit: unit.id,
+    )
 
 
 def predict(
@@ -98,7 +110,18 @@ def predict(
 ) -> Iterator[pa.Table]:
     """Predict; yield a table per unit: `id`, `label`, `reason`, `message`, and the predictions."""
     finish = partial(predict_rows, spec=spec, predictor=predictor)
-    return _run(units, backbone, spec, replicas, max_pixels, finish)
+
+    def run(some: list[Unit], ledger: Any) -> Iterator[pa.Table]:
+        return _run(some, backbone, spec, replicas, max_pixels, finish, ledger)
+
+    return survive(
+        units,
+        run,
+        spec,
+        max_pixels,
+        of_result=lambda rows: rows[schema.ID][0].as_py(),
+        of_unit=lambda unit: unit.items[schema.ID][0].as_py(),
+    )
 
 
 def _run(
@@ -108,6 +131,7 @@ def _run(
     replicas: Replicas,
     max_pixels: int,
     finish: Finish,
+    ledger: Any,
 ) -> Iterator[pa.Table]:
     """Lay out the steps for the hardware and stream the results."""
     reading = Reading(spec, max_pixels, one_server(units))
@@ -115,15 +139,23 @@ def _run(
     rows = [{UNIT: unit.id, ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
     if not whole:
+        step = partial(read_and_decode, **vars(reading))
+        retries = {"max_retries": 0} if ledger else {}
         flow = flow.map_batches(
-            partial(read_and_decode, **vars(reading)), batch_size=None, num_cpus=1
+            partial(_noted, step=step, ledger=ledger), batch_size=None, num_cpus=1, **retries
         )
     with warnings.catch_warnings():
         # The options of Ray that bound retries have no named parameter in map_batches.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         flow = flow.map_batches(
             EmbedderReplica,
-            fn_constructor_args=(ray.put(backbone), spec, replicas, whole),
+            fn_constructor_args=(
+                ray.put(backbone),
+                spec,
+                replicas,
+                whole,
+                ledger if whole else None,
+            ),
             compute=ray.data.ActorPoolStrategy(
                 min_size=replicas.min_size,
                 max_size=replicas.max_size,
@@ -133,11 +165,22 @@ def _run(
             batch_size=None,
             num_cpus=replicas.num_cpus,
             num_gpus=replicas.num_gpus,
-            **retry_limits(),
+            **retry_limits(hasty=ledger is not None),
         )
     if not whole:
         flow = flow.map_batches(finish, batch_size=None, num_cpus=1)
     return stream(flow)
+
+
+def _noted(batch: Batch, *, step: Callable[[Batch], Any], ledger: Any) -> Any:
+    """Do a step; tell the ledger, if there is one, before and after."""
+    if ledger is None:
+        return step(batch)
+    unit = str(batch[UNIT][0])
+    ray.get(ledger.start.remote(unit))
+    found = step(batch)
+    ledger.finish.remote(unit)
+    return found
 
 
 def one_server(units: list[Unit]) -> bool:
@@ -154,6 +197,7 @@ class EmbedderReplica:
         spec: what the features are.
         replicas: what a replica may take.
         whole: options of the step before it, and the step after it, if all happen here.
+        ledger: told of each unit, if there is one.
     """
 
     def __init__(
@@ -162,6 +206,7 @@ class EmbedderReplica:
         spec: Spec,
         replicas: Replicas,
         whole: tuple[Reading, Finish] | None,
+        ledger: Any = None,
     ) -> None:
         from raypipe.actors.embedder import Embedder  # imports torch, which only replicas need
 
@@ -174,14 +219,17 @@ class EmbedderReplica:
             threads=replicas.threads,
             compiled=replicas.compiled,
         )
-        self.whole = whole
+        self.whole, self.ledger = whole, ledger
         self.computing = threading.Lock()
 
     def __call__(self, batch: Batch) -> Batch | pa.Table:
         """Embed one unit, with the steps before and after it if they happen here."""
         if self.whole is None:
             return embed(batch, self._embed)
-        reading, finish = self.whole
+        return _noted(batch, step=self._whole_step, ledger=self.ledger)
+
+    def _whole_step(self, batch: Batch) -> Batch | pa.Table:
+        reading, finish = self.whole  # type: ignore[misc]
         return finish(read_and_embed(batch, embedder=self.embedder.stream, **vars(reading)))
 
     def _embed(self, images: npt.NDArray[np.uint8]) -> Batch:

@@ -16,7 +16,7 @@ from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.spec import Spec, digest
 
-__all__ = ["Listing", "Plan", "Unit", "Versions", "make_plan", "unit_length"]
+__all__ = ["Listing", "Plan", "Unit", "Versions", "make_plan", "pack_items", "unit_length"]
 
 #: A unit's decoded block stays below this: large enough to keep a device busy, small enough to
 #: hold several in memory.
@@ -262,10 +262,15 @@ def _units_of_batches(batches: Iterator[pa.RecordBatch], fingerprint: str) -> It
 
 def _unit(items: pa.Table, fingerprint: str, batch: int = -1) -> Unit:
     identity = json.dumps([items[name].to_pylist() for name in schema.VERSION_COLUMNS])
+    return Unit(digest(fingerprint, identity)[:32], len(items), pack_items(items), batch)
+
+
+def pack_items(items: pa.Table) -> bytes:
+    """Return items as a unit holds them."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, items.schema, options=_COMPRESSED) as stream:
         stream.write_table(items.combine_chunks())
-    return Unit(digest(fingerprint, identity)[:32], len(items), bytes(sink.getvalue()), batch)
+    return bytes(sink.getvalue())
 
 
 def _hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:

@@ -19,6 +19,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.progress import say
 
 __all__ = [
+    "ProcessDiedError",
     "Replicas",
     "best_precision",
     "device",
@@ -34,6 +35,12 @@ __all__ = [
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _RETRIES = 3
+_KEPT = "finished partitions are kept, and the same command goes on from them"
+_DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+)
 T = TypeVar("T")
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
@@ -196,26 +203,33 @@ def _pool_size(actors: str, most: int) -> tuple[int, int]:
     return int(smallest), min(int(largest or smallest), most)
 
 
-def retry_limits() -> dict[str, Any]:
+class ProcessDiedError(RaypipeError):
+    """A process was killed, or crashed, as often as it was started again."""
+
+
+def retry_limits(*, hasty: bool = False) -> dict[str, Any]:
     """Bound the retries of actors; by default, Ray retries a crashing actor task for ever."""
-    return {"max_restarts": _RETRIES, "max_task_retries": _RETRIES}
+    retries = 0 if hasty else _RETRIES
+    return {"max_restarts": retries, "max_task_retries": retries}
 
 
 def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
     """Run a flow; yield its output blocks as they are finished.
 
     Raises:
+        ProcessDiedError: a process died, and again when it was repeated.
         RaypipeError: a step failed for good; the message is that of the first cause.
     """
     try:
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             if len(block):
                 yield block
-    except ray.exceptions.RayError as error:
-        raise RaypipeError(
-            f"the flow failed: {first_cause(error)}; "
-            "finished partitions are kept, and the same command goes on from them"
+    except _DEATHS as error:
+        raise ProcessDiedError(
+            f"the flow failed: a process died again and again; {_KEPT}"
         ) from error
+    except ray.exceptions.RayError as error:
+        raise RaypipeError(f"the flow failed: {first_cause(error)}; {_KEPT}") from error
 
 
 def first_cause(error: Exception) -> str:

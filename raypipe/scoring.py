@@ -29,7 +29,7 @@ from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.progress import say
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
-from raypipe.storage import Storage
+from raypipe.storage import Storage, open_storage
 from raypipe.store.partition import File, write_unit
 from raypipe.store.reader import StoreReader, to_array
 
@@ -232,7 +232,7 @@ def predict_partition(
     if {len(values) for values in columns.values()} != {len(items)}:
         raise RaypipeError(f"SOURCE: {uri} has changed while it was read")
     files = write_unit(
-        Storage(root),
+        open_storage(root),
         str(batch["unit"][0]),
         spec.fingerprint,
         rows=items,

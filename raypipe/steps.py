@@ -21,7 +21,7 @@ from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.sources.ahead import read_items
 from raypipe.spec import Spec
-from raypipe.storage import Storage
+from raypipe.storage import open_storage
 from raypipe.store.partition import Format, write_unit
 from raypipe.transforms import least_side, to_pixels
 
@@ -121,7 +121,7 @@ def write_partition(
     good = batch[schema.REASON] == ""
     features = _features(batch, spec, good)
     files = write_unit(
-        Storage(root),
+        open_storage(root),
         str(units.pop()),
         spec.fingerprint,
         rows=items.filter(pa.array(good)),

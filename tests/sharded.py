@@ -12,7 +12,7 @@ from raypipe import schema
 from raypipe.actors.plans import ShardPlan
 from raypipe.actors.shards import Shards
 from raypipe.fit.sums import COMBINE, reduce_tree
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
 from raypipe.store.partition import write_unit
@@ -26,7 +26,7 @@ def store_of(
 ) -> StoreReader:
     """A store of these rows; ids sort in the rows' order."""
     spec = make_spec(dtype=str(features.dtype))
-    storage = Storage(folder)
+    storage = FolderStorage(folder)
     create_store(storage, spec, {"source": "test"}, "parquet")
     names = [f"{n:08d}" for n in range(len(features))]
     files = []

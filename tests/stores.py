@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.spec import Augment, Output, Spec
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
 from raypipe.store.master import write_master
@@ -58,7 +58,9 @@ def features_of(names: Sequence[str], spec: Spec) -> dict[str, np.ndarray]:
     }
 
 
-def write(storage: Storage, spec: Spec, unit: str, items: pa.Table, form: Format) -> list[Part]:
+def write(
+    storage: FolderStorage, spec: Spec, unit: str, items: pa.Table, form: Format
+) -> list[Part]:
     bad = np.array([name.endswith("!") for name in items["id"].to_pylist()], bool)
     good, rest = items.filter(pa.array(~bad)), items.filter(pa.array(bad))
     reason = pa.array(["corrupt"] * len(rest), pa.string())
@@ -72,9 +74,9 @@ def write(storage: Storage, spec: Spec, unit: str, items: pa.Table, form: Format
 
 def make_store(
     folder: Path, units: Sequence[pa.Table], spec: Spec, form: Format = "parquet"
-) -> tuple[Storage, Snapshot]:
+) -> tuple[FolderStorage, Snapshot]:
     """A store with a partition for each unit, published as one snapshot."""
-    storage = Storage(folder)
+    storage = FolderStorage(folder)
     create_store(storage, spec, {"source": "test"}, form)
     parts = [p for i, unit in enumerate(units) for p in write(storage, spec, f"u{i}", unit, form)]
     snapshot = publish(storage, spec.fingerprint, tuple(parts))

@@ -59,7 +59,10 @@ def test_help() -> None:
         (["extract", "a"], "--out is required"),
         (["cluster", "a", "--out", "b", "--k", "0"], "--k must be a number from 1, or a range"),
         (["extract", "/nowhere", "--out", "b"], "no file or folder at '/nowhere'"),
-        (["extract", "a", "--out", "s3://b/c"], "--out: expected a path or file:// URI"),
+        (
+            ["extract", "a", "--out", "ftp://b/c"],
+            "--out: expected a path, or file://, s3:// or gs://",
+        ),
         (["inspect", "/nowhere"], "no store at '/nowhere'"),
         (["layers", "resnet5O"], "did you mean resnet50"),
         (["train", "/nowhere", "--out", "x"], "no store at"),

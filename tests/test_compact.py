@@ -13,7 +13,7 @@ import pytest
 from raypipe.config import CompactConfig
 from raypipe.jobs.compact import run
 from raypipe.plan import Listing, make_plan
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store import compact as engine
 from raypipe.store.compact import compact
 from raypipe.store.coverage import adopt, cover, merge, publish
@@ -34,20 +34,20 @@ def units() -> list[pa.Table]:
 
 
 @pytest.fixture(params=FORMATS)
-def store(tmp_path: Path, request: pytest.FixtureRequest) -> Storage:
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> FolderStorage:
     return make_store(tmp_path / "store", units(), SPEC, request.param)[0]
 
 
-def content(storage: Storage, snapshot: int | None = None) -> tuple[Any, Any]:
+def content(storage: FolderStorage, snapshot: int | None = None) -> tuple[Any, Any]:
     reader = StoreReader(storage.uri, snapshot)
     return reader.to_arrow(), reader.rejects()
 
 
-def go(storage: Storage, target: int = BIG) -> Snapshot:
+def go(storage: FolderStorage, target: int = BIG) -> Snapshot:
     return compact(storage, SPEC, StoreReader(storage.uri).format, target).after
 
 
-def pending(storage: Storage, listing: Listing) -> int:
+def pending(storage: FolderStorage, listing: Listing) -> int:
     base = cover(storage, newest(storage, SPEC.fingerprint).parts)
     adopted = adopt(storage, base, listing, SPEC.fingerprint)
     assert adopted.parts == ()
@@ -56,7 +56,7 @@ def pending(storage: Storage, listing: Listing) -> int:
     return make_plan(listing, both.rows, SPEC).pending
 
 
-def test_same_rows_in_fewer_files(store: Storage) -> None:
+def test_same_rows_in_fewer_files(store: FolderStorage) -> None:
     before = content(store)
     reader = StoreReader(store.uri)
     outcome = run(CompactConfig(store=store.uri))
@@ -74,21 +74,21 @@ def test_same_rows_in_fewer_files(store: Storage) -> None:
     assert pending(store, Listing(items_of(NAMES).to_batches())) == 0
 
 
-def test_views_stay_together(store: Storage) -> None:
+def test_views_stay_together(store: FolderStorage) -> None:
     table = pa.concat_tables(StoreReader(store.uri, go(store).number).iter_batches())
     assert table["view"].to_pylist() == [0, 1] * 30
     ids = table["id"].to_pylist()
     assert ids[::2] == ids[1::2]
 
 
-def test_again_there_is_nothing_to_do(store: Storage) -> None:
+def test_again_there_is_nothing_to_do(store: FolderStorage) -> None:
     run(CompactConfig(store=store.uri))
     outcome = run(CompactConfig(store=store.uri))
     assert "nothing to merge; snapshot 2 keeps its 2 partitions" in outcome.text
     assert numbers(store) == [1, 2]
 
 
-def test_files_are_about_the_target_and_large_ones_stay(store: Storage) -> None:
+def test_files_are_about_the_target_and_large_ones_stay(store: FolderStorage) -> None:
     size = StoreReader(store.uri).snapshot.data[0].file.bytes
     snapshot = go(store, int(size * 2.5))
     assert len(snapshot.data) == 3
@@ -98,7 +98,7 @@ def test_files_are_about_the_target_and_large_ones_stay(store: Storage) -> None:
     assert numbers(store) == [1, 2] or len(go(store, least * 2).rejected) == 1
 
 
-def test_dropped_rows_are_left_out_and_come_back_only_if_listed(store: Storage) -> None:
+def test_dropped_rows_are_left_out_and_come_back_only_if_listed(store: FolderStorage) -> None:
     changed = items_of(["a/03"], etag=["2"])
     parts = write(store, SPEC, "changed", changed, StoreReader(store.uri).format)
     publish(store, SPEC.fingerprint, tuple(parts), pa.array(["a/10", "bad1!"]))
@@ -111,7 +111,7 @@ def test_dropped_rows_are_left_out_and_come_back_only_if_listed(store: Storage) 
     assert pending(store, Listing([*now.to_batches(), *changed.to_batches()])) == 0
 
 
-def test_a_row_that_is_listed_again_is_taken_from_the_old_file(store: Storage) -> None:
+def test_a_row_that_is_listed_again_is_taken_from_the_old_file(store: FolderStorage) -> None:
     publish(store, SPEC.fingerprint, (), pa.array(["a/10"]))
     go(store)
     listing = Listing(items_of(NAMES).to_batches())
@@ -124,7 +124,7 @@ def test_a_row_that_is_listed_again_is_taken_from_the_old_file(store: Storage) -
 
 
 def test_what_is_published_meanwhile_survives(
-    store: Storage, monkeypatch: pytest.MonkeyPatch
+    store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     succeed = engine.succeed
     others = iter(
@@ -134,7 +134,7 @@ def test_what_is_published_meanwhile_survives(
         ]
     )
 
-    def late(storage: Storage, base: Snapshot, parts: Any) -> Snapshot | None:
+    def late(storage: FolderStorage, base: Snapshot, parts: Any) -> Snapshot | None:
         if (other := next(others, None)) is not None:
             names, columns, gone = other
             form = StoreReader(store.uri).format
@@ -151,14 +151,14 @@ def test_what_is_published_meanwhile_survives(
     assert len(StoreReader(store.uri).snapshot.data) == 1
 
 
-def test_a_repeated_compaction_writes_the_same(store: Storage, tmp_path: Path) -> None:
+def test_a_repeated_compaction_writes_the_same(store: FolderStorage, tmp_path: Path) -> None:
     form = StoreReader(store.uri).format
     twin = make_store(tmp_path / "twin", units(), SPEC, form)[0]
     one, two = go(store), go(twin)
     assert one.parts == two.parts
 
 
-def test_a_run_that_started_before_adds_nothing_twice(store: Storage) -> None:
+def test_a_run_that_started_before_adds_nothing_twice(store: FolderStorage) -> None:
     parts = newest(store, SPEC.fingerprint).parts
     go(store)
     assert publish(store, SPEC.fingerprint, parts).number == 2

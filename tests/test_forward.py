@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -24,7 +26,6 @@ from raypipe.backbone.onednn import FusedConv2d, fuse
 from raypipe.backbone.parity import least_cosine
 from raypipe.backbone.precision import prepare
 from raypipe.errors import RaypipeError
-from raypipe.memory import keep_freed
 from raypipe.spec import Preprocess, Spec
 from tests.conftest import TINY
 
@@ -273,7 +274,46 @@ def test_batch_size_of_a_cpu() -> None:
     assert cpu_batch_size(loaded, large) == 4
     looks = load(TINY.replace(":tiny", ":branching"), "random", ("block2",))
     assert cpu_batch_size(looks, spec) == 16  # it cannot be known
+
+
+_FAULTS = """
+import resource, sys, threading
+import torch
+from raypipe.memory import keep_freed
+
+if sys.argv[1] == "kept":
     keep_freed()
+
+def layers():
+    held = None
+    for megabytes in (25, 25, 12, 12, 6, 6, 3):
+        held = torch.ones(megabytes * 2**20, dtype=torch.uint8)
+
+def work():
+    for _ in range(3):
+        layers()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        layers()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+work()
+thread = threading.Thread(target=work)  # Ray calls a replica in one
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
+def test_memory_that_is_freed_is_kept_in_every_thread() -> None:
+    def faults(how: str) -> list[int]:
+        done = subprocess.run(
+            [sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True
+        )
+        return [int(number) for number in done.stdout.split()]
+
+    assert max(faults("kept")) < 1000  # of 220,000 pages that are used
+    assert min(faults("not")) > 20_000
 
 
 def _outputs(model: nn.Module) -> list[torch.Tensor]:

@@ -16,7 +16,7 @@ import pytest
 from raypipe import schema
 from raypipe.errors import RaypipeError
 from raypipe.plan import Listing, make_plan
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store import hdf5, master
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.identity import create_store
@@ -31,7 +31,7 @@ NAMES = [f"{'ab'[i % 2]}/{i}" for i in range(20)]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Storage:
+def store(tmp_path: Path) -> FolderStorage:
     units = [items_of(NAMES[:8]), items_of([*NAMES[8:19], "bad!"]), items_of(NAMES[19:])]
     return make_store(tmp_path / "store", units, SPEC, "hdf5")[0]
 
@@ -84,7 +84,7 @@ def test_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pa.concat_tables(pieces).equals(table)
 
 
-def test_datasets_anyone_can_read(store: Storage) -> None:
+def test_datasets_anyone_can_read(store: FolderStorage) -> None:
     part = StoreReader(store.uri).snapshot.data[0].file.path
     with h5py.File(store.path(part)) as file:
         assert file["features"].shape == (8, WIDTH)
@@ -97,14 +97,14 @@ def test_datasets_anyone_can_read(store: Storage) -> None:
 
 
 def test_texts_that_cannot_be(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = FolderStorage(tmp_path)
     create_store(storage, SPEC, {}, "hdf5")
     with pytest.raises(RaypipeError, match="HDF5 cannot hold the ids"):
         write(storage, SPEC, "u", items_of(["a\0b"]), "hdf5")
 
 
 def test_other_files_are_none_of_ours(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = FolderStorage(tmp_path)
     storage.put("data/part-a.h5", b"no")
     with h5py.File(tmp_path / "data/part-b.h5", "w") as file:
         file["x"] = [1]
@@ -112,7 +112,7 @@ def test_other_files_are_none_of_ours(tmp_path: Path) -> None:
     assert read_metadata(storage, "data/part-b.h5") is None
 
 
-def test_nothing_is_pending_after_a_run(store: Storage) -> None:
+def test_nothing_is_pending_after_a_run(store: FolderStorage) -> None:
     listing = Listing(items_of(sorted([*NAMES, "bad!"])).to_batches())
     covered = cover(store, newest(store, SPEC.fingerprint).parts)
     adopted = adopt(store, covered, listing, SPEC.fingerprint)
@@ -121,7 +121,7 @@ def test_nothing_is_pending_after_a_run(store: Storage) -> None:
 
 
 def test_finished_partitions_are_adopted(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = FolderStorage(tmp_path)
     create_store(storage, SPEC, {}, "hdf5")
     write(storage, SPEC, "u", items_of(NAMES), "hdf5")
     listing = Listing(items_of(NAMES).to_batches())
@@ -145,19 +145,19 @@ def check_master(path: Path, names: list[str], number: int) -> None:
 
 
 def test_master_shows_one_array_wherever_the_store_is(
-    store: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FolderStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_master(store.path(MASTER), NAMES, 1)
     moved = tmp_path / "elsewhere" / "moved"
     moved.parent.mkdir()
-    shutil.move(store.root, moved)
+    shutil.move(store.folder, moved)
     monkeypatch.chdir("/")
     check_master(moved / MASTER, NAMES, 1)
     monkeypatch.chdir(moved.parent)
     check_master(Path("moved") / MASTER, NAMES, 1)
 
 
-def test_master_leaves_dropped_rows_out(store: Storage) -> None:
+def test_master_leaves_dropped_rows_out(store: FolderStorage) -> None:
     gone = pa.array([NAMES[0], NAMES[3], NAMES[4], NAMES[18]])
     snapshot = publish(store, SPEC.fingerprint, (), gone)
     with h5py.File(store.path(MASTER)) as before:
@@ -172,7 +172,7 @@ def test_master_leaves_dropped_rows_out(store: Storage) -> None:
 
 
 def test_master_ends_up_with_the_newest_snapshot(
-    store: Storage, monkeypatch: pytest.MonkeyPatch
+    store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run publishes, and writes its master, while this one writes."""
     old = newest(store, SPEC.fingerprint)
@@ -192,7 +192,7 @@ def test_master_ends_up_with_the_newest_snapshot(
     check_master(store.path(MASTER), [*NAMES, "a/new"], 2)
 
 
-def test_many_masters_at_once(store: Storage) -> None:
+def test_many_masters_at_once(store: FolderStorage) -> None:
     def ingest(number: int) -> None:
         parts = write(store, SPEC, f"t{number}", items_of([f"a/t{number}"]), "hdf5")
         write_master(store, publish(store, SPEC.fingerprint, tuple(parts)), SPEC)
@@ -205,7 +205,7 @@ def test_many_masters_at_once(store: Storage) -> None:
     check_master(store.path(MASTER), [*NAMES, *(f"a/t{n}" for n in range(6))], 7)
 
 
-def test_a_missing_partition_reads_as_nan(store: Storage) -> None:
+def test_a_missing_partition_reads_as_nan(store: FolderStorage) -> None:
     store.path(StoreReader(store.uri).snapshot.data[0].file.path).unlink()
     with h5py.File(store.path(MASTER)) as file:
         assert np.isnan(file["features"][:8]).all()
@@ -214,7 +214,7 @@ def test_a_missing_partition_reads_as_nan(store: Storage) -> None:
 
 
 def test_too_many_partitions_for_one_process_are_pointed_out(
-    store: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: FolderStorage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(master, "_MANY", 2)
     write_master(store, newest(store, SPEC.fingerprint), SPEC)
@@ -222,7 +222,7 @@ def test_too_many_partitions_for_one_process_are_pointed_out(
 
 
 @pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed")
-def test_h5dump_reads_the_master(store: Storage) -> None:
+def test_h5dump_reads_the_master(store: FolderStorage) -> None:
     command = ["h5dump", "-d", "/map", str(store.path(MASTER))]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=os.sep).stdout
     assert f"{int(value_of(NAMES[-1]))}" in shown

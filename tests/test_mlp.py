@@ -25,7 +25,7 @@ from raypipe.fit.mlp_settings import MlpSettings, combinations
 from raypipe.fit.shuffle import shuffled
 from raypipe.heads import Mlp, Scaling
 from raypipe.heads.scorer import softmax
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
 from raypipe.store.index import read_index
@@ -231,7 +231,7 @@ def test_moments_are_those_of_all_workers() -> None:
 def make_clouds(folder: Path, per_class: int = 60, *, bad: str | None = None) -> str:
     """A store of three classes in several partitions, with a view of each image besides."""
     spec = make_spec(views=2)
-    storage = Storage(folder)
+    storage = FolderStorage(folder)
     create_store(storage, spec, {"source": "test"}, "parquet")
     names = [f"{'abc'[k]}/{i:03d}" for k in range(CLASSES) for i in range(per_class)]
     centres = np.random.default_rng(99).normal(size=(CLASSES, WIDTH))

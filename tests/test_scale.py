@@ -27,7 +27,7 @@ from raypipe import schema
 from raypipe.backbone import restore
 from raypipe.backbone.loading import load
 from raypipe.plan import Listing, make_plan
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store import compact, coverage, parquet
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.partition import File, describe
@@ -40,7 +40,7 @@ NAMES = [f"a/{i:02}" for i in range(20)] + ["bad1!", "bad2!"]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Storage:
+def store(tmp_path: Path) -> FolderStorage:
     """Four partitions of features and two of rejects."""
     return make_store(tmp_path / "store", [items_of(NAMES[i::4]) for i in range(4)], SPEC)[0]
 
@@ -55,15 +55,15 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     original = coverage._part_rows
 
-    def noted(storage: Storage, part: Part) -> Any:
+    def noted(storage: FolderStorage, part: Part, **options: Any) -> Any:
         found.append(part.file.path)
-        return original(storage, part)
+        return original(storage, part, **options)
 
     monkeypatch.setattr(coverage, "_part_rows", noted)
     return found
 
 
-def test_what_is_covered_comes_in_one_piece(store: Storage) -> None:
+def test_what_is_covered_comes_in_one_piece(store: FolderStorage) -> None:
     covered = cover(store, newest(store, SPEC.fingerprint).parts)
     assert sorted(covered.rows["id"].to_pylist()) == sorted(NAMES)
     assert {covered.rows[name].num_chunks for name in covered.rows.column_names} == {1}
@@ -74,7 +74,9 @@ def test_what_is_covered_comes_in_one_piece(store: Storage) -> None:
         assert parquet.read_table(store.path(file), ["id"])["id"][row].as_py() == name
 
 
-def test_publishing_reads_what_is_known_no_second_time(store: Storage, read: list[str]) -> None:
+def test_publishing_reads_what_is_known_no_second_time(
+    store: FolderStorage, read: list[str]
+) -> None:
     base = cover(store, newest(store, SPEC.fingerprint).parts)
     more = tuple(write(store, SPEC, "more", items_of(["new", "a/03"], etag=["2", "2"]), "parquet"))
     read.clear()
@@ -87,7 +89,7 @@ def test_publishing_reads_what_is_known_no_second_time(store: Storage, read: lis
 
 
 def test_publishing_reads_again_what_another_run_has_published(
-    store: Storage, read: list[str]
+    store: FolderStorage, read: list[str]
 ) -> None:
     base = cover(store, newest(store, SPEC.fingerprint).parts)
     theirs = write(store, SPEC, "theirs", items_of(["their", "both"]), "parquet")
@@ -101,7 +103,7 @@ def test_publishing_reads_again_what_another_run_has_published(
 
 
 def test_files_lying_about_are_not_opened_where_nothing_is_missing(
-    store: Storage, monkeypatch: pytest.MonkeyPatch
+    store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(store, SPEC, "left", items_of(["left"]), "parquet")
     base = cover(store, newest(store, SPEC.fingerprint).parts)
@@ -114,7 +116,7 @@ def test_files_lying_about_are_not_opened_where_nothing_is_missing(
     assert opened.called
 
 
-def test_dropping_rows_leaves_other_parts_as_they_are(store: Storage) -> None:
+def test_dropping_rows_leaves_other_parts_as_they_are(store: FolderStorage) -> None:
     base = cover(store, newest(store, SPEC.fingerprint).parts)
     less = merge(base, cover(store, ()), pa.array(["a/05", "bad1!"]))
     changed = [part for part in less.parts if part not in base.parts]
@@ -124,7 +126,7 @@ def test_dropping_rows_leaves_other_parts_as_they_are(store: Storage) -> None:
 
 
 def test_a_file_is_described_as_it_was_when_written(
-    store: Storage, monkeypatch: pytest.MonkeyPatch
+    store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raypipe.store.partition._PIECE_BYTES", 1000)
     for part in newest(store, SPEC.fingerprint).parts:
@@ -151,7 +153,7 @@ def test_snapshots_of_earlier_versions_can_be_read() -> None:
 
 
 def test_opening_a_store_again_parses_no_snapshot_again(
-    store: Storage, monkeypatch: pytest.MonkeyPatch
+    store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed = mock.Mock(wraps=Snapshot.from_json)
     monkeypatch.setattr(Snapshot, "from_json", parsed)
@@ -276,7 +278,7 @@ def test_measurements_of_stores_and_listings_run() -> None:
 def test_what_the_benchmark_writes_is_a_store(tmp_path: Path) -> None:
     from raypipe.store.identity import create_store
 
-    storage = Storage(tmp_path)
+    storage = FolderStorage(tmp_path)
     create_store(storage, stores.SPEC, {"source": "generated"})
     files = stores._units(storage, 3, range(20))
     publish(storage, stores.SPEC.fingerprint, tuple(map(Part, files)))

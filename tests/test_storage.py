@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from raypipe.errors import UsageError
-from raypipe.storage import Storage, local_path
+from raypipe.storage import FolderStorage, local_path
 
 
 def test_create_succeeds_for_exactly_one(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = FolderStorage(tmp_path)
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(lambda i: storage.create("s/1.json", b"%d" % i), range(64)))
     assert sum(won) == 1
@@ -23,7 +23,7 @@ def test_create_succeeds_for_exactly_one(tmp_path: Path) -> None:
 
 
 def test_nothing_half_written_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = Storage(tmp_path)
+    storage = FolderStorage(tmp_path)
 
     def fail(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -36,7 +36,7 @@ def test_nothing_half_written_is_listed(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_leftovers_of_killed_writers_go_after_a_day(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = FolderStorage(tmp_path)
     storage.put("d/x", b"data")
     fresh, stale = tmp_path / "d" / ".tmp-1", tmp_path / "d" / ".tmp-2"
     fresh.touch()

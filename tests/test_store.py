@@ -20,8 +20,8 @@ from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.plan import Listing, make_plan
 from raypipe.spec import Output, Spec
-from raypipe.storage import Storage
-from raypipe.store.coverage import adopt, cover, merge, publish
+from raypipe.storage import FolderStorage
+from raypipe.store.coverage import adopt, apart, cover, merge, publish
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader
@@ -32,8 +32,8 @@ OTHER = SPEC.model_copy(update={"outputs": (Output(column="features", layer="l",
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    storage = Storage(tmp_path / "store")
+def storage(tmp_path: Path) -> FolderStorage:
+    storage = FolderStorage(tmp_path / "store")
     create_store(storage, SPEC, {"source": "test"})
     return storage
 
@@ -58,14 +58,16 @@ def value_of(identity: str, etag: str) -> float:
     return float(hash((identity, etag)) % 1000)
 
 
-def work(storage: Storage, items: Listing, *, stop_after: int | None = None) -> tuple[Part, ...]:
+def work(
+    storage: FolderStorage, items: Listing, *, stop_after: int | None = None
+) -> tuple[Part, ...]:
     """What a run does, with a number for a feature; items that end in `!` are rejects,
     and so is version `bad` of any item."""
     base = cover(storage, newest(storage, SPEC.fingerprint).parts)
     adopted = adopt(storage, base, items, SPEC.fingerprint)
     plan = make_plan(items, merge(base, adopted).rows, SPEC)
     written = []
-    for unit in plan.units[:stop_after]:
+    for unit in apart(storage, plan.units)[:stop_after]:
         bad = is_bad(unit.items)
         good = unit.items.filter(pa.array(~bad))
         pairs = zip(good["id"].to_pylist(), good["etag"].to_pylist(), strict=True)
@@ -79,7 +81,7 @@ def work(storage: Storage, items: Listing, *, stop_after: int | None = None) -> 
     return (*adopted.parts, *written)
 
 
-def run(storage: Storage, versions: dict[str, str], *, prune: bool = False) -> None:
+def run(storage: FolderStorage, versions: dict[str, str], *, prune: bool = False) -> None:
     items = listing(versions)
     parts = work(storage, items)
     gone = None
@@ -89,7 +91,7 @@ def run(storage: Storage, versions: dict[str, str], *, prune: bool = False) -> N
     publish(storage, SPEC.fingerprint, parts, gone)
 
 
-def content(storage: Storage, snapshot: int | None = None) -> dict[str, tuple[str, float]]:
+def content(storage: FolderStorage, snapshot: int | None = None) -> dict[str, tuple[str, float]]:
     """What readers see, and a check that it is consistent."""
     store = StoreReader(storage.uri, snapshot)
     table = store.to_arrow() if store.snapshot.data else None
@@ -106,7 +108,7 @@ def content(storage: Storage, snapshot: int | None = None) -> dict[str, tuple[st
     return found | dict(zip(rejects["id"].to_pylist(), rejects["etag"].to_pylist(), strict=True))
 
 
-def test_rows_and_rejects_are_all_items(storage: Storage) -> None:
+def test_rows_and_rejects_are_all_items(storage: FolderStorage) -> None:
     versions = {"a1": "1", "a2!": "1", "b1": "1", "b2!": "1"}
     run(storage, versions)
     assert content(storage) == versions
@@ -115,13 +117,13 @@ def test_rows_and_rejects_are_all_items(storage: Storage) -> None:
     assert store.label_counts() == {"a": 1, "b": 1}
 
 
-def test_nothing_new_makes_no_snapshot(storage: Storage) -> None:
+def test_nothing_new_makes_no_snapshot(storage: FolderStorage) -> None:
     run(storage, {"a": "1", "b!": "1"})
     run(storage, {"a": "1", "b!": "1"})
     assert numbers(storage) == [1]
 
 
-def test_new_changed_and_gone(storage: Storage) -> None:
+def test_new_changed_and_gone(storage: FolderStorage) -> None:
     run(storage, {"a": "1", "b": "1", "c!": "1"})
     run(storage, {"a": "2", "b": "1", "c!": "1", "d": "1"})
     assert content(storage) == {"a": "2", "b": "1", "c!": "1", "d": "1"}
@@ -131,7 +133,7 @@ def test_new_changed_and_gone(storage: Storage) -> None:
     assert content(storage) == {"b": "1", "d": "1"}
 
 
-def test_old_snapshots_stay_as_they_were(storage: Storage) -> None:
+def test_old_snapshots_stay_as_they_were(storage: FolderStorage) -> None:
     run(storage, {"a": "1", "b": "1"})
     reader = StoreReader(storage.uri)
     run(storage, {"a": "2"}, prune=True)
@@ -141,7 +143,7 @@ def test_old_snapshots_stay_as_they_were(storage: Storage) -> None:
     assert len(reader.to_arrow()) == 2
 
 
-def test_unlisted_partitions_are_invisible_and_then_reused(storage: Storage) -> None:
+def test_unlisted_partitions_are_invisible_and_then_reused(storage: FolderStorage) -> None:
     versions = {f"a{i:03d}": "1" for i in range(200)}
     parts = work(storage, listing(versions), stop_after=2)
     assert numbers(storage) == []
@@ -152,7 +154,7 @@ def test_unlisted_partitions_are_invisible_and_then_reused(storage: Storage) -> 
     assert content(storage) == versions
 
 
-def test_reuse_does_not_depend_on_how_items_were_cut(storage: Storage) -> None:
+def test_reuse_does_not_depend_on_how_items_were_cut(storage: FolderStorage) -> None:
     versions = {f"b{i:03d}": "1" for i in range(200)}
     work(storage, listing(versions), stop_after=2)
     shifted = {"a": "1", **versions, "b005": "2"}  # one in front, one changed since
@@ -164,7 +166,7 @@ def test_reuse_does_not_depend_on_how_items_were_cut(storage: Storage) -> None:
     assert rows == 200 + 2 - 128
 
 
-def test_a_published_partition_is_never_replaced(storage: Storage) -> None:
+def test_a_published_partition_is_never_replaced(storage: FolderStorage) -> None:
     """Another run may see a unit differently: a read that failed, another cap on pixels."""
     run(storage, {"a": "1", "b": "1"})
     before = StoreReader(storage.uri)
@@ -181,7 +183,7 @@ def test_a_published_partition_is_never_replaced(storage: Storage) -> None:
     assert numbers(storage) == [1]
 
 
-def test_an_unlabelled_unit_is_not_one_labelled_none(storage: Storage) -> None:
+def test_an_unlabelled_unit_is_not_one_labelled_none(storage: FolderStorage) -> None:
     rows = [{"id": "x", "uri": "/x", "etag": "1", "label": label} for label in (None, "None")]
     units = {
         make_plan(
@@ -194,13 +196,13 @@ def test_an_unlabelled_unit_is_not_one_labelled_none(storage: Storage) -> None:
     assert len(units) == 2
 
 
-def test_strange_files_among_snapshots_are_left_alone(storage: Storage) -> None:
+def test_strange_files_among_snapshots_are_left_alone(storage: FolderStorage) -> None:
     run(storage, {"a": "1"})
     storage.put("snapshots/README.txt", b"mine")
     assert content(storage) == {"a": "1"}
 
 
-def test_partitions_of_another_spec_or_origin_are_left_alone(storage: Storage) -> None:
+def test_partitions_of_another_spec_or_origin_are_left_alone(storage: FolderStorage) -> None:
     rows = items_of({"a": "1"})
     empty = schema.REJECTS.empty_table()
     values = {"features": np.zeros((1, 3), np.float32)}
@@ -211,7 +213,7 @@ def test_partitions_of_another_spec_or_origin_are_left_alone(storage: Storage) -
     assert content(storage) == {"a": "1"}
 
 
-def test_two_publishers_lose_nothing_and_count_nothing_twice(storage: Storage) -> None:
+def test_two_publishers_lose_nothing_and_count_nothing_twice(storage: FolderStorage) -> None:
     first = listing({"a": "1", "b": "1"})
     second = listing({"b": "1", "c": "1"})
     parts = [work(storage, items) for items in (first, second)]
@@ -246,7 +248,7 @@ changes = st.lists(
 def test_any_history_leaves_exactly_the_items(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[dict[str, str], str]]
 ) -> None:
-    storage = Storage(tmp_path_factory.mktemp("history"))
+    storage = FolderStorage(tmp_path_factory.mktemp("history"))
     create_store(storage, SPEC, {})
     expected: dict[str, str] = {}
     for versions, how in history:
@@ -258,7 +260,7 @@ def test_any_history_leaves_exactly_the_items(
         assert content(storage) == expected
 
 
-def test_another_spec_is_refused_with_the_difference(storage: Storage) -> None:
+def test_another_spec_is_refused_with_the_difference(storage: FolderStorage) -> None:
     with pytest.raises(UsageError, match="output features: l:avg → l:max"):
         create_store(storage, OTHER, {})
     create_store(storage, SPEC, {})
@@ -270,7 +272,7 @@ def test_no_store(tmp_path: Path) -> None:
         StoreReader(str(tmp_path))
 
 
-def test_damaged_and_newer_stores(storage: Storage) -> None:
+def test_damaged_and_newer_stores(storage: FolderStorage) -> None:
     content = json.loads(storage.read("spec.json"))
     storage.put("spec.json", json.dumps(content | {"format": 99}).encode())
     with pytest.raises(UsageError, match="store format 99"):
@@ -280,7 +282,7 @@ def test_damaged_and_newer_stores(storage: Storage) -> None:
         StoreReader(storage.uri)
 
 
-def test_missing_snapshot_and_missing_partition(storage: Storage) -> None:
+def test_missing_snapshot_and_missing_partition(storage: FolderStorage) -> None:
     run(storage, {"a": "1"})
     with pytest.raises(UsageError, match="no snapshot 7; there are: 1"):
         StoreReader(storage.uri, 7)
@@ -291,7 +293,7 @@ def test_missing_snapshot_and_missing_partition(storage: Storage) -> None:
 
 
 @pytest.fixture
-def partition(storage: Storage) -> str:
+def partition(storage: FolderStorage) -> str:
     run(storage, {f"a{i}": "1" for i in range(5)})
     return str(storage.path(StoreReader(storage.uri).snapshot.data[0].file.path))
 
@@ -321,7 +323,7 @@ def test_duckdb_reads_arrays(partition: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("shape", [(4,), (2, 3, 3)])
 def test_features_come_back_bit_by_bit(
-    storage: Storage, dtype: str, shape: tuple[int, ...]
+    storage: FolderStorage, dtype: str, shape: tuple[int, ...]
 ) -> None:
     values = np.random.default_rng(0).normal(size=(6, *shape)).astype(dtype)
     rows = items_of({f"a{i}": "1" for i in range(6)})
@@ -337,7 +339,7 @@ def test_features_come_back_bit_by_bit(
     assert repr(store).startswith("<Store ")
 
 
-def test_items_whose_server_did_not_answer_are_tried_again(storage: Storage) -> None:
+def test_items_whose_server_did_not_answer_are_tried_again(storage: FolderStorage) -> None:
     items = Listing(items_of({"a": "1", "b": "1"}).to_batches())
     rejected = items_of({"b": "1"}).append_column(
         schema.REJECTS.field("reason"), pa.array(["unavailable"])
@@ -366,3 +368,44 @@ def test_items_whose_server_did_not_answer_are_tried_again(storage: Storage) -> 
     assert (snapshot.rows, snapshot.rejects) == (2, 0)
     again = make_plan(changed, cover(storage, snapshot.parts).rows, SPEC)
     assert [unit.items["id"].to_pylist() for unit in again.units] == [["b"]]
+
+
+def test_a_unit_that_nothing_came_of_is_tried_again_and_again(storage: FolderStorage) -> None:
+    """Its partition, which says that the server did not answer, must not be taken for an answer."""
+    items = listing({"a": "1", "b": "1"})
+    base = cover(storage, newest(storage, SPEC.fingerprint).parts)
+    lost = items_of({"a": "1", "b": "1"}).append_column("reason", pa.array(["unavailable"] * 2))
+    lost = lost.append_column("message", pa.array(["no answer"] * 2)).cast(schema.REJECTS)
+    none = {"features": np.ones((0, 3), np.float32)}
+    names = set()
+    for _ in range(3):
+        (unit,) = apart(storage, make_plan(items, base.rows, SPEC).units)
+        names.add(unit.id)
+        files = write_unit(storage, unit.id, SPEC.fingerprint, items_of({}), none, lost)
+        publish(storage, SPEC.fingerprint, tuple(map(Part, files)))
+        base = cover(storage, newest(storage, SPEC.fingerprint).parts)
+    assert len(names) == 3
+    run(storage, {"a": "1", "b": "1"})
+    snapshot = newest(storage, SPEC.fingerprint)
+    assert (snapshot.rows, snapshot.rejects) == (2, 0)
+
+
+def test_rejects_are_tried_again_when_asked_for(storage: FolderStorage) -> None:
+    run(storage, {"a": "1", "b!": "1", "c!": "1"})
+    items = listing({"a": "1", "b!": "1", "c!": "1"})
+    parts = newest(storage, SPEC.fingerprint).parts
+    assert not make_plan(items, cover(storage, parts).rows, SPEC).units
+    base = cover(storage, parts, retry=True)
+    (unit,) = apart(storage, make_plan(items, base.rows, SPEC).units)
+    assert unit.items["id"].to_pylist() == ["b!", "c!"]
+    good = unit.items.slice(0, 1)
+    bad = unit.items.slice(1)
+    for name in ("reason", "message"):
+        bad = bad.append_column(name, pa.array(["corrupt"]))
+    features = {"features": np.ones((1, 3), np.float32)}
+    files = write_unit(storage, unit.id, SPEC.fingerprint, good, features, bad.cast(schema.REJECTS))
+    added = tuple(map(Part, files))
+    # Another run publishes meanwhile, so that the base is read again.
+    run(storage, {"a": "1", "b!": "1", "c!": "1", "d": "1"})
+    after = publish(storage, SPEC.fingerprint, added, None, base, retry=True)
+    assert (after.rows, after.rejects) == (3, 1)

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class Benchmark:
             "label": self.network.label,
             "weights": self.weights,
             "normalize": self.network.normalize,
-            "date": datetime.now(timezone.utc).date().isoformat(),
+            "date": datetime.now(UTC).date().isoformat(),
             "machine": describe(),
             "cores": self.job.cores,
             "images": {"count": self.count, "mean_bytes": round(self.mean_bytes)},

@@ -37,7 +37,7 @@ from raypipe.ingest import bring_up_to_date, check_writable
 from raypipe.plan import Listing, Plan
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store.identity import create_store
 from raypipe.store.partition import File
 from raypipe.transforms import to_pixels
@@ -83,7 +83,7 @@ def measure(what: Run) -> dict[str, Any]:
 
 def _measure(what: Run, folder: Path) -> dict[str, Any]:
     backbone, spec = _network()
-    storage, source = Storage(folder / "store"), _images(folder, what.images)
+    storage, source = FolderStorage(folder / "store"), _images(folder, what.images)
     config = ExtractConfig(source=source, out=storage.uri)
     check_writable(storage)
     create_store(storage, spec, {"source": source}, "parquet")
@@ -164,7 +164,7 @@ def _cluster(what: Run) -> Iterator[None]:
 
 
 def _flow(
-    what: Run, planned: Plan, backbone: Backbone, spec: Spec, storage: Storage
+    what: Run, planned: Plan, backbone: Backbone, spec: Spec, storage: FolderStorage
 ) -> Iterator[list[File]]:
     replicas = runtime.plan_replicas(str(what.actors), BATCH, len(planned.units))
     return pipeline.write(

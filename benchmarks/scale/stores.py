@@ -23,7 +23,7 @@ from benchmarks.scale.watch import run
 from raypipe import schema
 from raypipe.plan import Listing, make_plan
 from raypipe.spec import Output, Spec
-from raypipe.storage import Storage
+from raypipe.storage import FolderStorage
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.identity import create_store
 from raypipe.store.partition import File, write_unit
@@ -76,7 +76,7 @@ def partitions(counts: list[int], length: int) -> Section:
 def measure(partitions: int, rows: int) -> dict[str, Any]:
     """Return seconds of each step, and by how many partitions they are to be divided."""
     with tempfile.TemporaryDirectory() as folder:
-        storage = Storage(folder)
+        storage = FolderStorage(folder)
         create_store(storage, SPEC, {"source": "generated"})
         found = {"write": _timed(lambda: _units(storage, rows, range(-_REJECTED, 0)))[0]}
         parts = _fill(storage, partitions, rows)
@@ -103,7 +103,7 @@ def measure(partitions: int, rows: int) -> dict[str, Any]:
 def opening(count: int) -> dict[str, Any]:
     """Write and open a snapshot of partitions that do not exist."""
     with tempfile.TemporaryDirectory() as folder:
-        storage = Storage(folder)
+        storage = FolderStorage(folder)
         create_store(storage, SPEC, {"source": "generated"})
         names = [f"{number:032x}" for number in range(count)]
         parts = tuple(Part(File(f"data/part-{n}.parquet", n, 512, 2**20, 2 * n), ()) for n in names)
@@ -121,7 +121,7 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.monotonic() - started, result
 
 
-def _fill(storage: Storage, count: int, rows: int) -> tuple[Part, ...]:
+def _fill(storage: FolderStorage, count: int, rows: int) -> tuple[Part, ...]:
     """Write partitions by as many processes as there are cores, without waiting for the disk."""
     pieces = [range(start, min(start + 256, count)) for start in range(0, count, 256)]
     with ProcessPoolExecutor() as pool:
@@ -129,16 +129,16 @@ def _fill(storage: Storage, count: int, rows: int) -> tuple[Part, ...]:
         return tuple(Part(file) for files in found for file in files)
 
 
-def _units_unsynced(storage: Storage, rows: int, numbers: range) -> list[File]:
+def _units_unsynced(storage: FolderStorage, rows: int, numbers: range) -> list[File]:
     with mock.patch("os.fsync"):
         return _units(storage, rows, numbers)
 
 
-def _units(storage: Storage, rows: int, numbers: range) -> list[File]:
+def _units(storage: FolderStorage, rows: int, numbers: range) -> list[File]:
     return [file for number in numbers for file in _unit(storage, number, rows)]
 
 
-def _unit(storage: Storage, number: int, rows: int) -> list[File]:
+def _unit(storage: FolderStorage, number: int, rows: int) -> list[File]:
     names = [
         f"class{n % 100:03d}/image_{n:09d}.jpg" for n in range(number * rows, (number + 1) * rows)
     ]

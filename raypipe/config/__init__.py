@@ -31,6 +31,7 @@ __all__ = [
     "DemoConfig",
     "DoctorConfig",
     "EngineConfig",
+    "ExpireConfig",
     "ExportConfig",
     "ExtractConfig",
     "IngestConfig",
@@ -40,6 +41,7 @@ __all__ = [
     "LayersConfig",
     "PackConfig",
     "PerceptronConfig",
+    "PinConfig",
     "PredictConfig",
     "RayConfig",
     "RunConfig",
@@ -56,7 +58,7 @@ class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """
 
     out: Annotated[str, option("Store")]
-    """Store to create or extend."""
+    """Store to create or extend: a folder, or a prefix as s3://bucket/store or gs://bucket/store."""
     format: Annotated[Literal["parquet", "hdf5"], option("Store")] = "parquet"
     """File format of the store's partitions."""
     dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
@@ -233,6 +235,38 @@ class CompactConfig(JobConfig):
     """Store written by `extract`."""
     target_mb: Annotated[int, Field(ge=1), option("Store")] = 256
     """Size of the files to make, in MB. Partitions of at least half of it are left as they are."""
+
+
+class ExpireConfig(JobConfig):
+    """Remove old snapshots of a store, and the files that nothing else lists.
+
+    The files go in a later call, a day after their snapshot, so that no run that is going on loses
+    them: call it every night. Pinned snapshots stay.
+    """
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    keep: Annotated[int, Field(ge=1), option("Store")]
+    """Keep the newest so many snapshots."""
+    older_than: Annotated[float, Field(ge=0), option("Store")] = 0
+    """Remove only snapshots older than so many days."""
+    grace: Annotated[float, Field(ge=0), option("Store")] = 1
+    """Days between the removal of a snapshot and that of its files: more than any run takes."""
+    dry_run: Annotated[bool, option("Store")] = False
+    """Say what would be removed, and remove nothing."""
+
+
+class PinConfig(JobConfig):
+    """Keep a snapshot from `expire`, for as long as someone needs it."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    name: Annotated[str, option("Input", position=2)]
+    """Why it is kept, as `model-7`: letters, digits, `.`, `_` and `-`."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot to keep. Default: the newest."""
+    remove: Annotated[bool, option("Store")] = False
+    """Forget the pin instead."""
 
 
 class PackConfig(LabelConfig):

@@ -44,9 +44,9 @@ class SourceConfig(JobConfig):
     """Where images come from."""
 
     source: Annotated[str, option("Input", position=1)]
-    """Images: a folder (any depth), a file, a .zip, a WebDataset shard (.tar, .tar.gz; also as a
-    folder of shards or a pattern), a table (.parquet, .csv, .tsv, .jsonl), or arrays (.h5, .npy,
-    .npz)."""
+    """Images: a folder or a bucket's prefix (any depth), a file, a .zip, a WebDataset shard (.tar,
+    .tar.gz; also as a folder of shards or a pattern), a table (.parquet, .csv, .tsv, .jsonl), or
+    arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and gs://bucket/prefix."""
     glob: Annotated[Names, option("Input")] = ()
     """Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for several."""
     id_column: Annotated[str | None, option("Input")] = None
@@ -91,6 +91,8 @@ class IngestConfig(LabelConfig):
 
     prune: Annotated[bool, option("Store")] = False
     """Drop rows whose image is gone from the source."""
+    retry_rejects: Annotated[bool, option("Store")] = False
+    """Try items again that were rejected before. Those whose server did not answer always are."""
     moved: Annotated[bool, option("Store")] = False
     """Take SOURCE for the one the store was made from, in another place."""
 

@@ -32,7 +32,7 @@ from raypipe.rehearsal.sample import make_pictures, some_items, unit_of
 from raypipe.sources import open_source
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
-from raypipe.storage import Storage, local_path
+from raypipe.storage import is_object, local_path, open_storage
 from raypipe.transforms import resolve_preprocess
 
 __all__ = ["main", "run"]
@@ -108,7 +108,7 @@ def _sample(config: DoctorConfig) -> tuple[Sample, int]:
         return make_pictures(config.sample), _IMAGES
     source = open_source(config)
     if config.out is not None:
-        check_apart(Storage(local_path(config.out, "--out")), source.uri)
+        check_apart(open_storage(config.out), source.uri)
     with Listing(source.list()) as listing:
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
@@ -145,7 +145,7 @@ def _folder(config: DoctorConfig) -> Iterator[str]:
         UsageError: nothing can be written there.
     """
     place = None
-    if config.out is not None:
+    if config.out is not None and not is_object(config.out):
         out = local_path(config.out, "--out")
         place = next(folder for folder in (out, *out.parents) if folder.is_dir())
     try:

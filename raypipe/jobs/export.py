@@ -78,7 +78,8 @@ def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
         raise UsageError(f"--out: no folder {str(path.parent)!r}; make it, or give another")
     if path.is_dir():
         raise UsageError(f"--out: {str(path)!r} is a folder; give a file")
-    if reader.storage.root.resolve() in path.resolve().parents:
+    store = reader.storage.folder
+    if store is not None and store.resolve() in path.resolve().parents:
         raise UsageError(f"--out: {str(path)!r} lies inside the store; give a file outside it")
     return path
 

@@ -22,7 +22,7 @@ from raypipe.progress import say
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
 from raypipe.spec import Preprocess, Spec
-from raypipe.storage import Storage, local_path, user_path
+from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store, read_identity
 from raypipe.store.master import write_master
 from raypipe.store.partition import File
@@ -43,7 +43,7 @@ def run(config: ExtractConfig) -> Outcome:
         RaypipeError: the flow failed; what is finished is kept.
     """
     started = time.monotonic()
-    storage = Storage(local_path(config.out, "--out"))
+    storage = open_storage(config.out)
     source = open_source(config)
     check_apart(storage, source.uri)
     augment = resolve_augment(config)

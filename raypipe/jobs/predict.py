@@ -28,7 +28,7 @@ from raypipe.predictions.predictor import Predictor
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.progress import track
 from raypipe.scoring import Images, Stored
-from raypipe.storage import Storage, local_path
+from raypipe.storage import local_path, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
 
@@ -50,9 +50,8 @@ def run(config: PredictConfig) -> Outcome:
     """
     started = time.monotonic()
     check(config)
-    out = local_path(config.out, "--out")
-    if is_one_file(config) and not out.parent.is_dir():
-        raise UsageError(f"--out: no folder {str(out.parent)!r}")
+    if is_one_file(config) and not local_path(config.out, "--out").parent.is_dir():
+        raise UsageError(f"--out: no folder {str(local_path(config.out, '--out').parent)!r}")
     folder = local_path(config.model, "MODEL")
     model = load_model(folder)
     checksum = head_sha256(folder)
@@ -61,7 +60,7 @@ def run(config: PredictConfig) -> Outcome:
     kind = Stored if is_store(config.source, "SOURCE") else Images
     source: Input = kind(config, model, predictor)
     job = _to_file if is_one_file(config) else _to_store
-    summary, lines, value = job(config, model, predictor, source, out)
+    summary, lines, value = job(config, model, predictor, source)
     summary["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(summary, "\n".join(lines), value)
 
@@ -76,10 +75,10 @@ def check(config: PredictConfig) -> None:
 
 
 def _to_store(
-    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input, out: Path
+    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input
 ) -> _Result:
     """Add what is missing to a store of predictions."""
-    storage = Storage(out)
+    storage = open_storage(config.out)
     check_apart(storage, source.uri)
     if storage.exists("model.json"):
         raise UsageError(f"--out: {storage.uri} holds a model; give another folder")
@@ -115,9 +114,10 @@ def _to_store(
 
 
 def _to_file(
-    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input, out: Path
+    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input
 ) -> _Result:
     """Write one file, sorted; in memory stay ids and what is written of each image."""
+    out = local_path(config.out, "--out")
     tally = Tally(model.classes, evaluate=config.evaluate)
     rows, rejects = [], [_REJECTS.empty_table()]
     decoded = 0

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from raypipe.errors import RejectedItem
+from raypipe.sources.files import needs_requests
 from raypipe.sources.read import is_sequential, read_item
 from raypipe.sources.remote import REMOTE_SCHEMES
 
@@ -34,7 +35,7 @@ def read_items(uris: list[str], max_pixels: int) -> Iterator[bytes | RejectedIte
         except RejectedItem as reject:
             return reject
 
-    remote = any(uri.partition("://")[0] in REMOTE_SCHEMES for uri in uris)
+    remote = any(map(_is_remote, uris))
     ahead = _REQUESTS if remote else _READS
     in_order = any(map(is_sequential, uris))
     waiting: deque[Future[bytes | RejectedItem]] = deque()
@@ -49,3 +50,7 @@ def read_items(uris: list[str], max_pixels: int) -> Iterator[bytes | RejectedIte
         finally:
             for unread in waiting:
                 unread.cancel()
+
+
+def _is_remote(uri: str) -> bool:
+    return uri.partition("://")[0] in REMOTE_SCHEMES or needs_requests(uri)

@@ -1,43 +1,97 @@
-"""Objects in S3 and Google Cloud Storage."""
+"""Objects in S3 and Google Cloud Storage, as items and as files that hold items."""
 
 from __future__ import annotations
 
-import os
-import re
-from datetime import timedelta
+import io
+import time
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import IO, Any, Literal, cast
+
+import pyarrow as pa
 
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.local import check_size
+from raypipe.sources.rows import Row, in_batches
+from raypipe.storage.objects import ObjectFile, Patience, Place, answer, connect, failure, parse
 
-__all__ = ["probe", "read_object"]
+__all__ = [
+    "BucketSource",
+    "OpenObject",
+    "entries",
+    "object_etag",
+    "object_exists",
+    "open_object",
+    "probe",
+    "read_object",
+]
 
-#: Seconds to wait for a connection and for an answer, how often S3 is tried, and for how long GCS.
-CONNECT_TIMEOUT, REQUEST_TIMEOUT, ATTEMPTS, RETRY_SECONDS = 10, 60, 4, 30
-#: The same for a server that has failed many times in a row.
-HASTY_TIMEOUT, HASTY_SECONDS = 2, 1
+#: How long an item is waited for, and one on a server that has failed many times in a row.
+PATIENCE = Patience(connect=10, answer=60, tries=4, total=60)
+HASTY = Patience(connect=2, answer=5, tries=1, total=2)
 
-_PIECE = 8 * 2**20
-_PARAMETERS = {"endpoint_override", "scheme", "region", "anonymous"}
-_CODE = re.compile(r"(?:AWS Error |google::cloud::Status\()(\w+)(?: \(HTTP status (\d+)\))?")
-# What a store itself says about a key or a bucket, as opposed to no answer.
-_DEFINITE = {
-    "ACCESS_DENIED",
-    "FAILED_PRECONDITION",
-    "INVALID_ACCESS_KEY_ID",
-    "INVALID_ARGUMENT",
-    "INVALID_SIGNATURE",
-    "NO_SUCH_BUCKET",
-    "NO_SUCH_KEY",
-    "NOT_FOUND",
-    "PERMISSION_DENIED",
-    "RESOURCE_NOT_FOUND",
-    "SIGNATURE_DOES_NOT_MATCH",
-    "UNAUTHENTICATED",
-}
-_TEMPORARY_STATUS = {"408", "429"}
+_OPTION = "SOURCE"
+_PIECE = 2**20
+_LISTED = 1000
+_BUFFER = 2**20
+# Seconds for which an object is taken to be what it was.
+_FRESH = 60
+
+
+class BucketSource:
+    """Every object below a prefix is an item, whatever its extension: content decides.
+
+    `id` is the key below the prefix. Names that start with a dot are not listed, nor are empty
+    objects without an extension: they stand for folders.
+    """
+
+    auto_label: Literal["folder", "column"] = "folder"
+
+    def __init__(self, uri: str) -> None:
+        self.place = parse(uri)
+        self.uri = self.place.uri
+
+    def list(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items in order of their keys, as the store lists them.
+
+        Raises:
+            RaypipeError: the store did not answer, or refuses.
+        """
+        return in_batches(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
+        start = len(self.place.key) + 1 if self.place.key else 0
+        query = f"?{self.place.query}" if self.place.query else ""
+        for entry in _listed(self.place):
+            key = entry["path"]
+            item = key[start:]
+            if _hidden(item) or (not entry["size"] and "." not in item.rpartition("/")[2]):
+                continue
+            uri = f"{self.place.scheme}://{self.place.bucket}/{key}{query}"
+            yield item, uri, _etag(entry), None, None
+
+
+class OpenObject:
+    """An object opened for reading at given offsets, by any number of threads."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._place = uri, parse(uri)
+
+    def read(self, size: int, start: int) -> bytes:
+        """Return `size` bytes from `start` on, or what there is of them.
+
+        Raises:
+            RejectedItem: as `read_object`.
+        """
+        import obstore
+
+        if not size:
+            return b""
+        try:
+            store = connect(self._place, PATIENCE)
+            return bytes(obstore.get_range(store, self._place.key, start=start, length=size))
+        except Exception as error:
+            raise _reject(self._uri, error) from None
 
 
 def read_object(uri: str, max_bytes: int, *, hasty: bool = False) -> bytes:
@@ -46,91 +100,126 @@ def read_object(uri: str, max_bytes: int, *, hasty: bool = False) -> bytes:
     Raises:
         RejectedItem: UNREADABLE where the store said no, UNAVAILABLE where it gave no answer.
     """
-    bucket, key, parameters = _split(uri)
+    import obstore
+
+    place = parse(uri)
     pieces: list[bytes] = []
     try:
-        # A stream, since opening a random-access file on GCS blocks all threads of the process.
-        store = _filesystem(*parameters, hasty)
-        with store.open_input_stream(f"{bucket}/{key}", compression=None) as stream:
-            while piece := stream.read(_PIECE):
-                pieces.append(piece)
-                check_size(sum(map(len, pieces)), max_bytes)
-    except (OSError, ValueError) as error:
+        found = obstore.get(connect(place, HASTY if hasty else PATIENCE), place.key)
+        check_size(found.meta["size"], max_bytes)
+        pieces.extend(map(bytes, found.stream(min_chunk_size=_PIECE)))
+    except RejectedItem:
+        raise
+    except Exception as error:
         raise _reject(uri, error) from None
     return b"".join(pieces)
 
 
 def probe(uri: str) -> None:
     """Ask for an object's attributes. Raises RejectedItem as `read_object` does."""
-    bucket, key, parameters = _split(uri)
+    import obstore
+
+    place = parse(uri)
     try:
-        _filesystem(*parameters, False).get_file_info(f"{bucket}/{key}")
-    except (OSError, ValueError) as error:
+        obstore.head(connect(place, PATIENCE), place.key)
+    except Exception as error:
         raise _reject(uri, error) from None
 
 
-def _split(uri: str) -> tuple[str, str, tuple[str, str, str, str]]:
-    """Return bucket, key, and scheme, bucket, credentials and parameters of the store.
+def object_exists(uri: str) -> bool:
+    """Whether there is an object of exactly this key.
 
-    Keys are taken as they are written, without unescaping, as the stores' own tools do. A `?` is
-    part of the key unless known parameters follow.
+    Raises:
+        RaypipeError: the store did not answer, or refuses.
     """
-    scheme, _, rest = uri.partition("://")
-    place, mark, query = rest.rpartition("?")
-    if not mark or not {name for name, _ in parse_qsl(query)} & _PARAMETERS:
-        place, query = rest, ""
-    authority, _, key = place.partition("/")
-    credentials, _, bucket = authority.rpartition("@")
-    return bucket, key, (scheme, bucket, credentials, query)
+    import obstore
+
+    place = parse(uri)
+    try:
+        obstore.head(connect(place, PATIENCE), place.key)
+    except FileNotFoundError:
+        return False
+    except Exception as error:
+        raise failure(place, error, _OPTION) from None
+    return True
 
 
-@lru_cache(maxsize=32)
-def _filesystem(scheme: str, bucket: str, credentials: str, query: str, hasty: bool) -> Any:
-    given = {name: value for name, value in parse_qsl(query) if name in _PARAMETERS}
-    return (_s3 if scheme == "s3" else _gcs)(bucket, credentials, given, hasty)
+def entries(uri: str) -> tuple[list[str], list[str]]:
+    """Return the names of the objects and of the folders right below a prefix, sorted.
+
+    Raises:
+        RaypipeError: the store did not answer, or refuses.
+    """
+    import obstore
+
+    place = parse(uri)
+    try:
+        found = obstore.list_with_delimiter(connect(place, PATIENCE), place.key or None)
+    except Exception as error:
+        raise failure(place, error, _OPTION) from None
+    names = [entry["path"].rpartition("/")[2] for entry in found["objects"]]
+    folders = [path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]]
+    return sorted(filter(None, names)), sorted(folders)
 
 
-def _s3(bucket: str, credentials: str, given: dict[str, str], hasty: bool) -> Any:
-    from pyarrow import fs
+def object_etag(uri: str) -> str:
+    """Return a value that changes when the object does, as of the last minute.
 
-    key, _, secret = credentials.partition(":")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "endpoint_override" not in given:
-        parts = urlsplit(endpoint)
-        given = {"endpoint_override": parts.netloc, "scheme": parts.scheme, **given}
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if not region and "endpoint_override" not in given and "region" not in given:
-        region = fs.resolve_s3_region(bucket)
-    options: dict[str, Any] = {"region": region, **given}
-    options["anonymous"] = given.get("anonymous", "") in ("true", "1")
-    return fs.S3FileSystem(
-        **options,
-        access_key=unquote(key) or None,
-        secret_key=unquote(secret) or None,
-        connect_timeout=HASTY_TIMEOUT if hasty else CONNECT_TIMEOUT,
-        request_timeout=REQUEST_TIMEOUT,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1 if hasty else ATTEMPTS),
-    )
+    Raises:
+        FileNotFoundError: there is none.
+        RaypipeError: the store did not answer, or refuses.
+    """
+    return _etag_now(uri, int(time.monotonic() // _FRESH))
 
 
-def _gcs(_bucket: str, credentials: str, given: dict[str, str], hasty: bool) -> Any:
-    from pyarrow import fs
+def open_object(uri: str) -> IO[bytes]:
+    """Return an object as a file that one can seek in.
 
-    anonymous = credentials == "anonymous" or given.get("anonymous", "") in ("true", "1")
-    options = {name: given[name] for name in ("endpoint_override", "scheme") if name in given}
-    limit = timedelta(seconds=HASTY_SECONDS if hasty else RETRY_SECONDS)
-    return fs.GcsFileSystem(anonymous=anonymous, retry_time_limit=limit, **options)
+    Raises:
+        FileNotFoundError: there is none.
+        RaypipeError: the store did not answer, or refuses.
+    """
+    raw = ObjectFile(parse(uri), PATIENCE, _OPTION)
+    return cast(IO[bytes], io.BufferedReader(raw, _BUFFER))
+
+
+@lru_cache(maxsize=1024)
+def _etag_now(uri: str, _minute: int) -> str:
+    import obstore
+
+    place = parse(uri)
+    try:
+        return _etag(obstore.head(connect(place, PATIENCE), place.key))
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise failure(place, error, _OPTION) from None
+
+
+def _listed(place: Place) -> Iterator[Any]:
+    import obstore
+
+    try:
+        for chunk in obstore.list(connect(place, PATIENCE), place.key or None, chunk_size=_LISTED):
+            yield from chunk
+    except Exception as error:
+        # Going on without the rest would make its images look deleted.
+        raise failure(place, error, _OPTION) from None
+
+
+def _hidden(item: str) -> bool:
+    return not item or item.startswith(".") or "/." in item
+
+
+def _etag(entry: Any) -> str:
+    changed = int(entry["last_modified"].timestamp() * 1e3)
+    return (entry["e_tag"] or "").strip('"') or f"{changed:x}-{entry['size']:x}"
 
 
 def _reject(uri: str, error: Exception) -> RejectedItem:
     from raypipe.sources.remote import public
 
-    if isinstance(error, FileNotFoundError):
-        return RejectedItem(RejectReason.UNREADABLE, f"404 Not Found: {public(uri)}")
-    found = _CODE.search(str(error))
-    code, status = found.groups("") if found else (type(error).__name__, "")
-    what = f"{code} {status}".strip()
-    refused = status.startswith("4") and status not in _TEMPORARY_STATUS
-    if code in _DEFINITE or refused or isinstance(error, ValueError):
-        return RejectedItem(RejectReason.UNREADABLE, f"{what}: {public(uri)}")
-    return RejectedItem(RejectReason.UNAVAILABLE, f"no answer ({what}): {public(uri)}")
+    found = answer(error)
+    if found.definite:
+        return RejectedItem(RejectReason.UNREADABLE, f"{found.what}: {public(uri)}")
+    return RejectedItem(RejectReason.UNAVAILABLE, f"no answer ({found.what}): {public(uri)}")

@@ -10,6 +10,7 @@ from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError, nearest
 from raypipe.sources.local import file_etag
 from raypipe.sources.remote import REMOTE_SCHEMES, public
+from raypipe.storage import is_object
 
 __all__ = ["IMAGE_NAMES", "etag_column", "id_column", "label_columns", "present", "resolve"]
 
@@ -98,7 +99,7 @@ def resolve(uri: str, folder: str, row: str, etag: str | None = None) -> tuple[s
     scheme, found, rest = uri.partition("://")
     if not found:
         path = uri if uri.startswith("/") else f"{folder}/{uri}"
-        return path, file_etag(path)
+        return path, (etag or "") if is_object(path) else file_etag(path)
     if scheme.lower() in REMOTE_SCHEMES:
         return f"{scheme.lower()}://{rest}", etag or ""
     if scheme.lower() == "file":

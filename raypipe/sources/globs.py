@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,8 +14,11 @@ import pyarrow as pa
 
 from raypipe.errors import UsageError
 from raypipe.schema import ID
+from raypipe.sources.buckets import entries, object_exists
+from raypipe.sources.files import ObjectPath
+from raypipe.storage.objects import parse
 
-__all__ = ["expand", "is_pattern", "matching"]
+__all__ = ["expand", "expand_objects", "is_pattern", "matching"]
 
 _SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
 _WORDS = {"**/": "(?:[^/]*/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -53,6 +58,34 @@ def expand(pattern: str) -> list[Path]:
             raise UsageError(f"SOURCE: no file at {path!r}; correct the pattern {pattern!r}")
         found += files
     return [Path(path) for path in dict.fromkeys(found)]
+
+
+def expand_objects(pattern: str) -> list[ObjectPath]:
+    """Return the objects that a pattern like `s3://bucket/shards/{000..007}.tar` stands for.
+
+    `*`, `?` and `[…]` stand for parts of the last name only.
+
+    Raises:
+        UsageError: there are none, or one that is spelled out is missing.
+        RaypipeError: the store did not answer, or refuses.
+    """
+    place = parse(pattern)
+    found: dict[str, ObjectPath] = {}
+    for key in _without_braces(place.key):
+        path = ObjectPath(replace(place, key=key))
+        if is_pattern(path.parent.place.key):
+            raise UsageError(
+                f"SOURCE: wildcards go with the last part of a bucket's URI only; got {pattern!r}"
+            )
+        if is_pattern(path.name):
+            names = entries(str(path.parent))[0]
+            some = [path.parent / name for name in names if fnmatch.fnmatchcase(name, path.name)]
+        else:
+            some = [path] if object_exists(str(path)) else []
+        if not some:
+            raise UsageError(f"SOURCE: no object at {path}; correct the pattern {pattern!r}")
+        found |= {str(one): one for one in some}
+    return list(found.values())
 
 
 def _translate(pattern: str) -> str:

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.sources.arrays import ARRAY_SUFFIXES, ArraySource
+from raypipe.sources.buckets import BucketSource, entries, object_exists
 from raypipe.sources.columns import label_columns
 from raypipe.sources.file import FileSource
+from raypipe.sources.files import AnyPath, ObjectPath, only_local
 from raypipe.sources.folder import FolderSource
-from raypipe.sources.globs import expand, is_pattern
+from raypipe.sources.globs import expand, expand_objects, is_pattern
 from raypipe.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
 from raypipe.sources.parquet import ParquetSource
 from raypipe.sources.tar import TAR_SUFFIXES, TarSource
 from raypipe.sources.zip import ZipSource
-from raypipe.storage import local_path
+from raypipe.storage import is_object, local_path
+from raypipe.storage.objects import parse
 
 if TYPE_CHECKING:
     from raypipe.sources import Source
@@ -28,6 +31,7 @@ __all__ = ["find_source"]
 _PARQUET_SUFFIXES = (".parquet",)
 # What may lie beside shards without making them a folder of loose files.
 _BESIDE_SHARDS = (".csv", ".json", ".md", ".txt", ".yaml", ".yml")
+_OF_FILES = (*TAR_SUFFIXES, *_PARQUET_SUFFIXES, *MANIFEST_SUFFIXES, *ARRAY_SUFFIXES, ".zip")
 _ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
@@ -38,7 +42,9 @@ def find_source(config: SourceConfig) -> Source:
     Raises:
         UsageError: there is none, or the options do not go with it.
     """
-    path = local_path(config.source, "SOURCE")
+    if is_object(config.source):
+        return _of_object(config)
+    path = local_path(config.source, "SOURCE", or_bucket=True)
     try:
         if path.is_dir():
             return _of_folder(path, config)
@@ -53,6 +59,30 @@ def find_source(config: SourceConfig) -> Source:
     )
 
 
+def _of_object(config: SourceConfig) -> Source:
+    place = parse(config.source)
+    path, uri = ObjectPath(place), place.whole
+    if place.credentials not in ("", "anonymous"):
+        raise UsageError(
+            "SOURCE: a URI must not hold credentials, which would end up in the store; set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile or role"
+        )
+    if is_pattern(place.key):
+        return _of_files(uri, expand_objects(uri), config)
+    if _ends(path, _OF_FILES) and object_exists(uri):
+        return _of_file(path, config)
+    names, folders = entries(uri)
+    for suffixes in (TAR_SUFFIXES, _PARQUET_SUFFIXES):
+        parts = [name for name in names if name.lower().endswith(suffixes)]
+        beside = (*suffixes, *_BESIDE_SHARDS)
+        if parts and not folders and all(name.lower().endswith(beside) for name in names):
+            return _of_files(uri, [path / name for name in parts], config)
+    if not names and not folders:
+        raise UsageError(f"SOURCE: nothing at {uri!r}; correct the bucket or prefix")
+    label_columns((), config, f"the prefix {uri!r}")
+    return BucketSource(uri)
+
+
 def _of_folder(path: Path, config: SourceConfig) -> Source:
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     for suffixes in (TAR_SUFFIXES, _PARQUET_SUFFIXES):
@@ -63,7 +93,7 @@ def _of_folder(path: Path, config: SourceConfig) -> Source:
     return FolderSource(path)
 
 
-def _of_files(uri: str, files: Sequence[Path], config: SourceConfig) -> Source:
+def _of_files(uri: str, files: Sequence[AnyPath], config: SourceConfig) -> Source:
     if all(_ends(file, TAR_SUFFIXES) for file in files):
         return TarSource(uri, files, config)
     if all(_ends(file, _PARQUET_SUFFIXES) for file in files):
@@ -74,7 +104,7 @@ def _of_files(uri: str, files: Sequence[Path], config: SourceConfig) -> Source:
     )
 
 
-def _of_file(path: Path, config: SourceConfig) -> Source:
+def _of_file(path: AnyPath, config: SourceConfig) -> Source:
     if _ends(path, TAR_SUFFIXES):
         return TarSource(str(path), [path], config)
     if _ends(path, _PARQUET_SUFFIXES):
@@ -82,8 +112,8 @@ def _of_file(path: Path, config: SourceConfig) -> Source:
     if _ends(path, MANIFEST_SUFFIXES):
         return ManifestSource(path, config)
     if _ends(path, ARRAY_SUFFIXES):
-        return ArraySource(path, config)
-    return _by_content(path, config)
+        return ArraySource(only_local(path), config)
+    return _by_content(path, config) if isinstance(path, Path) else ZipSource(path)
 
 
 def _by_content(path: Path, config: SourceConfig) -> Source:
@@ -107,5 +137,5 @@ def _unzipped_start(path: Path) -> bytes:
         return b""
 
 
-def _ends(path: Path, suffixes: tuple[str, ...]) -> bool:
+def _ends(path: AnyPath, suffixes: tuple[str, ...]) -> bool:
     return path.name.lower().endswith(suffixes)

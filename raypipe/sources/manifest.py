@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ from raypipe.sources.columns import (
     present,
     resolve,
 )
-from raypipe.sources.local import file_etag
+from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.members import spell_reject
 from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
 
@@ -77,7 +76,7 @@ class ManifestSource:
 
     auto_label: Literal["folder", "column"] = "column"
 
-    def __init__(self, path: Path, config: SourceConfig) -> None:
+    def __init__(self, path: AnyPath, config: SourceConfig) -> None:
         self.path = path
         self.uri = str(path)
         self.is_json = path.suffix.lower() not in _DELIMITERS
@@ -112,7 +111,7 @@ class ManifestSource:
         )
         read = arrow_csv.ReadOptions(use_threads=False)  # with threads, errors have no row number
         try:
-            with arrow_csv.open_csv(self.uri, read, parse, convert) as reader:
+            with arrow_csv.open_csv(readable(self.uri), read, parse, convert) as reader:
                 for batch in reader:
                     for start in range(0, len(batch), BATCH_ROWS):
                         part = batch.slice(start, BATCH_ROWS)
@@ -122,7 +121,7 @@ class ManifestSource:
 
 
 def uri_batch(
-    part: Mapping[str, Texts], columns: UriColumns, table: Path, row: Callable[[int], str]
+    part: Mapping[str, Texts], columns: UriColumns, table: AnyPath, row: Callable[[int], str]
 ) -> pa.RecordBatch:
     """Return the items of some rows.
 
@@ -174,7 +173,7 @@ def _namer(unit: str, uri: str, first: int) -> Callable[[int], str]:
     return lambda index: f"{unit} {first + index} of {uri!r}"
 
 
-def _csv_names(path: Path) -> list[str]:
+def _csv_names(path: AnyPath) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = next(csv.reader(file, delimiter=_DELIMITERS[path.suffix.lower()]), [])
@@ -185,17 +184,17 @@ def _csv_names(path: Path) -> list[str]:
     return names
 
 
-def _json_names(path: Path) -> list[str]:
+def _json_names(path: AnyPath) -> list[str]:
     return list(next(_json_rows(path), {}))
 
 
-def _json_parts(path: Path, names: list[str]) -> Iterator[Mapping[str, Texts]]:
+def _json_parts(path: AnyPath, names: list[str]) -> Iterator[Mapping[str, Texts]]:
     rows = _json_rows(path)
     while chunk := list(islice(rows, BATCH_ROWS)):
         yield {name: [_text(row.get(name)) for row in chunk] for name in names}
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _json_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             for number, line in enumerate(file, 1):
@@ -207,7 +206,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"SOURCE: {str(path)!r}: expected UTF-8; {error.reason}") from None
 
 
-def _parsed(line: str, number: int, path: Path) -> dict[str, Any]:
+def _parsed(line: str, number: int, path: AnyPath) -> dict[str, Any]:
     try:
         row = json.loads(line)
         if isinstance(row, dict):

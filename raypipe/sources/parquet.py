@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -14,10 +13,12 @@ import pyarrow as pa
 from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.sources.columns import IMAGE_NAMES, id_column, label_columns, present
-from raypipe.sources.local import check_size, file_etag, unreadable
+from raypipe.sources.files import AnyPath, file_etag, readable
+from raypipe.sources.local import check_size, unreadable
 from raypipe.sources.manifest import UriColumns, uri_batch
 from raypipe.sources.members import Member, spell
 from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
+from raypipe.storage import is_object
 
 __all__ = ["ParquetSource", "read_parquet"]
 
@@ -35,7 +36,7 @@ class ParquetSource:
 
     auto_label: Literal["folder", "column"] = "column"
 
-    def __init__(self, uri: str, files: Sequence[Path], config: SourceConfig) -> None:
+    def __init__(self, uri: str, files: Sequence[AnyPath], config: SourceConfig) -> None:
         self.uri = uri
         self.files = [_File(path, config) for path in files]
 
@@ -53,7 +54,7 @@ class ParquetSource:
 class _File:
     """One file of the table."""
 
-    def __init__(self, path: Path, config: SourceConfig) -> None:
+    def __init__(self, path: AnyPath, config: SourceConfig) -> None:
         self.path, self.config = path, config
         with _reading(str(path)) as table:
             arrow, names = table.schema_arrow, table.schema_arrow.names
@@ -147,7 +148,7 @@ class _reading:  # noqa: N801 - used as a function
         from pyarrow import parquet
 
         try:
-            self.table = parquet.ParquetFile(self.path)
+            self.table = parquet.ParquetFile(readable(self.path), pre_buffer=is_object(self.path))
         except (OSError, pa.ArrowInvalid) as error:
             raise self._damage(error) from None
         return self.table
@@ -271,6 +272,6 @@ _group_lock = threading.Lock()
 def _group(path: str, _etag: str, leaf: str, group: int) -> pa.ChunkedArray:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as table:
+    with parquet.ParquetFile(readable(path), pre_buffer=is_object(path)) as table:
         column = table.read_row_group(group, columns=[leaf], use_threads=False).column(0)
     return pa.chunked_array([_leaf(chunk) for chunk in column.chunks])

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from gzip import GzipFile
 from itertools import chain
-from pathlib import Path
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -20,7 +19,8 @@ import pyarrow as pa
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.schema import LABEL
-from raypipe.sources.local import check_size, file_etag, open_file, unreadable, utf8
+from raypipe.sources.files import AnyPath, file_etag, open_file, open_stream
+from raypipe.sources.local import check_size, unreadable, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
 from raypipe.sources.rows import Row, in_batches
 from raypipe.sources.tar_members import is_gzip, tar_members
@@ -46,7 +46,7 @@ class TarSource:
 
     auto_label: Literal["folder", "column"] = "column"
 
-    def __init__(self, uri: str, shards: Sequence[Path], config: SourceConfig) -> None:
+    def __init__(self, uri: str, shards: Sequence[AnyPath], config: SourceConfig) -> None:
         self.uri = uri
         self.shards = shards
         self.config = config if isinstance(config, LabelConfig) else None
@@ -70,8 +70,8 @@ class TarSource:
                 f"{config.label_column!r}; name the key with --label-column or use another --label"
             )
 
-    def _shard(self, path: Path) -> Iterator[Row]:
-        shard = _Shard(str(path), self.config)
+    def _shard(self, path: AnyPath) -> Iterator[Row]:
+        shard = _Shard(path, self.config)
         for member, stream in tar_members(shard.path):
             shard.add(member, stream)
         return chain.from_iterable(map(shard.rows, shard.entries))
@@ -93,11 +93,11 @@ class _Sample:
 class _Shard:
     """The samples of one tar file, in order of their first members."""
 
-    def __init__(self, path: str, config: LabelConfig | None) -> None:
-        self.path = path
-        self.name = utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", Path(path).name))
-        self.kind = "targz" if is_gzip(path) else "tar"
-        self.etag = file_etag(path)
+    def __init__(self, path: AnyPath, config: LabelConfig | None) -> None:
+        self.path = str(path)
+        self.name = utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", path.name))
+        self.kind = "targz" if is_gzip(self.path) else "tar"
+        self.etag = file_etag(self.path)
         self.label_column = config.label_column if config else "label"
         self.split_column = config.split_column if config else "split"
         self.entries: list[_Sample | Row] = []
@@ -239,7 +239,7 @@ def read_tar_gz(member: Member, max_bytes: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _decompressing(path: str, _etag: str) -> tuple[GzipFile, threading.Lock]:
-    return GzipFile(path), threading.Lock()
+    return GzipFile(fileobj=open_stream(path)), threading.Lock()
 
 
 def _checked(member: Member, data: bytes) -> bytes:

@@ -6,7 +6,6 @@ import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from tarfile import (  # type: ignore[attr-defined] # they are there, though not documented
     EmptyHeaderError,
     EOFHeaderError,
@@ -15,6 +14,7 @@ from tarfile import (  # type: ignore[attr-defined] # they are there, though not
 from typing import IO, cast
 
 from raypipe.errors import RaypipeError
+from raypipe.sources.files import open_stream
 
 __all__ = ["is_gzip", "tar_members"]
 
@@ -26,7 +26,7 @@ _MAX_HEADER_BYTES = 2**20
 def is_gzip(path: str) -> bool:
     """Whether a file is compressed, by its content."""
     try:
-        with Path(path).open("rb") as file:
+        with open_stream(path) as file:
             return file.read(2) == _GZIP_MAGIC
     except OSError:
         return False  # who reads it will say why it cannot be read
@@ -42,7 +42,8 @@ def tar_members(path: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
         RaypipeError: the archive is damaged or cut short.
     """
     try:
-        with gzip.open(path) if is_gzip(path) else Path(path).open("rb") as stream:
+        compressed = is_gzip(path)
+        with open_stream(path) as file, gzip.open(file) if compressed else file as stream:
             yield from _walk(cast(IO[bytes], stream), path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RaypipeError(

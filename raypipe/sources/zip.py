@@ -8,13 +8,13 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
-from raypipe.sources.local import check_size, open_file, utf8
+from raypipe.sources.files import AnyPath, open_file, open_stream
+from raypipe.sources.local import check_size, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
 from raypipe.sources.rows import Row, in_batches
 
@@ -34,7 +34,7 @@ class ZipSource:
 
     auto_label: Literal["folder", "column"] = "folder"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
         self.uri = str(path)
 
@@ -73,7 +73,7 @@ class ZipSource:
 
 def _directory(path: str) -> list[zipfile.ZipInfo]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_stream(path) as file, zipfile.ZipFile(file) as archive:
             return archive.infolist()
     except (zipfile.BadZipFile, ValueError, EOFError, struct.error, NotImplementedError) as error:
         raise RaypipeError(

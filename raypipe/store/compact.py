@@ -119,15 +119,15 @@ def _merge(storage: Storage, spec: Spec, form: Format, group: list[Part]) -> Fil
 
 
 def _columns(storage: Storage, part: Part) -> pa.Schema:
-    path = storage.path(part.file.path)
-    return next(file_format(path).iter_tables(path, None)).schema
+    name = part.file.path
+    return next(file_format(name).iter_tables(storage.open(name), None)).schema
 
 
 def _rows(storage: Storage, group: list[Part]) -> Iterator[pa.Table]:
     for part in group:
-        path = storage.path(part.file.path)
+        name = part.file.path
         start = 0
-        for table in file_format(path).iter_tables(path, None):
+        for table in file_format(name).iter_tables(storage.open(name), None):
             keep = ~np.isin(np.arange(start, start + len(table)), part.dropped)
             start += len(table)
             yield table if keep.all() else table.take(pa.array(np.flatnonzero(keep)))

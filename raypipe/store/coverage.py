@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import RejectReason
-from raypipe.plan import Listing, Versions
+from raypipe.plan import Listing, Unit, Versions
+from raypipe.spec import digest
 from raypipe.storage import Storage
 from raypipe.store.partition import (
     DATA,
@@ -23,9 +25,10 @@ from raypipe.store.partition import (
     file_format,
     read_metadata,
 )
+from raypipe.store.retention import expired_files
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
-__all__ = ["Coverage", "adopt", "cover", "merge", "publish"]
+__all__ = ["Coverage", "adopt", "apart", "cover", "merge", "publish"]
 
 _PART = "part"
 _ROW = "row"
@@ -46,12 +49,21 @@ class Coverage:
     rows: pa.Table
 
 
-def cover(storage: Storage, parts: tuple[Part, ...]) -> Coverage:
-    """Read which items the parts cover: only the columns that tell, many files at a time."""
+def cover(storage: Storage, parts: tuple[Part, ...], *, retry: bool = False) -> Coverage:
+    """Read which items the parts cover: only the columns that tell, many files at a time.
+
+    Args:
+        storage: the store's folder.
+        parts: of a snapshot.
+        retry: whether rejects of any reason are to be tried again, not only those whose server did
+            not answer.
+    """
     if not parts:
         return Coverage((), _empty_rows())
     with ThreadPoolExecutor(_READERS) as pool:
-        items, rows, spans = zip(*pool.map(partial(_part_rows, storage), parts), strict=True)
+        items, rows, spans = zip(
+            *pool.map(partial(_part_rows, storage, retry=retry), parts), strict=True
+        )
     lengths = [len(one) for one in rows]
     columns: list[pa.Array | pa.ChunkedArray] = [
         pa.chunked_array([chunk for table in items for chunk in table[name].chunks], pa.string())
@@ -79,7 +91,7 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
     missing = _missing(listing, covered)
     if not len(missing):  # nothing that could be of use, however many files lie there
         return Coverage((), _empty_rows())
-    listed = {part.file.path for part in covered.parts}
+    listed = {part.file.path for part in covered.parts} | expired_files(storage)
     names = [name for name in storage.list(DATA) if name not in listed]
     with ThreadPoolExecutor(_READERS) as pool:
         found = pool.map(partial(_unlisted, storage, fingerprint), names)
@@ -90,6 +102,26 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
     with ThreadPoolExecutor(_READERS) as pool:
         checked = pool.map(partial(_checked, storage), useful.parts)
         return replace(useful, parts=tuple(checked))
+
+
+def apart(storage: Storage, units: list[Unit]) -> list[Unit]:
+    """Rename units whose partition is there although their items are missing.
+
+    They have been tried before, and what came of it does not count: a server that was down, or
+    files that are about to be removed. A finished partition is never replaced.
+    """
+    if not units:
+        return units
+    taken = {PurePosixPath(name).stem for name in storage.list(DATA)}
+
+    def free(unit: Unit) -> Unit:
+        attempt = 1
+        while f"part-{unit.id}" in taken:
+            attempt += 1
+            unit = replace(unit, id=digest(unit.id, f"attempt {attempt}")[:32])
+        return unit
+
+    return [free(unit) for unit in units]
 
 
 def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Coverage:
@@ -119,6 +151,8 @@ def publish(
     added: tuple[Part, ...],
     gone: pa.Array | None = None,
     covered: Coverage | None = None,
+    *,
+    retry: bool = False,
 ) -> Snapshot:
     """Make a new snapshot: the newest one plus parts, less what they replace and what is gone.
 
@@ -131,6 +165,7 @@ def publish(
         gone: ids whose rows are to be dropped.
         covered: what the newest snapshot covered when it was last looked at; its partitions are
             read again only if there is a newer one by now.
+        retry: as for `cover`.
 
     Returns:
         The new snapshot, or the newest one if there is nothing to change.
@@ -143,7 +178,7 @@ def publish(
         if base.parts:
             new = new or cover(storage, added)
             if covered is None or covered.parts != base.parts:
-                covered = cover(storage, base.parts)
+                covered = cover(storage, base.parts, retry=retry)
             parts = merge(covered, new, gone).parts
         else:  # what is added is of one plan, which has every item once
             parts = tuple(part for part in added if part.rows)
@@ -155,7 +190,7 @@ def publish(
 
 def _unlisted(storage: Storage, fingerprint: str, name: str) -> list[Part]:
     metadata = read_metadata(storage, name)
-    stem = storage.path(name).stem
+    stem = PurePosixPath(name).stem
     if metadata is None or metadata.fingerprint != fingerprint or stem != f"part-{metadata.unit}":
         return []
     names = [name, metadata.rejects] if metadata.rejects else [name]
@@ -179,14 +214,15 @@ def _missing(listing: Listing, covered: Coverage) -> pa.Table:
 
 
 def _part_rows(
-    storage: Storage, part: Part
+    storage: Storage, part: Part, *, retry: bool
 ) -> tuple[pa.Table, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Return a part's items: their versions, the first row of each, and how many rows it has."""
-    path = storage.path(part.file.path)
+    name = part.file.path
     extra = schema.VIEW if part.is_data else schema.REASON
-    table = file_format(path).read_table(path, [*schema.VERSION_COLUMNS, extra])
+    source = storage.open(name)
+    table = file_format(name).read_table(source, [*schema.VERSION_COLUMNS, extra])
     if not part.is_data:
-        table = _retried(table)
+        table = _retried(table, every=retry)
     # An item's views follow each other, so that its first row stands for all of them.
     is_first = table[extra].to_numpy() == 0 if part.is_data else np.ones(len(table), bool)
     first = np.flatnonzero(is_first)
@@ -198,11 +234,13 @@ def _part_rows(
     return items if len(first) == len(table) else items.take(pa.array(first)), first, span
 
 
-def _retried(rejects: pa.Table) -> pa.Table:
+def _retried(rejects: pa.Table, *, every: bool) -> pa.Table:
     """Give items whose server did not answer a version that no item has, so that they are tried
     again and what becomes of them replaces the reject.
     """
     down = pc.equal(rejects[schema.REASON], RejectReason.UNAVAILABLE.value)
+    if every:
+        down = pc.is_valid(rejects[schema.REASON])
     if not pc.any(down).as_py():
         return rejects
     etags = pc.if_else(down, _UNAVAILABLE, rejects[schema.ETAG].cast(pa.string()))

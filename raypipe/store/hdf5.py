@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
+from raypipe.storage import Input
 from raypipe.store.features import tensor, to_array
 
 __all__ = [
@@ -81,43 +82,43 @@ def encode_pieces(
     return sink.getvalue()
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(source: Input) -> dict[str, str]:
     """Return the file's own key-value metadata.
 
     Raises:
         ValueError, OSError: it is no HDF5 file.
     """
-    with _open(path) as file:
+    with _open(source) as file:
         return {key: str(value) for key, value in file.attrs.items() if key.startswith("raypipe")}
 
 
-def count_rows(path: Path) -> int:
+def count_rows(source: Input) -> int:
     """Return the number of rows."""
-    with _open(path) as file:
+    with _open(source) as file:
         return len(file[IDS])
 
 
-def shapes(path: Path, columns: list[str]) -> dict[str, tuple[int, ...]]:
+def shapes(source: Input, columns: list[str]) -> dict[str, tuple[int, ...]]:
     """Return the shape of one row's value for each of the columns."""
-    with _open(path) as file:
+    with _open(source) as file:
         return {column: tuple(file[column].shape[1:]) for column in columns}
 
 
-def dataset_type(path: Path, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def dataset_type(source: Input, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return the shape of one row's value of a column, and its type."""
-    with _open(path) as file:
+    with _open(source) as file:
         return tuple(file[column].shape[1:]), file[column].dtype
 
 
-def read_table(path: Path, columns: list[str] | None) -> pa.Table:
+def read_table(source: Input, columns: list[str] | None) -> pa.Table:
     """Return the rows, or some columns of them."""
-    with _open(path) as file:
+    with _open(source) as file:
         return _read(file, columns, slice(0, len(file[IDS])))
 
 
-def iter_tables(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
+def iter_tables(source: Input, columns: list[str] | None) -> Iterator[pa.Table]:
     """Yield the rows in pieces of bounded size."""
-    with _open(path) as file:
+    with _open(source) as file:
         rows = len(file[IDS])
         wanted = _feature_columns(file) if columns is None else columns
         row_bytes = 64 + sum(
@@ -187,9 +188,14 @@ def _write_rows(file: Any, table: pa.Table) -> None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(source: Input) -> Iterator[Any]:
+    if not isinstance(source, Path):
+        # HDF5 reads in small pieces, each of which would be a request.
+        with h5py.File(io.BytesIO(source.read()), "r") as file:
+            yield file
+        return
     # Finished files never change; some network drives cannot lock.
-    with h5py.File(path, "r", locking=False) as file:
+    with h5py.File(source, "r", locking=False) as file:
         yield file
 
 

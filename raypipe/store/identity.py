@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Spec, difference
-from raypipe.storage import Storage, local_path
+from raypipe.storage import Storage, open_storage
 from raypipe.store.partition import Format
 
 __all__ = ["create_store", "existing_spec", "is_store", "read_identity"]
@@ -20,7 +20,7 @@ _FORMAT = 2
 
 def is_store(uri: str, option: str = "STORE") -> bool:
     """Whether there is a store in this folder."""
-    return Storage(local_path(uri, option)).exists(SPEC_FILE)
+    return open_storage(uri, option).exists(SPEC_FILE)
 
 
 def existing_spec(storage: Storage) -> Spec | None:

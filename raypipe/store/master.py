@@ -30,20 +30,20 @@ def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
 
     It holds a virtual dataset per feature column over the rows of all partitions, without the
     dropped ones, and `labels`, `label_names`, `ids`, `view` and `split` of the same rows. It is
-    replaced as a whole: who has it open keeps reading what was there.
+    replaced as a whole: who has it open keeps reading what was there. Stores in buckets have none.
 
     Args:
         storage: the store's folder.
         snapshot: what was just published; if a newer one appears, the file describes that.
         spec: what the features are.
     """
-    if read_identity(storage, "STORE")["partitions"] != "hdf5":
-        return
+    if storage.folder is None or read_identity(storage, "STORE")["partitions"] != "hdf5":
+        return  # in a bucket, HDF5 could not find the files that it refers to
     while True:
         if snapshot.data and _described(storage) != snapshot.number:
             storage.put(MASTER, _content(storage, snapshot, spec))
         elif not snapshot.data:
-            storage.path(MASTER).unlink(missing_ok=True)
+            storage.delete(MASTER)
         # Another run may have published, and written its file before this one: then it is lost.
         written, snapshot = snapshot, newest(storage, spec.fingerprint)
         if snapshot.number == written.number:
@@ -58,7 +58,7 @@ def write_master(storage: Storage, snapshot: Snapshot, spec: Spec) -> None:
 def _described(storage: Storage) -> int | None:
     """Return the number of the snapshot that the file describes."""
     try:
-        with h5py.File(storage.path(MASTER), "r", locking=False) as file:
+        with h5py.File(storage.open(MASTER), "r", locking=False) as file:
             return int(file.attrs["snapshot"])
     except (OSError, KeyError):
         return None
@@ -81,7 +81,7 @@ def _content(storage: Storage, snapshot: Snapshot, spec: Spec) -> bytes:
 
 
 def _write_virtual(file: Any, storage: Storage, snapshot: Snapshot, column: str) -> None:
-    shape, dtype = hdf5.dataset_type(storage.path(snapshot.data[0].file.path), column)
+    shape, dtype = hdf5.dataset_type(storage.open(snapshot.data[0].file.path), column)
     layout = h5py.VirtualLayout((snapshot.rows, *shape), dtype)
     row = 0
     name = column.replace("%", "%%")  # `%b` would be a block's number
@@ -102,5 +102,5 @@ def _kept_runs(part: Part) -> list[tuple[int, int]]:
 
 
 def _rows(storage: Storage, part: Part, columns: list[str]) -> pa.Table:
-    table = hdf5.read_table(storage.path(part.file.path), columns)
+    table = hdf5.read_table(storage.open(part.file.path), columns)
     return table.take(np.delete(np.arange(len(table)), part.dropped)) if part.dropped else table

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe import schema
+from raypipe.storage import Input
 
 __all__ = [
     "SUFFIX",
@@ -83,42 +84,42 @@ def _groups(columns: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[pa.Table
         yield pa.concat_tables(waiting)
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(source: Input) -> dict[str, str]:
     """Return the file's own key-value metadata.
 
     Raises:
         ValueError, OSError: it is no Parquet file.
     """
-    found = pq.read_schema(path).metadata or {}
+    found = pq.read_schema(source).metadata or {}
     return {
         key.decode(): value.decode() for key, value in found.items() if key.startswith(b"raypipe")
     }
 
 
-def count_rows(path: Path) -> int:
+def count_rows(source: Input) -> int:
     """Return the number of rows, from the file's footer."""
-    return int(pq.read_metadata(path).num_rows)
+    return int(pq.read_metadata(source).num_rows)
 
 
-def shapes(path: Path, columns: list[str]) -> dict[str, tuple[int, ...]]:
+def shapes(source: Input, columns: list[str]) -> dict[str, tuple[int, ...]]:
     """Return the shape of one row's value for each of the columns."""
-    found = pq.read_schema(path)
+    found = pq.read_schema(source)
     return {column: tuple(getattr(found.field(column).type, "shape", ())) for column in columns}
 
 
-def read_table(path: Path, columns: list[str] | None) -> pa.Table:
+def read_table(source: Input, columns: list[str] | None) -> pa.Table:
     """Return the rows, or some columns of them.
 
     By one thread and without the search for a data set, which take several times as long as
     reading a small file.
     """
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(source, pre_buffer=not isinstance(source, Path)) as file:
         return file.read(columns, use_threads=False).replace_schema_metadata(None)
 
 
-def iter_tables(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
+def iter_tables(source: Input, columns: list[str] | None) -> Iterator[pa.Table]:
     """Yield the rows in pieces of bounded size."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(source, pre_buffer=not isinstance(source, Path)) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=columns)
             yield table.replace_schema_metadata(None)

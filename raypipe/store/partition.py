@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
-from raypipe.storage import Storage
+from raypipe.storage import Storage, stream
 from raypipe.store import hdf5, parquet
 from raypipe.store.features import tensor
 
@@ -83,9 +82,9 @@ def rejects_name(unit: str, content: bytes) -> str:
     return f"{REJECTS}/part-{unit}-{hashlib.sha256(content).hexdigest()[:8]}.parquet"
 
 
-def file_format(path: Path) -> Any:
+def file_format(name: str) -> Any:
     """Return the module that reads a partition file: `parquet` or `hdf5`."""
-    return hdf5 if path.suffix == hdf5.SUFFIX else parquet
+    return hdf5 if name.endswith(hdf5.SUFFIX) else parquet
 
 
 def write_unit(
@@ -151,16 +150,15 @@ def existing_unit(storage: Storage, unit: str, form: Format) -> list[File]:
     name = data_name(unit, form)
     metadata = read_metadata(storage, name)
     if metadata is None:
-        raise RaypipeError(f"{storage.path(name)} is in the way; remove it")
+        raise RaypipeError(f"{storage.uri}/{name} is in the way; remove it")
     names = [name, metadata.rejects] if metadata.rejects else [name]
     return [describe(storage, name, unit) for name in names]
 
 
 def read_metadata(storage: Storage, name: str) -> Metadata | None:
     """Return what a feature partition says of itself, or None if it is none of this project's."""
-    path = storage.path(name)
     try:
-        found = file_format(path).read_metadata(path)
+        found = file_format(name).read_metadata(storage.open(name))
         return Metadata(found[_FINGERPRINT], found[_UNIT], found[_REJECTS_FILE])
     except (KeyError, ValueError, OSError):
         return None
@@ -168,8 +166,7 @@ def read_metadata(storage: Storage, name: str) -> Metadata | None:
 
 def count_rows(storage: Storage, name: str) -> int:
     """Return a partition file's number of rows."""
-    path = storage.path(name)
-    return int(file_format(path).count_rows(path))
+    return int(file_format(name).count_rows(storage.open(name)))
 
 
 def describe(storage: Storage, name: str, unit: str, rows: int | None = None) -> File:
@@ -182,7 +179,7 @@ def describe(storage: Storage, name: str, unit: str, rows: int | None = None) ->
         rows: how many it has, where that is known.
     """
     size, checksum = 0, hashlib.sha256()
-    with storage.path(name).open("rb") as file:
+    with stream(storage.open(name)) as file:
         while piece := file.read(_PIECE_BYTES):  # many are read at once, and they may be large
             size += len(piece)
             checksum.update(piece)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import channel_axis
 from raypipe.heads.head import Channels
 from raypipe.spec import Spec, digest
-from raypipe.storage import Storage, local_path
+from raypipe.storage import Input, open_storage
 from raypipe.store.features import Features, shared_texts, to_array
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
@@ -42,7 +41,7 @@ class StoreReader:
     """
 
     def __init__(self, uri: str, snapshot: int | None = None, *, option: str = "STORE") -> None:
-        self.storage = Storage(local_path(uri, option))
+        self.storage = open_storage(uri, option)
         content = read_identity(self.storage, option)
         self.spec = Spec.model_validate(content["spec"])
         self.format: Format = content["partitions"]
@@ -93,8 +92,9 @@ class StoreReader:
         """Shape of one row's features by column; empty where the snapshot has no partitions."""
         if not self.snapshot.data:
             return {}
-        path = self.storage.path(self.snapshot.data[0].file.path)
-        found: dict[str, tuple[int, ...]] = file_format(path).shapes(path, self.columns)
+        name = self.snapshot.data[0].file.path
+        source = self.storage.open(name)
+        found: dict[str, tuple[int, ...]] = file_format(name).shapes(source, self.columns)
         return found
 
     def dtype(self, column: str) -> np.dtype[Any]:
@@ -147,10 +147,10 @@ class StoreReader:
     ) -> Iterator[pa.Table]:
         """Yield the rows of one partition, by its position in the snapshot, piece by piece."""
         part = self._parts[index]
-        path = self._path(part)
+        source = self._open(part)
         needed = columns if columns is None or split is None else list({*columns, schema.SPLIT})
         start = 0
-        for table in file_format(path).iter_tables(path, needed):
+        for table in file_format(part.file.path).iter_tables(source, needed):
             keep = np.ones(len(table), bool)
             keep[_within(part.dropped, start, len(table))] = False
             start += len(table)
@@ -277,19 +277,19 @@ class StoreReader:
         return labels, splits
 
     def _read(self, part: Part, columns: list[str] | None) -> pa.Table:
-        path = self._path(part)
-        table: pa.Table = file_format(path).read_table(path, columns)
+        source = self._open(part)
+        table: pa.Table = file_format(part.file.path).read_table(source, columns)
         if not part.dropped:
             return table
         return table.take(np.delete(np.arange(len(table)), part.dropped))
 
-    def _path(self, part: Part) -> Path:
-        path = self.storage.path(part.file.path)
-        if not path.exists():
+    def _open(self, part: Part) -> Input:
+        try:
+            return self.storage.open(part.file.path)
+        except FileNotFoundError:
             raise RaypipeError(
                 f"{self.uri}: {part.file.path} of snapshot {self.snapshot.number} is missing"
-            )
-        return path
+            ) from None
 
 
 def _within(dropped: tuple[int, ...], start: int, length: int) -> list[int]:

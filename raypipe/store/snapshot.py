@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from pathlib import Path
 
 from raypipe.errors import UsageError
-from raypipe.storage import Storage
+from raypipe.storage import Storage, open_storage
 from raypipe.store.partition import DATA, File
 
-__all__ = ["Part", "Snapshot", "newest", "numbers", "read_snapshot", "succeed"]
+__all__ = ["Part", "Snapshot", "newest", "numbers", "read_snapshot", "remove_snapshot", "succeed"]
 
 _FOLDER = "snapshots"
 _LINES = ",\n"
@@ -117,24 +117,28 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
     Raises:
         UsageError: there is none of that number.
     """
-    path = storage.path(_name(number))
+    name = _name(number)
     try:
-        about = path.stat()
-        return _read(path, about.st_ino, about.st_mtime_ns, about.st_size)
+        return _read(storage.uri, name, storage.stamp(name))
     except FileNotFoundError:
         known = ", ".join(map(str, numbers(storage))) or "none"
         raise UsageError(f"--snapshot: no snapshot {number}; there are: {known}") from None
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, *_version: int) -> Snapshot:
+def _read(uri: str, name: str, _stamp: Hashable) -> Snapshot:
     """Read a file that never changes once: a worker opens the same store for each partition."""
-    return Snapshot.from_json(path.read_bytes())
+    return Snapshot.from_json(open_storage(uri).read(name))
+
+
+def remove_snapshot(storage: Storage, number: int) -> None:
+    """Remove a snapshot; the files it lists stay."""
+    storage.delete(_name(number))
 
 
 def succeed(storage: Storage, base: Snapshot, parts: tuple[Part, ...]) -> Snapshot | None:
     """Create the snapshot that follows `base`, or return None if another run has made it first."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     snapshot = Snapshot(base.number + 1, base.fingerprint, parts, now)
     created = storage.create(_name(snapshot.number), snapshot.to_json())
     return snapshot if created else None

@@ -1,4 +1,4 @@
-"""Filesystems: list, atomic put, create-if-absent."""
+"""A folder in which files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,78 +6,32 @@ import contextlib
 import os
 import time
 import uuid
+from collections.abc import Hashable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from raypipe.errors import UsageError
-
-__all__ = ["Storage", "local_path", "output_folder", "user_path"]
+__all__ = ["FolderStorage"]
 
 _TEMPORARY_PREFIX = ".tmp-"
 _STALE_SECONDS = 24 * 3600
 
 
-def local_path(uri: str, option: str) -> Path:
-    """Return the absolute path that a path or `file://` URI names.
+class FolderStorage:
+    """Files below a folder, which several machines may share (NFS included).
 
-    Raises:
-        UsageError: the URI has another scheme. `option` is named in the message.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path)).absolute()
-    if parts.scheme and "://" in uri:
-        raise UsageError(f"{option}: expected a path or file:// URI; got {uri!r}")
-    return user_path(uri, option)
-
-
-def user_path(text: str, option: str) -> Path:
-    """Return the absolute path a user means, with `~` for a home folder.
-
-    Raises:
-        UsageError: nobody has that home folder. `option` is named in the message.
-    """
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError as error:
-        raise UsageError(f"{option}: {text!r}: {error}") from None
-
-
-def output_folder(path: str) -> Path:
-    """Create a folder for results.
-
-    Raises:
-        UsageError: it cannot be written to.
-    """
-    folder = local_path(path, "--out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out: cannot write to {str(folder)!r}: {error.strerror}") from None
-    return folder
-
-
-class Storage:
-    """A folder in which files appear whole or not at all.
-
-    Names are relative, with `/` between their parts. Writers on several machines may share the
-    folder (NFS included): `put` replaces atomically and `create` succeeds for exactly one caller.
+    `put` stands on renaming, which replaces atomically; `create` on links, which never replace.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.folder = Path(root)
 
     @property
     def uri(self) -> str:
         """Where the folder is, in a form any process can open."""
-        return str(self.root)
+        return str(self.folder)
 
     def path(self, name: str) -> Path:
         """Return the absolute path of a file."""
-        return self.root / name
+        return self.folder / name
 
     def list(self, folder: str) -> list[str]:
         """Return the sorted names of the finished files in a folder, or nothing if it is absent."""
@@ -97,6 +51,17 @@ class Storage:
         """Return a file's content. Raises FileNotFoundError if it is absent."""
         return self.path(name).read_bytes()
 
+    def open(self, name: str) -> Path:
+        """Return the file's path. Raises FileNotFoundError if it is absent."""
+        path = self.path(name)
+        path.stat()
+        return path
+
+    def stamp(self, name: str) -> Hashable:
+        """Return what differs between two files of that name. Raises FileNotFoundError."""
+        about = self.path(name).stat()
+        return about.st_ino, about.st_mtime_ns, about.st_size
+
     def put(self, name: str, data: bytes) -> None:
         """Write a file atomically, replacing one of that name."""
         temporary = self._write_temporary(name, data)
@@ -113,13 +78,17 @@ class Storage:
             temporary.unlink()
         return True
 
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        self.path(name).unlink(missing_ok=True)
+
     def check_writable(self) -> None:
         """Create the folder and prove that a file can be written to it.
 
         Raises:
             OSError: it cannot.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         probe = self._write_temporary("probe", b"")
         link = probe.with_name(probe.name + "-link")
         try:

@@ -1,0 +1,327 @@
+"""Objects in buckets: S3, what speaks its protocol, and Google Cloud Storage."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qsl, unquote
+
+from raypipe.errors import RaypipeError, UsageError
+
+if TYPE_CHECKING:
+    from obstore.store import GCSConfig, ObjectStore, S3Config
+
+__all__ = [
+    "SCHEMES",
+    "Answer",
+    "ObjectFile",
+    "Patience",
+    "Place",
+    "answer",
+    "connect",
+    "failure",
+    "is_object",
+    "parse",
+]
+
+SCHEMES = ("s3", "gs")
+
+#: Parameters that an object's URI may carry, as PyArrow spells them.
+_PARAMETERS = {"endpoint_override", "scheme", "region", "anonymous"}
+_STATUS = re.compile(r"status(?: code)?:? (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_NO_BUCKET = "NoSuchBucket"
+_TEMPORARY_STATUS = {"408", "429"}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait: seconds for a connection, for an answer, and for all tries of a request."""
+
+    connect: float = 10
+    answer: float = 60
+    tries: int = 8
+    total: float = 120
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a URI of an object says.
+
+    Keys are taken as they are written, without unescaping, as the stores' own tools do. A `?` is
+    part of the key unless known parameters follow.
+    """
+
+    scheme: str
+    bucket: str
+    key: str
+    credentials: str = ""
+    query: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The URI without credentials and parameters."""
+        return f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
+
+    @property
+    def whole(self) -> str:
+        """The URI with all that it takes to read it again."""
+        owner = f"{self.credentials}@" if self.credentials else ""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{owner}{self.bucket}/{self.key}{query}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a store said, or that it said nothing: `what`, and whether that is its last word."""
+
+    what: str
+    definite: bool
+
+
+def is_object(uri: str) -> bool:
+    """Whether a URI is of a bucket, or of an object in one."""
+    return uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
+
+
+def parse(uri: str) -> Place:
+    """Return what a URI says."""
+    scheme, _, rest = uri.partition("://")
+    place, mark, query = rest.rpartition("?")
+    if not mark or not {name for name, _ in parse_qsl(query)} & _PARAMETERS:
+        place, query = rest, ""
+    authority, _, key = place.partition("/")
+    credentials, _, bucket = authority.rpartition("@")
+    return Place(scheme, bucket, key.rstrip("/"), credentials, query)
+
+
+def connect(place: Place, patience: Patience) -> ObjectStore:
+    """Return a client of the bucket; the last few are kept.
+
+    Credentials are those of the URI, else what the usual chain finds.
+
+    Raises:
+        ValueError: a parameter makes no sense.
+        OSError: the region of the bucket could not be found out.
+    """
+    given = {name: value for name, value in parse_qsl(place.query) if name in _PARAMETERS}
+    if place.scheme == "s3":
+        given = _environment() | given
+    options = tuple(sorted(given.items()))
+    return _client(place.scheme, place.bucket, place.credentials, options, patience)
+
+
+def answer(error: Exception) -> Answer:
+    """Return what a failed request says of the object or of its store.
+
+    The text of the error itself is never shown: it may hold the whole request.
+    """
+    from obstore import exceptions
+
+    if isinstance(error, FileNotFoundError):
+        return Answer("404 Not Found", True)
+    text = str(error)
+    if isinstance(error, exceptions.InvalidPathError) or "Could not parse path" in text:
+        return Answer("a key with an empty part (`//`), `.` or `..`, which cannot be read", True)
+    code, status = (found[1] if found else "" for found in map(_search(text), (_CODE, _STATUS)))
+    if isinstance(error, exceptions.PermissionDeniedError):
+        return Answer(f"403 Forbidden{f' ({code})' if code else ''}", True)
+    if isinstance(error, exceptions.UnauthenticatedError):
+        return Answer(f"401 Unauthorized{f' ({code})' if code else ''}", True)
+    definite = status.startswith("4") and status not in _TEMPORARY_STATUS
+    what = " ".join(filter(None, (status, code))) or _kind(text, error)
+    return Answer(what, definite or isinstance(error, ValueError))
+
+
+def failure(place: Place, error: Exception, option: str) -> RaypipeError:
+    """Return the error that a user is to see: of exit 2 where it is no use to try again."""
+    found = answer(error)
+    if not found.definite:
+        return RaypipeError(
+            f"{option}: {place.uri} did not answer ({found.what}); what is stored is kept, and the "
+            "same command goes on from there"
+        )
+    return UsageError(f"{option}: {place.uri}: {found.what}; {_remedy(found.what, error)}")
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file: each read is one request for that range.
+
+    Args:
+        place: where it is.
+        patience: how long to wait for it.
+        option: the command line's name for it, for messages.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RaypipeError: the store did not answer, or refuses; so do reads.
+    """
+
+    def __init__(self, place: Place, patience: Patience, option: str) -> None:
+        import obstore
+
+        self._place, self._option = place, option
+        self._position = 0
+        try:
+            self._store = connect(place, patience)
+            self.length = int(obstore.head(self._store, place.key)["size"])
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise failure(place, error, option) from None
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def tell(self) -> int:
+        """Return where the next read starts."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to another place."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.length}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as much as fits, or what there is."""
+        import obstore
+
+        view = memoryview(buffer).cast("B")
+        stop = min(self._position + len(view), self.length)
+        if stop <= self._position:
+            return 0
+        try:
+            data = obstore.get_range(self._store, self._place.key, start=self._position, end=stop)
+        except Exception as error:
+            raise failure(self._place, error, self._option) from None
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _remedy(what: str, error: Exception) -> str:
+    if what.startswith("a key"):
+        return "rename such objects, or choose a prefix without them"
+    if _NO_BUCKET in str(error) or isinstance(error, FileNotFoundError):
+        return "create the bucket or correct its name"
+    return "see that the credentials are there, have not expired, and allow this"
+
+
+def _search(text: str) -> Any:
+    return lambda pattern: pattern.search(text)
+
+
+def _kind(text: str, error: Exception) -> str:
+    """Name what went wrong on the way to the store, by words of its client."""
+    words = {
+        "timed out": "timeout",
+        "tcp connect": "no connection",
+        "dns": "no such host",
+        "error sending request": "no connection",
+    }
+    lower = text.lower()
+    return next((kind for word, kind in words.items() if word in lower), type(error).__name__)
+
+
+def _environment() -> dict[str, str]:
+    """Return what the environment says of S3, as the AWS tools read it."""
+    found: dict[str, str] = {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        scheme, _, host = endpoint.rpartition("://")
+        found = {"endpoint_override": host.rstrip("/"), "scheme": scheme or "https"}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return found | ({"region": region} if region else {})
+
+
+@lru_cache(maxsize=64)
+def _client(
+    scheme: str,
+    bucket: str,
+    credentials: str,
+    options: tuple[tuple[str, str], ...],
+    patience: Patience,
+) -> ObjectStore:
+    given = dict(options)
+    endpoint = given.get("endpoint_override", "")
+    if endpoint:
+        endpoint = f"{given.get('scheme', 'https')}://{endpoint}"
+    common: dict[str, Any] = {
+        "client_options": {
+            "connect_timeout": timedelta(seconds=patience.connect),
+            "timeout": timedelta(seconds=patience.answer),
+            "allow_http": endpoint.startswith("http://"),
+        },
+        "retry_config": {
+            "max_retries": patience.tries - 1,
+            "retry_timeout": timedelta(seconds=patience.total),
+        },
+    }
+    anonymous = credentials == "anonymous" or given.get("anonymous", "") in ("true", "1")
+    if scheme == "s3":
+        return _s3(bucket, credentials, endpoint, given.get("region", ""), anonymous, common)
+    return _gcs(bucket, endpoint, anonymous, common)
+
+
+def _s3(
+    bucket: str,
+    credentials: str,
+    endpoint: str,
+    region: str,
+    anonymous: bool,
+    common: dict[str, Any],
+) -> ObjectStore:
+    from obstore.store import S3Store
+
+    config: dict[str, Any] = {"region": region or _region(bucket, endpoint)}
+    if endpoint:
+        config["endpoint"] = endpoint
+    key, _, secret = credentials.partition(":")
+    if anonymous:
+        config["skip_signature"] = True
+    elif secret:
+        config |= {"access_key_id": unquote(key), "secret_access_key": unquote(secret)}
+    elif "AWS_ACCESS_KEY_ID" not in os.environ and (provider := _profiles()):
+        common["credential_provider"] = provider
+    return S3Store(bucket, config=cast("S3Config", config), **common)
+
+
+def _region(bucket: str, endpoint: str) -> str:
+    if endpoint:
+        return "us-east-1"  # what MinIO and others take it for
+    from pyarrow import fs
+
+    return str(fs.resolve_s3_region(bucket))
+
+
+def _profiles() -> Any:
+    """Return the credentials of the AWS tools' own files, if there are any and boto3 is there."""
+    if importlib.util.find_spec("boto3") is None:
+        return None
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    try:
+        return Boto3CredentialProvider()
+    except ValueError:  # none are set up
+        return None
+
+
+def _gcs(bucket: str, endpoint: str, anonymous: bool, common: dict[str, Any]) -> ObjectStore:
+    from obstore.store import GCSStore
+
+    config: dict[str, Any] = {"skip_signature": True} if anonymous else {}
+    if endpoint:
+        config["base_url"] = endpoint
+    return GCSStore(bucket, config=cast("GCSConfig", config), **common)

@@ -1,0 +1,55 @@
+"""An image that kills the process that decodes it costs itself, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import raypipe
+from tests.conftest import draw_folder, flags
+
+#: Loaded by every Python process: a decoder that dies of certain files.
+_DECODER = """
+import os
+import PIL.Image
+
+_open = PIL.Image.open
+
+def _opened(file, *arguments, **options):
+    start = file.read(64) if hasattr(file, "read") else b""
+    if b"POISON" in start:
+        os.kill(os.getpid(), 9)
+    if hasattr(file, "seek"):
+        file.seek(0)
+    return _open(file, *arguments, **options)
+
+PIL.Image.open = _opened
+"""
+
+
+def test_one_reject_and_not_the_run(tmp_path: Path) -> None:
+    photos = draw_folder(tmp_path / "photos", 30)
+    (photos / "circle" / "0007.png").write_bytes(b"POISON")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(_DECODER)
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    store = str(tmp_path / "store")
+    command = ["extract", str(photos), "--out", store, *flags()]
+    done = subprocess.run(
+        [sys.executable, "-m", "raypipe.cli", *command, "--json"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "looking for the image that does it" in done.stderr
+    assert "circle/0007.png: kills its process; it becomes a reject" in done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["rows"], summary["rejects_by_reason"]) == (89, {"crashed": 1})
+    rejects = raypipe.open(store).rejects()
+    assert rejects["id"].to_pylist() == ["circle/0007.png"]
+    assert "its process died 3 times decoding" in rejects["message"][0].as_py()
