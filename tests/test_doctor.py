@@ -639,7 +639,7 @@ def test_wrong_use_is_found_before_anything_starts(tmp_path: Path) -> None:
         raypipe.doctor(sample=0)
     assert callable(raypipe.doctor)  # no module has taken its name
     with pytest.raises(UsageError, match="--out: expected a path"):
-        raypipe.doctor(out="s3://bucket/store", **options())
+        raypipe.doctor(out="ftp://host/store", **options())
 
 
 def test_it_takes_the_options_of_extract() -> None:

@@ -141,12 +141,14 @@ def _load(config: DoctorConfig, weights: str, checksum: str | None) -> Backbone:
 def _folder(config: DoctorConfig) -> Iterator[str]:
     """Make a folder on the filesystem that --out will be on; remove it in the end.
 
+    For a bucket, one on this machine: sending partitions away goes on beside the next unit's work.
+
     Raises:
         UsageError: nothing can be written there.
     """
     place = None
     if config.out is not None and not is_object(config.out):
-        out = local_path(config.out, "--out")
+        out = local_path(config.out, "--out", or_bucket=True)
         place = next(folder for folder in (out, *out.parents) if folder.is_dir())
     try:
         folder = tempfile.mkdtemp(prefix=f".{_PREFIX}" if place else _PREFIX, dir=place)
