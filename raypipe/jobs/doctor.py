@@ -141,7 +141,7 @@ def _load(config: DoctorConfig, weights: str, checksum: str | None) -> Backbone:
 def _folder(config: DoctorConfig) -> Iterator[str]:
     """Make a folder on the filesystem that --out will be on; remove it in the end.
 
-    For a bucket, one on this machine: sending partitions away goes on beside the next unit's work.
+    For a bucket, one on this machine: what it takes to send partitions there is not measured.
 
     Raises:
         UsageError: nothing can be written there.
