@@ -297,7 +297,6 @@ def work():
         layers()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-work()
 thread = threading.Thread(target=work)  # Ray calls a replica in one
 thread.start()
 thread.join()
@@ -305,15 +304,14 @@ thread.join()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
-def test_memory_that_is_freed_is_kept_in_every_thread() -> None:
-    def faults(how: str) -> list[int]:
+def test_memory_that_is_freed_is_kept_in_threads() -> None:
+    def faults(how: str) -> int:
         done = subprocess.run(
             [sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True
         )
-        return [int(number) for number in done.stdout.split()]
+        return int(done.stdout)
 
-    assert max(faults("kept")) < 1000  # of 220,000 pages that are used
-    assert min(faults("not")) > 20_000
+    assert 50 * faults("kept") < faults("not")
 
 
 def _outputs(model: nn.Module) -> list[torch.Tensor]:
