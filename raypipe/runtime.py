@@ -36,6 +36,7 @@ __all__ = [
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _RETRIES = 3
 _KEPT = "finished partitions are kept, and the same command goes on from them"
+_NEVER_BEGAN = "error raised in its creation task"
 _DEATHS = (
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
@@ -225,6 +226,8 @@ def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
             if len(block):
                 yield block
     except _DEATHS as error:
+        if _NEVER_BEGAN in str(error):  # no image is to blame
+            raise RaypipeError(f"the flow failed: {first_cause(error)}; {_KEPT}") from error
         raise ProcessDiedError(
             f"the flow failed: a process died again and again; {_KEPT}"
         ) from error
@@ -237,7 +240,8 @@ def first_cause(error: Exception) -> str:
     text = _COLOUR.sub("", str(error)).strip()
     first, marker, _ = text.partition("\nThe above exception was the direct cause")
     lines = [line for line in first.splitlines() if line.strip()]
-    return lines[-1 if marker else 0].strip() if lines else type(error).__name__
+    last = marker or _NEVER_BEGAN in first
+    return lines[-1 if last else 0].strip() if lines else type(error).__name__
 
 
 def device() -> str:

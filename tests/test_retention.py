@@ -14,10 +14,9 @@ from raypipe.errors import UsageError
 from raypipe.jobs import expire as expire_job
 from raypipe.jobs import pin as pin_job
 from raypipe.storage import FolderStorage
-from raypipe.store import retention
 from raypipe.store.retention import expire, pin
 from tests import test_store
-from tests.test_store import SPEC, content, run
+from tests.test_store import content, run
 
 storage = test_store.storage
 
@@ -124,8 +123,3 @@ def test_commands(history: FolderStorage) -> None:
     assert pin_job.run(PinConfig(store=store, name="a", remove=True)).summary["pins"] == {}
     with pytest.raises(UsageError, match="no store"):
         expire_job.run(ExpireConfig(store=str(Path(store) / "none"), keep=1))
-
-
-def test_names() -> None:
-    assert SPEC.fingerprint
-    assert set(retention.__all__) >= {"expire", "pin", "pins", "unpin"}

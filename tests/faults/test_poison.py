@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import raypipe
+from raypipe import runtime
+from raypipe.errors import RaypipeError
 from tests.conftest import draw_folder, flags
 
 #: Loaded by every Python process: a decoder that dies of certain files.
@@ -53,3 +57,22 @@ def test_one_reject_and_not_the_run(tmp_path: Path) -> None:
     rejects = raypipe.open(store).rejects()
     assert rejects["id"].to_pylist() == ["circle/0007.png"]
     assert "its process died 3 times decoding" in rejects["message"][0].as_py()
+
+
+class _NeverBegins:
+    def __init__(self) -> None:
+        raise RaypipeError("no compiler here")
+
+    def __call__(self, batch: dict[str, object]) -> dict[str, object]:
+        return batch
+
+
+def test_a_replica_that_cannot_begin_is_no_image_s_fault(ray_session: None) -> None:
+    import ray
+
+    flow = ray.data.from_items([{"a": 1}]).map_batches(
+        _NeverBegins, compute=ray.data.ActorPoolStrategy(size=1), **runtime.retry_limits(hasty=True)
+    )
+    with pytest.raises(RaypipeError, match="no compiler here") as found:
+        list(runtime.stream(flow))
+    assert not isinstance(found.value, runtime.ProcessDiedError)
