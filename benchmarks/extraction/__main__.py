@@ -87,8 +87,14 @@ def effort(options: argparse.Namespace) -> Effort:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """Return the command line as it may be published: files without their folders."""
-    shown = [re.sub(r"(^|=)/\S*/", r"\1", part) for part in arguments]
+    """Return the command line as it may be published: files without their folders, no --out."""
+    after_out = {place + 1 for place, part in enumerate(arguments) if part == "--out"}
+    kept = [
+        part
+        for place, part in enumerate(arguments)
+        if place not in after_out and not re.match(r"--out(=|$)", part)
+    ]
+    shown = [re.sub(r"(^|=)/\S*/", r"\1", part) for part in kept]
     return shlex.join(["python", "-m", "benchmarks.extraction", *shown])
 
 

@@ -89,6 +89,7 @@ def measure(contestant: Contestant, job: Job, folder: Path) -> Run:
 def _own(folder: Path) -> dict[str, Any]:
     """Return what raypipe tells of its run, and what its store keeps of how it was computed."""
     told: dict[str, Any] = json.loads((folder / "stdout.txt").read_text())
+    told.pop("store", None)  # a folder that is gone when anyone reads this
     kept = json.loads((folder / "out" / "spec.json").read_text())
     return told | {"computed": kept["provenance"]["computed"]}
 
