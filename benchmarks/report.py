@@ -100,7 +100,8 @@ def _network(one: dict[str, Any]) -> str:
     origin = "generated JPEGs" if one.get("generated") else "JPEGs"
     about = (
         f"{images['count']} {origin} of {images['mean_bytes'] / 1000:.0f} kB on average, "
-        f"{one['weights']} weights, {rounds} round{'s' * (rounds != 1)}, {one['date']}: `{one.get('command', '')}`"
+        f"{one['weights']} weights, {rounds} round{'s' * (rounds != 1)}, "
+        f"{one['date']}: `{one.get('command', '')}`"
     )
     notes = "\n".join(f"- {note}" for note in one["notes"])
     contestants = [(c, _rates(c, one)) for c in one["contestants"]]
