@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from raypipe.errors import RaypipeError
 from raypipe.options import resolve
 from raypipe.progress import say
 
-__all__ = ["Outcome", "add_command", "execute", "new_app", "run_job"]
+__all__ = ["Given", "Outcome", "add_command", "call", "execute", "new_app", "one_line", "run_job"]
 
 _INTERNAL_ERROR = 1
 _WRONG_USE = 2
@@ -44,24 +45,60 @@ _GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(_HEADING
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job has to say: a summary for machines, and text for people."""
+    """What a job has to say: a summary for machines, and text for people.
+
+    `value` is for callers in Python. `exit_code` is not 0 where a job ends well and tells of
+    something that has not, as `submit` does of the job it follows.
+    """
 
     summary: dict[str, Any]
     text: str
     value: Any = field(default=None, repr=False)
+    exit_code: int = 0
 
 
-def add_command(app: App, name: str, model: type[JobConfig], module: str) -> None:
-    """Add a job to an application; `module.run(config)` is imported when it is called."""
+@dataclass(frozen=True)
+class Given:
+    """A command as it was given: the job's name and options, and the options of all commands."""
+
+    name: str
+    config: JobConfig
+    config_file: str | None
+    as_json: bool
+
+
+def call(given: Given) -> int:
+    """Run a job and print what it has to say; return the exit status."""
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
+        outcome: Outcome = import_module(f"raypipe.jobs.{given.name}").run(given.config)
+    if text := json.dumps(outcome.summary) if given.as_json else outcome.text:
+        print(text)  # noqa: T201
+    return outcome.exit_code
+
+
+def add_command(
+    app: App,
+    name: str,
+    model: type[JobConfig],
+    call: Callable[[Given], int] = call,
+    environment: Mapping[str, str] = os.environ,
+) -> None:
+    """Add a job to an application.
+
+    Args:
+        app: the application.
+        name: the job's.
+        model: the job's options.
+        call: what to do with them; by default, run the job, whose module is imported then.
+        environment: where options may come from as well.
+    """
 
     def command(*args: Any, **given: Any) -> int:
         given |= dict(zip(positional, args, strict=False))
         config_file, as_json = given.pop("config", None), given.pop("json", False)
-        config = resolve(model, given, config_file)
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
-            outcome: Outcome = import_module(module).run(config)
-        print(json.dumps(outcome.summary) if as_json else outcome.text)  # noqa: T201
-        return 0
+        return call(
+            Given(name, resolve(model, given, config_file, environment), config_file, as_json)
+        )
 
     parameters = [*_job_parameters(model), *_common_parameters()]
     positional = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
@@ -77,7 +114,7 @@ def execute(app: App, arguments: list[str]) -> int:
     try:
         return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        say(f"{name}: {' '.join(str(error).split())} (see {name} --help)")
+        say(f"{name}: {one_line(error)} (see {name} --help)")
         return _WRONG_USE
     except RaypipeError as error:
         if os.environ.get(_TRACEBACK_VARIABLE):
@@ -92,10 +129,15 @@ def execute(app: App, arguments: list[str]) -> int:
         return _INTERNAL_ERROR
 
 
+def one_line(error: Exception) -> str:
+    """Return an error's text as one line."""
+    return " ".join(str(error).split())
+
+
 def run_job(name: str, model: type[JobConfig]) -> None:
     """Run one job as `python -m raypipe.jobs.<name>` does, and exit."""
     app = new_app()
-    add_command(app, name, model, f"raypipe.jobs.{name}")
+    add_command(app, name, model)
     sys.exit(execute(app, [name, *sys.argv[1:]]))
 
 

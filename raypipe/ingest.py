@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.config import IngestConfig
+from raypipe.cost import Cost, Finished
 from raypipe.errors import UsageError
 from raypipe.plan import Listing, Plan, make_plan
 from raypipe.progress import Pace, say, track
@@ -37,6 +38,7 @@ class Ingest:
         done: items that became rows or rejects in this run.
         pruned: items whose rows were dropped.
         pace: when results came.
+        cost: what the work took.
     """
 
     plan: Plan
@@ -47,6 +49,7 @@ class Ingest:
     done: int
     pruned: int
     pace: Pace
+    cost: Cost
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -58,12 +61,14 @@ class Ingest:
             "pruned": self.pruned,
         }
 
-    def paced(self, started: float) -> dict[str, float | None]:
-        """What a job says of its speed, given when it started: seconds, and images per second."""
+    def paced(self, started: float) -> dict[str, Any]:
+        """What a job says of its speed, given when it started, and of where time went."""
         first, steady = self.pace.first_at, self.pace.steady
         return {
             "first_feature_seconds": None if first is None else round(first - started, 3),
             "steady_images_per_second": None if steady is None else round(steady, 2),
+            "work_seconds": self.cost.seconds,
+            "bytes_read": self.cost.bytes_read,
         }
 
     @property
@@ -121,7 +126,7 @@ def bring_up_to_date(
     spec: Spec,
     source: str,
     listing: Listing,
-    write: Callable[[Plan], Iterable[list[File]]],
+    write: Callable[[Plan], Iterable[Finished]],
     *,
     by_batch: bool = False,
 ) -> Ingest:
@@ -133,8 +138,8 @@ def bring_up_to_date(
         spec: what the rows are.
         source: where the items come from.
         listing: all items of the source.
-        write: writes the partitions of a plan with at least one unit; yields each unit's files as
-            soon as they are there.
+        write: writes the partitions of a plan with at least one unit; yields each unit as soon as
+            its files are there.
         by_batch: as in `make_plan`.
 
     Raises:
@@ -151,16 +156,19 @@ def bring_up_to_date(
     if len(adopted.rows):
         say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
     written: list[File] = []
-    pace = Pace(lambda some: _items(some, spec))
+    cost = Cost()
+    pace = Pace(lambda finished: _items(finished.files, spec))
     if plan.units:
-        for files in track(pace.watch(write(plan)), total=plan.pending, count=pace.count):
-            written += files
+        for finished in track(pace.watch(write(plan)), total=plan.pending, count=pace.count):
+            written += finished.files
+            cost += finished.cost
     parts = tuple(map(Part, written))
     before = newest(storage, spec.fingerprint)
     gone = plan.gone if config.prune else None
     after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base, retry=retry)
     pruned = len(plan.gone) if config.prune else 0
-    return Ingest(plan, adopted, parts, before, after, _items(written, spec), pruned, pace)
+    done = _items(written, spec)
+    return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost)
 
 
 def _items(files: Iterable[File], spec: Spec) -> int:

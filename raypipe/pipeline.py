@@ -27,11 +27,12 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from raypipe import schema
+from raypipe.cost import Finished
 from raypipe.memory import keep_freed
 from raypipe.plan import Unit
 from raypipe.predictions.predictor import Predictor
 from raypipe.recovery import survive
-from raypipe.runtime import Replicas, retry_limits, stream
+from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.sources.remote import server
 from raypipe.spec import Spec
 from raypipe.steps import (
@@ -39,13 +40,14 @@ from raypipe.steps import (
     UNIT,
     Batch,
     embed,
+    from_block,
     predict_rows,
     read_and_decode,
     read_and_embed,
     write_partition,
 )
 from raypipe.storage import Storage
-from raypipe.store.partition import File, Format
+from raypipe.store.partition import Format
 
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
     from raypipe.backbone import Backbone
@@ -77,24 +79,26 @@ def write(
     storage: Storage,
     form: Format,
     predictor: Predictor | None = None,
-) -> Iterator[list[File]]:
-    """Write one partition per unit; yield each unit's files as soon as they are there.
+) -> Iterator[Finished]:
+    """Write one partition per unit; yield each unit as soon as its files are there.
 
     It holds the features or, with a predictor, what that makes of them.
     """
-    root = storage.uri
+    root, meters = storage.uri, Meters(len(units))
     finish = partial(write_partition, root=root, spec=spec, form=form, predictor=predictor)
 
-    def run(some: list[Unit], ledger: Any) -> Iterator[list[File]]:
+    def run(some: list[Unit], ledger: Any) -> Iterator[Finished]:
         for block in _run(some, backbone, spec, replicas, max_pixels, finish, ledger):
-            yield [File(**row) for row in block.to_pylist()]
+            finished = from_block(block)
+            meters.add(finished.cost)
+            yield finished
 
     return survive(
         units,
         run,
         spec,
         max_pixels,
-        of_result=lambda files: files[0].unit,
+        of_result=lambda finished: finished.files[0].unit,
         of_unit=lambda unit: unit.id,
     )
 

@@ -5,6 +5,7 @@ Everything here goes to standard error: standard output belongs to results.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,9 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["Pace", "say", "track"]
+__all__ = ["Pace", "is_progress", "say", "track"]
 
 _LOG_SECONDS = 5.0
+_PROGRESS = re.compile(r"\d+/\d+ \w+ \(\d+ %\), ")
 _FEWEST_RESULTS = 4
 
 T = TypeVar("T")
@@ -130,6 +132,11 @@ def _with_bar(stream: Iterable[T], total: int, count: Callable[[T], int], what: 
         for result in stream:
             bar.update(task, advance=count(result))
             yield result
+
+
+def is_progress(line: str) -> bool:
+    """Whether a line of a log says how far something is, so that the next one replaces it."""
+    return bool(_PROGRESS.match(line))
 
 
 class _RateColumn(ProgressColumn):

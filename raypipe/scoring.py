@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
+from raypipe.cost import Cost, Finished
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.model import TrainedModel
 from raypipe.plan import Plan
@@ -29,8 +30,9 @@ from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.progress import say
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
+from raypipe.steps import from_block, to_block
 from raypipe.storage import Storage, open_storage
-from raypipe.store.partition import File, write_unit
+from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader, to_array
 
 if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
@@ -78,11 +80,11 @@ class Images:
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
-    ) -> Iterator[list[File]]:
+    ) -> Iterator[Finished]:
         """Decode, embed, predict and write; Ray runs until the stack is closed."""
         from raypipe import pipeline
 
-        replicas = self._replicas(plan, stack)
+        replicas = self._replicas(plan, stack, storage)
         return pipeline.write(
             plan.units,
             self.backbone,
@@ -106,12 +108,15 @@ class Images:
             plan.units, self.backbone, self.spec, replicas, max_pixels=most, predictor=predictor
         )
 
-    def _replicas(self, plan: Plan, stack: contextlib.ExitStack) -> Replicas:
+    def _replicas(
+        self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
+    ) -> Replicas:
         from raypipe import runtime
         from raypipe.sizing import settle
 
         config = self.config
-        stack.enter_context(runtime.session(config.address))
+        stack.enter_context(runtime.session(config.address, wait=config.wait_for))
+        runtime.check_reach(self.uri, storage)
         sizing = settle(
             config,
             self.backbone,
@@ -167,13 +172,14 @@ class Stored:
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
-    ) -> Iterator[list[File]]:
+    ) -> Iterator[Finished]:
         """Read, predict and write, a task per partition; Ray runs until the stack is closed."""
         import ray
 
         from raypipe import runtime
 
-        stack.enter_context(runtime.session(self.config.address))
+        stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
+        runtime.check_reach(self.uri, storage)
         say(f"{plan.pending} of {plan.items} rows to do, in {len(plan.units)} partitions")
         rows = [{"unit": u.id, "batch": u.batch, "items": u.data} for u in plan.units]
         step = partial(
@@ -186,7 +192,7 @@ class Stored:
         )
         flow = ray.data.from_items(rows, override_num_blocks=len(rows))
         for block in runtime.stream(flow.map_batches(step, batch_size=None, num_cpus=1)):
-            yield [File(**row) for row in block.to_pylist()]
+            yield from_block(block)
 
     def rows(self, predictor: Predictor) -> Iterator[pa.Table]:
         """Read and predict here, piece by piece; yield the same columns as images do.
@@ -239,7 +245,7 @@ def predict_partition(
         features=columns,
         rejects=schema.REJECTS.empty_table(),
     )
-    return pa.Table.from_pylist([asdict(file) for file in files])
+    return to_block(Finished(files, Cost(images=len(items))))
 
 
 def _items(store: StoreReader, number: int) -> pa.RecordBatch:

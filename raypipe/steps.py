@@ -1,11 +1,13 @@
 """The steps of the flow, as plain functions on one unit; no Ray.
 
 A unit travels as a batch of columns: `unit`, `unit_rows`, the texts of its items, why an item is a
-reject, and its pixels or its features.
+reject, its pixels or its features, and what it has taken so far.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -16,13 +18,14 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.augment import view
+from raypipe.cost import Cost, Finished, Timer
 from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.sources.ahead import read_items
 from raypipe.spec import Spec
 from raypipe.storage import open_storage
-from raypipe.store.partition import Format, write_unit
+from raypipe.store.partition import File, Format, write_unit
 from raypipe.transforms import least_side, to_pixels
 
 __all__ = [
@@ -33,9 +36,11 @@ __all__ = [
     "decoded",
     "embed",
     "feature_column",
+    "from_block",
     "predict_rows",
     "read_and_decode",
     "read_and_embed",
+    "to_block",
     "write_partition",
 ]
 
@@ -44,8 +49,10 @@ Pixels = npt.NDArray[np.uint8]
 
 UNIT = "unit"
 ITEMS = "items"
+COST = "cost"
 _UNIT_ROWS = "unit_rows"
 IMAGE = "image"
+_LOG = logging.getLogger("raypipe")
 _OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
@@ -64,10 +71,11 @@ def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bo
     """
     items, size = _items(batch), spec.preprocess.size
     images = np.zeros((len(items), spec.views, size, size, 3), np.uint8)
-    rejects = _Rejects(len(items))
-    for i, views in _decoded_good(items, spec, max_pixels, rejects):
+    reading = _Reading(items, spec, max_pixels)
+    for i, views in reading:
         images[i] = views
-    return {**_columns(batch, items, rejects, one_server), IMAGE: images}
+    cost = Cost(read_seconds=reading.watch.seconds, bytes_read=reading.bytes)
+    return {**_columns(batch, items, reading, one_server, cost), IMAGE: images}
 
 
 def read_and_embed(
@@ -90,11 +98,13 @@ def read_and_embed(
         max_pixels: cap on an image's pixels.
         one_server: as in `read_and_decode`, which also says what it raises.
     """
-    items = _items(batch)
-    rejects = _Rejects(len(items))
-    good = _decoded_good(items, spec, max_pixels, rejects)
-    found = embedder(image for _, views in good for image in views)
-    columns = _columns(batch, items, rejects, one_server)
+    items, whole = _items(batch), Timer()
+    reading = _Reading(items, spec, max_pixels)
+    with whole:
+        found = embedder(image for _, views in reading for image in views)
+    spent = reading.watch.seconds
+    cost = Cost(read_seconds=spent, compute_seconds=whole.seconds - spent, bytes_read=reading.bytes)
+    columns = _columns(batch, items, reading, one_server, cost)
     return {**columns, **_spread(found, columns[schema.REASON] == "", spec.views)}
 
 
@@ -103,8 +113,15 @@ def embed(batch: Batch, embedder: Callable[[Pixels], Batch]) -> Batch:
     images = batch.pop(IMAGE)
     good = batch[schema.REASON] == ""
     wanted = images if good.all() else images[good]
-    found = embedder(wanted.reshape(-1, *images.shape[2:]))
-    return {**batch, **_spread(found, good, images.shape[1])}
+    watch = Timer()
+    with watch:
+        found = embedder(wanted.reshape(-1, *images.shape[2:]))
+    cost = _cost(batch) + Cost(compute_seconds=watch.seconds)
+    return {
+        **batch,
+        COST: np.full(len(good), cost.to_text(), object),
+        **_spread(found, good, images.shape[1]),
+    }
 
 
 def write_partition(
@@ -120,16 +137,38 @@ def write_partition(
     items = _strings(batch, schema.ITEMS)
     good = batch[schema.REASON] == ""
     features = _features(batch, spec, good)
-    files = write_unit(
-        open_storage(root),
-        str(units.pop()),
-        spec.fingerprint,
-        rows=items.filter(pa.array(good)),
-        features=predictor(features) if predictor else features,
-        rejects=_strings(batch, schema.REJECTS).filter(pa.array(~good)),
-        form=form,
+    unit, watch = str(units.pop()), Timer()
+    with watch:
+        files = write_unit(
+            open_storage(root),
+            unit,
+            spec.fingerprint,
+            rows=items.filter(pa.array(good)),
+            features=predictor(features) if predictor else features,
+            rejects=_strings(batch, schema.REJECTS).filter(pa.array(~good)),
+            form=form,
+        )
+    cost = _cost(batch) + Cost(
+        images=int(good.sum()),
+        rejects=dict(Counter(batch[schema.REASON][~good])),
+        bytes_written=sum(file.bytes for file in files),
+        write_seconds=watch.seconds,
     )
-    return pa.Table.from_pylist([asdict(file) for file in files])
+    _LOG.info("unit finished", extra={"unit": unit} | asdict(cost))
+    return to_block(Finished(files, cost))
+
+
+def to_block(finished: Finished) -> pa.Table:
+    """Return a row for each file of a unit, to be read by `from_block`."""
+    cost = finished.cost.to_text()
+    return pa.Table.from_pylist([asdict(file) | {COST: cost} for file in finished.files])
+
+
+def from_block(block: pa.Table) -> Finished:
+    """Return what `to_block` was called on."""
+    costs = block[COST].to_pylist()
+    rows = block.drop_columns([COST]).to_pylist()
+    return Finished([File(**row) for row in rows], Cost.from_text(costs[0]))
 
 
 def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
@@ -142,14 +181,20 @@ def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
     return pa.table(items | {name: values.take(place) for name, values in columns.items()})
 
 
-def decoded(items: pa.Table, spec: Spec, max_pixels: int) -> Iterator[Pixels | RejectedItem]:
-    """Yield each item's (views, size, size, 3) pixels, or why there are none."""
+def decoded(
+    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None] = lambda _: None
+) -> Iterator[Pixels | RejectedItem]:
+    """Yield each item's (views, size, size, 3) pixels, or why there are none.
+
+    `count` is called with the bytes of each image that was read.
+    """
     fetched = read_items(items[schema.URI].to_pylist(), max_pixels)
     least = least_side(spec.preprocess)
     for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
         try:
             if isinstance(data, RejectedItem):
                 raise data
+            count(memoryview(data).nbytes)
             first = to_pixels(decode(data, max_pixels, least), spec.preprocess)
             augmented = range(1, spec.views) if spec.augment else ()
             views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
@@ -160,14 +205,28 @@ def decoded(items: pa.Table, spec: Spec, max_pixels: int) -> Iterator[Pixels | R
             yield RejectedItem(RejectReason.TOO_LARGE, "out of memory")
 
 
-class _Rejects:
-    """Reason and message of each row; empty for one that is none."""
+class _Reading:
+    """Reads and decodes a unit's items; iterating gives the row and pixels of the good ones.
 
-    def __init__(self, rows: int) -> None:
-        self.reasons, self.messages = np.full(rows, "", object), np.full(rows, "", object)
+    Attributes:
+        reasons: why each row is a reject; empty for one that is none.
+        messages: the same in detail.
+        watch: the time it takes.
+        bytes: how much was read.
+    """
 
-    def add(self, row: int, reject: RejectedItem) -> None:
-        self.reasons[row], self.messages[row] = reject.reason.value, reject.message
+    def __init__(self, items: pa.Table, spec: Spec, max_pixels: int) -> None:
+        self.reasons = np.full(len(items), "", object)
+        self.messages = np.full(len(items), "", object)
+        self.watch, self.bytes = Timer(), 0
+        self._decoded = decoded(items, spec, max_pixels, self._count)
+
+    def __iter__(self) -> Iterator[tuple[int, Pixels]]:
+        for row, found in enumerate(self.watch.watch(self._decoded)):
+            if isinstance(found, RejectedItem):
+                self.reasons[row], self.messages[row] = found.reason.value, found.message
+            else:
+                yield row, found
 
     def check_server(self) -> None:
         """Stop if nothing came from the only server there is."""
@@ -177,32 +236,32 @@ class _Rejects:
                 f"SOURCE: none of {len(down)} images could be fetched: {self.messages[0]}"
             )
 
-
-def _decoded_good(
-    items: pa.Table, spec: Spec, max_pixels: int, rejects: _Rejects
-) -> Iterator[tuple[int, Pixels]]:
-    for row, found in enumerate(decoded(items, spec, max_pixels)):
-        if isinstance(found, RejectedItem):
-            rejects.add(row, found)
-        else:
-            yield row, found
+    def _count(self, size: int) -> None:
+        self.bytes += size
 
 
 def _items(batch: Batch) -> pa.Table:
     return pa.ipc.open_stream(batch[ITEMS][0]).read_all()
 
 
-def _columns(batch: Batch, items: pa.Table, rejects: _Rejects, one_server: bool) -> Batch:
+def _columns(
+    batch: Batch, items: pa.Table, reading: _Reading, one_server: bool, cost: Cost
+) -> Batch:
     if one_server:
-        rejects.check_server()
+        reading.check_server()
     texts = {name: np.array(items[name].to_pylist(), object) for name in items.column_names}
     return {
         UNIT: np.full(len(items), batch[UNIT][0]),
         _UNIT_ROWS: np.full(len(items), len(items)),
         **texts,
-        schema.REASON: rejects.reasons,
-        schema.MESSAGE: rejects.messages,
+        schema.REASON: reading.reasons,
+        schema.MESSAGE: reading.messages,
+        COST: np.full(len(items), cost.to_text(), object),
     }
+
+
+def _cost(batch: Batch) -> Cost:
+    return Cost.from_text(batch[COST][0])
 
 
 def _spread(found: Batch, good: npt.NDArray[np.bool_], views: int) -> Batch:

@@ -32,6 +32,7 @@ from raypipe.actors.embedder import Embedder
 from raypipe.backbone import Backbone
 from raypipe.backbone.loading import load
 from raypipe.config import ExtractConfig
+from raypipe.cost import Finished
 from raypipe.decode import decode
 from raypipe.ingest import bring_up_to_date, check_writable
 from raypipe.plan import Listing, Plan
@@ -39,7 +40,6 @@ from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
 from raypipe.storage import FolderStorage
 from raypipe.store.identity import create_store
-from raypipe.store.partition import File
 from raypipe.transforms import to_pixels
 
 __all__ = ["Run", "measure"]
@@ -94,7 +94,7 @@ def _measure(what: Run, folder: Path) -> dict[str, Any]:
         marks["listed"] = time.monotonic()
         found = alone(backbone, spec, listing)
 
-        def write(planned: Plan) -> Iterator[list[File]]:
+        def write(planned: Plan) -> Iterator[Finished]:
             found["units"] = len(planned.units)
             stack.enter_context(_cluster(what))
             marks["handed"] = time.monotonic()
@@ -165,7 +165,7 @@ def _cluster(what: Run) -> Iterator[None]:
 
 def _flow(
     what: Run, planned: Plan, backbone: Backbone, spec: Spec, storage: FolderStorage
-) -> Iterator[list[File]]:
+) -> Iterator[Finished]:
     replicas = runtime.plan_replicas(str(what.actors), BATCH, len(planned.units))
     return pipeline.write(
         planned.units,

@@ -104,7 +104,11 @@ class RayConfig(JobConfig):
     """Ray to use: `local` starts one in this process, `auto` or an address joins a running cluster.
     Default: the cluster in RAY_ADDRESS if set, else local."""
     actors: Annotated[Actors, option("Ray")] = "auto"
-    """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX."""
+    """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX, where
+    a cluster that grows may bring the number up to MAX."""
+    wait_for: Annotated[Literal["none", "cpu", "gpu"], option("Ray")] = "none"
+    """Wait until the cluster has started a node with a `cpu` or a `gpu`, for 20 minutes at most:
+    for clusters without nodes while there is nothing to do."""
     batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
     """Images per forward pass: `auto` or N; halved where memory does not suffice. Affects speed,
     and features by rounding only."""

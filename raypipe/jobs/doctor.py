@@ -60,7 +60,7 @@ def run(config: DoctorConfig) -> Outcome:
         loaded = _backbone(config)
         preprocess = resolve_preprocess(config, loaded.trained)
         shapes = feature_shapes(loaded, preprocess.size, config.dtype)
-        with runtime.session(config.address):
+        with runtime.session(config.address, wait=config.wait_for):
             best = runtime.best_precision()
             spec = Spec(
                 backbone=loaded.source.name,

@@ -15,6 +15,7 @@ from raypipe import pipeline, runtime
 from raypipe.augment import resolve_augment
 from raypipe.command import Outcome, run_job
 from raypipe.config import ExtractConfig
+from raypipe.cost import Finished
 from raypipe.errors import UsageError
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.plan import Listing, Plan
@@ -25,7 +26,6 @@ from raypipe.spec import Preprocess, Spec
 from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store, read_identity
 from raypipe.store.master import write_master
-from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader
 from raypipe.transforms import resolve_preprocess
 
@@ -61,7 +61,7 @@ def run(config: ExtractConfig) -> Outcome:
         )
         check_writable(storage)
         sizing = _create(config, storage, spec, network, source, listing)
-        write = partial(_write, config, storage, spec, network.backbone, sizing, stack)
+        write = partial(_write, config, storage, source, spec, network.backbone, sizing, stack)
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
     return _outcome(storage, work, network.shapes, started)
@@ -86,7 +86,7 @@ def _start(
         if loading.done():
             loading.result()  # what is wrong with the options is said before Ray starts
         if not is_store(storage.uri):
-            stack.enter_context(runtime.session(config.address, quiet=True))
+            stack.enter_context(runtime.session(config.address, quiet=True, wait=config.wait_for))
         return listing, loading.result()
 
 
@@ -134,14 +134,16 @@ def _create(
 def _write(
     config: ExtractConfig,
     storage: Storage,
+    source: Source,
     spec: Spec,
     backbone: Backbone,
     sizing: Sizing | None,
     stack: contextlib.ExitStack,
     plan: Plan,
-) -> Iterator[list[File]]:
+) -> Iterator[Finished]:
     """Run the flow over what is missing."""
-    stack.enter_context(runtime.session(config.address))
+    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
+    runtime.check_reach(source.uri, storage)
     kept = read_identity(storage, "--out")["provenance"].get("computed")
     sizing = sizing or settle(
         config,

@@ -1,0 +1,108 @@
+"""Jobs that fit models on features."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raypipe.config.groups import (
+    EngineConfig,
+    PerceptronConfig,
+)
+from raypipe.config.types import Clusters, Grid, Seed, option
+
+__all__ = ["ClusterConfig", "TrainConfig"]
+
+
+class TrainConfig(PerceptronConfig, EngineConfig):
+    """Fit a classifier on the features of a store.
+
+    Holds out a stratified part, finds the best parameters by grid search with cross-validation on
+    the rest, and writes the model, its scores and a confusion matrix.
+    """
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to use, where the store has several."""
+    out: Annotated[str, option("Output")]
+    """Folder for the model and its scores."""
+    head: Annotated[Literal["logistic", "svm", "forest", "knn", "mlp"], option("Model")] = (
+        "logistic"
+    )
+    """The model fitted on the features: logistic regression, linear support vector machine, random
+    forest, k nearest neighbours, or multi-layer perceptron."""
+    grid: Annotated[Grid, option("Model")] = ()
+    """Values to try of one of the head's parameters, as `C=0.1,1,10`; repeat it for several. The
+    parameters are C (logistic, svm); n_estimators, max_depth, min_samples_leaf, max_features
+    (forest); n_neighbors, weights (knn); hidden, dropout, learning_rate, weight_decay, optimizer
+    (mlp). Default: a grid that suits the head."""
+    spatial: Annotated[Literal["flatten", "average"], option("Model")] = "flatten"
+    """How features of several axes (a layer kept as it is) become a row: all of their values, or
+    the average over positions."""
+    scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "standard"
+    """Scaling of the features: zero mean and unit variance, unit length, or none."""
+    max_iter: Annotated[int, Field(ge=1), option("Model")] = 1000
+    """Most iterations of one fit."""
+    tol: Annotated[float | None, Field(gt=0), option("Model")] = None
+    """Tolerance at which a fit stops (logistic, svm). Default: 0.0001."""
+    class_weight: Annotated[Literal["none", "balanced"], option("Model")] = "none"
+    """`balanced` gives rows of rare classes more weight, so that all classes have the same."""
+    calibrate: Annotated[
+        Literal["auto", "none", "temperature", "sigmoid", "isotonic"], option("Model")
+    ] = "auto"
+    """How scores become probabilities, fitted on the folds of the cross-validation. `auto`: sigmoid
+    for svm, none for the others."""
+    split: Annotated[Literal["auto", "store", "stratified", "hash"], option("Evaluation")] = "auto"
+    """What is held out: the `store`'s own split, a `stratified` random part, or a part by `hash` of
+    the id. `auto`: the store's if it has one, else stratified."""
+    cv: Annotated[int, Field(ge=2), option("Evaluation")] = 3
+    """Folds of the cross-validation."""
+    test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
+    """Share of each class that is held out."""
+    seed: Annotated[Seed, option("Evaluation")] = 42
+    """Seed of the splits, and of what is random in a fit."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+
+
+class ClusterConfig(EngineConfig):
+    """Group the features of a store with k-means."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to use, where the store has several."""
+    out: Annotated[str, option("Output")]
+    """Folder for the assignments and figures."""
+    k: Annotated[Clusters, option("Model")]
+    """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5) to choose from."""
+    choose: Annotated[Literal["silhouette", "elbow"], option("Model")] = "silhouette"
+    """How k is chosen from a range, on a sample: largest mean silhouette, or where the inertia
+    stops falling fast."""
+    distance: Annotated[Literal["euclidean", "cosine"], option("Model")] = "euclidean"
+    """`cosine`: spherical k-means, on features of unit length."""
+    seed: Annotated[Seed, option("Model")] = 42
+    """Seed of the starting centres."""
+    scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "none"
+    """Scaling of the features: none, zero mean and unit variance, or unit length."""
+    spatial: Annotated[Literal["flatten", "average"], option("Model")] = "flatten"
+    """How features of several axes (a layer kept as it is) become a row: all of their values, or
+    the average over positions."""
+    init: Annotated[str, option("Model")] = "auto"
+    """Where the centres start: `k-means++` (with --engine ray on a sample), `k-means||`, or an .npy
+    file of k centres. `auto`: k-means++, or k-means|| for more than 256 clusters on shards."""
+    n_init: Annotated[int, Field(ge=1), option("Model")] = 1
+    """Starts to try; the end with the smallest inertia is kept."""
+    minibatch: Annotated[int | None, Field(ge=1), option("Model")] = None
+    """Move the centres by random batches of so many rows: faster, and not exact."""
+    max_iter: Annotated[int, Field(ge=1), option("Model")] = 300
+    """Most iterations, or passes of mini-batches over the rows."""
+    tol: Annotated[float, Field(ge=0), option("Model")] = 0.0001
+    """Stop once the centres' squared shift is at most this share of the features' variance."""
+    join: Annotated[str | None, option("Output")] = None
+    """CSV of images, to be written anew with their cluster as a further column. Its ids are in the
+    column `id`, else in the first; they may lack the extension."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""

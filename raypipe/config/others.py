@@ -1,0 +1,77 @@
+"""Jobs that run other jobs, or look at networks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from raypipe.config.groups import (
+    JobConfig,
+)
+from raypipe.config.types import Settings, option
+
+__all__ = ["DemoConfig", "LayersConfig", "RunConfig", "SubmitConfig"]
+
+
+class RunConfig(JobConfig):
+    """Run a recipe: a YAML file with the options of several jobs, one after another."""
+
+    recipe: Annotated[str, option("Input", position=1)]
+    """YAML file."""
+    source: Annotated[str | None, option("Input")] = None
+    """Images to extract from, instead of the recipe's."""
+    out: Annotated[str | None, option("Output")] = None
+    """Folder for everything that is written. Default: the recipe's, else its name."""
+    set: Annotated[Settings, option("Input")] = ()
+    """Change one option of a step, as STEP.OPTION=VALUE (`extract.weights=random`); repeat it for
+    several."""
+
+
+class LayersConfig(JobConfig):
+    """List the nodes a backbone can be cut at, with their output shapes."""
+
+    backbone: Annotated[str, option("Input", position=1)]
+    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    size: Annotated[int, Field(ge=8), option("Input")] = 224
+    """Side of the square that enters the network."""
+
+
+class DemoConfig(JobConfig):
+    """Run everything once on bundled data: extract, train, cluster, predict, inspect."""
+
+    out: Annotated[str, option("Output")] = "raypipe-demo"
+    """Folder for images, features, models and pictures."""
+    backbone: Annotated[str, option("Backbone")] = "resnet18"
+    """Backbone to use."""
+    weights: Annotated[str | None, option("Backbone")] = None
+    """Weights file or name. Default: the published ImageNet weights, or random ones offline."""
+    address: Annotated[str | None, option("Ray")] = None
+    """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
+
+
+class SubmitConfig(JobConfig):
+    """Run a command as a job of a Ray cluster, and follow it to its end.
+
+    Give the command after `--`, as in `raypipe submit -- extract s3://bucket/photos --out
+    s3://bucket/features`. It is checked here, sent with this installation of raypipe and the files
+    it names, and runs on the cluster, whether or not this terminal stays open: Ctrl-C detaches.
+    """
+
+    command: Annotated[tuple[str, ...], option("Input", position=1)] = ()
+    """Command to run, with its options, after `--`."""
+    attach: Annotated[str | None, option("Input")] = None
+    """Follow the job with this submission id instead."""
+    address: Annotated[str | None, option("Ray")] = None
+    """Address of the cluster's dashboard. Default: RAY_API_SERVER_ADDRESS if set, else
+    http://127.0.0.1:8265, where `ray dashboard` puts that of a cluster."""
+    submission_id: Annotated[str | None, option("Ray")] = None
+    """Name of the job; the cluster takes each only once. Default: made of the command and the
+    time."""
+    working_dir: Annotated[str | None, option("Ray")] = None
+    """Folder to send, in which the command runs; `.rayignore` in it says what to leave out.
+    Default: only the files that the command names."""
+    runtime_env: Annotated[str | None, option("Ray")] = None
+    """YAML file with more of Ray's runtime environment, as `pip: [timm]` or `env_vars`."""
+    detach: Annotated[bool, option("Ray")] = False
+    """Do not wait for the job's end."""

@@ -1,0 +1,88 @@
+"""Jobs on a store as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from raypipe.config.groups import (
+    JobConfig,
+)
+from raypipe.config.types import Seed, Shares, option
+
+__all__ = ["CompactConfig", "ExpireConfig", "ExportConfig", "InspectConfig", "PinConfig"]
+
+
+class InspectConfig(JobConfig):
+    """Show what is in a store."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot to show. Default: the newest."""
+
+
+class ExportConfig(JobConfig):
+    """Write the features of a store as one file: HDF5, npy (with ids and labels beside), or CSV."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to write, where the store has several."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+    out: Annotated[str, option("Output")]
+    """File to write. With --split, one file per split, its name in front of the extension."""
+    to: Annotated[Literal["hdf5", "npy", "csv"], option("Output")]
+    """Format of the file."""
+    order: Annotated[Literal["id", "natural", "shuffle"], option("Output")] = "id"
+    """Order of the rows by id: as text, `natural` (2 before 10), or a seeded `shuffle`."""
+    split: Annotated[Literal["none", "store", "stratified", "hash"], option("Output")] = "none"
+    """Write a file for each split: the `store`'s own, `stratified` by label, or by `hash` of the
+    id."""
+    split_sizes: Annotated[Shares, option("Output")] = "0.8,0.1,0.1"
+    """Shares of train, validation and test; two numbers: train and test."""
+    seed: Annotated[Seed, option("Output")] = 42
+    """Seed of the shuffle and of the split."""
+
+
+class CompactConfig(JobConfig):
+    """Merge small partitions of a store into larger files, as a new snapshot."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    target_mb: Annotated[int, Field(ge=1), option("Store")] = 256
+    """Size of the files to make, in MB. Partitions of at least half of it are left as they are."""
+
+
+class ExpireConfig(JobConfig):
+    """Remove old snapshots of a store, and the files that nothing else lists.
+
+    The files go in a later call, a day after their snapshot, so that no run that is going on loses
+    them: call it every night. Pinned snapshots stay.
+    """
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    keep: Annotated[int, Field(ge=1), option("Store")]
+    """Keep the newest so many snapshots."""
+    older_than: Annotated[float, Field(ge=0), option("Store")] = 0
+    """Remove only snapshots older than so many days."""
+    grace: Annotated[float, Field(ge=0), option("Store")] = 1
+    """Days between the removal of a snapshot and that of its files: more than any run takes."""
+    dry_run: Annotated[bool, option("Store")] = False
+    """Say what would be removed, and remove nothing."""
+
+
+class PinConfig(JobConfig):
+    """Keep a snapshot from `expire`, for as long as someone needs it."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    name: Annotated[str, option("Input", position=2)]
+    """Why it is kept, as `model-7`: letters, digits, `.`, `_` and `-`."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot to keep. Default: the newest."""
+    remove: Annotated[bool, option("Store")] = False
+    """Forget the pin instead."""

@@ -1,0 +1,99 @@
+"""Run a command as a job of a Ray cluster: check it, send it, follow it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raypipe.command import Outcome, run_job
+from raypipe.config import SubmitConfig
+from raypipe.errors import UsageError
+from raypipe.progress import say
+
+if TYPE_CHECKING:
+    from raypipe.submission import Cluster
+
+__all__ = ["main", "run"]
+
+_FAILED = 1
+_WRONG_USE = 2
+
+
+def run(config: SubmitConfig) -> Outcome:
+    """Submit a job; see `SubmitConfig` for the options.
+
+    Raises:
+        UsageError: before anything is sent, if the command or the cluster cannot work.
+        RaypipeError: the cluster does not take the job, or stops answering.
+    """
+    from raypipe.submission import Cluster, parse, runtime_env  # takes Ray: a second
+
+    if config.attach and config.command:
+        raise UsageError("--attach: follows a job that runs; it takes no command")
+    if config.attach:
+        cluster = Cluster(config.address)
+        cluster.job(config.attach)
+        return _follow(cluster, config.attach)
+    command = parse(config.command)
+    submission_id = config.submission_id or _new_id(command.given.name)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = runtime_env(command, config.working_dir, config.runtime_env, Path(folder))
+        cluster = Cluster(config.address)
+        cluster.submit(command.entrypoint, submission_id, environment)
+    say(f"job {submission_id} is with {cluster.address}: {command.entrypoint}")
+    if config.detach:
+        summary = {"submission_id": submission_id, "status": "SUBMITTED"}
+        return Outcome(summary, _how_to_go_on(cluster, submission_id))
+    return _follow(cluster, submission_id)
+
+
+def _new_id(job: str) -> str:
+    return f"raypipe-{job}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _follow(cluster: Cluster, submission_id: str) -> Outcome:
+    from ray.job_submission import JobStatus
+
+    from raypipe.submission import Log, follow
+
+    started, log = time.monotonic(), Log()
+    try:
+        job = follow(cluster, submission_id, log)
+    except KeyboardInterrupt:
+        log.close()
+        say(f"detached; the job goes on. {_how_to_go_on(cluster, submission_id)}")
+        return Outcome({"submission_id": submission_id, "status": "DETACHED"}, "", None, _FAILED)
+    good = job.status == JobStatus.SUCCEEDED
+    code = 0 if good else _WRONG_USE if job.driver_exit_code == _WRONG_USE else _FAILED
+    if not good and job.message and job.driver_exit_code is None:
+        say(job.message)  # the job has not begun: there is no log that says why
+    summary = {
+        "submission_id": submission_id,
+        "status": job.status.value,
+        "exit_code": code,
+        "seconds": round(time.monotonic() - started, 3),
+        "result": log.result,
+    }
+    say(f"job {submission_id}: {job.status.value}")
+    return Outcome(summary, json.dumps(log.result) if log.result else "", None, code)
+
+
+def _how_to_go_on(cluster: Cluster, submission_id: str) -> str:
+    return (
+        f"Follow it: raypipe submit --address {cluster.address} --attach {submission_id}. "
+        f"Stop it: ray job stop {submission_id} --address {cluster.address}"
+    )
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("submit", SubmitConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The only place that touches `ray.init` and `DataContext`; resources and what runs where."""
+
+from __future__ import annotations
+
+from raypipe.runtime.flow import ProcessDiedError, first_cause, retry_limits, stream
+from raypipe.runtime.metrics import Meters
+from raypipe.runtime.nodes import check_reach, wait_for
+from raypipe.runtime.replicas import (
+    Replicas,
+    best_precision,
+    device,
+    on_replica_hardware,
+    plan_replicas,
+    slots,
+)
+from raypipe.runtime.session import joblib_backend, session
+
+__all__ = [
+    "Meters",
+    "ProcessDiedError",
+    "Replicas",
+    "best_precision",
+    "check_reach",
+    "device",
+    "first_cause",
+    "joblib_backend",
+    "on_replica_hardware",
+    "plan_replicas",
+    "retry_limits",
+    "session",
+    "slots",
+    "stream",
+    "wait_for",
+]

@@ -1,0 +1,102 @@
+"""The nodes of a cluster: waiting for some to start, and what they see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.progress import say
+from raypipe.sources.globs import is_pattern
+from raypipe.storage import Storage
+from raypipe.store.identity import SPEC_FILE
+
+__all__ = ["alive_nodes", "check_reach", "largest_node", "wait_for"]
+
+_PATIENCE = 20 * 60.0
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """Return the nodes that are there, as Ray describes them."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def largest_node() -> str:
+    """Return what the node with the most to compute on has, in words."""
+    counts = [(n["Resources"].get("GPU", 0), n["Resources"].get("CPU", 0)) for n in alive_nodes()]
+    gpus, cpus = max(counts, default=(0, 0))
+    return f"{cpus:g} CPU cores and {gpus:g} GPUs"
+
+
+def wait_for(kind: Literal["gpu", "cpu", "none"]) -> None:
+    """Wait until the cluster has a node with a GPU, or with a CPU core, and ask it for one.
+
+    Raises:
+        RaypipeError: there is none after 20 minutes.
+    """
+    resource = kind.upper()
+    if kind == "none" or any(node["Resources"].get(resource, 0) >= 1 for node in alive_nodes()):
+        return
+    say(f"waiting for a node with a {resource}, for {_PATIENCE / 60:.0f} minutes at most")
+    needs = {"num_gpus": 1, "num_cpus": 0} if kind == "gpu" else {"num_cpus": 1}
+    demand = ray.remote(max_retries=3, **needs)(_nothing).remote()  # what makes a cluster grow
+    try:
+        ray.get(demand, timeout=_PATIENCE)
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(demand)
+        raise RaypipeError(
+            f"--wait-for {kind}: the cluster has started no node with a {resource} within "
+            f"{_PATIENCE / 60:.0f} minutes; its largest has {largest_node()}"
+        ) from None
+
+
+def _nothing() -> None:
+    pass
+
+
+def check_reach(source: str, storage: Storage | None) -> None:
+    """Make sure that every node sees what the work is done on.
+
+    Args:
+        source: where items come from: a path, a pattern of paths, or a URI.
+        storage: the store that is written, which has its identity already; None for none.
+
+    Raises:
+        UsageError: a node does not see one of them.
+    """
+    if storage is not None and storage.folder is not None:
+        _check_seen(storage.folder.resolve() / SPEC_FILE, str(storage.folder), "--out")
+    if "://" not in source:
+        path = Path(source)
+        while is_pattern(str(path)):
+            path = path.parent
+        _check_seen(path.resolve(), str(path), "SOURCE")
+
+
+def _check_seen(path: Path, shown: str, option: str) -> None:
+    nodes = [node for node in alive_nodes() if {"CPU", "GPU"} & set(node["Resources"])]
+    here = ray.get_runtime_context().get_node_id()
+    if all(node["NodeID"] == here for node in nodes):
+        return
+    look = ray.remote(num_cpus=0)(_is_there)
+    answers = [
+        # A node may go meanwhile: that is no reason to fail.
+        look.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+        ).remote(str(path))
+        for node in nodes
+    ]
+    for node, found in zip(nodes, ray.get(answers), strict=True):
+        if not found:
+            raise UsageError(
+                f"{option}: node {node['NodeManagerAddress']} of the cluster does not see "
+                f"{shown!r}; give a bucket (s3://, gs://) or a path on a drive that every "
+                "node mounts"
+            )
+
+
+def _is_there(path: str) -> bool:
+    return Path(path).exists()

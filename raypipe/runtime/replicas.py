@@ -1,0 +1,143 @@
+"""The pool of replicas that a cluster has room for, and what they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import ray
+
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.runtime.flow import first_cause
+from raypipe.runtime.nodes import alive_nodes, largest_node
+
+__all__ = [
+    "Replicas",
+    "best_precision",
+    "device",
+    "on_replica_hardware",
+    "plan_replicas",
+    "slots",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """The actor pool: how many replicas, and what each one takes.
+
+    Attributes:
+        min_size: replicas to start with.
+        max_size: replicas it may grow to.
+        num_cpus: cores a replica reserves.
+        num_gpus: GPUs a replica reserves.
+        device: torch device within the replica.
+        threads: torch threads within the replica.
+        batch_size: images per forward pass.
+        compiled: whether the network is compiled.
+        whole_flow: whether a replica also decodes and writes: where it has no GPU to keep busy.
+    """
+
+    min_size: int
+    max_size: int
+    num_cpus: float
+    num_gpus: float
+    device: str
+    threads: int
+    batch_size: int
+    compiled: bool
+    whole_flow: bool
+
+
+def plan_replicas(actors: str, batch_size: int, units: int, *, compiled: bool = False) -> Replicas:
+    """Return the actor pool for this cluster: a replica per GPU, or one per core without GPUs.
+
+    Args:
+        actors: `auto`, `N` or `MIN:MAX`, of checked form.
+        batch_size: images per forward pass.
+        units: how many units there are; more replicas than that would idle.
+        compiled: whether they compile the network.
+
+    Raises:
+        UsageError: `actors` asks for more than the cluster has.
+    """
+    gpus = _room("GPU")
+    most = gpus or _room("CPU")
+    if most == 0:
+        raise UsageError(
+            "--address: no node of the Ray cluster has room for a replica, which takes a GPU or "
+            f"a CPU core; the largest has {largest_node()}; add nodes, or give --wait-for gpu "
+            "(or cpu) if the cluster starts them when they are asked for"
+        )
+    smallest, largest = _pool_size(actors, most)
+    largest = max(1, min(largest, units))
+    return Replicas(
+        min_size=min(smallest, largest),
+        max_size=largest,
+        num_cpus=0 if gpus else 1,
+        num_gpus=1 if gpus else 0,
+        device=device(),
+        threads=1,
+        batch_size=batch_size,
+        compiled=compiled,
+        whole_flow=not gpus,
+    )
+
+
+def _pool_size(actors: str, most: int) -> tuple[int, int]:
+    if actors == "auto":
+        return most, most
+    smallest, _, largest = actors.partition(":")
+    if int(smallest) > most:
+        raise UsageError(
+            f"--actors: the cluster has room for {most} replicas; got {actors!r}; "
+            f"give at most {most}, or auto"
+        )
+    # A cluster may grow; one machine does not.
+    end = int(largest or smallest)
+    return int(smallest), end if len(alive_nodes()) > 1 else min(end, most)
+
+
+def _room(resource: str) -> int:
+    """Return how many whole ones the nodes have, each by itself."""
+    return sum(int(node["Resources"].get(resource, 0)) for node in alive_nodes())
+
+
+def device() -> str:
+    """Return the torch device that replicas will use."""
+    return "cuda" if _room("GPU") else "cpu"
+
+
+def slots() -> int:
+    """Return how many replicas there is room for: one per GPU, or one per core without GPUs."""
+    return _room("GPU") or max(1, _room("CPU"))
+
+
+def best_precision() -> str:
+    """Return what `--precision auto` means on the hardware that replicas will run on."""
+    return on_replica_hardware(_precision_here)
+
+
+def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call a function where a replica could run: here, if this machine is all there is."""
+    gpus = _room("GPU")
+    if len(ray.nodes()) == 1 and not gpus:
+        return function(*arguments, **options)
+    remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(function)
+    try:
+        result: T = ray.get(remote.remote(*arguments, **options))
+    except ray.exceptions.RayError as error:
+        raise RaypipeError(first_cause(error)) from error
+    return result
+
+
+def _precision_here() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native and "AVX512" in capabilities else "fp32"

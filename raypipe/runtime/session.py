@@ -1,0 +1,146 @@
+"""Joining a Ray cluster or starting one, and the settings the flow stands on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import ray
+import ray.data
+
+from raypipe.errors import UsageError
+from raypipe.progress import say
+from raypipe.runtime.nodes import wait_for
+
+__all__ = ["joblib_backend", "session"]
+
+_ADDRESS_VARIABLE = "RAY_ADDRESS"
+_VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
+
+
+@contextlib.contextmanager
+def session(
+    address: str | None, *, quiet: bool = False, wait: Literal["none", "cpu", "gpu"] = "none"
+) -> Iterator[None]:
+    """Use Ray for the length of a block: the one that runs, a cluster, or one started here.
+
+    Args:
+        address: `local`, `auto`, an address, or None for RAY_ADDRESS or else local.
+        quiet: whether not to say so: it may turn out that it was for nothing.
+        wait: the kind of node that a cluster has to have, or to start.
+
+    Raises:
+        UsageError: there is no cluster at the address, or it cannot be joined.
+        RaypipeError: the node it has to start does not come.
+    """
+    if ray.is_initialized():
+        wait_for(wait)
+        with _data_context():
+            yield
+        return
+    address = address or os.environ.get(_ADDRESS_VARIABLE) or "local"
+    if not quiet:
+        say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
+    _connect(address)
+    try:
+        wait_for(wait)
+        with _data_context():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    if "://" in address:
+        raise UsageError(
+            f"--address: got {address!r}, but the job has to run on the cluster itself; "
+            "`raypipe submit --address http://HOST:8265 -- …` sends it there"
+        )
+    _quieten()
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        with _silent_stderr():
+            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(f"--address: {_why_not(address, str(error))}") from None
+
+
+def _why_not(address: str, error: str) -> str:
+    """Return why a cluster could not be joined, and what to do."""
+    versions = _VERSIONS.findall(error)
+    if "Version mismatch" in error and len(versions) == 2:
+        (ray_there, python_there), (ray_here, python_here) = versions
+        return (
+            f"the cluster at {address!r} runs Ray {ray_there} on Python {python_there}, this is "
+            f"Ray {ray_here} on Python {python_here}; use the same here, or `raypipe submit`"
+        )
+    if "token" in error.lower() or "unauthenticated" in error.lower():
+        return (
+            f"the cluster at {address!r} wants its token: set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        )
+    detail = " ".join(error.split())[:200]
+    return f"no Ray cluster at {address!r} ({detail}); give --address local to start one here"
+
+
+def _quieten() -> None:
+    """Keep Ray's notes on itself away from people's terminals; errors still arrive."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name in ("ray._private.authentication", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ side writes its greeting straight to file descriptor 2; failures are raised."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _data_context() -> Iterator[None]:
+    """Set what the flow stands on, and leave the caller's settings as they were."""
+    context = ray.data.DataContext.get_current()
+    logger = logging.getLogger("ray.data")
+    before = (
+        context.target_max_block_size,
+        context.enable_progress_bars,
+        context.max_errored_blocks,
+        logger.level,
+    )
+    # A unit's block must not be split: one unit, one block, one call, one partition.
+    context.target_max_block_size = None
+    context.enable_progress_bars = False
+    context.max_errored_blocks = 0  # it would drop whole blocks in silence
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.target_max_block_size, context.enable_progress_bars = before[:2]
+        context.max_errored_blocks = before[2]
+        logger.setLevel(before[3])
+
+
+@contextlib.contextmanager
+def joblib_backend() -> Iterator[None]:
+    """Run scikit-learn's parallel loops on Ray."""
+    import joblib
+    from ray.util.joblib import register_ray
+
+    register_ray()
+    logging.getLogger("ray.util.multiprocessing.pool").setLevel(logging.ERROR)
+    with joblib.parallel_config(backend="ray", n_jobs=-1):
+        yield

@@ -1,0 +1,117 @@
+"""A Ray cluster as seen from outside: its jobs API."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from packaging.version import parse as version
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobSubmissionClient
+
+from raypipe.command import one_line
+from raypipe.errors import RaypipeError, UsageError
+
+__all__ = ["Cluster"]
+
+_ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
+_DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_SECONDS = 10.0
+_OLDEST_RAY = "2.60"
+
+
+class Cluster:
+    """A Ray cluster that takes jobs.
+
+    Args:
+        address: of its dashboard; None for where it is by default.
+
+    Raises:
+        UsageError: nothing answers there, it wants a token, or it is too old.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self.address = _url(address)
+        try:
+            # The client itself would wait for minutes.
+            answer = requests.get(f"{self.address}/api/version", timeout=_SECONDS)
+            self.client = JobSubmissionClient(self.address)
+            ray = str(answer.json()["ray_version"]) if answer.ok else _OLDEST_RAY
+        except AuthenticationError:
+            raise UsageError(
+                f"--address: the cluster at {self.address} wants its token: set "
+                "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            ) from None
+        except (requests.exceptions.RequestException, ConnectionError, RuntimeError) as error:
+            raise UsageError(
+                f"--address: no Ray dashboard answers at {self.address} "
+                f"({_reason(error)}); `ray dashboard cluster.yaml` brings that of a cluster to "
+                f"{_DEFAULT_ADDRESS}"
+            ) from None
+        if version(ray) < version(_OLDEST_RAY):
+            raise UsageError(
+                f"--address: the cluster at {self.address} runs Ray {ray}; "
+                f"raypipe needs {_OLDEST_RAY} or newer there"
+            )
+
+    def submit(self, entrypoint: str, submission_id: str, runtime_env: dict[str, Any]) -> None:
+        """Send a job.
+
+        Raises:
+            UsageError: the cluster has a job of that name, or what is sent is too large.
+            RaypipeError: it does not take the job for another reason.
+        """
+        try:
+            self.client.submit_job(
+                entrypoint=entrypoint, submission_id=submission_id, runtime_env=runtime_env
+            )
+        except ValueError as error:
+            raise UsageError(f"--working-dir or --runtime-env: {one_line(error)}") from None
+        except (RuntimeError, OSError) as error:
+            text = one_line(error)
+            if "already exists" in text:
+                raise UsageError(
+                    f"--submission-id: the cluster has had a job {submission_id!r}; "
+                    f"give another, or --attach {submission_id}"
+                ) from None
+            raise RaypipeError(f"the cluster does not take the job: {text[:500]}") from None
+
+    def job(self, submission_id: str) -> JobDetails:
+        """Return what the cluster knows of a job.
+
+        Raises:
+            UsageError: there is none of that name.
+            ConnectionError: it does not answer.
+        """
+        try:
+            return self.client.get_job_info(submission_id)
+        except RuntimeError as error:
+            if "404" in str(error):
+                raise UsageError(
+                    f"--attach: the cluster at {self.address} has no job {submission_id!r}; "
+                    f"`ray job list --address {self.address}` lists its jobs"
+                ) from None
+            raise ConnectionError(one_line(error)) from None
+        except requests.exceptions.RequestException as error:
+            raise ConnectionError(one_line(error)) from None
+
+
+def _url(address: str | None) -> str:
+    found = address or os.environ.get(_ADDRESS_VARIABLE) or _DEFAULT_ADDRESS
+    url = found if "://" in found else f"http://{found}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"--address: must be that of a dashboard, as {_DEFAULT_ADDRESS}; got {found!r}"
+        )
+    return url.rstrip("/")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer in {_SECONDS:.0f} s"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return "no connection"
+    return one_line(error)[:200]

@@ -1,0 +1,116 @@
+"""The command to send: parsed and checked here as if it were to run here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cyclopts import CycloptsError
+
+from raypipe.command import Given, add_command, new_app, one_line
+from raypipe.config import JOBS, RunConfig, SubmitConfig
+from raypipe.errors import UsageError
+from raypipe.options import ENVIRONMENT_PREFIX
+
+__all__ = ["Command", "parse"]
+
+_HERE_ONLY = ("submit",)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of this project, of checked form.
+
+    Attributes:
+        given: what it comes down to.
+        arguments: as they were typed.
+        environment: variables of this project's that it takes options from.
+    """
+
+    given: Given
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+
+    @property
+    def entrypoint(self) -> str:
+        """The shell command that runs it."""
+        return shlex.join(["python", "-m", "raypipe", *self.arguments])
+
+    def options(self) -> Iterator[tuple[str, str]]:
+        """Yield the options with a text, by name, those of a recipe's steps among them."""
+        given = self.given
+        if given.config_file:
+            yield "config", given.config_file
+        yield from _texts(given.config.model_dump())
+        if isinstance(given.config, RunConfig):
+            for change in given.config.set:
+                name, _, value = change.partition("=")
+                yield name.rpartition(".")[2], value
+            yield from _of_recipe(Path(given.config.recipe))
+
+
+def parse(arguments: tuple[str, ...]) -> Command:
+    """Return the command that some arguments stand for.
+
+    Raises:
+        UsageError: there is none, it is wrong, or it cannot be sent.
+    """
+    if not arguments:
+        raise UsageError(
+            "COMMAND: nothing to run; give it after --, as in "
+            "`raypipe submit -- extract s3://bucket/photos --out s3://bucket/features`"
+        )
+    if arguments[0] == "raypipe":
+        arguments = arguments[1:]
+    of_submit = {ENVIRONMENT_PREFIX + name.upper() for name in SubmitConfig.model_fields}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in of_submit
+    }
+    found: list[Given] = []
+
+    def note(given: Given) -> int:
+        found.append(given)
+        return 0
+
+    app = new_app()
+    for name, model in JOBS.items():
+        if name not in _HERE_ONLY:
+            add_command(app, name, model, note, environment)
+    try:
+        app(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(f"COMMAND: {one_line(error)}") from None
+    if not found:
+        raise UsageError(f"COMMAND: {shlex.join(arguments)!r} runs nothing")
+    if getattr(found[0].config, "address", None) is not None:
+        raise UsageError("--address: the job's cluster is named in front of --, not behind it")
+    return Command(found[0], arguments, environment)
+
+
+def _texts(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in options.items():
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                yield name, text
+
+
+def _of_recipe(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield what a recipe's steps read; it is checked as a whole where it runs."""
+    try:
+        steps = yaml.safe_load(path.read_text(encoding="utf-8"))["steps"]
+        options = [one for step in steps for one in step.values() if isinstance(one, dict)]
+    except OSError as error:
+        raise UsageError(f"RECIPE: cannot read {str(path)!r}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"RECIPE: {path} must have `steps:`, a list of `job: options`") from None
+    for one in options:
+        read = {str(name).replace("-", "_"): value for name, value in one.items()}
+        read.pop("out", None)  # below the recipe's own folder
+        yield from _texts(read)

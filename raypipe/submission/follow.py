@@ -1,0 +1,108 @@
+"""A job's log as it comes, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from typing import Any
+
+import aiohttp
+from ray.job_submission import JobDetails
+
+from raypipe.errors import RaypipeError
+from raypipe.progress import is_progress, say
+from raypipe.submission.cluster import Cluster
+
+__all__ = ["Log", "follow"]
+
+_PAUSE = 1.0
+_PATIENCE = 300.0
+_CLEAR_LINE = "\r\x1b[2K"
+
+
+class Log:
+    """Shows a job's log on standard error: on a terminal, progress stays on one line.
+
+    Attributes:
+        result: the last line, if it is a JSON object: what a command says with `--json`.
+    """
+
+    def __init__(self) -> None:
+        self.result: dict[str, Any] | None = None
+        self._received = 0
+        self._rest = ""
+        self._on_terminal = sys.stderr.isatty()
+        self._progress_shown = False
+
+    def feed(self, text: str, start: int) -> None:
+        """Show what is new in a piece of the log that begins after `start` characters."""
+        new = text[max(0, self._received - start) :]
+        self._received += len(new)
+        *lines, self._rest = (self._rest + new).split("\n")
+        for line in lines:
+            self._take(line)
+
+    def close(self) -> None:
+        """Show a last line that does not end."""
+        if self._rest:
+            self._take(self._rest)
+        if self._progress_shown:
+            sys.stderr.write("\n")
+        self._rest, self._progress_shown = "", False
+
+    def _take(self, line: str) -> None:
+        if self.result is not None:  # it was not the last
+            self._show(json.dumps(self.result))
+            self.result = None
+        if line.startswith("{"):
+            with contextlib.suppress(ValueError):
+                self.result = dict(json.loads(line))
+                return
+        self._show(line)
+
+    def _show(self, line: str) -> None:
+        before = _CLEAR_LINE if self._progress_shown else ""
+        self._progress_shown = self._on_terminal and is_progress(line)
+        sys.stderr.write(f"{before}{line}{'' if self._progress_shown else chr(10)}")
+        sys.stderr.flush()
+
+
+def follow(cluster: Cluster, submission_id: str, log: Log) -> JobDetails:
+    """Show a job's log until its end; return what the cluster then knows of it.
+
+    A cluster that stops answering is asked again for some minutes: a head may be starting anew.
+
+    Raises:
+        UsageError: there is no such job.
+        RaypipeError: the cluster does not answer any more.
+    """
+    answered = time.monotonic()
+    while True:
+        try:
+            asyncio.run(_tail(cluster, submission_id, log))
+            job = cluster.job(submission_id)
+            answered = time.monotonic()
+            if job.status.is_terminal():
+                log.feed(cluster.client.get_job_logs(submission_id), 0)
+                log.close()
+                return job
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            if time.monotonic() - answered > _PATIENCE:
+                raise RaypipeError(
+                    f"the cluster at {cluster.address} has not answered for "
+                    f"{_PATIENCE / 60:.0f} minutes ({error}); once it does, "
+                    f"--attach {submission_id} goes on"
+                ) from None
+            say("the cluster does not answer; trying again")
+        time.sleep(_PAUSE)
+
+
+async def _tail(cluster: Cluster, submission_id: str, log: Log) -> None:
+    """Show the log from where it was left, for as long as the connection lasts."""
+    start = 0
+    async for text in cluster.client.tail_job_logs(submission_id):
+        log.feed(text, start)
+        start += len(text)

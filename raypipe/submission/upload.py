@@ -1,0 +1,154 @@
+"""What is sent along with a command: this installation's code, and the files it names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import raypipe
+from raypipe.errors import UsageError
+from raypipe.submission.command import Command
+
+__all__ = ["runtime_env"]
+
+_READ = ("config", "recipe", "source", "model", "store", "backbone", "weights", "label_file")
+_READ_OR_NAMED = ("join", "init")
+_WRITTEN = "out"
+_PLACES = "a bucket (s3://, gs://), or an absolute path that every node sees"
+_MIB = 2**20
+_EXCLUDED = ["__pycache__", "*.pyc"]
+
+
+def runtime_env(
+    command: Command, working_dir: str | None, more: str | None, folder: Path
+) -> dict[str, Any]:
+    """Return the job's runtime environment.
+
+    This project's code goes along, so that what was checked here is what runs there; what it
+    imports has to be installed on the cluster.
+
+    Args:
+        command: the command to run.
+        working_dir: folder to send, if the user names one.
+        more: YAML file with more of the environment, if the user has one.
+        folder: an empty folder, for the files that the command names.
+
+    Raises:
+        UsageError: a file is missing, or cannot be seen by a cluster, or it is too much.
+    """
+    environment = _read(more) if more else {}
+    root = _root(working_dir) if working_dir else Path()
+    files = list(_files(command, root, sent=working_dir is not None))
+    if working_dir is not None:
+        _check_size(_paths(root.resolve()), f"{working_dir!r} holds", "name the rest in .rayignore")
+        environment["working_dir"] = str(root)
+    elif files:
+        _check_size(map(Path, files), "the command's files have", f"put large ones in {_PLACES}")
+        for name in files:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(name, target)
+        environment["working_dir"] = str(folder)
+    environment.setdefault("excludes", _EXCLUDED)
+    modules = [str(Path(raypipe.__file__).parent), *environment.get("py_modules", [])]
+    variables = command.environment | environment.get("env_vars", {})
+    return environment | {"py_modules": modules, "env_vars": variables}
+
+
+def _files(command: Command, root: Path, *, sent: bool) -> Iterator[str]:
+    """Yield the relative names of the files that a command reads, and refuse what cannot work."""
+    for option, text in command.options():
+        if option == _WRITTEN:
+            _check_written(text)
+        elif option in (*_READ, *_READ_OR_NAMED):
+            name = text.rpartition(":")[0] if ".py:" in text else text
+            if name.endswith(".py") or option != "backbone":
+                yield from _file(option, name, root, sent=sent)
+    if command.given.name == "run" and getattr(command.given.config, "out", None) is None:
+        raise UsageError(f"--out: a job's own folder is removed after it; give {_PLACES}")
+
+
+def _check_written(text: str) -> None:
+    if not _is_elsewhere(text):
+        raise UsageError(
+            f"--out: {text!r} would lie in the job's own folder, which is removed after it; "
+            f"give {_PLACES}"
+        )
+
+
+def _file(option: str, name: str, root: Path, *, sent: bool) -> Iterator[str]:
+    if _is_elsewhere(name):
+        return
+    shown = option.upper() if option in ("source", "model", "store", "recipe") else f"--{option}"
+    path = root / name
+    if sent and ".." not in Path(name).parts and path.exists():
+        return  # goes with the working directory
+    if path.is_dir() or (option == "source" and not path.exists()):
+        raise UsageError(f"{shown}: {name!r} is a place of this machine only; give {_PLACES}")
+    if path.is_file():
+        if ".." in Path(name).parts or sent:
+            raise UsageError(
+                f"{shown}: {name!r} lies outside the folder that is sent; "
+                "go to a folder above it, or move it"
+            )
+        yield name
+    elif option in ("model", "store"):
+        raise UsageError(f"{shown}: there is no {name!r}; give {_PLACES}")
+
+
+def _is_elsewhere(text: str) -> bool:
+    return "://" in text or Path(text).expanduser().is_absolute()
+
+
+def _root(working_dir: str) -> Path:
+    root = Path(working_dir).expanduser()
+    if not root.is_dir():
+        raise UsageError(f"--working-dir: there is no folder {working_dir!r}")
+    return root
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--runtime-env: cannot read {path!r}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise UsageError(f"--runtime-env: cannot read {path!r} as YAML: {detail}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"--runtime-env: {path!r} must hold `option: value` lines")
+    if "working_dir" in found:
+        raise UsageError(f"--runtime-env: {path!r} has a working_dir; give it as --working-dir")
+    return found
+
+
+def _paths(root: Path) -> Iterator[Path]:
+    """Yield the files of a folder that Ray would send."""
+    from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
+
+    ignored = get_excludes_from_ignore_files(root, include_gitignore=True)
+    for folder, names, files in os.walk(root):
+        here = Path(folder)
+        names[:] = [name for name in names if not any(ignore(here / name) for ignore in ignored)]
+        yield from (
+            here / name for name in files if not any(ignore(here / name) for ignore in ignored)
+        )
+
+
+def _check_size(paths: Iterable[Path], what: str, remedy: str) -> None:
+    """Stop before a folder of images is packed, which takes long, and refused."""
+    from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE
+
+    total = 0
+    for path in paths:
+        total += path.stat().st_size if path.exists() else 0
+        if total > GCS_STORAGE_MAX_SIZE:
+            raise UsageError(
+                f"--working-dir: {what} more than {GCS_STORAGE_MAX_SIZE // _MIB} MiB, which is "
+                f"all that Ray sends; {remedy}"
+            )
