@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +35,9 @@ class Cluster:
 
     def __init__(self, address: str | None) -> None:
         self.address = _url(address)
+        for name in ("dashboard_sdk", "job.sdk"):  # they tell of each step of theirs
+            logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
+        logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
         try:
             # The client itself would wait for minutes.
             answer = requests.get(f"{self.address}/api/version", timeout=_SECONDS)

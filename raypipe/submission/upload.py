@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ _WRITTEN = "out"
 _PLACES = "a bucket (s3://, gs://), or an absolute path that every node sees"
 _MIB = 2**20
 _EXCLUDED = ["__pycache__", "*.pyc"]
+#: Left out by Ray, too.
+_NEVER_SENT = (".git", ".venv", "venv", "__pycache__")
+_QUIET = logging.getLogger(f"{__name__}.quiet")
+_QUIET.setLevel(logging.WARNING)
 
 
 def runtime_env(
@@ -127,17 +131,18 @@ def _read(path: str) -> dict[str, Any]:
     return found
 
 
-def _paths(root: Path) -> Iterator[Path]:
+def _paths(folder: Path, ignored: tuple[Callable[[Path], bool], ...] = ()) -> Iterator[Path]:
     """Yield the files of a folder that Ray would send."""
     from ray._private.runtime_env.packaging import get_excludes_from_ignore_files
 
-    ignored = get_excludes_from_ignore_files(root, include_gitignore=True)
-    for folder, names, files in os.walk(root):
-        here = Path(folder)
-        names[:] = [name for name in names if not any(ignore(here / name) for ignore in ignored)]
-        yield from (
-            here / name for name in files if not any(ignore(here / name) for ignore in ignored)
-        )
+    ignored += tuple(get_excludes_from_ignore_files(folder, include_gitignore=True, logger=_QUIET))
+    for path in folder.iterdir():
+        if path.name in _NEVER_SENT or any(ignore(path) for ignore in ignored):
+            continue
+        if path.is_dir():
+            yield from _paths(path, ignored)
+        elif path.is_file():
+            yield path
 
 
 def _check_size(paths: Iterable[Path], what: str, remedy: str) -> None:
@@ -146,7 +151,7 @@ def _check_size(paths: Iterable[Path], what: str, remedy: str) -> None:
 
     total = 0
     for path in paths:
-        total += path.stat().st_size if path.exists() else 0
+        total += path.stat().st_size
         if total > GCS_STORAGE_MAX_SIZE:
             raise UsageError(
                 f"--working-dir: {what} more than {GCS_STORAGE_MAX_SIZE // _MIB} MiB, which is "
