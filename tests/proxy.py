@@ -29,6 +29,7 @@ class Proxy(ThreadingHTTPServer):
         self.target, self.fault = target, fault
         self.seen: Counter[str] = Counter()
         self.number = 0
+        self.ports: dict[int, int] = {}  # of those who ask, by the number of the request
         self.lock = threading.Lock()
 
     @property
@@ -56,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.number += 1
             number = self.server.number
+            self.server.ports[number] = self.client_address[1]
             self.server.seen[self.command] += 1
         fault = self.server.fault(self.command, self.path, number)
         if isinstance(fault, int):

@@ -125,12 +125,17 @@ def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: 
     gpus = _room("GPU")
     if len(ray.nodes()) == 1 and not gpus:
         return function(*arguments, **options)
-    remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(function)
+    remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(_call)
     try:
-        result: T = ray.get(remote.remote(*arguments, **options))
+        result: T = ray.get(remote.remote(function, *arguments, **options))
     except ray.exceptions.RayError as error:
         raise RaypipeError(first_cause(error)) from error
     return result
+
+
+def _call(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call anything: Ray itself takes plain functions only."""
+    return function(*arguments, **options)
 
 
 def _precision_here() -> str:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from raypipe.runtime.nodes import wait_for
 __all__ = ["joblib_backend", "session"]
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
+_SECONDS = 10.0
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 
 
@@ -61,6 +63,7 @@ def _connect(address: str) -> None:
             f"--address: got {address!r}, but the job has to run on the cluster itself; "
             "`raypipe submit --address http://HOST:8265 -- …` sends it there"
         )
+    _check_answers(address)
     _quieten()
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
@@ -85,7 +88,25 @@ def _why_not(address: str, error: str) -> str:
             "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
         )
     detail = " ".join(error.split())[:200]
-    return f"no Ray cluster at {address!r} ({detail}); give --address local to start one here"
+    remedy = "give --address local to start one here"
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        remedy += ", or set RAY_AUTH_MODE=token if the cluster asks for a token"
+    return f"no Ray cluster at {address!r} ({detail}); {remedy}"
+
+
+def _check_answers(address: str) -> None:
+    """Stop where nothing answers: Ray itself would try for more than ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--address: no Ray cluster answers at {address!r} ({reason}); "
+            "give --address local to start one here"
+        ) from None
 
 
 def _quieten() -> None:

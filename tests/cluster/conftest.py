@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -27,6 +28,8 @@ PLAIN = {
     name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYPIPE_"))
 }
 PLAIN["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+#: Of those who know the token. Ray asks for one anyway, as soon as a machine has one.
+TRUSTED = PLAIN | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,10 @@ class Head:
     Attributes:
         address: of its dashboard.
         metrics: where its metrics are.
-        env: the environment of those who know the token.
     """
 
     address: str
     metrics: str
-    env: dict[str, str]
 
     def scrape(self) -> str:
         """Return what Prometheus would get."""
@@ -49,10 +50,10 @@ class Head:
             return str(answer.read().decode())
 
 
-def run(*arguments: str, env: dict[str, str] | None = None, **options: Any) -> Any:
+def run(*arguments: str, env: dict[str, str] = TRUSTED, **options: Any) -> Any:
     """Run a command to its end; return what it printed and its status."""
     return subprocess.run(
-        arguments, capture_output=True, text=True, env=env or PLAIN, check=False, **options
+        arguments, capture_output=True, text=True, env=env, check=False, **options
     )
 
 
@@ -75,29 +76,51 @@ def kill_all(process: subprocess.Popen[Any]) -> None:
     process.wait(20)
 
 
-@pytest.fixture(scope="package")
-def head() -> Iterator[Head]:
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short: sockets have long names
-    ports = [free_port() for _ in range(3)]
-    env = PLAIN | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    process = subprocess.Popen(
+def start_node(*arguments: str) -> subprocess.Popen[Any]:
+    """Start a node of a cluster."""
+    return subprocess.Popen(
         [
-            *(RAY, "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=2"),
-            *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"),
-            *(f"--port={ports[0]}", f"--dashboard-port={ports[1]}"),
-            *(f"--metrics-export-port={ports[2]}", f"--temp-dir={folder}"),
-            f"--object-store-memory={300 * 2**20}",
+            *(RAY, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"),
+            *(f"--object-store-memory={200 * 2**20}", *arguments),
         ],
-        env=env,
-        stdout=subprocess.DEVNULL,
+        env=TRUSTED,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
         start_new_session=True,
     )
-    found = Head(f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics", env)
-    _await(f"{found.address}/api/version")
-    yield found
-    kill_all(process)
+
+
+def await_node(process: subprocess.Popen[Any]) -> None:
+    """Wait until a node is up."""
+    for line in process.stdout or ():
+        if "block forever" in line:
+            return
+    raise AssertionError("the node does not come up")
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[str]:
+    """A folder with a short name: sockets have long ones."""
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def head() -> Iterator[Head]:
+    ports = [free_port() for _ in range(3)]
+    found = Head(f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics")
+    with short_folder() as folder:
+        process = start_node(
+            *("--head", "--num-cpus=2", "--dashboard-host=127.0.0.1"),
+            *(f"--port={ports[0]}", f"--dashboard-port={ports[1]}"),
+            *(f"--metrics-export-port={ports[2]}", f"--temp-dir={folder}"),
+        )
+        await_node(process)
+        _await(f"{found.address}/api/version")
+        yield found
+        kill_all(process)
 
 
 def _await(url: str) -> None:

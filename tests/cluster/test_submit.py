@@ -15,7 +15,7 @@ import pytest
 
 import raypipe
 from raypipe.submission.upload import _paths
-from tests.cluster.conftest import PLAIN, RAY, ROOT, Head, raypipe_command, run
+from tests.cluster.conftest import PLAIN, RAY, ROOT, TRUSTED, Head, raypipe_command, run
 from tests.conftest import SHARED, draw_folder, flags
 
 MOBILENET = [
@@ -27,7 +27,7 @@ MOBILENET = [
 
 def submit(head: Head, *arguments: str, **options: Any) -> Any:
     command = raypipe_command("submit", "--address", head.address, *arguments)
-    return run(*command, env=head.env, **options)
+    return run(*command, **options)
 
 
 @pytest.mark.shared
@@ -37,12 +37,12 @@ def test_flowers_as_jobs_of_a_checkout_are_as_on_one_machine(head: Head, tmp_pat
 
     def job(*command: str) -> None:
         sent = [RAY, "job", "submit", "--address", head.address, "--working-dir", str(ROOT)]
-        done = run(*sent, "--", "python", "-m", *command, env=head.env)
+        done = run(*sent, "--", "python", "-m", *command)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "succeeded" in done.stdout
 
     def here(*command: str) -> None:
-        done = run(*raypipe_command(*command))
+        done = run(*raypipe_command(*command), env=PLAIN)
         assert done.returncode == 0, done.stderr
 
     stores, models = {}, {}
@@ -60,12 +60,12 @@ def test_flowers_as_jobs_of_a_checkout_are_as_on_one_machine(head: Head, tmp_pat
 
 
 def test_nobody_without_the_token_submits(head: Head, tmp_path: Path) -> None:
-    done = run(RAY, "job", "submit", "--address", head.address, "--", "true")
+    done = run(RAY, "job", "submit", "--address", head.address, "--", "true", env=PLAIN)
     assert done.returncode != 0
     assert "401" in done.stderr + done.stdout or "oken" in done.stderr + done.stdout
     command = ["extract", "s3://bucket/photos", "--out", "s3://bucket/features"]
     sent = raypipe_command("submit", "--address", head.address, "--", *command)
-    done = run(*sent)
+    done = run(*sent, env=PLAIN)
     assert done.returncode == 2
     assert "wants its token: set RAY_AUTH_MODE=token" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -127,7 +127,7 @@ def test_an_interrupt_detaches_and_attach_follows_to_the_end(head: Head, tmp_pat
     command = ["extract", str(photos), "--out", str(tmp_path / "store"), *flags(), "--json"]
     sent = raypipe_command("submit", "--address", head.address, "--submission-id", "long", "--")
     process = subprocess.Popen(
-        [*sent, *command], env=head.env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*sent, *command], env=TRUSTED, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     assert "job long is with" in next(process.stderr)
