@@ -19,7 +19,7 @@ from raypipe.config import JobConfig
 from raypipe.config.types import position
 from raypipe.errors import RaypipeError
 from raypipe.options import resolve
-from raypipe.progress import say
+from raypipe.progress import say, say_as_json
 
 __all__ = ["Given", "Outcome", "add_command", "call", "execute", "new_app", "one_line", "run_job"]
 
@@ -69,6 +69,8 @@ class Given:
 
 def call(given: Given) -> int:
     """Run a job and print what it has to say; return the exit status."""
+    if getattr(given.config, "log", "text") == "json":
+        say_as_json(command=given.name)
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
         outcome: Outcome = import_module(f"raypipe.jobs.{given.name}").run(given.config)
     if text := json.dumps(outcome.summary) if given.as_json else outcome.text:

@@ -229,7 +229,7 @@ class EmbedderReplica:
     def __call__(self, batch: Batch) -> Batch | pa.Table:
         """Embed one unit, with the steps before and after it if they happen here."""
         if self.whole is None:
-            return embed(batch, self._embed)
+            return embed(batch, self._embed, self.embedder.device_bytes)
         return _noted(batch, step=self._whole_step, ledger=self.ledger)
 
     def _whole_step(self, batch: Batch) -> Batch | pa.Table:

@@ -5,11 +5,12 @@ Everything here goes to standard error: standard output belongs to results.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["Pace", "is_progress", "say", "track"]
+__all__ = ["Pace", "is_progress", "say", "say_as_json", "says_json", "track"]
 
 _LOG_SECONDS = 5.0
 _PROGRESS = re.compile(r"\d+/\d+ \w+ \(\d+ %\), ")
@@ -26,10 +27,29 @@ _FEWEST_RESULTS = 4
 T = TypeVar("T")
 
 
-def say(message: str) -> None:
-    """Print one line for people."""
-    sys.stderr.write(message + "\n")
+#: What each line has beside its message, if lines are JSON objects; None if they are plain text.
+_fields: dict[str, Any] | None = None
+
+
+def say(message: str, **fields: Any) -> None:
+    """Print one line for people; or one for programs, with some further fields."""
+    line = message
+    if _fields is not None:
+        about = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "message": message}
+        line = json.dumps(about | _fields | fields, ensure_ascii=False)
+    sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def say_as_json(**fields: Any) -> None:
+    """From now on, print each line as a JSON object, with these fields."""
+    global _fields
+    _fields = (_fields or {}) | fields
+
+
+def says_json() -> bool:
+    """Whether lines are JSON objects."""
+    return _fields is not None
 
 
 def track(
@@ -43,7 +63,7 @@ def track(
         count: how many images one result stands for.
         what: the word for what is counted.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not says_json():
         yield from _with_bar(stream, total, count, what)
     else:
         yield from _with_lines(stream, total, count, what)
@@ -116,7 +136,7 @@ def _with_lines(
         if time.monotonic() - last >= _LOG_SECONDS or done >= total:
             last = time.monotonic()
             share = 100 * done / max(total, 1)
-            say(f"{done}/{total} {what} ({share:.0f} %), {pace}")
+            say(f"{done}/{total} {what} ({share:.0f} %), {pace}", done=done, total=total)
         yield result
 
 

@@ -3,17 +3,20 @@
 Ray starts a process that died again and repeats its unit, a few times. If that does not help, the
 flow has failed, and is run again in a way that notes which units are being worked on: when a
 process dies now, they are the suspects. Each is decoded by itself, and in halves, down to single
-images; one that kills its process every time becomes a reject, and the flow goes on.
+images; one that kills its process every time becomes a reject, and the flow goes on. Where a whole
+node dies, no image is to blame, and the flow is run again for what is not done.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, RejectReason
@@ -29,6 +32,9 @@ __all__ = ["Ledger", "survive"]
 #: How often an image has to kill its process by itself, and how often a process may die for no
 #: reason that can be found, before the flow is given up.
 _TIMES, _RIDDLES = 3, 3
+#: How often in a row nodes may die before anything is done, and seconds until a cluster knows that
+#: one has.
+_LOSSES, _SETTLE = 5, 10.0
 
 T = TypeVar("T")
 Run = Callable[[list[Unit], Any], Iterable[T]]
@@ -77,7 +83,7 @@ def survive(
         RaypipeError: the flow failed for another reason, or processes die and no image can be
             found that is to blame.
     """
-    ledger, riddles = None, 0
+    ledger, riddles, losses = None, 0, 0
     while units:
         done: set[Hashable] = set()
         try:
@@ -87,8 +93,15 @@ def survive(
             return
         except ProcessDiedError as error:
             units = [unit for unit in units if of_unit(unit) not in done]
+            if error.with_node:
+                losses = 0 if done else losses + 1
+                if losses == _LOSSES:
+                    raise
+                say("a node has died; going on with the others")
+                time.sleep(_SETTLE)
+                continue
             if ledger is None:
-                say(f"{error}; looking for the image that does it")
+                say(f"{error}. Going on, looking for an image that does it")
             else:
                 cured = _without_poison(
                     units, ray.get(ledger.unfinished.remote()), spec, max_pixels
@@ -97,7 +110,13 @@ def survive(
                 if riddles == _RIDDLES:
                     raise
                 units = [cured.get(unit.id, unit) for unit in units]
-            ledger = Ledger.remote()  # type: ignore[attr-defined]
+            ledger = _new_ledger()
+
+
+def _new_ledger() -> Any:
+    """Start a ledger beside the driver, which is lost without it anyway."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Ledger.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
 def _without_poison(

@@ -108,15 +108,20 @@ def read_and_embed(
     return {**columns, **_spread(found, columns[schema.REASON] == "", spec.views)}
 
 
-def embed(batch: Batch, embedder: Callable[[Pixels], Batch]) -> Batch:
-    """Replace (N, views, …) pixels by features of that form; rejected rows get zeros."""
+def embed(
+    batch: Batch, embedder: Callable[[Pixels], Batch], device_bytes: Callable[[], int] = lambda: 0
+) -> Batch:
+    """Replace (N, views, …) pixels by features of that form; rejected rows get zeros.
+
+    `device_bytes` says how much memory of the GPU has been in use.
+    """
     images = batch.pop(IMAGE)
     good = batch[schema.REASON] == ""
     wanted = images if good.all() else images[good]
     watch = Timer()
     with watch:
         found = embedder(wanted.reshape(-1, *images.shape[2:]))
-    cost = _cost(batch) + Cost(compute_seconds=watch.seconds)
+    cost = _cost(batch) + Cost(compute_seconds=watch.seconds, device_bytes=device_bytes())
     return {
         **batch,
         COST: np.full(len(good), cost.to_text(), object),

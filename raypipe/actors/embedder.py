@@ -118,6 +118,10 @@ class Embedder:
             images = np.concatenate([images, blank])
         return normalize(self._stage(images), self.spec.preprocess).to(self.dtype)
 
+    def device_bytes(self) -> int:
+        """Return how much of the GPU's memory has been in use at once; 0 on the CPU."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+
     def _halve(self, error: Exception) -> None:
         """Go on with smaller batches, if it was memory that did not suffice."""
         if not is_out_of_memory(error):

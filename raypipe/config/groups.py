@@ -109,6 +109,9 @@ class RayConfig(JobConfig):
     wait_for: Annotated[Literal["none", "cpu", "gpu"], option("Ray")] = "none"
     """Wait until the cluster has started a node with a `cpu` or a `gpu`, for 20 minutes at most:
     for clusters without nodes while there is nothing to do."""
+    log: Annotated[Literal["text", "json"], option("Command")] = "text"
+    """Form of what is said while it runs: `json` writes one object per line, with the job, and has
+    Ray's workers do so in their logs, with the unit, its images and its seconds."""
     batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
     """Images per forward pass: `auto` or N; halved where memory does not suffice. Affects speed,
     and features by rounding only."""

@@ -17,6 +17,9 @@ __all__ = ["ProcessDiedError", "first_cause", "retry_limits", "stream"]
 _RETRIES = 3
 _KEPT = "finished partitions are kept, and the same command goes on from them"
 _NEVER_BEGAN = "error raised in its creation task"
+#: Said of a replica whose node is gone, and which no other has room for, when Ray gives it up.
+_NEVER_RAN = "The actor never ran"
+_OF_NODE = "node has died"
 _DEATHS = (
     ray.exceptions.RayActorError,
     ray.exceptions.WorkerCrashedError,
@@ -26,7 +29,16 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 class ProcessDiedError(RaypipeError):
-    """A process was killed, or crashed, as often as it was started again."""
+    """A process was killed, or crashed, as often as it was started again.
+
+    Attributes:
+        with_node: whether its node has died: no image is to blame then.
+    """
+
+    def __init__(self, *, with_node: bool) -> None:
+        what = "a node has died" if with_node else "a process died again and again"
+        super().__init__(f"the flow failed: {what}; {_KEPT}")
+        self.with_node = with_node
 
 
 def retry_limits(*, hasty: bool = False) -> dict[str, Any]:
@@ -46,14 +58,16 @@ def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
         for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             if len(block):
                 yield block
-    except _DEATHS as error:
-        if _NEVER_BEGAN in str(error):  # no image is to blame
-            raise RaypipeError(f"the flow failed: {first_cause(error)}; {_KEPT}") from error
-        raise ProcessDiedError(
-            f"the flow failed: a process died again and again; {_KEPT}"
-        ) from error
     except ray.exceptions.RayError as error:
+        if _is_death(error):
+            raise ProcessDiedError(with_node=_OF_NODE in str(error)) from error
         raise RaypipeError(f"the flow failed: {first_cause(error)}; {_KEPT}") from error
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether processes died, and not their constructor failed, for which no image is to blame."""
+    text = str(error)
+    return (isinstance(error, _DEATHS) or _NEVER_RAN in text) and _NEVER_BEGAN not in text
 
 
 def first_cause(error: Exception) -> str:

@@ -10,7 +10,7 @@ from ray.util.metrics import Counter, Gauge
 
 from raypipe.cost import Cost
 
-__all__ = ["Meters"]
+__all__ = ["Meters", "job_name"]
 
 #: Set by Ray for the driver of a submitted job.
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -30,7 +30,7 @@ class Meters:
     """
 
     def __init__(self, units: int) -> None:
-        self._tags = {_JOB: _job()}
+        self._tags = {_JOB: job_name()}
         self._pending = units
         self.images = Counter("raypipe_images", "Images that became rows", (_JOB,))
         self.rejects = Counter("raypipe_rejects", "Images that did not", (_JOB, _REASON))
@@ -63,7 +63,7 @@ class Meters:
             self.memory.set(cost.device_bytes, self._tags)
 
 
-def _job() -> str:
+def job_name() -> str:
     """Return the submission id of a submitted job, else the job's number."""
     about = json.loads(os.environ.get(_JOB_VARIABLE) or "{}")
     submitted = (about.get("metadata") or {}).get("job_submission_id")

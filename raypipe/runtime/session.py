@@ -15,7 +15,8 @@ import ray
 import ray.data
 
 from raypipe.errors import UsageError
-from raypipe.progress import say
+from raypipe.progress import say, say_as_json, says_json
+from raypipe.runtime.metrics import job_name
 from raypipe.runtime.nodes import wait_for
 
 __all__ = ["joblib_backend", "session"]
@@ -66,11 +67,15 @@ def _connect(address: str) -> None:
     _check_answers(address)
     _quieten()
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    if says_json():  # Ray adds the ids of job, node, worker and actor
+        options["logging_config"] = ray.LoggingConfig(encoding="JSON", log_level="INFO")
     try:
         with _silent_stderr():
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--address: {_why_not(address, str(error))}") from None
+    if says_json():
+        say_as_json(job=job_name())
 
 
 def _why_not(address: str, error: str) -> str:
@@ -146,7 +151,7 @@ def _data_context() -> Iterator[None]:
     context.target_max_block_size = None
     context.enable_progress_bars = False
     context.max_errored_blocks = 0  # it would drop whole blocks in silence
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)  # what fails is raised, and told in one line
     try:
         yield
     finally:
