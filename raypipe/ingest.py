@@ -14,7 +14,7 @@ from raypipe.cost import Cost, Finished
 from raypipe.errors import UsageError
 from raypipe.plan import Listing, Plan, make_plan
 from raypipe.progress import Pace, say, track
-from raypipe.sources import open_source
+from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.storage import Storage, is_object
 from raypipe.store.coverage import Coverage, adopt, apart, cover, merge, publish
@@ -149,8 +149,10 @@ def bring_up_to_date(
     base = cover(storage, newest(storage, spec.fingerprint).parts, retry=retry)
     adopted = adopt(storage, base, listing, spec.fingerprint)
     plan = make_plan(listing, merge(base, adopted).rows, spec, by_batch=by_batch)
-    if len(plan.gone) and (config.glob or config.label_limit):
-        plan = replace(plan, gone=_really_gone(config, plan.gone))
+    gone = plan.gone if config.since is None else from_on(plan.gone, config.since)
+    if len(gone) and (config.glob or config.label_limit):
+        gone = _really_gone(config, gone)
+    plan = replace(plan, gone=gone)
     _check_same_source(config, storage, source, plan)
     plan = replace(plan, units=apart(storage, plan.units))
     if len(adopted.rows):

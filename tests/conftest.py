@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,3 +111,27 @@ def flags(**changes: object) -> list[str]:
             for one in value if isinstance(value, tuple) else (value,):
                 found += [flag, str(one)]
     return found
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Host and port of an S3 server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield ":".join(map(str, server.get_host_and_port()))
+    server.stop()
+
+
+@pytest.fixture
+def client(s3: str) -> Iterator[Any]:
+    """A client of the server with the empty bucket `photos`."""
+    import boto3
+
+    found = boto3.client("s3", endpoint_url=f"http://{s3}")
+    found.create_bucket(Bucket="photos")
+    yield found
+    for page in found.get_paginator("list_objects_v2").paginate(Bucket="photos"):
+        for entry in page.get("Contents", ()):
+            found.delete_object(Bucket="photos", Key=entry["Key"])

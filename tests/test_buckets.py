@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 
 import raypipe
-from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.jobs.extract import run
 from raypipe.sources import buckets, read_item
 from raypipe.storage import BucketStorage, FolderStorage, Storage, bucket, open_storage, stream
 from raypipe.storage.objects import Patience
-from tests.conftest import draw, draw_folder, flags, options
+from tests.conftest import draw_folder, flags, options
 from tests.proxy import Fault, proxied
 from tests.sources.build import CAP, contents, files_in, ids, labels, listed, tar_of, zip_of
 
 HASTY = Patience(connect=2, answer=5, tries=2, total=5)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """Host and port of an S3 server."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield ":".join(map(str, server.get_host_and_port()))
-    server.stop()
-
-
-@pytest.fixture
-def client(s3: str) -> Iterator[Any]:
-    """A client of the server with the empty bucket `photos`."""
-    found = boto3.client(
-        "s3",
-        endpoint_url=f"http://{s3}",
-    )
-    found.create_bucket(Bucket="photos")
-    yield found
-    for page in found.get_paginator("list_objects_v2").paginate(Bucket="photos"):
-        for entry in page.get("Contents", ()):
-            found.delete_object(Bucket="photos", Key=entry["Key"])
 
 
 def at(address: str, key: str, bucket: str = "photos") -> str:
@@ -251,36 +221,6 @@ def features(store: str) -> dict[str, bytes]:
 
 @pytest.mark.usefixtures("ray_session")
 class TestRuns:
-    def test_nightly(self, s3: str, client: Any, tmp_path: Path) -> None:
-        """A bucket that grows, changes and shrinks, behind a server that fails now and then."""
-        photos = draw_folder(tmp_path / "photos", 6)
-        upload(client, photos, "in")
-        chance = random.Random(0)
-
-        def moody(_method: str, _path: str, _number: int) -> Fault:
-            roll = chance.random()
-            return 503 if roll < 0.1 else "slow" if roll < 0.15 else None
-
-        with proxied(s3, moody) as proxy:
-            source, store = at(proxy.address, "in"), at(proxy.address, "stores/one")
-
-            def night() -> dict[str, Any]:
-                config = ExtractConfig(source=source, out=store, **options(prune=True))
-                return run(config).summary
-
-            assert night()["decoded"] == 18
-            again = night()
-            assert (again["decoded"], again["snapshot"]) == (0, 1)
-            draw("circle", 99).save(photos / "circle" / "0000.png")
-            draw("square", 98).save(photos / "square" / "new.png")
-            upload(client, photos, "in")
-            (photos / "circle" / "0001.png").unlink()
-            client.delete_object(Bucket="photos", Key="in/circle/0001.png")
-            third = night()
-            assert (third["decoded"], third["changed"], third["pruned"]) == (2, 1, 1)
-        fresh = raypipe.extract(str(photos), out=str(tmp_path / "fresh"), **options())
-        assert features(at(s3, "stores/one")) == features(fresh.uri)
-
     def test_two_at_the_same_time(self, s3: str, client: Any, tmp_path: Path) -> None:
         photos = draw_folder(tmp_path / "photos", 30)
         upload(client, photos, "in")

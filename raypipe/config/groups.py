@@ -49,6 +49,9 @@ class SourceConfig(JobConfig):
     arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and gs://bucket/prefix."""
     glob: Annotated[Names, option("Input")] = ()
     """Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for several."""
+    since: Annotated[str | None, option("Input")] = None
+    """Take only items whose id is this or sorts behind it, as `2026/11/21`. What lies in front of
+    it in a folder or bucket is not even listed, and stays as it is in the store."""
     id_column: Annotated[str | None, option("Input")] = None
     """Column of a table with the ids. Default: `id` if there is one, else the URI or row number."""
     image_column: Annotated[str | None, option("Input")] = None

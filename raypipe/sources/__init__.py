@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from typing import Literal, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig, SourceConfig
-from raypipe.sources.globs import matching
+from raypipe.schema import ID
+from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
 from raypipe.sources.read import is_sequential, read_item
 
-__all__ = ["Source", "is_sequential", "open_source", "read_item"]
+__all__ = ["Source", "from_on", "is_sequential", "open_source", "read_item"]
 
 
 class Source(Protocol):
@@ -53,7 +55,9 @@ class _Selection:
         return limited(self._labelled, self.limit) if self.limit else self._labelled()
 
     def _labelled(self) -> Iterator[pa.RecordBatch]:
-        batches = self.source.list()
+        batches, since = self.source.list(), self.config.since
+        if since is not None:
+            batches = (batch.filter(pc.greater_equal(batch[ID], since)) for batch in batches)
         if self.config.glob:
             batches = matching(batches, self.config.glob)
         return self.labels.apply(batches) if self.labels else batches

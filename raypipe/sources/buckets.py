@@ -43,12 +43,16 @@ class BucketSource:
 
     `id` is the key below the prefix. Names that start with a dot are not listed, nor are empty
     objects without an extension: they stand for folders.
+
+    Args:
+        uri: the bucket and prefix.
+        since: the first id to list.
     """
 
     auto_label: Literal["folder", "column"] = "folder"
 
-    def __init__(self, uri: str) -> None:
-        self.place = parse(uri)
+    def __init__(self, uri: str, since: str = "") -> None:
+        self.place, self.since = parse(uri), since
         self.uri = self.place.uri
 
     def list(self) -> Iterator[pa.RecordBatch]:
@@ -62,10 +66,14 @@ class BucketSource:
     def _rows(self) -> Iterator[Row]:
         start = len(self.place.key) + 1 if self.place.key else 0
         query = f"?{self.place.query}" if self.place.query else ""
-        for entry in _listed(self.place):
+        for entry in _listed(self.place, self.since):
             key = entry["path"]
             item = key[start:]
-            if _hidden(item) or (not entry["size"] and "." not in item.rpartition("/")[2]):
+            if (
+                item < self.since
+                or _hidden(item)
+                or (not entry["size"] and "." not in item.rpartition("/")[2])
+            ):
                 continue
             uri = f"{self.place.scheme}://{self.place.bucket}/{key}{query}"
             yield item, uri, _etag(entry), None, None
@@ -196,11 +204,15 @@ def _etag_now(uri: str, _minute: int) -> str:
         raise failure(place, error, _OPTION) from None
 
 
-def _listed(place: Place) -> Iterator[Any]:
+def _listed(place: Place, since: str) -> Iterator[Any]:
     import obstore
 
+    # The store begins behind the offset, and `since` itself is wanted.
+    offset = f"{place.key}/{since}".lstrip("/")[:-1] if since else None
     try:
-        for chunk in obstore.list(connect(place, PATIENCE), place.key or None, chunk_size=_LISTED):
+        for chunk in obstore.list(
+            connect(place, PATIENCE), place.key or None, offset=offset or None, chunk_size=_LISTED
+        ):
             yield from chunk
     except Exception as error:
         # Going on without the rest would make its images look deleted.

@@ -23,25 +23,29 @@ class FolderSource:
     `id` is the path below the folder, with `/` between its parts. Names that start with a dot
     (`.DS_Store`, `.thumbnails/`) are not listed. Links are followed, also to folders, except to a
     folder that contains the link.
+
+    Args:
+        path: the folder.
+        since: the first id to list.
     """
 
     auto_label: Literal["folder", "column"] = "folder"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, since: str = "") -> None:
+        self.path, self.since = path, since
         self.uri = str(path)
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of their ids, in batches, holding one folder at a time."""
-        names = _walk(self.uri, "", frozenset())
+        names = _walk(self.uri, "", frozenset(), self.since)
         while batch := list(islice(names, BATCH_ROWS)):
             paths = [f"{self.uri}/{name}" for name in batch]
             ids, uris = [utf8(name) for name in batch], [utf8(path) for path in paths]
             yield one_batch(ids, uris, [file_etag(path) for path in paths])
 
 
-def _walk(root: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """Yield file names below root/prefix, sorted as whole paths."""
+def _walk(root: str, prefix: str, above: frozenset[tuple[int, int]], since: str) -> Iterator[str]:
+    """Yield file names below root/prefix from `since` on, sorted as whole paths."""
     folder = f"{root}/{prefix}"
     try:
         status = os.stat(folder)  # noqa: PTH116
@@ -58,8 +62,10 @@ def _walk(root: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator
     except OSError as error:
         # Going on without the folder would make its images look deleted.
         raise RaypipeError(f"SOURCE: cannot list {folder!r}: {error.strerror}") from None
-    for name in found:
-        if name.endswith("/"):
-            yield from _walk(root, prefix + name, above | {here})
-        else:
-            yield prefix + name
+    for path in (prefix + name for name in found):
+        if path < since and not since.startswith(path):
+            continue  # with all that lies below it
+        if path.endswith("/"):
+            yield from _walk(root, path, above | {here}, since)
+        elif path >= since:
+            yield path

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.errors import UsageError
 from raypipe.schema import ID
@@ -18,7 +19,7 @@ from raypipe.sources.buckets import entries, object_exists
 from raypipe.sources.files import ObjectPath
 from raypipe.storage.objects import parse
 
-__all__ = ["expand", "expand_objects", "is_pattern", "matching"]
+__all__ = ["expand", "expand_objects", "from_on", "is_pattern", "matching"]
 
 _SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
 _WORDS = {"**/": "(?:[^/]*/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -38,6 +39,11 @@ def matching(
     for batch in batches:
         wanted = [found(item) is not None for item in batch[ID].to_pylist()]
         yield batch.filter(pa.array(wanted, pa.bool_()))
+
+
+def from_on(ids: pa.Array, since: str) -> pa.Array:
+    """Return the ids that are `since` or sort behind it."""
+    return ids.filter(pc.greater_equal(ids, since))
 
 
 def is_pattern(path: str) -> bool:

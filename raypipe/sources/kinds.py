@@ -80,7 +80,7 @@ def _of_object(config: SourceConfig) -> Source:
     if not names and not folders:
         raise UsageError(f"SOURCE: nothing at {uri!r}; correct the bucket or prefix")
     label_columns((), config, f"the prefix {uri!r}")
-    return BucketSource(uri)
+    return BucketSource(uri, config.since or "")
 
 
 def _of_folder(path: Path, config: SourceConfig) -> Source:
@@ -90,7 +90,7 @@ def _of_folder(path: Path, config: SourceConfig) -> Source:
         if parts and all(_ends(e, suffixes + _BESIDE_SHARDS) and e.is_file() for e in entries):
             return _of_files(str(path), parts, config)
     label_columns((), config, f"the folder {str(path)!r}")
-    return FolderSource(path)
+    return FolderSource(path, config.since or "")
 
 
 def _of_files(uri: str, files: Sequence[AnyPath], config: SourceConfig) -> Source:

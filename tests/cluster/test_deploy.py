@@ -86,7 +86,9 @@ def test_schedules_run_commands_that_are_right() -> None:
     crontab = (DEPLOY / "schedule" / "crontab").read_text()
     commands = [service["Service"]["ExecStart"], *re.findall(r"^[\d* ]+ (.*)$", crontab, re.M)]
     sent = [command.partition(" -- ")[2].partition(" >>")[0] for command in commands]
-    sent = [command.replace("--config /etc/raypipe/extract.yaml", "") for command in sent if command]
+    sent = [
+        command.replace("--config /etc/raypipe/extract.yaml", "") for command in sent if command
+    ]
     assert len(sent) == 2
     for command in sent:
         assert parse(tuple(shlex.split(command))).given.name == "extract"
