@@ -145,9 +145,8 @@ def _run(
     if not whole:
         step = partial(read_and_decode, **vars(reading))
         retries = {"max_retries": 0} if ledger else {}
-        flow = flow.map_batches(
-            partial(_noted, step=step, ledger=ledger), batch_size=None, num_cpus=1, **retries
-        )
+        watched = partial(_noted, step=step, ledger=ledger) if ledger else step
+        flow = flow.map_batches(watched, batch_size=None, num_cpus=1, **retries)
     with warnings.catch_warnings():
         # The options of Ray that bound retries have no named parameter in map_batches.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -177,9 +176,7 @@ def _run(
 
 
 def _noted(batch: Batch, *, step: Callable[[Batch], Any], ledger: Any) -> Any:
-    """Do a step; tell the ledger, if there is one, before and after."""
-    if ledger is None:
-        return step(batch)
+    """Do a step; tell the ledger before and after."""
     unit = str(batch[UNIT][0])
     ray.get(ledger.start.remote(unit))
     found = step(batch)
@@ -230,6 +227,8 @@ class EmbedderReplica:
         """Embed one unit, with the steps before and after it if they happen here."""
         if self.whole is None:
             return embed(batch, self._embed, self.embedder.device_bytes)
+        if self.ledger is None:
+            return self._whole_step(batch)
         return _noted(batch, step=self._whole_step, ledger=self.ledger)
 
     def _whole_step(self, batch: Batch) -> Batch | pa.Table:

@@ -97,5 +97,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _error(status: int) -> bytes:
-    code = {403: "AccessDenied", 503: "SlowDown"}.get(status, "InternalError")
+    code = {400: "ExpiredToken", 403: "AccessDenied", 503: "SlowDown"}.get(status, "InternalError")
     return f"<Error><Code>{code}</Code><Message>hush</Message></Error>".encode()

@@ -104,6 +104,16 @@ class TestTrouble:
                     use(at(proxy.address, "a"))
                 assert "hush" not in str(found.value)
 
+    def test_credentials_that_expire(self, s3: str, client: Any) -> None:
+        """It is not for good that nothing can be read: images must not become rejects that stay."""
+        client.put_object(Bucket="photos", Key="in/a.png", Body=b"x")
+        with proxied(s3, lambda *_: 400) as proxy:
+            with pytest.raises(UsageError, match=r"400 .*ExpiredToken.*credentials.*expired"):
+                ids(at(proxy.address, "in"))
+            with pytest.raises(RejectedItem, match="ExpiredToken") as found:
+                read_item(at(proxy.address, "in/a.png"), CAP)
+        assert found.value.reason is RejectReason.UNAVAILABLE
+
     def test_busy_and_gone(self, s3: str, client: Any) -> None:
         storage = open_storage(at(s3, "store"))
         storage.put("a", b"1")

@@ -13,7 +13,9 @@ import pyarrow as pa
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.local import check_size
 from raypipe.sources.rows import Row, in_batches
-from raypipe.storage.objects import ObjectFile, Patience, Place, answer, connect, failure, parse
+from raypipe.storage.answers import answer, failure
+from raypipe.storage.object_file import ObjectFile
+from raypipe.storage.objects import Patience, Place, connect, parse
 
 __all__ = [
     "BucketSource",
@@ -232,6 +234,8 @@ def _reject(uri: str, error: Exception) -> RejectedItem:
     from raypipe.sources.remote import public
 
     found = answer(error)
+    if found.of_caller:  # with other credentials, the next run may read it
+        return RejectedItem(RejectReason.UNAVAILABLE, f"{found.what}: {public(uri)}")
     if found.definite:
         return RejectedItem(RejectReason.UNREADABLE, f"{found.what}: {public(uri)}")
     return RejectedItem(RejectReason.UNAVAILABLE, f"no answer ({found.what}): {public(uri)}")

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.storage.objects import ObjectFile, Patience, connect, failure, parse
+from raypipe.storage.answers import failure
+from raypipe.storage.object_file import ObjectFile
+from raypipe.storage.objects import Patience, connect, parse
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote
 
-from raypipe.errors import RaypipeError, UsageError
-
 if TYPE_CHECKING:
     from obstore.store import GCSConfig, ObjectStore, S3Config
 
 __all__ = [
     "SCHEMES",
-    "Answer",
-    "ObjectFile",
     "Patience",
     "Place",
-    "answer",
     "connect",
-    "failure",
     "is_object",
     "parse",
 ]
@@ -34,10 +26,6 @@ SCHEMES = ("s3", "gs")
 
 #: Parameters that an object's URI may carry, as PyArrow spells them.
 _PARAMETERS = {"endpoint_override", "scheme", "region", "anonymous"}
-_STATUS = re.compile(r"status(?: code)?:? (\d{3})")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_NO_BUCKET = "NoSuchBucket"
-_TEMPORARY_STATUS = {"408", "429"}
 
 
 @dataclass(frozen=True)
@@ -77,14 +65,6 @@ class Place:
         return f"{self.scheme}://{owner}{self.bucket}/{self.key}{query}"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a store said, or that it said nothing: `what`, and whether that is its last word."""
-
-    what: str
-    definite: bool
-
-
 def is_object(uri: str) -> bool:
     """Whether a URI is of a bucket, or of an object in one."""
     return uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
@@ -115,124 +95,6 @@ def connect(place: Place, patience: Patience) -> ObjectStore:
         given = _environment() | given
     options = tuple(sorted(given.items()))
     return _client(place.scheme, place.bucket, place.credentials, options, patience)
-
-
-def answer(error: Exception) -> Answer:
-    """Return what a failed request says of the object or of its store.
-
-    The text of the error itself is never shown: it may hold the whole request.
-    """
-    from obstore import exceptions
-
-    if isinstance(error, FileNotFoundError):
-        return Answer("404 Not Found", True)
-    text = str(error)
-    if isinstance(error, exceptions.InvalidPathError) or "Could not parse path" in text:
-        return Answer("a key with an empty part (`//`), `.` or `..`, which cannot be read", True)
-    code, status = (found[1] if found else "" for found in map(_search(text), (_CODE, _STATUS)))
-    if isinstance(error, exceptions.PermissionDeniedError):
-        return Answer(f"403 Forbidden{f' ({code})' if code else ''}", True)
-    if isinstance(error, exceptions.UnauthenticatedError):
-        return Answer(f"401 Unauthorized{f' ({code})' if code else ''}", True)
-    definite = status.startswith("4") and status not in _TEMPORARY_STATUS
-    what = " ".join(filter(None, (status, code))) or _kind(text, error)
-    return Answer(what, definite or isinstance(error, ValueError))
-
-
-def failure(place: Place, error: Exception, option: str) -> RaypipeError:
-    """Return the error that a user is to see: of exit 2 where it is no use to try again."""
-    found = answer(error)
-    if not found.definite:
-        return RaypipeError(
-            f"{option}: {place.uri} did not answer ({found.what}); what is stored is kept, and the "
-            "same command goes on from there"
-        )
-    return UsageError(f"{option}: {place.uri}: {found.what}; {_remedy(found.what, error)}")
-
-
-class ObjectFile(io.RawIOBase):
-    """An object as a file: each read is one request for that range.
-
-    Args:
-        place: where it is.
-        patience: how long to wait for it.
-        option: the command line's name for it, for messages.
-
-    Raises:
-        FileNotFoundError: there is none.
-        RaypipeError: the store did not answer, or refuses; so do reads.
-    """
-
-    def __init__(self, place: Place, patience: Patience, option: str) -> None:
-        import obstore
-
-        self._place, self._option = place, option
-        self._position = 0
-        try:
-            self._store = connect(place, patience)
-            self.length = int(obstore.head(self._store, place.key)["size"])
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise failure(place, error, option) from None
-
-    def readable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def tell(self) -> int:
-        """Return where the next read starts."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to another place."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.length}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Read as much as fits, or what there is."""
-        import obstore
-
-        view = memoryview(buffer).cast("B")
-        stop = min(self._position + len(view), self.length)
-        if stop <= self._position:
-            return 0
-        try:
-            data = obstore.get_range(self._store, self._place.key, start=self._position, end=stop)
-        except Exception as error:
-            raise failure(self._place, error, self._option) from None
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-
-def _remedy(what: str, error: Exception) -> str:
-    if what.startswith("a key"):
-        return "rename such objects, or choose a prefix without them"
-    if _NO_BUCKET in str(error) or isinstance(error, FileNotFoundError):
-        return "create the bucket or correct its name"
-    return "see that the credentials are there, have not expired, and allow this"
-
-
-def _search(text: str) -> Any:
-    return lambda pattern: pattern.search(text)
-
-
-def _kind(text: str, error: Exception) -> str:
-    """Name what went wrong on the way to the store, by words of its client."""
-    words = {
-        "timed out": "timeout",
-        "tcp connect": "no connection",
-        "dns": "no such host",
-        "error sending request": "no connection",
-    }
-    lower = text.lower()
-    return next((kind for word, kind in words.items() if word in lower), type(error).__name__)
 
 
 def _environment() -> dict[str, str]:

@@ -76,10 +76,11 @@ def kill_all(process: subprocess.Popen[Any]) -> None:
     process.wait(20)
 
 
-def start_node(*arguments: str) -> subprocess.Popen[Any]:
-    """Start a node of a cluster."""
+def start_node(*arguments: str, within: tuple[str, ...] = ()) -> subprocess.Popen[Any]:
+    """Start a node of a cluster; `within` is a command that runs the rest of its words."""
     return subprocess.Popen(
         [
+            *within,
             *(RAY, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"),
             *(f"--object-store-memory={200 * 2**20}", *arguments),
         ],

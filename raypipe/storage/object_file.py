@@ -1,0 +1,72 @@
+"""An object of a bucket as a file."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from raypipe.storage.answers import failure
+from raypipe.storage.objects import Patience, Place, connect
+
+__all__ = ["ObjectFile"]
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file: each read is one request for that range.
+
+    Args:
+        place: where it is.
+        patience: how long to wait for it.
+        option: the command line's name for it, for messages.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RaypipeError: the store did not answer, or refuses; so do reads.
+    """
+
+    def __init__(self, place: Place, patience: Patience, option: str) -> None:
+        import obstore
+
+        self._place, self._option = place, option
+        self._position = 0
+        try:
+            self._store = connect(place, patience)
+            self.length = int(obstore.head(self._store, place.key)["size"])
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise failure(place, error, option) from None
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def tell(self) -> int:
+        """Return where the next read starts."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to another place."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.length}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as much as fits, or what there is."""
+        import obstore
+
+        view = memoryview(buffer).cast("B")
+        stop = min(self._position + len(view), self.length)
+        if stop <= self._position:
+            return 0
+        try:
+            data = obstore.get_range(self._store, self._place.key, start=self._position, end=stop)
+        except Exception as error:
+            raise failure(self._place, error, self._option) from None
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
