@@ -62,10 +62,13 @@ def load_model(folder: str | _os.PathLike[str]) -> TrainedModel:
     Raises:
         UsageError: there is no model in the folder.
     """
+    from raypipe.fit.model import MODEL_FILES
     from raypipe.fit.model import load_model as load
-    from raypipe.storage import local_path
+    from raypipe.storage import local_copy
 
-    return load(local_path(_os.fspath(folder), "MODEL"))
+    place = _os.fspath(folder)
+    with local_copy(place, MODEL_FILES, "MODEL") as found:
+        return load(found, place)
 
 
 def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 import raypipe
+from raypipe.config import ClusterConfig, TrainConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
+from raypipe.jobs import cluster, train
 from raypipe.sources import buckets, read_item
 from raypipe.storage import BucketStorage, FolderStorage, Storage, bucket, open_storage, stream
 from raypipe.storage.objects import Patience
@@ -261,3 +264,27 @@ def test_other_commands_read_and_write_buckets(
     raypipe.train(there.uri, out=model, head="logistic", grid=("C=1",))
     assert len(raypipe.predict(model, there.uri, out=at(s3, "predictions"))) == 120
     assert len(raypipe.open(at(s3, "predictions"))) == 120
+
+
+def test_results_in_buckets(s3: str, client: Any, shape_store: str, tmp_path: Path) -> None:
+    model, groups = at(s3, "model"), at(s3, "groups")
+    summary = train.run(TrainConfig(store=shape_store, out=model, grid=("C=1",))).summary
+    assert summary["model"] == model
+    here = str(tmp_path / "model")
+    raypipe.train(shape_store, out=here, grid=("C=1",))
+    names = {entry["Key"] for entry in client.list_objects_v2(Bucket="photos")["Contents"]}
+    assert {f"model/{path.name}" for path in Path(here).iterdir()} <= names
+    assert raypipe.load_model(model).metrics["accuracy"] == summary["accuracy"]
+    for name, place in (("there", model), ("here", here)):
+        raypipe.predict(place, shape_store, out=str(tmp_path / f"{name}.csv"))
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    found = cluster.run(ClusterConfig(store=shape_store, out=groups, k="3"))
+    assert groups in found.text
+    metrics = client.get_object(Bucket="photos", Key="groups/metrics.json")["Body"].read()
+    assert json.loads(metrics)["out"] == groups
+    with pytest.raises(UsageError, match="MODEL: no model at 's3:..photos.none"):
+        raypipe.load_model(at(s3, "none"))
+    with pytest.raises(UsageError, match="--head mlp keep checkpoints in a folder"):
+        train.run(TrainConfig(store=shape_store, out=model, head="mlp"))
+    with pytest.raises(UsageError, match="--resume: a fit goes on from files of a folder"):
+        cluster.run(ClusterConfig(store=shape_store, out=groups, k="3", resume=True))

@@ -15,8 +15,7 @@ import ray
 from raypipe import runtime
 from raypipe.cost import Cost, Timer
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.runtime import nodes
-from raypipe.runtime import session as session_module
+from raypipe.runtime import connection, nodes
 from tests.conftest import draw_folder, flags
 
 _MISMATCH = """Version mismatch: The cluster was started with:
@@ -29,7 +28,7 @@ This process on Ray Client was started with:
 
 
 def test_another_version_is_named() -> None:
-    said = session_module._why_not("10.0.0.1:6379", _MISMATCH)
+    said = connection._why_not("10.0.0.1:6379", _MISMATCH)
     assert said == (
         "the cluster at '10.0.0.1:6379' runs Ray 2.58.0 on Python 3.12.4, this is Ray 2.60.0 on "
         "Python 3.11.7; use the same here, or `raypipe submit`"
@@ -41,7 +40,7 @@ def test_ray_says_of_versions_what_we_look_for() -> None:
 
     with pytest.raises(RuntimeError) as error:
         check_version_info({"ray_version": "2.58.0", "python_version": "3.12.4"}, "here")
-    said = session_module._why_not("x:1", str(error.value))
+    said = connection._why_not("x:1", str(error.value))
     assert said.startswith("the cluster at 'x:1' runs Ray 2.58.0 on Python 3.12.4, this is Ray")
 
 
@@ -56,7 +55,7 @@ def test_ray_says_of_versions_what_we_look_for() -> None:
 )
 def test_addresses_that_cannot_be_joined(address: str, expected: str) -> None:
     with pytest.raises(UsageError, match="--address: ") as error:
-        session_module._connect(address)
+        connection._connect(address)
     assert expected in str(error.value)
 
 
@@ -65,7 +64,7 @@ def test_a_port_where_nobody_listens() -> None:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
     with pytest.raises(UsageError, match="Connection refused"):
-        session_module._connect(f"127.0.0.1:{port}")
+        connection._connect(f"127.0.0.1:{port}")
 
 
 def test_waiting_ends(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:

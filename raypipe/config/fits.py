@@ -27,7 +27,7 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     layer: Annotated[str | None, option("Input")] = None
     """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
-    """Folder for the model and its scores."""
+    """Folder, or bucket and prefix, for the model and its scores."""
     head: Annotated[Literal["logistic", "svm", "forest", "knn", "mlp"], option("Model")] = (
         "logistic"
     )
@@ -75,7 +75,7 @@ class ClusterConfig(EngineConfig):
     layer: Annotated[str | None, option("Input")] = None
     """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
-    """Folder for the assignments and figures."""
+    """Folder, or bucket and prefix, for the assignments and figures."""
     k: Annotated[Clusters, option("Model")]
     """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5) to choose from."""
     choose: Annotated[Literal["silhouette", "elbow"], option("Model")] = "silhouette"

@@ -41,7 +41,7 @@ class PredictConfig(IngestConfig, RayConfig):
     """
 
     model: Annotated[str, option("Input", position=1)]
-    """Folder written by `train`."""
+    """Folder, or bucket and prefix, written by `train`."""
     source: Annotated[str, option("Input", position=2)]
     """Images, of any kind that `extract` takes, or a store with the model's features."""
     out: Annotated[str, option("Output")]

@@ -17,10 +17,12 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, saved_settings
 from raypipe.spec import Spec
 
-__all__ = ["TrainedModel", "load_model", "save_model"]
+__all__ = ["MODEL_FILES", "TrainedModel", "load_model", "save_model"]
 
 _MODEL_FILE = "model.json"
 _ARRAYS_FILE = "arrays.safetensors"
+#: What it takes to read a model; the first is there when the model is complete.
+MODEL_FILES = (_MODEL_FILE, _ARRAYS_FILE)
 _FORMAT = 2
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -71,15 +73,21 @@ def save_model(model: TrainedModel, folder: Path) -> None:
     (folder / _MODEL_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def load_model(folder: Path) -> TrainedModel:
+def load_model(folder: Path, place: str = "") -> TrainedModel:
     """Read a model.
+
+    Args:
+        folder: with its files.
+        place: where they are copied from, for messages.
 
     Raises:
         UsageError: there is no model in the folder.
         RaypipeError: it is damaged.
     """
     if not (folder / _MODEL_FILE).is_file():
-        raise UsageError(f"MODEL: no model at {str(folder)!r}; `raypipe train … --out` makes one")
+        raise UsageError(
+            f"MODEL: no model at {place or str(folder)!r}; `raypipe train … --out` makes one"
+        )
     try:
         content = json.loads((folder / _MODEL_FILE).read_text())
         arrays = load_file(folder / _ARRAYS_FILE)

@@ -23,6 +23,7 @@ from raypipe.fit.kmeans import Clusters, KMeansOptions, fit_kmeans, scale_rows
 from raypipe.fit.seeding import read_centers, sample_numbers
 from raypipe.heads import as_rows
 from raypipe.jobs.clustered import agreement, picture, text, write_assignments
+from raypipe.jobs.deliver import deliver
 from raypipe.jobs.labelled import actor_bytes, row_maker
 from raypipe.progress import say
 from raypipe.spec import digest
@@ -46,8 +47,12 @@ def run(config: ClusterConfig) -> Outcome:
     Raises:
         UsageError: more clusters than rows, or features that are no numbers.
     """
-    started = time.monotonic()
     check(config)
+    return deliver(config, _run, last="metrics.json")
+
+
+def _run(config: ClusterConfig) -> Outcome:
+    started = time.monotonic()
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     _check_numbers(config, len(store) // store.spec.views)

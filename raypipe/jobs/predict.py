@@ -19,7 +19,7 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
-from raypipe.fit.model import TrainedModel, load_model
+from raypipe.fit.model import MODEL_FILES, TrainedModel, load_model
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.plan import Listing, make_plan
 from raypipe.predictions.evaluation import Tally, check_labels, text_of
@@ -28,7 +28,7 @@ from raypipe.predictions.predictor import Predictor
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.progress import track
 from raypipe.scoring import Images, Stored
-from raypipe.storage import local_path, open_storage
+from raypipe.storage import is_object, local_copy, local_path, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
 
@@ -52,9 +52,9 @@ def run(config: PredictConfig) -> Outcome:
     check(config)
     if is_one_file(config) and not local_path(config.out, "--out").parent.is_dir():
         raise UsageError(f"--out: no folder {str(local_path(config.out, '--out').parent)!r}")
-    folder = local_path(config.model, "MODEL")
-    model = load_model(folder)
-    checksum = head_sha256(folder)
+    with local_copy(config.model, MODEL_FILES, "MODEL") as folder:
+        model = load_model(folder, _model_place(config))
+        checksum = head_sha256(folder)
     head = head_spec(config, model.classes, model.spec.outputs, model.column, checksum)
     predictor = Predictor(model.head, head, only=config.probability_of)
     kind = Stored if is_store(config.source, "SOURCE") else Images
@@ -201,11 +201,16 @@ def _scores(tally: Tally, summary: dict[str, Any], lines: list[str]) -> dict[str
     return scores
 
 
+def _model_place(config: PredictConfig) -> str:
+    place = config.model
+    return place if is_object(place) else str(local_path(place, "MODEL", or_bucket=True))
+
+
 def _provenance(config: PredictConfig, model: TrainedModel, source: Input) -> dict[str, Any]:
     """Where things came from, for people; not part of the fingerprint."""
     there = model.provenance
     return {
-        "model": str(local_path(config.model, "MODEL")),
+        "model": _model_place(config),
         "classes": list(model.classes),
         **{name: there[name] for name in ("backbone", "weights", "seed") if name in there},
         "source": source.uri,

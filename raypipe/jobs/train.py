@@ -22,11 +22,12 @@ from raypipe.fit.evaluation import evaluate_scores, without_duplicates
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.model import TrainedModel
+from raypipe.fit.model import MODEL_FILES, TrainedModel
 from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, as_rows
 from raypipe.jobs import perceptron, sharded
+from raypipe.jobs.deliver import deliver
 from raypipe.jobs.trained import about, summary, text, write
 from raypipe.progress import say
 from raypipe.storage import local_path, output_folder
@@ -47,6 +48,10 @@ def run(config: TrainConfig) -> Outcome:
             memory.
     """
     check(config)
+    return deliver(config, _run, last=MODEL_FILES[0])
+
+
+def _run(config: TrainConfig) -> Outcome:
     if config.head == "mlp":
         return perceptron.run(config)
     if config.head == "logistic" and _engine(config) == "ray":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raypipe.runtime.connection import joblib_backend, session
 from raypipe.runtime.flow import ProcessDiedError, first_cause, retry_limits, stream
 from raypipe.runtime.metrics import Meters
 from raypipe.runtime.nodes import check_reach, wait_for
@@ -13,7 +14,6 @@ from raypipe.runtime.replicas import (
     plan_replicas,
     slots,
 )
-from raypipe.runtime.session import joblib_backend, session
 
 __all__ = [
     "Meters",

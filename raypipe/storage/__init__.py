@@ -12,6 +12,7 @@ from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.folder import FolderStorage
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path
+from raypipe.storage.transfer import local_copy, upload
 
 __all__ = [
     "BucketStorage",
@@ -19,10 +20,12 @@ __all__ = [
     "Input",
     "Storage",
     "is_object",
+    "local_copy",
     "local_path",
     "open_storage",
     "output_folder",
     "stream",
+    "upload",
     "user_path",
 ]
 

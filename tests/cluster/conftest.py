@@ -76,7 +76,9 @@ def kill_all(process: subprocess.Popen[Any]) -> None:
     process.wait(20)
 
 
-def start_node(*arguments: str, within: tuple[str, ...] = ()) -> subprocess.Popen[Any]:
+def start_node(
+    *arguments: str, within: tuple[str, ...] = (), env: dict[str, str] = TRUSTED
+) -> subprocess.Popen[Any]:
     """Start a node of a cluster; `within` is a command that runs the rest of its words."""
     return subprocess.Popen(
         [
@@ -84,7 +86,7 @@ def start_node(*arguments: str, within: tuple[str, ...] = ()) -> subprocess.Pope
             *(RAY, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"),
             *(f"--object-store-memory={200 * 2**20}", *arguments),
         ],
-        env=TRUSTED,
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.conftest import (
+    TRUSTED,
     await_node,
     free_port,
     kill_all,
@@ -71,27 +73,22 @@ def test_a_node_that_does_not_see_the_store(head: str, tmp_path: Path) -> None:
     kill_all(blind)
 
 
-def test_a_cluster_that_starts_nodes_when_they_are_asked_for(tmp_path: Path) -> None:
-    """Ray's own imitation of a cloud, in which nodes are processes."""
+def test_a_cluster_that_starts_nodes_when_they_are_asked_for(head: str, tmp_path: Path) -> None:
+    """Here it is the test that starts one, once there is a demand."""
     photos = draw_folder(tmp_path / "photos", 70)
-    store = str(tmp_path / "store")
-    command = ["extract", str(photos), "--out", store, *flags(), "--json", "--address", "auto"]
-    command += ["--wait-for", "cpu", "--actors", "1:2"]
-    script = tmp_path / "grow.py"
-    script.write_text(
-        "import subprocess, sys\n"
-        "from ray.cluster_utils import AutoscalingCluster\n"
-        "kind = {'resources': {'CPU': 1}, 'node_config': {}, 'min_workers': 0, 'max_workers': 2}\n"
-        "cluster = AutoscalingCluster({'CPU': 0}, {'worker': kind})\n"
-        "cluster.start()\n"
-        "try:\n"
-        "    sys.exit(subprocess.run(sys.argv[1:]).returncode)\n"
-        "finally:\n"
-        "    cluster.shutdown()\n"
+    command = ["extract", str(photos), "--out", str(tmp_path / "store"), "--json"]
+    command += flags(actors="1:2", wait_for="cpu", address=head)
+    process = subprocess.Popen(
+        raypipe_command(*command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=TRUSTED,
     )
-    python = raypipe_command()[0]
-    done = run(python, str(script), *raypipe_command(*command), timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "waiting for a node with a CPU" in done.stderr
-    summary = json.loads(done.stdout.strip().splitlines()[-1])
-    assert summary["rows"] == 210
+    assert process.stderr is not None
+    assert any("waiting for a node with a CPU" in line for line in process.stderr)
+    node = start_node(f"--address={head}", "--num-cpus=1")
+    told, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert json.loads(told)["rows"] == 210
+    kill_all(node)

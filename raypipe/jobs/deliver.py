@@ -1,0 +1,50 @@
+"""Bringing the results of a fit to a bucket, if that is where they are wanted."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from raypipe.command import Outcome
+from raypipe.config import ClusterConfig, TrainConfig
+from raypipe.errors import UsageError
+from raypipe.storage import BucketStorage, is_object, upload
+
+__all__ = ["deliver"]
+
+Config = TypeVar("Config", TrainConfig, ClusterConfig)
+
+
+def deliver(config: Config, run: Callable[[Config], Outcome], *, last: str) -> Outcome:
+    """Run a fit; where --out is in a bucket, in a folder of its own, and bring its files there.
+
+    Args:
+        config: the fit's options.
+        run: does it.
+        last: the file that makes the results complete.
+
+    Raises:
+        UsageError: the bucket cannot be written to, or the fit cannot be as asked.
+    """
+    if not is_object(config.out):
+        return run(config)
+    if config.resume:
+        raise UsageError("--resume: a fit goes on from files of a folder; --out is in a bucket")
+    if isinstance(config, TrainConfig) and config.head == "mlp" and config.workers != 0:
+        raise UsageError(
+            "--out: workers of --head mlp keep checkpoints in a folder that they share; give one, "
+            "or --workers 0 to train in the driver"
+        )
+    storage = BucketStorage(config.out, "--out")
+    storage.check_writable()
+    with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
+        outcome = run(config.model_copy(update={"out": folder}))
+        upload(Path(folder), storage, last=last)
+        summary = {
+            name: value.replace(folder, storage.uri) if isinstance(value, str) else value
+            for name, value in outcome.summary.items()
+        }
+        return replace(outcome, summary=summary, text=outcome.text.replace(folder, storage.uri))
