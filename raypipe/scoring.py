@@ -32,6 +32,7 @@ from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps import from_block, to_block
 from raypipe.storage import Storage, open_storage
+from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader, to_array
 
@@ -116,7 +117,7 @@ class Images:
 
         config = self.config
         stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-        runtime.check_reach(self.uri, storage)
+        runtime.check_reach(plan.some_items(), self.uri, storage)
         sizing = settle(
             config,
             self.backbone,
@@ -179,7 +180,9 @@ class Stored:
         from raypipe import runtime
 
         stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
-        runtime.check_reach(self.uri, storage)
+        runtime.check_reach([], "", storage)
+        if self.store.storage.folder is not None:
+            runtime.check_seen([self.store.storage.folder / SPEC_FILE], self.uri, "SOURCE")
         say(f"{plan.pending} of {plan.items} rows to do, in {len(plan.units)} partitions")
         rows = [{"unit": u.id, "batch": u.batch, "items": u.data} for u in plan.units]
         step = partial(

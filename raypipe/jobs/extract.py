@@ -143,7 +143,7 @@ def _write(
 ) -> Iterator[Finished]:
     """Run the flow over what is missing."""
     stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-    runtime.check_reach(source.uri, storage)
+    runtime.check_reach(plan.some_items(), source.uri, storage)
     kept = read_identity(storage, "--out")["provenance"].get("computed")
     sizing = sizing or settle(
         config,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raypipe.runtime.connection import joblib_backend, session
 from raypipe.runtime.flow import ProcessDiedError, first_cause, retry_limits, stream
 from raypipe.runtime.metrics import Meters
-from raypipe.runtime.nodes import check_reach, wait_for
+from raypipe.runtime.nodes import check_reach, check_seen, wait_for
 from raypipe.runtime.replicas import (
     Replicas,
     best_precision,
@@ -21,6 +21,7 @@ __all__ = [
     "Replicas",
     "best_precision",
     "check_reach",
+    "check_seen",
     "device",
     "first_cause",
     "joblib_backend",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.progress import say
-from raypipe.sources.globs import is_pattern
+from raypipe.sources import local_file
 from raypipe.storage import Storage
 from raypipe.store.identity import SPEC_FILE
 
-__all__ = ["alive_nodes", "check_reach", "largest_node", "wait_for"]
+__all__ = ["alive_nodes", "check_reach", "check_seen", "largest_node", "wait_for"]
 
 _PATIENCE = 20 * 60.0
 
@@ -57,46 +60,56 @@ def _nothing() -> None:
     pass
 
 
-def check_reach(source: str, storage: Storage | None) -> None:
+def check_reach(items: Iterable[pa.Table], source: str, storage: Storage | None) -> None:
     """Make sure that every node sees what the work is done on.
 
     Args:
-        source: where items come from: a path, a pattern of paths, or a URI.
+        items: some of what is to be read.
+        source: where they come from, for messages.
         storage: the store that is written, which has its identity already; None for none.
 
     Raises:
         UsageError: a node does not see one of them.
     """
     if storage is not None and storage.folder is not None:
-        _check_seen(storage.folder.resolve() / SPEC_FILE, str(storage.folder), "--out")
-    if "://" not in source:
-        path = Path(source)
-        while is_pattern(str(path)):
-            path = path.parent
-        _check_seen(path.resolve(), str(path), "SOURCE")
+        check_seen([storage.folder.resolve() / SPEC_FILE], storage.uri, "--out")
+    uris = {uri for some in items for uri in some[schema.URI].to_pylist()}
+    files = {file for uri in uris if (file := local_file(uri)) is not None}
+    check_seen(files, source, "SOURCE")
 
 
-def _check_seen(path: Path, shown: str, option: str) -> None:
-    nodes = [node for node in alive_nodes() if {"CPU", "GPU"} & set(node["Resources"])]
+def check_seen(files: Iterable[Path], what: str, option: str) -> None:
+    """Make sure that every node sees files that this machine has.
+
+    Args:
+        files: those that are not here, either, do not count.
+        what: they belong to, for messages.
+        option: the command line's name for that.
+
+    Raises:
+        UsageError: a node does not see one.
+    """
     here = ray.get_runtime_context().get_node_id()
-    if all(node["NodeID"] == here for node in nodes):
+    nodes = [node for node in alive_nodes() if {"CPU", "GPU"} & set(node["Resources"])]
+    paths = [str(file) for file in files if file.exists()]
+    if not paths or all(node["NodeID"] == here for node in nodes):
         return
-    look = ray.remote(num_cpus=0)(_is_there)
+    look = ray.remote(num_cpus=0)(_are_there)
     answers = [
         # A node may go meanwhile: that is no reason to fail.
         look.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-        ).remote(str(path))
+        ).remote(paths)
         for node in nodes
     ]
-    for node, found in zip(nodes, ray.get(answers), strict=True):
-        if not found:
+    for node, seen in zip(nodes, ray.get(answers), strict=True):
+        if not seen:
             raise UsageError(
                 f"{option}: node {node['NodeManagerAddress']} of the cluster does not see "
-                f"{shown!r}; give a bucket (s3://, gs://) or a path on a drive that every "
+                f"{what!r}; give a bucket (s3://, gs://) or a path on a drive that every "
                 "node mounts"
             )
 
 
-def _is_there(path: str) -> bool:
-    return Path(path).exists()
+def _are_there(paths: list[str]) -> bool:
+    return all(Path(path).exists() for path in paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from raypipe.sources.array_files import read_array
 from raypipe.sources.local import read_local
@@ -12,7 +13,7 @@ from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
 from raypipe.sources.tar import read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip
 
-__all__ = ["is_sequential", "read_item"]
+__all__ = ["is_sequential", "local_file", "read_item"]
 
 _BYTES_PER_PIXEL = 8  # four channels of 16 bits
 _METADATA_BYTES = 64 * 2**20
@@ -37,6 +38,16 @@ def is_sequential(uri: str) -> bool:
     They are in a compressed stream, which every step back starts again.
     """
     return uri.startswith(_FORWARD)
+
+
+def local_file(uri: str) -> Path | None:
+    """Return the file that an item's bytes are in; None if it is not one of this machine."""
+    if uri.startswith("/"):
+        return Path(uri)
+    if uri.partition(":")[0] not in _READERS:
+        return None
+    path = parse(uri).path
+    return Path(path) if path.startswith("/") else None
 
 
 def read_item(uri: str, max_pixels: int) -> bytes:

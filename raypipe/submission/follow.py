@@ -79,12 +79,12 @@ def follow(cluster: Cluster, submission_id: str, log: Log) -> JobDetails:
         UsageError: there is no such job.
         RaypipeError: the cluster does not answer any more.
     """
-    answered = time.monotonic()
+    answered, silent = time.monotonic(), False
     while True:
         try:
             asyncio.run(_tail(cluster, submission_id, log))
             job = cluster.job(submission_id)
-            answered = time.monotonic()
+            answered, silent = time.monotonic(), False
             if job.status.is_terminal():
                 log.feed(cluster.client.get_job_logs(submission_id), 0)
                 log.close()
@@ -96,7 +96,9 @@ def follow(cluster: Cluster, submission_id: str, log: Log) -> JobDetails:
                     f"{_PATIENCE / 60:.0f} minutes ({error}); once it does, "
                     f"--attach {submission_id} goes on"
                 ) from None
-            say("the cluster does not answer; trying again")
+            if not silent:
+                say("the cluster does not answer; trying again")
+            silent = True
         time.sleep(_PAUSE)
 
 

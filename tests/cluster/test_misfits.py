@@ -21,6 +21,7 @@ from tests.cluster.conftest import (
     start_node,
 )
 from tests.conftest import draw_folder, flags
+from tests.sources.build import files_in, folder_server
 
 #: Runs a command where a folder is empty, whatever others see there.
 BLIND = 'mount -t tmpfs none "$0" && exec "$@"'
@@ -70,6 +71,15 @@ def test_a_node_that_does_not_see_the_store(head: str, tmp_path: Path) -> None:
     done = run(*raypipe_command(*command))
     assert done.returncode == 2, done.stderr
     assert f"does not see {str(moved)!r}; give a bucket" in done.stderr
+
+    # A table of images on a server is read by the driver alone.
+    with folder_server(moved) as address:
+        rows = "".join(f"{address}/{name}\n" for name in files_in(moved))
+        (hidden / "list.csv").write_text(f"uri\n{rows}")
+        command[1] = str(hidden / "list.csv")
+        done = run(*raypipe_command(*command, "--json"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 6
     kill_all(blind)
 
 
