@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources import buckets
@@ -155,7 +156,7 @@ def _get(uri: str, retries: int, headers: dict[str, str] | None = None) -> BaseH
     from urllib3.exceptions import HTTPError, LocationValueError, MaxRetryError, ResponseError
 
     try:
-        response = _pool().request(
+        response = _pool(_proxy(server(uri))).request(
             "GET",
             _escaped(uri),
             headers=headers,
@@ -221,12 +222,27 @@ def _retry(retries: int) -> Any:
     )
 
 
-@lru_cache(maxsize=1)
-def _pool() -> PoolManager:
-    from urllib3 import PoolManager
+@lru_cache(maxsize=1024)
+def _proxy(address: str) -> str:
+    """Return the proxy that the environment names for a server (`https_proxy`, `no_proxy`)."""
+    scheme, _, host = address.partition("://")
+    proxies = getproxies()
+    found = proxies.get(scheme) or proxies.get("all") or ""
+    return "" if not found or proxy_bypass(host) else found
 
-    return PoolManager(
-        num_pools=_CONNECTIONS,
-        maxsize=_CONNECTIONS,
-        headers={"User-Agent": "raypipe"},
-    )
+
+@lru_cache(maxsize=8)
+def _pool(proxy: str) -> PoolManager:
+    from urllib3 import PoolManager, ProxyManager, make_headers
+
+    options: dict[str, Any] = {
+        "num_pools": _CONNECTIONS,
+        "maxsize": _CONNECTIONS,
+        "headers": {"User-Agent": "raypipe"},
+    }
+    if not proxy:
+        return PoolManager(**options)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    owner = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return ProxyManager(place, proxy_headers=make_headers(proxy_basic_auth=owner), **options)

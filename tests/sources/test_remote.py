@@ -261,3 +261,32 @@ def test_nothing_is_waited_for_longer_than_it_says(monkeypatch: pytest.MonkeyPat
     assert reject.reason is RejectReason.UNAVAILABLE
     assert time.monotonic() - started < 5
     assert "ReadTimeoutError" in reject.message
+
+
+class Forwarder(BaseHTTPRequestHandler):
+    """A proxy that answers itself, and notes what it is asked."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers.get("Proxy-Authorization")))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(IMAGE)))
+        self.end_headers()
+        self.wfile.write(IMAGE)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(Forwarder) as proxy, served(Server) as direct:
+        monkeypatch.setenv("http_proxy", proxy.replace("http://", "http://me:hush%21@"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        remote._proxy.cache_clear()
+        try:
+            assert read_item("http://images.invalid/a.jpg", CAP) == IMAGE
+            assert read_item(f"{direct}/fine", CAP) == IMAGE
+        finally:
+            remote._proxy.cache_clear()
+    assert Forwarder.asked == [("http://images.invalid/a.jpg", "Basic bWU6aHVzaCE=")]
