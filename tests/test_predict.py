@@ -287,8 +287,8 @@ class Witness:
 def test_tasks_that_read_a_store_do_without_torch(
     store: Path, models: Path, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(folder: Path) -> object:
-        return replace(load_model(folder), head=Witness())
+    def load(folder: Path, place: str) -> object:
+        return replace(load_model(folder, place), head=Witness())
 
     monkeypatch.setattr(job, "load_model", load)
     summary = predict(models / "one", store, tmp_path / "p")
