@@ -105,7 +105,10 @@ def test_files_beside_the_folder_that_is_sent(
 )
 def test_addresses(given: str | None, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # to join, not to send jobs to
     assert _url(given) == url
+    monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")
+    assert _url(None) == "http://10.0.0.1:8265"
 
 
 @pytest.mark.parametrize("given", ["ray://127.0.0.1:10001", "http://"])

@@ -63,8 +63,8 @@ class SubmitConfig(JobConfig):
     attach: Annotated[str | None, option("Input")] = None
     """Follow the job with this submission id instead."""
     address: Annotated[str | None, option("Ray")] = None
-    """Address of the cluster's dashboard. Default: RAY_API_SERVER_ADDRESS if set, else
-    http://127.0.0.1:8265, where `ray dashboard` puts that of a cluster."""
+    """Address of the cluster's dashboard. Default: RAY_API_SERVER_ADDRESS or RAY_ADDRESS
+    if it is one, else http://127.0.0.1:8265, where `ray dashboard` puts that of a cluster."""
     submission_id: Annotated[str | None, option("Ray")] = None
     """Name of the job; the cluster takes each only once. Default: made of the command and the
     time."""

@@ -17,7 +17,8 @@ from raypipe.errors import RaypipeError, UsageError
 
 __all__ = ["Cluster"]
 
-_ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
+#: As `ray job submit` has them; the second one may name a cluster to join instead.
+_ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _SECONDS = 10.0
 _OLDEST_RAY = "2.60"
@@ -103,7 +104,9 @@ class Cluster:
 
 
 def _url(address: str | None) -> str:
-    found = address or os.environ.get(_ADDRESS_VARIABLE) or _DEFAULT_ADDRESS
+    set_there = [os.environ.get(name, "") for name in _ADDRESS_VARIABLES]
+    of_dashboard = next((found for found in set_there if found.startswith("http")), None)
+    found = address or of_dashboard or _DEFAULT_ADDRESS
     url = found if "://" in found else f"http://{found}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
