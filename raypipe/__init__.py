@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "cluster",
     "compact",
+    "dedupe",
     "doctor",
     "export",
     "extract",
@@ -36,6 +37,7 @@ __all__ = [
     "pack",
     "predict",
     "run",
+    "similar",
     "train",
 ]
 __version__ = "0.1.0"
@@ -135,6 +137,20 @@ def predict(model: str, source: str, **options: Any) -> Any:
     outcome = _run("predict", _config.PredictConfig, positional, options)
     summary = outcome.summary
     return open(summary["out"], summary["snapshot"]) if "snapshot" in summary else outcome.value
+
+
+@_options_of(_config.SimilarConfig)
+def similar(store: str, image: str, **options: Any) -> list[dict[str, Any]]:
+    """Return the images found, most similar first, each with `id`, `label` and `similarity`."""
+    positional = {"store": store, "image": image}
+    summary = _run("similar", _config.SimilarConfig, positional, options).summary
+    return summary["similar"]  # type: ignore[no-any-return]
+
+
+@_options_of(_config.DedupeConfig)
+def dedupe(store: str, **options: Any) -> list[list[str]]:
+    """Return groups of ids of images that are the same picture."""
+    return _run("dedupe", _config.DedupeConfig, {"store": store}, options).value  # type: ignore[no-any-return]
 
 
 @_options_of(_config.ExportConfig)

@@ -284,22 +284,8 @@ def _check_options(config: PredictConfig) -> None:
 
 def _backbone(config: PredictConfig, model: TrainedModel, outputs: tuple[Output, ...]) -> Backbone:
     """Load the model's backbone again, and make sure it is the same."""
-    from raypipe.backbone.loading import load
+    from raypipe.backbone.loading import load_again
 
-    there = model.provenance
-    loaded = load(
-        config.backbone or there["backbone"],
-        config.weights or there["weights"],
-        tuple(f"{output.column}={output.layer}:{output.pool}" for output in outputs),
-        seed=there["seed"],
+    return load_again(
+        model.spec, model.provenance, outputs, backbone=config.backbone, weights=config.weights
     )
-    same = {
-        "--backbone": (loaded.source.sha256, model.spec.source_sha256),
-        "--weights": (loaded.weights_sha256, model.spec.weights_sha256),
-    }
-    for option, (now, then) in same.items():
-        if now != then:
-            raise UsageError(
-                f"{option}: not what the model was trained with: checksum {now}, expected {then}"
-            )
-    return loaded

@@ -148,7 +148,7 @@ def test_predict_refuses_a_changed_backbone(model_folder: Path, tmp_path: Path) 
     original = Path(content["provenance"]["backbone"].rpartition(":")[0]).read_text()
     network.write_text(original + "\n# changed\n")
     source = draw_folder(tmp_path / "photos", 1)
-    with pytest.raises(UsageError, match="--backbone: not what the model was trained with"):
+    with pytest.raises(UsageError, match="--backbone: not what the features were made with"):
         raypipe.predict(
             str(model_folder),
             str(source),

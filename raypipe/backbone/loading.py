@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,9 +16,9 @@ from raypipe.backbone.shipping import to_bytes
 from raypipe.backbone.truncate import default_layer, truncate
 from raypipe.backbone.weights import WeightsUnavailableError, fit_state, load_weights
 from raypipe.errors import UsageError
-from raypipe.spec import Output, Pool
+from raypipe.spec import Output, Pool, Spec
 
-__all__ = ["WeightsUnavailableError", "feature_shapes", "load"]
+__all__ = ["WeightsUnavailableError", "feature_shapes", "load", "load_again"]
 
 
 def load(
@@ -50,6 +53,45 @@ def load(
     state = fit_state(truncated, loaded.state, weights)
     network = to_bytes(truncated, set(state))
     return Backbone(source, outputs, network, _to_numpy(state), loaded.sha256, loaded.trained)
+
+
+def load_again(
+    spec: Spec,
+    provenance: Mapping[str, Any],
+    outputs: tuple[Output, ...],
+    *,
+    backbone: str | None = None,
+    weights: str | None = None,
+) -> Backbone:
+    """Load the backbone that features were made with, and make sure it is the same.
+
+    Args:
+        spec: what the features are.
+        provenance: where backbone and weights came from.
+        outputs: what is wanted of it.
+        backbone: where it is now, if it has moved.
+        weights: where they are now, if they have moved.
+
+    Raises:
+        UsageError: it is another one.
+        WeightsUnavailableError: published weights that cannot be downloaded.
+    """
+    loaded = load(
+        backbone or provenance["backbone"],
+        weights or provenance["weights"],
+        tuple(f"{output.column}={output.layer}:{output.pool}" for output in outputs),
+        seed=provenance["seed"],
+    )
+    same = {
+        "--backbone": (loaded.source.sha256, spec.source_sha256),
+        "--weights": (loaded.weights_sha256, spec.weights_sha256),
+    }
+    for option, (now, then) in same.items():
+        if now != then:
+            raise UsageError(
+                f"{option}: not what the features were made with: checksum {now}, expected {then}"
+            )
+    return loaded
 
 
 @torch.inference_mode()

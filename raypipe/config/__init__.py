@@ -22,10 +22,12 @@ from raypipe.config.ingest import DoctorConfig, ExtractConfig, PackConfig, Predi
 from raypipe.config.others import DemoConfig, LayersConfig, RunConfig, SubmitConfig
 from raypipe.config.stores import (
     CompactConfig,
+    DedupeConfig,
     ExpireConfig,
     ExportConfig,
     InspectConfig,
     PinConfig,
+    SimilarConfig,
 )
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "BackboneConfig",
     "ClusterConfig",
     "CompactConfig",
+    "DedupeConfig",
     "DemoConfig",
     "DoctorConfig",
     "EngineConfig",
@@ -51,6 +54,7 @@ __all__ = [
     "PredictConfig",
     "RayConfig",
     "RunConfig",
+    "SimilarConfig",
     "SourceConfig",
     "SubmitConfig",
     "TrainConfig",
@@ -66,6 +70,8 @@ JOBS: dict[str, type[JobConfig]] = {
     "run": RunConfig,
     "submit": SubmitConfig,
     "inspect": InspectConfig,
+    "similar": SimilarConfig,
+    "dedupe": DedupeConfig,
     "layers": LayersConfig,
     "pack": PackConfig,
     "compact": CompactConfig,

@@ -11,7 +11,15 @@ from raypipe.config.groups import (
 )
 from raypipe.config.types import Seed, Shares, option
 
-__all__ = ["CompactConfig", "ExpireConfig", "ExportConfig", "InspectConfig", "PinConfig"]
+__all__ = [
+    "CompactConfig",
+    "DedupeConfig",
+    "ExpireConfig",
+    "ExportConfig",
+    "InspectConfig",
+    "PinConfig",
+    "SimilarConfig",
+]
 
 
 class InspectConfig(JobConfig):
@@ -86,3 +94,46 @@ class PinConfig(JobConfig):
     """Snapshot to keep. Default: the newest."""
     remove: Annotated[bool, option("Store")] = False
     """Forget the pin instead."""
+
+
+class SimilarConfig(JobConfig):
+    """Find the images of a store that are most like another one.
+
+    Compares all of them, by cosine of standardised features.
+    """
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    image: Annotated[str, option("Input", position=2)]
+    """The id of an image in the store, or any image: a path or a URI."""
+    k: Annotated[int, Field(ge=1), option("Output")] = 10
+    """How many images to find."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to compare, where the store has several."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+    out: Annotated[str | None, option("Output")] = None
+    """Picture of them to write, as .png."""
+    backbone: Annotated[str | None, option("Backbone")] = None
+    """Where the store's backbone is now, if it has moved."""
+    weights: Annotated[str | None, option("Backbone")] = None
+    """Where the store's weights file is now, if it has moved."""
+
+
+class DedupeConfig(JobConfig):
+    """Find images of a store that are the same picture: copied, resized, re-encoded or mirrored.
+
+    Features say which pairs could be; then their pixels are compared, where they can still be read.
+    Nothing is removed.
+    """
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+    least: Annotated[float, Field(ge=0, le=1), option("Model")] = 0.85
+    """Least cosine of standardised features of pairs whose pixels are compared."""
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to compare, where the store has several."""
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+    out: Annotated[str | None, option("Output")] = None
+    """File to write: .csv with `group` and `id`, or .png with the images of each group."""

@@ -11,22 +11,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-from PIL import Image
 from sklearn.metrics import adjusted_rand_score
 
 from raypipe import schema
-from raypipe.decode import decode
-from raypipe.errors import RejectedItem
 from raypipe.figures import contact_sheet
 from raypipe.fit.kmeans import Clusters
-from raypipe.sources import read_item
+from raypipe.jobs.thumbnails import find_uris, thumbnail
 from raypipe.store.reader import StoreReader
 
 __all__ = ["agreement", "picture", "text", "write_assignments"]
 
 _PICTURE_CLUSTERS = 24
 _PICTURE_IMAGES = 10
-_PICTURE_PIXELS = 2**26
 
 #: Rows of a Parquet file; more make a folder of such files.
 _FILE_ROWS = 4_000_000
@@ -66,36 +62,16 @@ def picture(
         members = np.flatnonzero(clusters.labels == cluster)
         rows = members[np.argsort(clusters.distances[members], kind="stable")][:_PICTURE_IMAGES]
         nearest[int(cluster)] = list(ids[rows])
-    uris = _uris(store, {name for names in nearest.values() for name in names})
+    uris = find_uris(store, (name for names in nearest.values() for name in names))
     sheet = []
     for cluster, names in nearest.items():
-        thumbnails = [_thumbnail(uris[name]) for name in names]
+        thumbnails = [thumbnail(uris[name]) for name in names]
         images = [image for image in thumbnails if image is not None]
         sheet.append((f"cluster {cluster}\n{clusters.sizes[cluster]} images", images))
     if not any(images for _, images in sheet):
         return False
     contact_sheet(sheet, "images nearest to each cluster's centre", path)
     return True
-
-
-def _uris(store: StoreReader, names: set[str]) -> dict[str, str]:
-    wanted = pa.array(sorted(names), pa.string())
-    found: dict[str, str] = {}
-    for batch in store.iter_batches([schema.ID, schema.URI]):
-        chosen = batch.filter(pa.compute.is_in(batch[schema.ID], wanted))
-        found |= dict(
-            zip(chosen[schema.ID].to_pylist(), chosen[schema.URI].to_pylist(), strict=True)
-        )
-    return found
-
-
-def _thumbnail(uri: str) -> Image.Image | None:
-    try:
-        image = decode(read_item(uri, _PICTURE_PIXELS), _PICTURE_PIXELS)
-    except RejectedItem:
-        return None
-    image.thumbnail((96, 96))
-    return image
 
 
 def text(summary: dict[str, Any], *, pictured: bool, joined_file: str) -> str:

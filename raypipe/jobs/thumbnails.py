@@ -1,0 +1,42 @@
+"""Images of a store that can still be read, small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from raypipe import schema
+from raypipe.decode import decode
+from raypipe.errors import RejectedItem
+from raypipe.sources import read_item
+from raypipe.store.reader import StoreReader
+
+__all__ = ["find_uris", "thumbnail"]
+
+_PIXELS = 2**26
+_SIDE = 96
+
+
+def find_uris(store: StoreReader, names: Iterable[str]) -> dict[str, str]:
+    """Return where images are, by id."""
+    wanted = pa.array(sorted(set(names)), pa.string())
+    found: dict[str, str] = {}
+    for batch in store.iter_batches([schema.ID, schema.URI]):
+        chosen = batch.filter(pc.is_in(batch[schema.ID], wanted))
+        found |= dict(
+            zip(chosen[schema.ID].to_pylist(), chosen[schema.URI].to_pylist(), strict=True)
+        )
+    return found
+
+
+def thumbnail(uri: str) -> Image.Image | None:
+    """Return an image, at most 96 pixels wide and high; None if it cannot be read any more."""
+    try:
+        image = decode(read_item(uri, _PIXELS), _PIXELS)
+    except RejectedItem:
+        return None
+    image.thumbnail((_SIDE, _SIDE))
+    return image

@@ -1,0 +1,160 @@
+"""Images like another one, and the same picture several times."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+import raypipe
+from raypipe.config import DedupeConfig, SimilarConfig
+from raypipe.errors import UsageError
+from raypipe.fit.likeness import Likeness, alike_pairs, groups_of
+from raypipe.jobs import dedupe, similar
+from tests.conftest import SHARED, draw, options
+
+MOBILENET: dict[str, Any] = {
+    "backbone": f"{SHARED / 'mobilenet_v1.py'}:mobilenet_v1",
+    "weights": str(SHARED / "mobilenet_v1.safetensors"),
+    "layer": ("pw12",),
+    "size": 224,
+    "resize": "squash",
+    "normalize": "tf",
+}
+
+
+def test_an_image_of_the_store(shape_store: str) -> None:
+    outcome = similar.run(SimilarConfig(store=shape_store, image="circle/0003.png", k=5))
+    found = outcome.summary["similar"]
+    assert len(found) == 5
+    assert "circle/0003.png" not in [one["id"] for one in found]
+    assert [one["similarity"] for one in found] == sorted(
+        (one["similarity"] for one in found), reverse=True
+    )
+    data = raypipe.open(shape_store).to_numpy()
+    std = data.features.std(0)
+    rows = (data.features - data.features.mean(0)) / np.where(std == 0, 1, std)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = rows @ rows[list(data.ids).index("circle/0003.png")]
+    order = np.argsort(-cosines)[1:6]
+    assert [one["id"] for one in found] == data.ids[order].tolist()
+    np.testing.assert_allclose([one["similarity"] for one in found], cosines[order], atol=1e-5)
+
+
+def test_any_image(shape_store: str, tmp_path: Path) -> None:
+    picture = tmp_path / "new.png"
+    draw("square", 1003).save(picture)  # as square/0003.png of the store
+    out = tmp_path / "sheet.png"
+    outcome = similar.run(SimilarConfig(store=shape_store, image=str(picture), k=3, out=str(out)))
+    first = outcome.summary["similar"][0]
+    assert (first["id"], first["label"]) == ("square/0003.png", "square")
+    assert first["similarity"] == pytest.approx(1, abs=1e-4)
+    assert outcome.text.splitlines()[0].split() == ["1.0000", "square/0003.png", "square"]
+    assert Image.open(out).size[0] > 100
+    assert raypipe.similar(shape_store, picture, k=3) == outcome.summary["similar"]
+
+
+def test_no_image(shape_store: str, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no image")
+    for name in ("circle/none.png", str(tmp_path / "text.jpg")):
+        with pytest.raises(UsageError, match="IMAGE: .* is neither the id of an image in"):
+            similar.run(SimilarConfig(store=shape_store, image=name))
+
+
+def test_pairs_and_groups() -> None:
+    noise = np.random.default_rng(0)
+    rows = noise.normal(size=(5000, 8)).astype(np.float32)
+    rows[[10, 2100, 4900]] = rows[7]
+    unit = Likeness(lambda: [rows], 8).unit(rows)
+    found = list(alike_pairs(unit, 0.9999))
+    pairs = np.concatenate([some for some, _ in found])
+    expected = {(7, 10), (7, 2100), (7, 4900), (10, 2100), (10, 4900), (2100, 4900)}
+    assert {tuple(pair) for pair in pairs.tolist()} == expected
+    assert np.concatenate([values for _, values in found]).min() > 0.9999
+    assert [group.tolist() for group in groups_of(5000, pairs)] == [[7, 10, 2100, 4900]]
+    assert groups_of(5, np.zeros((0, 2), np.int64)) == []
+
+
+def scene(seed: int) -> Image.Image:
+    """A smooth picture, different for every seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
+    return Image.fromarray(coarse).resize((120, 100), Image.Resampling.BICUBIC)
+
+
+def plant(image: Image.Image, folder: Path, name: str) -> dict[str, str]:
+    """Write copies of an image; return which is a copy of what."""
+    half = image.resize((image.width // 2, image.height // 2))
+    coded = io.BytesIO()
+    image.save(coded, "JPEG", quality=40)
+    copies = {
+        "half": half,
+        "coded": Image.open(coded),
+        "mirrored": ImageOps.mirror(image),
+    }
+    for kind, copy in copies.items():
+        copy.convert("RGB").save(folder / f"{name}-{kind}.jpg", quality=90)
+    return {f"{name}-{kind}.jpg": name for kind in copies}
+
+
+def test_copies(tmp_path: Path, ray_session: None) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(30):
+        scene(seed).save(photos / f"{seed:02}.png")
+    plant(scene(7), photos, "07")
+    shutil.copy(photos / "11.png", photos / "again.png")
+    store = raypipe.extract(photos, out=tmp_path / "store", **options())
+    # The features of a small random network say little: all pairs are looked at.
+    config = DedupeConfig(store=store.uri, least=0, out=str(tmp_path / "groups.csv"))
+    outcome = dedupe.run(config)
+    assert outcome.summary["groups"] == [
+        ["07-coded.jpg", "07-half.jpg", "07-mirrored.jpg", "07.png"],
+        ["11.png", "again.png"],
+    ]
+    lines = (tmp_path / "groups.csv").read_text().splitlines()
+    assert lines[:2] == ['"group","id"', '0,"07-coded.jpg"']
+    assert len(lines) == 7
+    assert outcome.text.startswith("2 pictures are there several times: 4 images could go")
+    picture = config.model_copy(update={"out": str(tmp_path / "groups.png")})
+    dedupe.run(picture)
+    assert Image.open(tmp_path / "groups.png").size[1] > 100
+    assert raypipe.dedupe(store.uri, least=0) == outcome.summary["groups"]
+    for path in photos.glob("*"):  # without pixels, features have to be nearly equal
+        path.unlink()
+    assert ["11.png", "again.png"] in dedupe.run(config).summary["groups"]
+
+
+@pytest.mark.shared
+def test_flowers(tmp_path: Path, ray_session: None) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(SHARED / "flowers17", photos)
+    originals = sorted(path for path in photos.rglob("*.jpg"))[::97]
+    planted: dict[str, str] = {}
+    for path in originals:
+        name = str(path.relative_to(photos))
+        (photos / "copies" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        image = Image.open(path).convert("RGB")
+        copies = plant(image, photos / "copies" / path.parent.name, path.stem)
+        planted |= {f"copies/{path.parent.name}/{copy}": name for copy in copies}
+    given: dict[str, Any] = MOBILENET
+    store = raypipe.extract(photos, out=tmp_path / "store", **given)
+    data = raypipe.open(store.uri).to_numpy()
+    own = np.array([not name.startswith("copies/") for name in data.ids])
+    rows = data.features[own]
+    unit = Likeness(lambda: [rows], rows.shape[1]).unit(rows)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -1)
+    labels = data.labels[own]
+    assert (labels[cosines.argmax(1)] == labels).mean() >= 0.88
+
+    summary = dedupe.run(DedupeConfig(store=store.uri)).summary
+    group = {name: number for number, names in enumerate(summary["groups"]) for name in names}
+    missed = [copy for copy, name in planted.items() if group.get(copy, -1) != group.get(name, -2)]
+    assert missed == []
+    twice = sum(len(names) - 1 for names in summary["groups"]) - len(planted)
+    assert 66 <= twice <= 70  # looked at: 68 photographs are there twice
