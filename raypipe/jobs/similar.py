@@ -139,7 +139,7 @@ def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Foun
 
     out = local_path(str(config.out), "--out")
     uris = find_uris(store, (one.id for one in found))
-    rows = [("", uri)] + [
+    rows = [("this image", uri)] + [
         (f"{one.similarity:.3f}\n{one.label or ''}", uris[one.id]) for one in found
     ]
     images = [(caption, thumbnail(place)) for caption, place in rows]
