@@ -84,6 +84,8 @@ def start_node(
         [
             *within,
             *(RAY, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"),
+            # Else the first Ray on this machine has it, and takes no jobs for the others.
+            f"--dashboard-agent-listen-port={free_port()}",
             *(f"--object-store-memory={200 * 2**20}", *arguments),
         ],
         env=env,
