@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from raypipe.config import JobConfig
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["ENVIRONMENT_PREFIX", "resolve"]
+__all__ = ["ENVIRONMENT_PREFIX", "read_mapping", "resolve"]
 
 ENVIRONMENT_PREFIX = "RAYPIPE_"
 
@@ -44,17 +44,34 @@ def resolve(
         raise UsageError(_one_line(error)) from None
 
 
-def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def read_mapping(
+    path: str, option: str, must: str = "hold `option: value` lines"
+) -> dict[str, Any]:
+    """Return what a YAML file of `name: value` lines holds; nothing if it is empty.
+
+    Args:
+        path: the file.
+        option: the command line's name for it, for messages.
+        must: what such a file has to do, for messages.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else.
+    """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise UsageError(f"--config: cannot read {path!r}: {error.strerror}") from None
+        raise UsageError(f"{option}: cannot read {path!r}: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         detail = " ".join(str(error).split())
-        raise UsageError(f"--config: cannot read {path!r} as YAML: {detail}") from None
+        raise UsageError(f"{option}: cannot read {path!r} as YAML: {detail}") from None
     if not isinstance(content, dict):
-        raise UsageError(f"--config: {path!r} must hold `option: value` lines")
-    content = {str(key).replace("-", "_"): value for key, value in content.items()}
+        raise UsageError(f"{option}: {path!r} must {must}")
+    return content
+
+
+def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    found = read_mapping(path, "--config")
+    content = {str(key).replace("-", "_"): value for key, value in found.items()}
     for key in content:
         if key not in fields:
             raise UsageError(f"--config: {path!r} has unknown option {key!r}{nearest(key, fields)}")

@@ -21,9 +21,9 @@ def test_a_log_goes_on_where_it_was_left(capsys: pytest.CaptureFixture[str]) -> 
     log.feed("one\ntw", 0)
     log.feed("o\nthr", 6)
     log.feed("one\ntwo\nthree\n", 0)  # another connection starts at the beginning
-    log.feed('{"rows": 1}\nfour\n{"rows": 2}', 14)
+    log.feed('{"näme":1}\nfour\n{"rows": 2}', 14)
     log.close()
-    assert capsys.readouterr().err == 'one\ntwo\nthree\n{"rows": 1}\nfour\n'
+    assert capsys.readouterr().err == 'one\ntwo\nthree\n{"näme":1}\nfour\n'
     assert log.result == {"rows": 2}
 
 

@@ -15,7 +15,7 @@ from raypipe import runtime
 from raypipe.command import Outcome, run_job
 from raypipe.config import JobConfig, RunConfig
 from raypipe.errors import UsageError, nearest
-from raypipe.options import resolve
+from raypipe.options import read_mapping, resolve
 from raypipe.progress import say
 from raypipe.sources.globs import is_pattern
 from raypipe.storage import output_folder, user_path
@@ -30,6 +30,7 @@ _JOBS: dict[str, type[JobConfig]] = {
     "cluster": configs.ClusterConfig,
     "predict": configs.PredictConfig,
 }
+_SHAPE = "have `steps:`, a list of `job: options`"
 _KEYS = ("description", "out", "steps")
 
 #: Options that name what a step reads.
@@ -73,15 +74,9 @@ def run(config: RunConfig) -> Outcome:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"RECIPE: cannot read {str(path)!r}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise UsageError(f"RECIPE: cannot read {str(path)!r} as YAML: {detail}") from None
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("steps"), list):
-        raise UsageError(f"RECIPE: {path} must have `steps:`, a list of `job: options`")
+    recipe = read_mapping(str(path), "RECIPE", _SHAPE)
+    if not isinstance(recipe.get("steps"), list):
+        raise UsageError(f"RECIPE: {path} must {_SHAPE}")
     if unknown := [key for key in recipe if key not in _KEYS]:
         raise UsageError(
             f"RECIPE: {path} has unknown key {unknown[0]!r}{nearest(str(unknown[0]), _KEYS)}"

@@ -73,12 +73,15 @@ def _own_features(
     store: StoreReader, column: str, name: str
 ) -> tuple[npt.NDArray[Any], str] | None:
     """Return the features of an image of the store, and where it is; None if it has none."""
-    for batch in store.iter_batches([schema.ID, schema.URI, schema.VIEW, column]):
+    uris = find_uris(store, [name])
+    if not uris:  # which is known before features are read
+        return None
+    for batch in store.iter_batches([schema.ID, schema.VIEW, column]):
         chosen = batch.filter(
             pc.and_(pc.equal(batch[schema.ID], name), pc.equal(batch[schema.VIEW], 0))
         )
         if len(chosen):
-            return as_rows(to_array(chosen[column])), chosen[schema.URI][0].as_py()
+            return as_rows(to_array(chosen[column])), uris[name]
     return None
 
 

@@ -40,7 +40,7 @@ def local_copy(place: str, names: Iterable[str], option: str) -> Iterator[Path]:
 
 def upload(folder: Path, storage: BucketStorage, *, last: str) -> None:
     """Write all files of a folder to a bucket, the one that makes it complete as the last."""
-    names = [str(p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.is_file()]
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
     for name in sorted(names, key=lambda name: (name == last, name)):
         data = (folder / name).read_bytes()
         if name.endswith(".json"):  # it may say where it is

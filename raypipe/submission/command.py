@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cyclopts import CycloptsError
 
 from raypipe.command import Given, add_command, new_app, one_line
 from raypipe.config import JOBS, RunConfig, SubmitConfig
 from raypipe.errors import UsageError
-from raypipe.options import ENVIRONMENT_PREFIX
+from raypipe.options import ENVIRONMENT_PREFIX, read_mapping
 
 __all__ = ["Command", "parse"]
 
+_RECIPE = "have `steps:`, a list of `job: options`"
 _HERE_ONLY = ("submit",)
 
 
@@ -103,13 +103,10 @@ def _texts(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _of_recipe(path: Path) -> Iterator[tuple[str, str]]:
     """Yield what a recipe's steps read; it is checked as a whole where it runs."""
-    try:
-        steps = yaml.safe_load(path.read_text(encoding="utf-8"))["steps"]
-        options = [one for step in steps for one in step.values() if isinstance(one, dict)]
-    except OSError as error:
-        raise UsageError(f"RECIPE: cannot read {str(path)!r}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"RECIPE: {path} must have `steps:`, a list of `job: options`") from None
+    steps = read_mapping(str(path), "RECIPE", _RECIPE).get("steps")
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise UsageError(f"RECIPE: {path} must {_RECIPE}")
+    options = [one for step in steps for one in step.values() if isinstance(one, dict)]
     for one in options:
         read = {str(name).replace("-", "_"): value for name, value in one.items()}
         read.pop("out", None)  # below the recipe's own folder

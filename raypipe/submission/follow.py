@@ -33,7 +33,7 @@ class Log:
     def __init__(self) -> None:
         self.result: dict[str, Any] | None = None
         self._received = 0
-        self._rest = ""
+        self._rest = self._held = ""
         self._on_terminal = sys.stderr.isatty()
         self._progress_shown = False
 
@@ -55,11 +55,11 @@ class Log:
 
     def _take(self, line: str) -> None:
         if self.result is not None:  # it was not the last
-            self._show(json.dumps(self.result))
+            self._show(self._held)
             self.result = None
         if line.startswith("{"):
             with contextlib.suppress(ValueError):
-                self.result = dict(json.loads(line))
+                self.result, self._held = dict(json.loads(line)), line
                 return
         self._show(line)
 

@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import raypipe
 from raypipe.errors import UsageError
+from raypipe.options import read_mapping
 from raypipe.submission.command import Command
 
 __all__ = ["runtime_env"]
 
-_READ = ("config", "recipe", "source", "model", "store", "backbone", "weights", "label_file")
-_READ_OR_NAMED = ("join", "init")
+_POSITIONAL = ("recipe", "source", "model", "store", "image")
+_READ = (*_POSITIONAL, "config", "backbone", "weights", "label_file", "join", "init")
 _WRITTEN = "out"
 _PLACES = "a bucket (s3://, gs://), or an absolute path that every node sees"
 _MIB = 2**20
@@ -69,7 +68,7 @@ def _files(command: Command, root: Path, *, sent: bool) -> Iterator[str]:
     for option, text in command.options():
         if option == _WRITTEN:
             _check_written(text)
-        elif option in (*_READ, *_READ_OR_NAMED):
+        elif option in _READ:
             name = text.rpartition(":")[0] if ".py:" in text else text
             if name.endswith(".py") or option != "backbone":
                 yield from _file(option, name, root, sent=sent)
@@ -88,7 +87,7 @@ def _check_written(text: str) -> None:
 def _file(option: str, name: str, root: Path, *, sent: bool) -> Iterator[str]:
     if _is_elsewhere(name):
         return
-    shown = option.upper() if option in ("source", "model", "store", "recipe") else f"--{option}"
+    shown = option.upper() if option in _POSITIONAL else f"--{option}"
     path = root / name
     if sent and ".." not in Path(name).parts and path.exists():
         return  # goes with the working directory
@@ -117,15 +116,7 @@ def _root(working_dir: str) -> Path:
 
 
 def _read(path: str) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--runtime-env: cannot read {path!r}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise UsageError(f"--runtime-env: cannot read {path!r} as YAML: {detail}") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"--runtime-env: {path!r} must hold `option: value` lines")
+    found = read_mapping(path, "--runtime-env")
     if "working_dir" in found:
         raise UsageError(f"--runtime-env: {path!r} has a working_dir; give it as --working-dir")
     return found

@@ -76,9 +76,7 @@ def kill_all(process: subprocess.Popen[Any]) -> None:
     process.wait(20)
 
 
-def start_node(
-    *arguments: str, within: tuple[str, ...] = (), env: dict[str, str] = TRUSTED
-) -> subprocess.Popen[Any]:
+def start_node(*arguments: str, within: tuple[str, ...] = ()) -> subprocess.Popen[Any]:
     """Start a node of a cluster; `within` is a command that runs the rest of its words."""
     return subprocess.Popen(
         [
@@ -88,7 +86,7 @@ def start_node(
             f"--dashboard-agent-listen-port={free_port()}",
             *(f"--object-store-memory={200 * 2**20}", *arguments),
         ],
-        env=env,
+        env=TRUSTED,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -105,11 +103,24 @@ def await_node(process: subprocess.Popen[Any]) -> None:
 
 
 @contextlib.contextmanager
+def node(*arguments: str, within: tuple[str, ...] = ()) -> Iterator[None]:
+    """Have a node of a cluster for the length of a block, however that ends."""
+    process = start_node(*arguments, within=within)
+    try:
+        await_node(process)
+        yield
+    finally:
+        kill_all(process)
+
+
+@contextlib.contextmanager
 def short_folder() -> Iterator[str]:
     """A folder with a short name: sockets have long ones."""
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="package")
@@ -117,15 +128,14 @@ def head() -> Iterator[Head]:
     ports = [free_port() for _ in range(3)]
     found = Head(f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}/metrics")
     with short_folder() as folder:
-        process = start_node(
+        started = node(
             *("--head", "--num-cpus=2", "--dashboard-host=127.0.0.1"),
             *(f"--port={ports[0]}", f"--dashboard-port={ports[1]}"),
             *(f"--metrics-export-port={ports[2]}", f"--temp-dir={folder}"),
         )
-        await_node(process)
-        _await(f"{found.address}/api/version")
-        yield found
-        kill_all(process)
+        with started:
+            _await(f"{found.address}/api/version")
+            yield found
 
 
 def _await(url: str) -> None:

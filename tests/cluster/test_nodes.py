@@ -84,7 +84,7 @@ class Cluster:
 
     def stop(self) -> None:
         for node in (*self.nodes, self.head):
-            if node.poll() is None:
+            if node is not None and node.poll() is None:
                 kill_all(node)
         self.nodes = []
 
@@ -93,9 +93,11 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     with short_folder() as folder:
         found = Cluster(folder)
-        found.start()
-        yield found
-        found.stop()
+        try:
+            found.start()
+            yield found
+        finally:
+            found.stop()
 
 
 @dataclass
