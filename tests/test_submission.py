@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import signal
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +17,7 @@ import raypipe
 from raypipe.errors import UsageError
 from raypipe.submission import Log, parse, runtime_env
 from raypipe.submission.cluster import _url
+from raypipe.submission.follow import follow
 
 FAR = ("extract", "s3://b/photos", "--out", "s3://b/features")
 
@@ -25,6 +31,24 @@ def test_a_log_goes_on_where_it_was_left(capsys: pytest.CaptureFixture[str]) -> 
     log.close()
     assert capsys.readouterr().err == 'one\ntwo\nthree\n{"näme":1}\nfour\n'
     assert log.result == {"rows": 2}
+
+
+def test_an_interrupt_is_not_lost_where_a_library_swallows_it() -> None:
+    """As asyncio passes it on, it is a cancellation, which may be taken for a timeout's."""
+
+    class Client:
+        async def tail_job_logs(self, _: str) -> Any:
+            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+            with contextlib.suppress(BaseException):
+                await asyncio.sleep(5)
+            yield "still here\n"
+
+    ended = SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: True))
+    cluster: Any = SimpleNamespace(client=Client(), job=lambda _: ended)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        follow(cluster, "job", Log())
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_progress_stays_on_one_line_of_a_terminal(

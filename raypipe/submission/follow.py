@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -76,13 +79,49 @@ def follow(cluster: Cluster, submission_id: str, log: Log) -> JobDetails:
     A cluster that stops answering is asked again for some minutes: a head may be starting anew.
 
     Raises:
+        KeyboardInterrupt: someone wants to see no more of it.
         UsageError: there is no such job.
         RaypipeError: the cluster does not answer any more.
     """
+    with _interrupts() as check:
+        return _follow(cluster, submission_id, log, check)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Make sure that no interrupt is lost; yields what raises one that was.
+
+    asyncio turns Ctrl-C into a cancellation, which a library may take for its own and swallow.
+    With a handler of ours it does not, and what else may swallow the exception is found out.
+    """
+    seen = threading.Event()
+
+    def note(*_: object) -> None:
+        seen.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if seen.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check  # only the main thread is interrupted
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(
+    cluster: Cluster, submission_id: str, log: Log, check: Callable[[], None]
+) -> JobDetails:
     answered, silent = time.monotonic(), False
     while True:
         try:
             asyncio.run(_tail(cluster, submission_id, log))
+            check()
             job = cluster.job(submission_id)
             answered, silent = time.monotonic(), False
             if job.status.is_terminal():
