@@ -36,6 +36,7 @@ __all__ = [
     "open",
     "pack",
     "predict",
+    "report",
     "run",
     "similar",
     "train",
@@ -151,6 +152,12 @@ def similar(store: str, image: str, **options: Any) -> list[dict[str, Any]]:
 def dedupe(store: str, **options: Any) -> list[list[str]]:
     """Return groups of ids of images that are the same picture."""
     return _run("dedupe", _config.DedupeConfig, {"store": store}, options).value  # type: ignore[no-any-return]
+
+
+@_options_of(_config.ReportConfig)
+def report(run: str, **options: Any) -> str:
+    """Return the file that was written."""
+    return _run("report", _config.ReportConfig, {"run": run}, options).value  # type: ignore[no-any-return]
 
 
 @_options_of(_config.ExportConfig)

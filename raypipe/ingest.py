@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.storage import Storage, is_object
 from raypipe.store.coverage import Coverage, adopt, apart, cover, merge, publish
+from raypipe.store.history import record_run
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import File
 from raypipe.store.snapshot import Part, Snapshot, newest
@@ -70,6 +72,22 @@ class Ingest:
             "work_seconds": self.cost.seconds,
             "bytes_read": self.cost.bytes_read,
         }
+
+    def record(self, storage: Storage, started: float) -> None:
+        """Write down what the run has done, if it has published anything."""
+        if not self.is_new:
+            return
+        seconds = time.monotonic() - started
+        run = {
+            "finished": self.after.created,
+            "images": self.done,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(self.done / seconds, 2),
+            **self.paced(started),
+            "rejects": self.cost.rejects,
+            **self.summary,
+        }
+        record_run(storage, self.after.number, run)
 
     @property
     def is_new(self) -> bool:

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import raypipe
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.figures import confusion_picture
-from raypipe.fit.metrics import near_duplicates, near_duplicates_in_pieces
+from raypipe.fit.duplicates import near_duplicates, near_duplicates_in_pieces
 from tests.conftest import draw, draw_folder, options
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -238,9 +238,15 @@ def test_near_duplicates_across_the_split(common: float) -> None:
     noise = np.random.default_rng(0)
     train = noise.normal(size=(50, 20)) + common
     test = np.vstack([train[3] + noise.normal(0, 0.01, 20), train[4] + 0.5, train.mean(axis=0)])
-    assert near_duplicates(test, train).tolist() == [True, False, False]
-    pieces = near_duplicates_in_pieces(test, lambda: iter([train[:20], train[20:]]), len(train))
-    assert pieces.tolist() == [True, False, False]
+    whole = near_duplicates(test, train)
+    assert whole is not None
+    assert whole.mask.tolist() == [True, False, False]
+    assert whole.of[:2].tolist() == [3, 4]
+    halves = [(np.arange(20, 50), train[20:]), (np.arange(20), train[:20])]
+    pieces = near_duplicates_in_pieces(test, lambda: iter(halves), len(train))
+    assert pieces is not None
+    assert pieces.mask.tolist() == [True, False, False]
+    assert pieces.of.tolist() == whole.of.tolist()
 
 
 def test_stopping_early_is_said(shape_store: str, tmp_path: Path, capsys: object) -> None:

@@ -26,7 +26,7 @@ from sklearn.svm import LinearSVC
 import raypipe
 from raypipe import memory
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit import metrics, needs
+from raypipe.fit import duplicates, needs
 from raypipe.fit.calibrate import calibrated, fit_calibration
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.gradient import gradient_norm
@@ -382,9 +382,11 @@ def test_near_duplicates_are_left_out_where_there_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     x = blobs()[0]
-    assert metrics.near_duplicates(x[:2], x).tolist() == [True, True]
-    monkeypatch.setattr(metrics, "MOST_DUPLICATES_WORK", 2 * x.size - 1)
-    assert metrics.near_duplicates(x[:2], x) is None
+    found = duplicates.near_duplicates(x[:2], x)
+    assert found is not None
+    assert found.mask.tolist() == [True, True]
+    monkeypatch.setattr(duplicates, "MOST_DUPLICATES_WORK", 2 * x.size - 1)
+    assert duplicates.near_duplicates(x[:2], x) is None
 
 
 def labelled_store(folder: Path, count: int = 40) -> str:

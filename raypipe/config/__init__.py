@@ -27,6 +27,7 @@ from raypipe.config.stores import (
     ExportConfig,
     InspectConfig,
     PinConfig,
+    ReportConfig,
     SimilarConfig,
 )
 
@@ -53,6 +54,7 @@ __all__ = [
     "PinConfig",
     "PredictConfig",
     "RayConfig",
+    "ReportConfig",
     "RunConfig",
     "SimilarConfig",
     "SourceConfig",
@@ -69,6 +71,7 @@ JOBS: dict[str, type[JobConfig]] = {
     "export": ExportConfig,
     "run": RunConfig,
     "submit": SubmitConfig,
+    "report": ReportConfig,
     "inspect": InspectConfig,
     "similar": SimilarConfig,
     "dedupe": DedupeConfig,

@@ -28,6 +28,8 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder, or bucket and prefix, for the model and its scores."""
+    report: Annotated[bool, option("Output")] = False
+    """Also write report.html there, a page with pictures; see `raypipe report`."""
     head: Annotated[Literal["logistic", "svm", "forest", "knn", "mlp"], option("Model")] = (
         "logistic"
     )
@@ -76,6 +78,8 @@ class ClusterConfig(EngineConfig):
     """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder, or bucket and prefix, for the assignments and figures."""
+    report: Annotated[bool, option("Output")] = False
+    """Also write report.html there, a page with pictures; see `raypipe report`."""
     k: Annotated[Clusters, option("Model")]
     """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5) to choose from."""
     choose: Annotated[Literal["silhouette", "elbow"], option("Model")] = "silhouette"

@@ -58,6 +58,9 @@ class PredictConfig(IngestConfig, RayConfig):
     features with one number per image, as `imagenet_class=151:268`; repeat it for several."""
     evaluate: Annotated[bool, option("Evaluation")] = False
     """Compare with the labels of the source: accuracy, report and confusion matrix."""
+    report: Annotated[bool, option("Output")] = False
+    """Also write a page with pictures: report.html in the folder, or NAME.report.html beside the
+    file; see `raypipe report`."""
     probability_of: Annotated[str | None, option("Output")] = None
     """Write the probability of this class as the label, and nothing else (to one file)."""
     order: Annotated[Literal["id", "natural"], option("Output")] = "id"

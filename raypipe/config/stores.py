@@ -9,7 +9,7 @@ from pydantic import Field
 from raypipe.config.groups import (
     JobConfig,
 )
-from raypipe.config.types import Seed, Shares, option
+from raypipe.config.types import Projection, Seed, Shares, option
 
 __all__ = [
     "CompactConfig",
@@ -18,6 +18,7 @@ __all__ = [
     "ExportConfig",
     "InspectConfig",
     "PinConfig",
+    "ReportConfig",
     "SimilarConfig",
 ]
 
@@ -94,6 +95,23 @@ class PinConfig(JobConfig):
     """Snapshot to keep. Default: the newest."""
     remove: Annotated[bool, option("Store")] = False
     """Forget the pin instead."""
+
+
+class ReportConfig(JobConfig):
+    """Make a page of what was done: one HTML file with pictures, which needs no other."""
+
+    run: Annotated[str, option("Input", position=1)]
+    """Store, or folder written by train, cluster or predict; or a folder with several of these,
+    as `run` and `demo` write."""
+    out: Annotated[str, option("Output")] = "report.html"
+    """File to write."""
+    title: Annotated[str | None, option("Output")] = None
+    """Title of the page. Default: the name of RUN."""
+    map: Annotated[Projection, option("Output")] = "pca"
+    """How features of clusters become places on a map: by principal components, or by `umap`
+    (pip install 'raypipe[umap]')."""
+    picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 6
+    """Most megabytes of pictures in the page; 0 for none."""
 
 
 class SimilarConfig(JobConfig):

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.fit.metrics import evaluate, near_duplicates
+from raypipe.fit.duplicates import Copies
+from raypipe.fit.metrics import evaluate
 from raypipe.fit.reliability import calibration_error, log_loss, reliability_bins
 from raypipe.heads import Head
 from raypipe.heads.scorer import softmax
 
-__all__ = ["accuracy_without", "evaluate_scores", "without_duplicates"]
+__all__ = ["accuracy_without", "evaluate_scores"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
@@ -56,32 +57,19 @@ def _errors(probabilities: Floats, codes: npt.NDArray[np.int64]) -> dict[str, fl
     }
 
 
-def without_duplicates(
-    test: Floats, train: Floats, right: npt.NDArray[np.bool_]
-) -> dict[str, int | float | None]:
-    """Return the accuracy on those held-out rows whose picture is not also a training row's.
-
-    Args:
-        test: (N, D) held-out rows.
-        train: (M, D) training rows.
-        right: (N,) whether a held-out row's class was found.
-    """
-    return accuracy_without(near_duplicates(test, train), right)
-
-
 def accuracy_without(
-    copies: npt.NDArray[np.bool_] | None, right: npt.NDArray[np.bool_]
+    copies: Copies | None, right: npt.NDArray[np.bool_]
 ) -> dict[str, int | float | None]:
     """Return how many held-out rows are copies, and the accuracy on the others.
 
     Args:
-        copies: (N,) whether a held-out row is one; None if nobody has looked.
+        copies: what held-out rows are most like; None if nobody has looked.
         right: (N,) whether its class was found.
     """
     if copies is None:
         return {"near_duplicates": None, "accuracy_without_duplicates": None}
-    rest = right[~copies]
+    rest = right[~copies.mask]
     return {
-        "near_duplicates": int(copies.sum()),
+        "near_duplicates": int(copies.mask.sum()),
         "accuracy_without_duplicates": float(rest.mean()) if len(rest) else None,
     }

@@ -87,6 +87,8 @@ def _run(config: ClusterConfig) -> Outcome:
         "engine": engine,
         "store": store.uri,
         "snapshot": store.snapshot.number,
+        "column": column,
+        "spatial": config.spatial,
         "fingerprint": store.spec.fingerprint,
         "seconds": round(time.monotonic() - started, 3),
     }

@@ -16,7 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 from raypipe import schema
 from raypipe.figures import contact_sheet
 from raypipe.fit.kmeans import Clusters
-from raypipe.jobs.thumbnails import find_uris, thumbnail
+from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.store.reader import StoreReader
 
 __all__ = ["agreement", "picture", "text", "write_assignments"]
@@ -29,8 +29,17 @@ _FILE_ROWS = 4_000_000
 
 
 def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Path) -> None:
-    """Write `clusters.csv` and `clusters.parquet`, which is a folder if there are many rows."""
-    table = pa.table({schema.ID: pa.array(ids), "cluster": pa.array(clusters.labels)})
+    """Write `clusters.csv` and `clusters.parquet`, which is a folder if there are many rows.
+
+    `distance` is that to the cluster's centre, among scaled features.
+    """
+    table = pa.table(
+        {
+            schema.ID: pa.array(ids),
+            "cluster": pa.array(clusters.labels),
+            "distance": pa.array(clusters.distances.astype(np.float32)),
+        }
+    )
     pa.csv.write_csv(table, out / "clusters.csv")
     path = out / "clusters.parquet"
     if path.is_dir():  # of an earlier run

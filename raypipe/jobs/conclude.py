@@ -12,13 +12,13 @@ from raypipe import memory
 from raypipe.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.fit.calibrate import calibrated, kind_for
+from raypipe.fit.duplicates import MOST_DUPLICATES_WORK, Copies, near_duplicates_in_pieces
 from raypipe.fit.evaluation import accuracy_without, evaluate_scores
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
-from raypipe.fit.metrics import MOST_DUPLICATES_WORK, near_duplicates_in_pieces
 from raypipe.fit.model import TrainedModel
 from raypipe.jobs.labelled import Labelled
-from raypipe.jobs.trained import about, summary, text, write
+from raypipe.jobs.trained import HeldOut, about, summary, text, write
 
 __all__ = ["conclude"]
 
@@ -41,15 +41,16 @@ def conclude(
     scores = data.made(parts.test, head.scores, len(head.classes))
     metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
     right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
-    metrics |= accuracy_without(_copies(data, parts), right)
+    copies = _copies(data, parts)
+    metrics |= accuracy_without(copies, right)
     metrics |= about(config, fitted, parts, data.store, data.unlabelled, started, engine="ray")
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
-    write(model, out, data.rows.ids[parts.test], labels[parts.test], probabilities)
+    write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))
     return Outcome(summary(metrics, out), text(metrics, out), model)
 
 
-def _copies(data: Labelled, parts: Holdout) -> npt.NDArray[np.bool_] | None:
-    """Return which held-out rows are near-duplicates of training rows; None if there are too many
+def _copies(data: Labelled, parts: Holdout) -> Copies | None:
+    """Return what held-out rows are most like among the training rows; None if there are too many
     pairs to look at, or too many held-out rows to have in memory.
     """
     size = len(parts.test) * data.width

@@ -17,9 +17,9 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import DedupeConfig
 from raypipe.errors import UsageError
 from raypipe.heads.head import as_rows
-from raypipe.jobs.thumbnails import find_uris, thumbnail
 from raypipe.memory import available, readable
 from raypipe.progress import say
+from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.storage import local_path
 from raypipe.store.reader import StoreReader
 

@@ -64,6 +64,7 @@ def run(config: ExtractConfig) -> Outcome:
         write = partial(_write, config, storage, source, spec, network.backbone, sizing, stack)
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
+        work.record(storage, started)
     return _outcome(storage, work, network.shapes, started)
 
 

@@ -69,10 +69,10 @@ class Labelled:
             found[places] = make(features)
         return found
 
-    def pieces(self, rows: Rows) -> Iterator[Floats]:
-        """Yield the features of some of the rows as (n, D), in the order they are stored in."""
-        for _, features in pick(self.store, self.column, self.index, self.known[rows]):
-            yield self.to_rows(features)
+    def pieces(self, rows: Rows) -> Iterator[tuple[Rows, Floats]]:
+        """Yield positions (n,) within `rows`, and the features there as (n, D)."""
+        for places, features in pick(self.store, self.column, self.index, self.known[rows]):
+            yield places, self.to_rows(features)
 
     def stored(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
         """Return values of the rows in the order all rows are stored in.

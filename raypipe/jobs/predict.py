@@ -21,6 +21,7 @@ from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
 from raypipe.fit.model import MODEL_FILES, TrainedModel, load_model
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
+from raypipe.jobs.predicted import REPORT_FILE, report_on_rows, report_on_store
 from raypipe.plan import Listing, make_plan
 from raypipe.predictions.evaluation import Tally, check_labels, text_of
 from raypipe.predictions.options import check_options, head_spec, is_one_file
@@ -59,8 +60,10 @@ def run(config: PredictConfig) -> Outcome:
     predictor = Predictor(model.head, head, only=config.probability_of)
     kind = Stored if is_store(config.source, "SOURCE") else Images
     source: Input = kind(config, model, predictor)
-    job = _to_file if is_one_file(config) else _to_store
-    summary, lines, value = job(config, model, predictor, source)
+    if is_one_file(config):
+        summary, lines, value = _to_file(config, model, predictor, source)
+    else:
+        summary, lines, value = _to_store(config, model, predictor, source, started)
     summary["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(summary, "\n".join(lines), value)
 
@@ -75,7 +78,11 @@ def check(config: PredictConfig) -> None:
 
 
 def _to_store(
-    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input
+    config: PredictConfig,
+    model: TrainedModel,
+    predictor: Predictor,
+    source: Input,
+    started: float,
 ) -> _Result:
     """Add what is missing to a store of predictions."""
     storage = open_storage(config.out)
@@ -90,6 +97,7 @@ def _to_store(
         work = bring_up_to_date(
             config, storage, source.spec, source.uri, listing, writer, by_batch=source.by_batch
         )
+        work.record(storage, started)
     store = StoreReader(storage.uri, work.after.number)
     tally = _tally(config, model, store)
     summary = {
@@ -110,6 +118,9 @@ def _to_store(
         origin = {"snapshot": work.after.number, "model": config.model, "source": source.uri}
         content = json.dumps({**scores, **origin}, indent=1, ensure_ascii=False) + "\n"
         storage.put(_METRICS_FILE, content.encode())
+    if config.report:
+        storage.put(REPORT_FILE, report_on_store(store))
+        _said(f"{storage.uri}/{REPORT_FILE}", summary, lines)
     return summary, lines, store
 
 
@@ -119,7 +130,7 @@ def _to_file(
     """Write one file, sorted; in memory stay ids and what is written of each image."""
     out = local_path(config.out, "--out")
     tally = Tally(model.classes, evaluate=config.evaluate)
-    rows, rejects = [], [_REJECTS.empty_table()]
+    rows, known, rejects = [], [], [_REJECTS.empty_table()]
     decoded = 0
     with ExitStack() as stack:
         for block in _blocks(config, model, predictor, source, stack):
@@ -128,6 +139,7 @@ def _to_file(
             kept = block.filter(good).drop_columns([schema.REASON, schema.MESSAGE])
             tally.add(kept)
             rows.append(kept.drop_columns([schema.LABEL]))
+            known.append(kept.select([schema.ID, schema.LABEL]))
             decoded += len(block) if source.decodes else 0
     written = in_order(
         pa.concat_tables(rows),
@@ -150,7 +162,19 @@ def _to_file(
     }
     lines = _file_text(summary, written, rejected)
     _scores(tally, summary, lines)
+    if config.report:
+        path = out.with_name(f"{out.stem}.{REPORT_FILE}")
+        table = pa.concat_tables(rows).append_column(
+            schema.LABEL, pa.concat_tables(known)[schema.LABEL]
+        )
+        path.write_bytes(report_on_rows(config, model, source, table, failed))
+        _said(str(path), summary, lines)
     return summary, lines, written
+
+
+def _said(place: str, summary: dict[str, Any], lines: list[str]) -> None:
+    summary["report"] = place
+    lines.append(f"report: {place}")
 
 
 def _blocks(

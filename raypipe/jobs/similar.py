@@ -17,7 +17,7 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import SimilarConfig
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.heads.head import as_rows
-from raypipe.jobs.thumbnails import find_uris, thumbnail
+from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.sources import read_item
 from raypipe.storage import local_path, user_path
 from raypipe.store.reader import StoreReader, to_array

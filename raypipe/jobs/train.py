@@ -9,7 +9,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from raypipe import runtime
 from raypipe.command import Outcome, run_job
@@ -17,8 +16,9 @@ from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.checkpoint import FOLDER, is_checkpoint
+from raypipe.fit.duplicates import near_duplicates
 from raypipe.fit.engine import Engine, check_engine_options, choose_engine
-from raypipe.fit.evaluation import evaluate_scores, without_duplicates
+from raypipe.fit.evaluation import accuracy_without, evaluate_scores
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
@@ -28,7 +28,7 @@ from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, as_rows
 from raypipe.jobs import perceptron, sharded
 from raypipe.jobs.deliver import deliver
-from raypipe.jobs.trained import about, summary, text, write
+from raypipe.jobs.trained import HeldOut, about, summary, text, write
 from raypipe.progress import say
 from raypipe.storage import local_path, output_folder
 from raypipe.store.reader import Features, StoreReader
@@ -72,11 +72,10 @@ def _run(config: TrainConfig) -> Outcome:
     data = replace(data, features=as_rows(data.features, config.spatial, channels))
     fitted, head = _fit(data, parts, grid, config)
     head = replace(head, spatial=config.spatial, channels=channels)
-    truth = data.labels[parts.test]
-    metrics, probabilities = _evaluate(head, data, parts, truth)
+    metrics, held = _evaluate(head, data, parts)
     metrics |= about(config, fitted, parts, store, unlabelled, started, engine="sklearn")
     model = TrainedModel(head, store.spec, column, store.provenance, metrics)
-    write(model, out, data.ids[parts.test], truth, probabilities)
+    write(model, out, held)
     return Outcome(summary(metrics, out), text(metrics, out), model)
 
 
@@ -182,14 +181,14 @@ def _not_converged(fitted: Fitted, config: TrainConfig) -> str:
     )
 
 
-def _evaluate(
-    head: Head, data: Features, parts: Holdout, truth: npt.NDArray[np.object_]
-) -> tuple[dict[str, Any], npt.NDArray[Any]]:
-    """Return metrics and probabilities of the held-out rows."""
-    test = data.features[parts.test]
+def _evaluate(head: Head, data: Features, parts: Holdout) -> tuple[dict[str, Any], HeldOut]:
+    """Return metrics of the held-out rows, and how each of them did."""
+    test, truth = data.features[parts.test], data.labels[parts.test]
     metrics, probabilities = evaluate_scores(head, head.scores(test), truth)
     right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == truth
-    return metrics | without_duplicates(test, data.features[parts.train], right), probabilities
+    copies = near_duplicates(test, data.features[parts.train])
+    held = HeldOut.of(data, parts, probabilities, copies)
+    return metrics | accuracy_without(copies, right), held
 
 
 def main() -> None:

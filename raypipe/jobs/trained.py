@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ import numpy.typing as npt
 
 from raypipe.config import TrainConfig
 from raypipe.figures import confusion_picture, curves_picture
+from raypipe.fit.duplicates import Copies
 from raypipe.fit.engine import Engine
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
 from raypipe.fit.model import TrainedModel, save_model
-from raypipe.store.reader import StoreReader
+from raypipe.store.reader import Features, StoreReader
 
 __all__ = ["about", "summary", "text", "write", "write_curves"]
 
-_METRICS_FILE = "metrics.json"
+METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
 _CONFUSION_FILE = "confusion.png"
-_HOLDOUT_FILE = "holdout.csv"
+HOLDOUT_FILE = "holdout.csv"
+DUPLICATES_FILE = "near_duplicates.csv"
 _RELIABILITY_FILE = "reliability.csv"
-_CURVES_FILE = "curves.csv"
+CURVES_FILE = "curves.csv"
 _CURVES_PICTURE = "curves.png"
 
 
@@ -60,35 +63,66 @@ def about(
     }
 
 
-def write(
-    model: TrainedModel,
-    out: Path,
-    ids: npt.NDArray[np.object_],
-    truth: npt.NDArray[np.object_],
-    probabilities: npt.NDArray[Any],
-) -> None:
-    """Write the model, and how it did on the held-out rows.
+@dataclass(frozen=True)
+class HeldOut:
+    """How a model did on the held-out rows.
 
-    Args:
-        model: with its metrics.
-        out: the folder.
-        ids: (N,) of the held-out rows.
-        truth: (N,) their labels.
+    Attributes:
+        ids: (N,) of the rows.
+        labels: (N,) theirs.
         probabilities: (N, K) that the model gave them.
+        copies: near-duplicates of training rows, as rows of a table.
     """
+
+    ids: npt.NDArray[np.object_]
+    labels: npt.NDArray[np.object_]
+    probabilities: npt.NDArray[Any]
+    copies: list[dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls, rows: Features, parts: Holdout, probabilities: npt.NDArray[Any], copies: Copies | None
+    ) -> HeldOut:
+        """Pick the held-out rows out of all, and the training rows they are copies of."""
+        found = [] if copies is None else _pairs(rows, parts, copies)
+        return cls(rows.ids[parts.test], rows.labels[parts.test], probabilities, found)
+
+
+def _pairs(rows: Features, parts: Holdout, copies: Copies) -> list[dict[str, Any]]:
+    """Return a line per held-out row that is a near-duplicate of a training row."""
+    found = []
+    for number in np.flatnonzero(copies.mask):
+        own, other = parts.test[number], parts.train[copies.of[number]]
+        found.append(
+            {
+                "id": rows.ids[own],
+                "label": rows.labels[own],
+                "training_id": rows.ids[other],
+                "training_label": rows.labels[other],
+                "cosine": f"{copies.cosine[number]:.4f}",
+            }
+        )
+    return found
+
+
+def write(model: TrainedModel, out: Path, held: HeldOut) -> None:
+    """Write the model, with its metrics, and how it did on the held-out rows."""
     metrics = model.metrics
     save_model(model, out)
-    (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+    (out / METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     (out / _REPORT_FILE).write_text(metrics["report_text"])
-    with (out / _HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
+    with (out / HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "label", "predicted", "probability"])
-        predicted = np.array(model.classes, dtype=object)[probabilities.argmax(axis=1)]
-        best = probabilities.max(axis=1)
-        for row in zip(ids, truth, predicted, best, strict=True):
+        predicted = np.array(model.classes, dtype=object)[held.probabilities.argmax(axis=1)]
+        best = held.probabilities.max(axis=1)
+        for row in zip(held.ids, held.labels, predicted, best, strict=True):
             writer.writerow([*row[:3], f"{row[3]:.6f}"])
+    (out / DUPLICATES_FILE).unlink(missing_ok=True)
+    if held.copies:
+        _write_table(held.copies, out / DUPLICATES_FILE)
     _write_table(metrics["reliability"]["bins"], out / _RELIABILITY_FILE)
-    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(ids)} images"
+    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(held.ids)} images"
     confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
 
 
@@ -101,7 +135,7 @@ def write_curves(epochs: list[dict[str, Any]], kept: int, title: str, out: Path)
         title: of the picture.
         out: the folder.
     """
-    _write_table(epochs, out / _CURVES_FILE)
+    _write_table(epochs, out / CURVES_FILE)
     own = [epoch for epoch in epochs if epoch["combination"] == kept]
     curves_picture(own, title, out / _CURVES_PICTURE)
 
@@ -129,9 +163,9 @@ def text(metrics: dict[str, Any], out: Path) -> str:
         *_duplicates_line(metrics),
         _reliability_line(metrics["reliability"]),
     ]
-    files = [_METRICS_FILE, _CONFUSION_FILE, _HOLDOUT_FILE, _RELIABILITY_FILE]
+    files = [METRICS_FILE, _CONFUSION_FILE, HOLDOUT_FILE, _RELIABILITY_FILE]
     if "best_epoch" in metrics:
-        files += [_CURVES_FILE, _CURVES_PICTURE]
+        files += [CURVES_FILE, _CURVES_PICTURE]
     lines.append(f"written: {out}/ (model, {', '.join(files)})")
     return "\n".join(lines)
 
@@ -167,7 +201,10 @@ def _duplicates_line(metrics: dict[str, Any]) -> list[str]:
         return []
     rest = metrics["accuracy_without_duplicates"]
     without = f"{rest:.4f}" if rest is not None else "none left"
-    return [f"  without {copies} that are near-duplicates of training images: {without}"]
+    return [
+        f"  without {copies} that are near-duplicates of training images "
+        f"({DUPLICATES_FILE}): {without}"
+    ]
 
 
 def _reliability_line(reliability: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ def check_options(config: PredictConfig) -> None:
         return
     if config.top_k > 1:
         raise UsageError("--probability-of writes one class; it does not go with --top-k")
-    for name in ("threshold", "where", "evaluate"):
+    for name in ("threshold", "where", "evaluate", "report"):
         if getattr(config, name):
             raise UsageError(
                 f"--probability-of writes a number and no label; it does not go with --{name}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
+from PIL import Image, ImageFile
 
 from raypipe import schema
 from raypipe.decode import decode
@@ -14,7 +16,7 @@ from raypipe.errors import RejectedItem
 from raypipe.sources import read_item
 from raypipe.store.reader import StoreReader
 
-__all__ = ["find_uris", "thumbnail"]
+__all__ = ["find_uris", "remains", "thumbnail"]
 
 _PIXELS = 2**26
 _SIDE = 96
@@ -35,8 +37,32 @@ def find_uris(store: StoreReader, names: Iterable[str]) -> dict[str, str]:
 def thumbnail(uri: str) -> Image.Image | None:
     """Return an image, at most 96 pixels wide and high; None if it cannot be read any more."""
     try:
-        image = decode(read_item(uri, _PIXELS), _PIXELS)
+        image = decode(read_item(uri, _PIXELS), _PIXELS, least=_SIDE)
     except RejectedItem:
         return None
     image.thumbnail((_SIDE, _SIDE))
     return image
+
+
+def remains(uri: str) -> Image.Image | None:
+    """Return what can be seen of an image that was rejected; None if that is nothing.
+
+    Of a truncated file it is the part that is there. Not for several threads at once: Pillow's
+    leniency is a setting of the process.
+    """
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(read_item(uri, _PIXELS)))
+            image.draft("RGB", (_SIDE, _SIDE))
+            if image.width * image.height > _PIXELS:
+                return None
+            small = image.convert("RGB")
+    except (RejectedItem, OSError, ValueError, SyntaxError, MemoryError, EOFError):
+        return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
+    small.thumbnail((_SIDE, _SIDE))
+    return small

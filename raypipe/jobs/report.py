@@ -1,0 +1,48 @@
+"""Make a page of what was done, to look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from raypipe.command import Outcome, run_job
+from raypipe.config import ReportConfig
+from raypipe.errors import UsageError
+from raypipe.storage import local_path
+
+__all__ = ["main", "run"]
+
+
+def run(config: ReportConfig) -> Outcome:
+    """Write a report; see `ReportConfig` for the options.
+
+    Raises:
+        UsageError: there is nothing to report on, or the page cannot be written.
+    """
+    from raypipe.reports.run import check_projection, make_page, sections_of
+
+    out = local_path(config.out, "--out")
+    _check_out(out)
+    check_projection(config.map)
+    sections = sections_of(config.run, config.map)
+    title = config.title or Path(config.run.rstrip("/")).name or config.run
+    out.write_bytes(make_page(sections, title=title, megabytes=config.picture_mb))
+    size = out.stat().st_size
+    summary = {"out": str(out), "parts": len(sections), "bytes": size}
+    return Outcome(summary, f"written: {out} ({size / 1e6:.1f} MB)", str(out))
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir() or out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out: expected an .html file; got {str(out)!r}")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise UsageError(f"--out: no folder that can be written to at {str(out.parent)!r}")
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_job("report", ReportConfig)
+
+
+if __name__ == "__main__":
+    main()

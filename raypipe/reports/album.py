@@ -1,0 +1,81 @@
+"""The pictures of a page: each image once, small, and no more of them than there is room for."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from raypipe.reports.thumbnails import remains, thumbnail
+
+__all__ = ["Album"]
+
+_THREADS = 8
+_TOGETHER = 64
+_QUALITY = 70
+
+
+class Album:
+    """Thumbnails by URI.
+
+    Args:
+        room: bytes that the pictures may take, as they stand in the page.
+
+    Attributes:
+        pictures: data URIs; the place in this list is an image's key.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.pictures: list[str] = []
+        self._room = room
+        self._floor = 0.0
+        self._keys: dict[str, int | None] = {}
+
+    @contextlib.contextmanager
+    def share(self, share: float) -> Iterator[None]:
+        """Leave no more than a share of the room to what is added meanwhile."""
+        before, self._floor = self._floor, self._room * (1 - share)
+        yield
+        self._floor = before
+
+    def add(self, uris: Iterable[str], share: float = 1.0) -> None:
+        """Read images, the first ones first, as long as there is room.
+
+        Args:
+            uris: of the images.
+            share: of the room that is left which they may take together.
+        """
+        wanted = [uri for uri in dict.fromkeys(uris) if uri not in self._keys]
+        least = self._floor + (self._room - self._floor) * (1 - share)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for start in range(0, len(wanted), _TOGETHER):
+                some = wanted[start : start + _TOGETHER]
+                for uri, image in zip(some, pool.map(thumbnail, some), strict=True):
+                    if self._room <= least:
+                        return
+                    self._put(uri, image)
+
+    def add_remains(self, uris: Iterable[str]) -> None:
+        """Read what can still be seen of rejected images."""
+        for uri in dict.fromkeys(uris):
+            if uri not in self._keys and self._room > self._floor:
+                self._put(uri, remains(uri))
+
+    def key(self, uri: str | None) -> int | None:
+        """Return an image's place in `pictures`; None if it is not there."""
+        return self._keys.get(uri) if uri is not None else None
+
+    def _put(self, uri: str, image: Image.Image | None) -> None:
+        self._keys[uri] = None
+        if image is None:
+            return
+        buffer = io.BytesIO()
+        image.save(buffer, "webp", quality=_QUALITY)
+        text = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        self._room -= len(text)
+        self._keys[uri] = len(self.pictures)
+        self.pictures.append(text)

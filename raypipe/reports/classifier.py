@@ -1,0 +1,144 @@
+"""The part of a page about a trained classifier."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+from markupsafe import Markup
+
+from raypipe.errors import UsageError
+from raypipe.fit.model import TrainedModel, load_model
+from raypipe.reports import charts
+from raypipe.reports.album import Album
+from raypipe.reports.judged import Judged, Uris
+from raypipe.reports.page import Part, Picture
+from raypipe.reports.thumbnails import find_uris
+from raypipe.reports.wording import Facts, spec_facts
+from raypipe.store.reader import StoreReader
+
+__all__ = ["classifier_part"]
+
+_PAIRS = 12
+
+
+def classifier_part(folder: Path, album: Album) -> Part:
+    """Return the part about a model and its held-out images.
+
+    Args:
+        folder: written by `train`.
+        album: gets the pictures.
+
+    Raises:
+        UsageError: the folder lacks what `train` writes.
+    """
+    model = load_model(folder)
+    metrics = model.metrics
+    held = _table(folder / "holdout.csv")
+    judged = Judged(
+        ids=held["id"].to_numpy(),
+        labels=held["label"].to_numpy(),
+        predicted=held["predicted"].to_numpy(),
+        probability=held["probability"].to_numpy(),
+        classes=model.classes,
+    )
+    store = _store(metrics)
+    uris: Uris = partial(find_uris, store) if store else lambda _: {}
+    copies = _copies(folder)
+    places = uris([name for pair in copies for name in (pair["id"], pair["training_id"])])
+    album.add(places.values())
+    content, data = judged.show(metrics["confusion"], metrics["report"], album, uris)
+    content |= {
+        "facts": _facts(model, metrics),
+        "spec": spec_facts(model.spec, model.provenance),
+        "charts": [Markup(chart) for chart in _charts(folder, metrics)],
+        "grid": _grid(metrics),
+        "copies": [_couple(pair, places) for pair in copies],
+        "near_duplicates": metrics["near_duplicates"],
+        "without": metrics["accuracy_without_duplicates"],
+        "reliability": metrics["reliability"],
+        "readable": store is not None,
+    }
+    return Part("classifier.html", "Classifier", content, data)
+
+
+def _table(path: Path) -> pa.Table:
+    """Read a CSV whose columns, but for probabilities, are text."""
+    texts = ("id", "label", "predicted", "training_id", "training_label", "cosine")
+    types = dict.fromkeys(texts, pa.string()) | {"probability": pa.float64()}
+    options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
+    parsing = pa.csv.ParseOptions(newlines_in_values=True)
+    try:
+        return pa.csv.read_csv(path, convert_options=options, parse_options=parsing)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise UsageError(f"RUN: {path} is not what `train` writes: {error}") from None
+
+
+def _store(metrics: dict[str, Any]) -> StoreReader | None:
+    """Return the store the model was trained on, if it is still there."""
+    try:
+        return StoreReader(metrics["store"], metrics["snapshot"])
+    except UsageError:
+        return None
+
+
+def _facts(model: TrainedModel, metrics: dict[str, Any]) -> Facts:
+    best = ", ".join(f"{name} = {value}" for name, value in metrics["best_params"].items())
+    facts = [
+        ("features", f"{metrics['store']}, snapshot {metrics['snapshot']}, {model.column}"),
+        ("head", f"{metrics['head']} ({best or 'no parameters'}), {len(model.classes)} classes"),
+        ("held out", f"{metrics['test_rows']} images ({metrics['split']} split)"),
+        ("trained on", f"{metrics['train_rows']} rows"),
+    ]
+    if metrics["cv_accuracy"] is not None:
+        facts.append(("cross-validation", f"accuracy {metrics['cv_accuracy']:.4f}"))
+    if metrics["unlabelled_rows"]:
+        facts.append(("without a label", f"{metrics['unlabelled_rows']} rows, left out"))
+    if not metrics["converged"]:
+        facts.append(("warning", "the fit was stopped before it had converged"))
+    return [*facts, ("time", f"{metrics['seconds']:.1f} s")]
+
+
+def _charts(folder: Path, metrics: dict[str, Any]) -> list[str]:
+    found = [charts.reliability(metrics["reliability"]["bins"])]
+    tried = [entry for entry in metrics["grid"] if entry["mean"] is not None]
+    names = {name for entry in tried for name in entry["params"]}
+    varied = [n for n in names if len({str(entry["params"].get(n)) for entry in tried}) > 1]
+    if len(varied) == 1:
+        found.append(charts.grid(varied[0], tried, metrics["best_params"][varied[0]]))
+    curves = folder / "curves.csv"
+    if curves.is_file():
+        epochs = pa.csv.read_csv(curves).to_pylist()
+        best = min(epochs, key=lambda epoch: float(epoch["validation_loss"]))["combination"]
+        own = [epoch for epoch in epochs if epoch["combination"] == best]
+        found += [charts.curves(own, what) for what in ("loss", "accuracy")]
+    return found
+
+
+def _grid(metrics: dict[str, Any]) -> list[tuple[str, float | None, float | None]]:
+    """Return what was tried, and its accuracy and deviation."""
+    return [
+        (
+            ", ".join(f"{name} = {value}" for name, value in entry["params"].items()),
+            entry["mean"],
+            entry["std"],
+        )
+        for entry in metrics["grid"]
+    ]
+
+
+def _copies(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "near_duplicates.csv"
+    return _table(path).to_pylist()[:_PAIRS] if path.is_file() else []
+
+
+def _couple(pair: dict[str, Any], places: dict[str, str]) -> tuple[Picture, Picture, str]:
+    """Return a held-out image, the training image it is a copy of, and their cosine."""
+    held, trained = (
+        Picture(pair[f"{prefix}id"], places.get(pair[f"{prefix}id"]), pair[f"{prefix}label"])
+        for prefix in ("", "training_")
+    )
+    return held, trained, pair["cosine"]

@@ -1,0 +1,224 @@
+"""The part of a page about a k-means run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from raypipe import schema
+from raypipe.config.types import Projection
+from raypipe.errors import UsageError
+from raypipe.fit.kmeans import scale_rows
+from raypipe.heads import as_rows
+from raypipe.reports import charts
+from raypipe.reports.album import Album
+from raypipe.reports.page import Part, Picture
+from raypipe.reports.thumbnails import find_uris
+from raypipe.reports.wording import Facts, spec_facts
+from raypipe.store.reader import StoreReader, to_array
+
+__all__ = ["clusters_part"]
+
+#: Clusters with pictures, the largest ones; and how many of each kind.
+_PICTURED = 60
+_NEAREST, _RANDOM, _FARTHEST = 10, 6, 6
+_ON_MAP = 1500
+_LABELS = 3
+_SCALES = {"none": "none", "standard": "mean 0, variance 1", "l2": "length 1"}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The images of a run: their id, cluster, distance to its centre, and label if there is one."""
+
+    ids: npt.NDArray[np.object_]
+    clusters: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.floating[Any]]
+    labels: npt.NDArray[np.object_]
+
+
+def clusters_part(folder: Path, album: Album, projection: Projection) -> Part:
+    """Return the part about clusters and the images in them.
+
+    Args:
+        folder: written by `cluster`.
+        album: gets the pictures.
+        projection: how features become places on the map.
+
+    Raises:
+        UsageError: the folder lacks what `cluster` writes, or the store is gone.
+    """
+    metrics = json.loads((folder / "metrics.json").read_text())
+    store = StoreReader(metrics["store"], metrics["snapshot"])
+    rows = _rows(folder, store)
+    chosen = {number: _chosen(rows, number, metrics["seed"]) for number in _largest(metrics)}
+    sample = _sample(len(rows.ids), metrics["seed"])
+    named = [row for kinds in chosen.values() for some in kinds.values() for row in some]
+    places = find_uris(store, rows.ids[np.unique([*named, *sample])])
+    album.add((places[rows.ids[row]] for row in named), share=0.6)
+    album.add((places[rows.ids[row]] for row in sample), share=0.9)
+    points, axes = _points(store, metrics, rows.ids[sample], projection)
+    content = {
+        "facts": _facts(metrics),
+        "spec": spec_facts(store.spec, store.provenance),
+        "ari": metrics["ari"],
+        "clusters": [_about(rows, number, max(metrics["sizes"])) for number in range(metrics["k"])],
+        "labelled": bool(pc.any(pc.is_valid(pa.array(rows.labels, pa.string()))).as_py()),
+        "charts": [Markup(chart) for chart in _charts(metrics)],
+        "map": Markup(charts.map_of(points, rows.clusters[sample], axes)),
+        "on_map": len(sample),
+        "rows": len(rows.ids),
+        "sheets": [
+            (number, {kind: _pictures(rows, some, places) for kind, some in kinds.items()})
+            for number, kinds in chosen.items()
+        ],
+    }
+    data = {"map": _map_data(rows, sample, places, album)}
+    return Part("clusters.html", "Clusters", content, data)
+
+
+def _rows(folder: Path, store: StoreReader) -> _Rows:
+    table = pq.read_table(folder / "clusters.parquet")
+    if "distance" not in table.column_names:
+        raise UsageError(f"RUN: {folder} was written by an older version; run `cluster` again")
+    labels: dict[str, str | None] = {}
+    for batch in store.iter_batches([schema.ID, schema.LABEL]):
+        labels |= zip(batch[schema.ID].to_pylist(), batch[schema.LABEL].to_pylist(), strict=True)
+    ids = table[schema.ID].to_numpy()
+    return _Rows(
+        ids,
+        table["cluster"].to_numpy(),
+        table["distance"].to_numpy(),
+        np.array([labels.get(name) for name in ids], object),
+    )
+
+
+def _largest(metrics: dict[str, Any]) -> list[int]:
+    order = np.argsort(-np.asarray(metrics["sizes"]), kind="stable")[:_PICTURED]
+    return sorted(order.tolist())
+
+
+def _chosen(rows: _Rows, number: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Return images of a cluster: the nearest to its centre, the farthest, some of the others."""
+    members = np.flatnonzero(rows.clusters == number)
+    order = members[np.argsort(rows.distances[members], kind="stable")]
+    nearest, rest = order[:_NEAREST], order[_NEAREST:]
+    farthest = rest[-_FARTHEST:]
+    between = rest[: len(rest) - len(farthest)]
+    drawn = np.random.default_rng([seed, number]).permutation(between)[:_RANDOM]
+    return {"nearest": nearest, "random": drawn, "farthest": farthest[::-1]}
+
+
+def _sample(count: int, seed: int) -> npt.NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(count)[:_ON_MAP])
+
+
+def _points(
+    store: StoreReader, metrics: dict[str, Any], ids: npt.NDArray[np.object_], how: Projection
+) -> tuple[npt.NDArray[Any], tuple[str, str]]:
+    """Return places (N, 2) of images on the map, and the names of its axes."""
+    column = metrics["column"]
+    shape = store.shapes[column]
+    spatial, channels = metrics["spatial"], store.channels(column)
+    width = as_rows(np.empty((0, *shape), np.float32), spatial, channels).shape[1]
+    place = {name: number for number, name in enumerate(ids)}
+    found = np.zeros((len(ids), width), np.float32)
+    wanted = pa.array(ids, pa.string())
+    for batch in store.iter_batches([schema.ID, schema.VIEW, column]):
+        own = pc.and_(pc.equal(batch[schema.VIEW], 0), pc.is_in(batch[schema.ID], wanted))
+        chosen = batch.filter(own)
+        numbers = [place[name] for name in chosen[schema.ID].to_pylist()]
+        found[numbers] = as_rows(to_array(chosen[column]), spatial, channels)
+    scaled = scale_rows(found, metrics["scale"])
+    return _umap(scaled, metrics["seed"]) if how == "umap" else _pca(scaled)
+
+
+def _pca(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, str]]:
+    from sklearn.decomposition import PCA
+
+    count = min(2, *rows.shape)
+    fitted = PCA(count, random_state=0).fit(rows)
+    points = np.zeros((len(rows), 2))
+    points[:, :count] = fitted.transform(rows)
+    shares = [*fitted.explained_variance_ratio_, 0.0][:2]
+    first, second = (
+        f"{name} principal component ({0 if np.isnan(share) else share:.0%} of the variance)"
+        for name, share in zip(("first", "second"), shares, strict=True)
+    )
+    return points, (first, second)
+
+
+def _umap(rows: npt.NDArray[Any], seed: int) -> tuple[npt.NDArray[Any], tuple[str, str]]:
+    from umap import UMAP
+
+    found = UMAP(n_neighbors=min(15, len(rows) - 1), random_state=seed).fit_transform(rows)
+    return np.asarray(found), ("UMAP, first axis", "UMAP, second axis")
+
+
+def _about(rows: _Rows, number: int, largest: int) -> dict[str, Any]:
+    members = rows.clusters == number
+    size = int(members.sum())
+    labels = Counter(label for label in rows.labels[members] if label is not None)
+    return {
+        "number": number,
+        "size": size,
+        "share": size / largest,
+        "distance": float(rows.distances[members].mean()) if size else 0.0,
+        "labels": [(name, count / size) for name, count in labels.most_common(_LABELS)],
+    }
+
+
+def _charts(metrics: dict[str, Any]) -> list[str]:
+    if not metrics["choices"]:
+        return []
+    return [
+        charts.k_figures(metrics["choices"], metrics["k"], what)
+        for what in ("silhouette", "inertia")
+    ]
+
+
+def _facts(metrics: dict[str, Any]) -> Facts:
+    chosen = f", chosen by {metrics['choose']}" if metrics["choose"] else ""
+    stopped = "" if metrics["converged"] else ", stopped before it had converged"
+    facts = [
+        ("features", f"{metrics['store']}, snapshot {metrics['snapshot']}, {metrics['column']}"),
+        ("clusters", f"{metrics['k']}{chosen}, {metrics['distance']} distance"),
+        ("scaling", _SCALES[metrics["scale"]]),
+        ("inertia", f"{metrics['inertia']:.6g} after {metrics['iterations']} iterations{stopped}"),
+        ("images", str(metrics["rows"])),
+        ("time", f"{metrics['seconds']:.1f} s, seed {metrics['seed']}, engine {metrics['engine']}"),
+    ]
+    if metrics["ari"] is not None:
+        facts.append(("agreement with labels", f"adjusted Rand index {metrics['ari']:.3f}"))
+    return facts
+
+
+def _pictures(rows: _Rows, chosen: npt.NDArray[np.int64], places: dict[str, str]) -> list[Picture]:
+    return [
+        Picture(rows.ids[row], places.get(rows.ids[row]), rows.labels[row] or "") for row in chosen
+    ]
+
+
+def _map_data(
+    rows: _Rows, sample: npt.NDArray[np.int64], places: dict[str, str], album: Album
+) -> list[tuple[int | None, str, int, str]]:
+    """Return of each point its picture, id, cluster and label."""
+    return [
+        (
+            album.key(places.get(rows.ids[row])),
+            rows.ids[row],
+            int(rows.clusters[row]),
+            rows.labels[row] or "",
+        )
+        for row in sample
+    ]

@@ -1,0 +1,109 @@
+"""The part of a page about a store of features, and what stores of predictions share with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe import schema
+from raypipe.reports.album import Album
+from raypipe.reports.page import Part, Picture
+from raypipe.reports.wording import Facts, spec_facts
+from raypipe.store.history import read_runs
+from raypipe.store.reader import StoreReader
+
+__all__ = ["features_part", "rejected", "runs_of", "store_facts"]
+
+_SOME = 24
+_OF_REASON = 12
+_RUNS = 50
+
+
+def features_part(store: StoreReader, album: Album) -> Part:
+    """Return the part about what is in a store, what is not, and what it took."""
+    images = _some(store)
+    album.add([str(picture.uri) for picture in images])
+    columns = [(name, store.shapes.get(name), str(store.dtype(name))) for name in store.columns]
+    content = {
+        "facts": store_facts(store),
+        "columns": columns,
+        "spec": spec_facts(store.spec, store.provenance),
+        "labels": _counts(store.label_counts()),
+        "splits": _counts(store.split_counts()),
+        "images": images,
+        "rejects": rejected(store.rejects(), album),
+        "runs": runs_of(store),
+    }
+    return Part("features.html", "Features", content, {})
+
+
+def store_facts(store: StoreReader) -> Facts:
+    """Return how much there is, and where it came from."""
+    items = store.snapshot.rows // store.spec.views
+    size = sum(part.file.bytes for part in store.snapshot.parts)
+    views = f", {store.spec.views} rows each" if store.spec.views > 1 else ""
+    return [
+        ("store", store.uri),
+        ("source", str(store.provenance.get("source", "not recorded"))),
+        ("snapshot", f"{store.snapshot.number}, made {store.snapshot.created or 'never'}"),
+        ("images", f"{items}{views}"),
+        ("rejects", str(store.snapshot.rejects)),
+        ("partitions", f"{len(store.snapshot.data)}, {store.format}, {size / 1e6:.1f} MB"),
+    ]
+
+
+def rejected(rejects: pa.Table, album: Album) -> list[tuple[str, int, list[tuple[Picture, str]]]]:
+    """Return for each reason how many images were rejected, and some of them with the message."""
+    found = []
+    reasons = np.array(rejects[schema.REASON].to_pylist(), object)
+    for reason in sorted(set(reasons)):
+        rows = np.flatnonzero(reasons == reason)
+        examples = rejects.take(rows[:_OF_REASON]).to_pylist()
+        pictures = [
+            (Picture(row[schema.ID], row.get(schema.URI)), row[schema.MESSAGE]) for row in examples
+        ]
+        album.add_remains(picture.uri for picture, _ in pictures if picture.uri)
+        found.append((str(reason), len(rows), pictures))
+    return found
+
+
+def runs_of(store: StoreReader) -> list[dict[str, Any]]:
+    """Return the newest runs, the newest one first, each with the shares of its work."""
+    runs = []
+    for run in reversed(read_runs(store.storage, store.snapshot.number)[-_RUNS:]):
+        work = run.get("work_seconds") or {}
+        total = sum(work.values())
+        shares = {step: seconds / total for step, seconds in work.items()} if total else {}
+        runs.append(run | {"shares": shares})
+    return runs
+
+
+def _some(store: StoreReader) -> list[Picture]:
+    """Return images from all over the store, without reading it all."""
+    parts = len(store.snapshot.data)
+    chosen = np.unique(np.linspace(0, max(parts - 1, 0), min(parts, _SOME)).astype(int))
+    each = -(-_SOME // max(len(chosen), 1))
+    pictures: list[Picture] = []
+    for number in chosen:
+        table = next(
+            store.iter_part(int(number), [schema.ID, schema.URI, schema.LABEL, schema.VIEW]), None
+        )
+        if table is None:
+            continue
+        rows = np.flatnonzero(table[schema.VIEW].to_numpy() == 0)
+        spread = rows[np.unique(np.linspace(0, len(rows) - 1, each).astype(int))]
+        pictures += [
+            Picture(row[schema.ID], row[schema.URI], row[schema.LABEL] or "")
+            for row in table.take(spread).to_pylist()
+        ]
+    return pictures[:_SOME]
+
+
+def _counts(counts: dict[str | None, int]) -> list[tuple[str, int]]:
+    """Return names and counts, the most frequent first; nothing if no row has a name."""
+    if set(counts) <= {None}:
+        return []
+    order = sorted(counts.items(), key=lambda entry: -entry[1])
+    return [(name or "(none)", count) for name, count in order]

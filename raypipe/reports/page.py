@@ -1,0 +1,88 @@
+"""One page, complete in itself: it needs no server, no network and no other file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from raypipe.reports.album import Album
+
+__all__ = ["Part", "Picture", "render"]
+
+_FOLDER = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the page shows it.
+
+    Attributes:
+        id: its id.
+        uri: where it is; None if that is not known.
+        caption: what is said of it, beside its id.
+    """
+
+    id: str
+    uri: str | None
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a page.
+
+    Attributes:
+        template: file that lays it out.
+        title: its heading.
+        content: what the template shows.
+        data: what the page's script needs of it, by name.
+    """
+
+    template: str
+    title: str
+    content: dict[str, Any]
+    data: dict[str, Any]
+
+
+def render(title: str, parts: Sequence[Part], album: Album, made: str) -> str:
+    """Return the page as HTML.
+
+    Args:
+        title: of the page.
+        parts: in the order they are shown in.
+        album: the pictures that the parts refer to.
+        made: when, for people.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
+    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.globals["key"] = lambda picture: album.key(picture.uri)
+    own = {f"part-{number}": part.data for number, part in enumerate(parts, 1)}
+    data = {"pictures": album.pictures, "parts": own}
+    return environment.get_template("page.html").render(
+        title=title,
+        parts=parts,
+        made=made,
+        version=version("raypipe"),
+        style=Markup((_FOLDER / "page.css").read_text("utf-8")),
+        script=Markup((_FOLDER / "page.js").read_text("utf-8")),
+        data=Markup(_as_script(data)),
+    )
+
+
+def _as_script(data: Any) -> str:
+    """Return JSON that ends no script element, whatever ids and labels hold."""
+    return json.dumps(data, ensure_ascii=True).replace("<", "\\u003c")

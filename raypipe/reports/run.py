@@ -1,0 +1,109 @@
+"""What a folder holds, and the page about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.util import find_spec
+
+from raypipe.config.types import Projection
+from raypipe.errors import UsageError
+from raypipe.fit.model import MODEL_FILES
+from raypipe.reports.album import Album
+from raypipe.reports.classifier import classifier_part
+from raypipe.reports.clusters import clusters_part
+from raypipe.reports.features import features_part
+from raypipe.reports.page import Part, render
+from raypipe.reports.predictions import predictions_part, read_predictions
+from raypipe.storage import is_object, local_path, user_path
+from raypipe.store.identity import is_store
+from raypipe.store.reader import StoreReader
+
+__all__ = ["Section", "check_projection", "make_page", "sections_of"]
+#: Makes a part of a page; the album gets its pictures.
+Section = Callable[[Album], Part]
+
+#: Orders the parts of a folder: what the others are made of comes first.
+_KINDS = ("features", "classifier", "clusters", "predictions")
+#: Room for the pictures of a page, unless something else is asked for.
+PICTURE_MB = 6
+_MEGABYTE = 10**6
+
+
+def check_projection(projection: Projection) -> None:
+    """Make sure that the map can be made.
+
+    Raises:
+        UsageError: the package it takes is not installed.
+    """
+    if projection == "umap" and find_spec("umap") is None:
+        raise UsageError(
+            "--map umap needs a package that is not installed: pip install 'raypipe[umap]'; "
+            "or give --map pca"
+        )
+
+
+def sections_of(run: str, projection: Projection = "pca") -> list[Section]:
+    """Return what there is to report on in a place: its own results, or those directly below it.
+
+    Args:
+        run: a store, what `train` or `cluster` has written, or a folder with some of these.
+        projection: how features become places on the map of clusters.
+
+    Raises:
+        UsageError: there is nothing of the kind.
+    """
+    places = [run]
+    if not _kind(run) and not is_object(run) and (folder := user_path(run, "RUN")).is_dir():
+        places = sorted(str(path) for path in folder.iterdir() if path.is_dir())
+    found = sorted(
+        ((kind, place) for place in places if (kind := _kind(place))),
+        key=lambda entry: _KINDS.index(entry[0]),
+    )
+    if not found:
+        raise UsageError(
+            f"RUN: nothing to report on at {run!r}; give a store, or a folder written by train, "
+            "cluster, predict or run"
+        )
+    return [partial(_part, kind, place, projection=projection) for kind, place in found]
+
+
+def make_page(sections: Sequence[Section], *, title: str, megabytes: int = PICTURE_MB) -> bytes:
+    """Return a page as HTML.
+
+    Args:
+        sections: in the order of the page.
+        title: of the page.
+        megabytes: room for pictures, shared by the sections.
+    """
+    parts: list[Part] = []
+    album = Album(megabytes * _MEGABYTE)
+    for number, section in enumerate(sections):
+        with album.share(1 / (len(sections) - number)):
+            parts.append(section(album))
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return render(title, parts, album, made).encode()
+
+
+def _kind(place: str) -> str | None:
+    """Return which of `_KINDS` a place holds."""
+    if is_store(place, "RUN"):
+        return "predictions" if StoreReader(place, option="RUN").spec.head else "features"
+    if is_object(place):
+        return None
+    folder = local_path(place, "RUN")
+    if (folder / MODEL_FILES[0]).is_file():
+        return "classifier"
+    return "clusters" if (folder / "clusters.parquet").exists() else None
+
+
+def _part(kind: str, place: str, album: Album, *, projection: Projection) -> Part:
+    if kind == "features":
+        return features_part(StoreReader(place, option="RUN"), album)
+    if kind == "predictions":
+        return predictions_part(read_predictions(StoreReader(place, option="RUN")), album)
+    folder = local_path(place, "RUN")
+    if kind == "classifier":
+        return classifier_part(folder, album)
+    return clusters_part(folder, album, projection)

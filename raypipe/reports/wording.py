@@ -1,0 +1,76 @@
+"""A spec in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raypipe.spec import Augment, Output, Preprocess, Spec
+
+__all__ = ["Facts", "spec_facts"]
+
+#: Pairs of a name and what is to be said of it.
+Facts = list[tuple[str, str]]
+
+_POOLS = {
+    "avg": "averaged over positions",
+    "max": "largest value over positions",
+    "flatten": "flattened",
+    "none": "as it is",
+    "hwc": "as it is, channels last",
+    "argmax": "number of the largest value",
+}
+
+
+def spec_facts(spec: Spec, provenance: dict[str, Any]) -> Facts:
+    """Return what features are, line by line.
+
+    Args:
+        spec: theirs.
+        provenance: where backbone and weights came from, as a store keeps it.
+    """
+    weights = str(provenance.get("weights", "")) or "not recorded"
+    facts = [
+        ("backbone", str(provenance.get("backbone", spec.backbone))),
+        ("weights", f"{weights} (sha256 {spec.weights_sha256[:12]}…)"),
+        *((f"column {output.column}", _layer(output)) for output in spec.outputs),
+        ("preprocessing", _preprocess(spec.preprocess)),
+    ]
+    if spec.augment is not None:
+        facts.append(("augmented views", _augment(spec.augment)))
+    facts += [
+        ("precision", f"computed in {spec.precision}, stored as {spec.dtype}"),
+        ("fingerprint", spec.fingerprint),
+    ]
+    return facts
+
+
+def _layer(output: Output) -> str:
+    return f"the output of {output.layer}, {_POOLS[output.pool]}"
+
+
+def _preprocess(plan: Preprocess) -> str:
+    steps = [f"centre crop of {plan.crop} × {plan.crop}"] if plan.crop else []
+    smooth = "" if plan.antialias else ", not antialiased"
+    how = f"({plan.interpolation}{smooth})"
+    if plan.resize == "squash":
+        steps.append(f"resized to {plan.size} × {plan.size} {how}")
+    else:
+        steps.append(f"shorter side resized to {plan.resize_to} {how}")
+        steps.append(f"centre crop of {plan.size} × {plan.size}")
+    means, stds = (", ".join(f"{v:.4g}" for v in values) for values in (plan.mean, plan.std))
+    steps.append(f"{plan.channels.upper()}, less {means}, divided by {stds}")
+    if plan.scaled:
+        steps.append("large JPEGs decoded at a part of their size")
+    return "; ".join(steps)
+
+
+def _augment(augment: Augment) -> str:
+    changes = [
+        f"rotation up to {augment.rotate:g}°" if augment.rotate else "",
+        f"shift up to {augment.shift:.0%}" if augment.shift else "",
+        f"shear up to {augment.shear:g} rad" if augment.shear else "",
+        f"zoom within 1 ± {augment.zoom:g}" if augment.zoom else "",
+        "mirrored half of the time" if augment.flip else "",
+    ]
+    what = ", ".join(change for change in changes if change)
+    return f"{augment.views} more of each image: {what} (seed {augment.seed})"

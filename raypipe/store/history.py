@@ -1,0 +1,35 @@
+"""What the runs that published snapshots have done: for people, and no part of what a store is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from raypipe.errors import RaypipeError
+from raypipe.storage import Storage
+
+__all__ = ["read_runs", "record_run"]
+
+_FOLDER = "runs"
+
+
+def record_run(storage: Storage, snapshot: int, run: dict[str, Any]) -> None:
+    """Write down what the run that published a snapshot has done.
+
+    A run that cannot write this down is a good run all the same.
+    """
+    with contextlib.suppress(OSError, RaypipeError):
+        storage.put(f"{_FOLDER}/{snapshot:08d}.json", json.dumps(run, indent=1).encode())
+
+
+def read_runs(storage: Storage, newest: int) -> list[dict[str, Any]]:
+    """Return the records of the runs up to a snapshot, oldest first, each with its `snapshot`."""
+    runs = []
+    for name in storage.list(_FOLDER):
+        number = name.removeprefix(f"{_FOLDER}/").removesuffix(".json")
+        if not number.isdecimal() or int(number) > newest:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            runs.append({"snapshot": int(number), **json.loads(storage.read(name))})
+    return runs
