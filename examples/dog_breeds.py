@@ -16,13 +16,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
-from dog_pictures import Answer, Box, Unread, count, draw, read_answers, write_all
 from PIL import Image
 
 import raypipe
+from dog_pictures import Answer, Box, Unread, count, draw, read_answers, write_all
 from raypipe.dataset import Store
 from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
@@ -71,7 +71,7 @@ class FaceFinder:
         return [(int(x), int(y), int(w), int(h)) for x, y, w, h in found]
 
 
-def look_at(model: str, source: str, out: Path, actors: str) -> tuple[list[Photo], list[Unread]]:
+def look_at(model: str, source: str, out: Path, **options: Any) -> tuple[list[Photo], list[Unread]]:
     """Show the network what it has not seen yet; return what it says of all photographs.
 
     Raises:
@@ -93,7 +93,7 @@ def look_at(model: str, source: str, out: Path, actors: str) -> tuple[list[Photo
         where=(f"{CLASS}=0:",),
         prune=True,
         max_pixels=MAX_PIXELS,
-        actors=actors,
+        **options,
     )
     rejects = store.rejects().to_pylist()
     unread = [Unread(row["id"], row["reason"], row["message"]) for row in rejects]
@@ -132,7 +132,7 @@ def answer(photo: Photo, is_dog: bool, finder: FaceFinder, picture: Path) -> Ans
     faces = [] if is_dog else finder(image)
     kind = "dog" if is_dog else "human" if faces else "neither"
     found = Answer(photo.id, kind, photo.breeds, faces, picture.name)
-    draw(found, image).save(picture, quality=88)
+    draw(found, image).save(picture, quality=88, subsampling=0)
     return found
 
 
@@ -151,7 +151,8 @@ def run(given: argparse.Namespace) -> None:
     """
     finder = FaceFinder(given.cascade)  # first, so that nothing is done where there is none
     out, pictures = Path(given.out), Path(given.out) / "pictures"
-    photos, unread = look_at(given.model, given.photos, out / "predictions", given.actors)
+    options = {name: getattr(given, name) for name in ("actors", "address", "moved")}
+    photos, unread = look_at(given.model, given.photos, out / "predictions", **options)
     pictures.mkdir(exist_ok=True)
     before = {one.picture: one for one in read_answers(out)}
     answers, drawn = [], 0
@@ -168,7 +169,7 @@ def run(given: argparse.Namespace) -> None:
     write_all(out, answers, unread)
     for name in before:  # answers that hold no longer
         (pictures / name).unlink(missing_ok=True)
-    print(f"{count(answers, unread)}\n{drawn} new pictures: {out / 'index.html'}")
+    print(f"{count(answers, unread)}\nnew pictures: {drawn}\n{out / 'index.html'}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -207,11 +208,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="which of OpenCV's frontal face cascades (default: %(default)s)",
     )
     option("--actors", default="auto", help="as for raypipe predict (default: %(default)s)")
+    option("--address", help="as for raypipe predict")
+    option("--moved", action="store_true", help="as for raypipe predict")
     try:
         run(parser.parse_args(arguments))
     except (RaypipeError, OSError) as error:
         print(f"dog_breeds: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, RaypipeError) else 1
+    except KeyboardInterrupt:
+        print("dog_breeds: interrupted; the same command goes on from there", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -95,12 +95,20 @@ def draw(found: Answer, image: Image.Image) -> Image.Image:
 def strips_of(text: str, size: int, ink: str, width: int) -> list[Image.Image]:
     """Draw a text on as many strips, one for each line, as it needs."""
     font = ImageFont.truetype(FONT, size)
-    letters = int((width - 40) / font.getlength("o"))
     strips = []
-    for line in textwrap.wrap(text, letters):
+    for line in lines_of(text, font, width - 40):
         strips.append(Image.new("RGB", (width, size * 7 // 5), "white"))
         ImageDraw.Draw(strips[-1]).text((20, 0), line, ink, font)
     return strips
+
+
+def lines_of(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Break a text into lines that fit a width; words longer than that are broken, too."""
+    letters, lines = max(1, len(text)), [text]
+    while letters > 1 and any(font.getlength(line) > width for line in lines):
+        letters -= 1 + letters // 20
+        lines = textwrap.wrap(text, letters)
+    return [line for line in lines if line]
 
 
 def read_answers(out: Path) -> list[Answer]:
@@ -133,8 +141,8 @@ def write_all(out: Path, answers: list[Answer], unread: list[Unread]) -> None:
 def page_of(answers: list[Answer], unread: list[Unread]) -> str:
     """Return a page with all pictures, dogs first, and what could not be read."""
     cards = [
-        '<a href="{0}"><img loading="lazy" src="{0}" alt="{1}"></a>'.format(
-            f"pictures/{quote(one.picture)}", html.escape(one.caption)
+        '<a href="{0}" title="{1}"><img loading="lazy" src="{0}" alt="{2}"></a>'.format(
+            f"pictures/{quote(one.picture)}", html.escape(one.id), html.escape(one.caption)
         )
         for one in sorted(answers, key=lambda one: list(COLOURS).index(one.answer))
     ]
