@@ -14,13 +14,14 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 import dog_breeds
 import raypipe
 from dog_pictures import Answer, draw
 from raypipe.errors import RejectedItem, RejectReason
 from tests.conftest import NETWORKS
+from tests.portraits import landscape, noisy, portrait
 from tests.stores import items_of, make_spec, make_store
 from tests.test_recipes import SHORT, run_recipe
 
@@ -31,41 +32,6 @@ BREEDS = {
     "003.Ça_va_<très>_bien_& a rather long name": (170, 80, 50),
 }
 NAMES = {dog_breeds.name_of(label) for label in BREEDS}
-
-
-def portrait(unit: int) -> Image.Image:
-    """A face in front of a blue wall, which the cascades of OpenCV take for one."""
-    image = Image.new("RGB", (200 * unit, 160 * unit), (60, 110, 190))
-    pen = ImageDraw.Draw(image)
-
-    def oval(x: int, y: int, width: int, height: int, colour: tuple[int, int, int]) -> None:
-        box = (100 + x - width, 80 + y - height, 100 + x + width, 80 + y + height)
-        pen.ellipse([side * unit for side in box], colour)
-
-    oval(0, -8, 42, 52, (60, 40, 30))
-    oval(0, 4, 36, 46, (224, 180, 150))
-    for x in (-15, 15):
-        oval(x, -17, 9, 2, (70, 45, 35))
-        oval(x, -8, 9, 5, (150, 110, 95))
-        oval(x, -8, 5, 3, (40, 25, 20))
-    nose = [(100, 76), (94, 93), (106, 93)]
-    pen.polygon([(x * unit, y * unit) for x, y in nose], (200, 150, 122))
-    oval(0, 28, 13, 4, (150, 60, 60))
-    return image.filter(ImageFilter.GaussianBlur(unit))
-
-
-def noisy(colour: tuple[int, int, int], seed: int, size: tuple[int, int] = (48, 32)) -> Image.Image:
-    """A picture of about one colour: what is warm is a dog to `networks.py:thousand`."""
-    noise = np.random.default_rng(seed).normal(0, 9, (size[1], size[0], 3))
-    return Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8))
-
-
-def landscape() -> Image.Image:
-    """Sky, sea and grass."""
-    image = noisy((110, 170, 230), 5, (320, 240))
-    image.paste(noisy((30, 90, 160), 6, (320, 60)), (0, 120))
-    image.paste(noisy((60, 140, 60), 7, (320, 60)), (0, 180))
-    return image
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +49,21 @@ def model(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     return root / "out" / "model"
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
+def take_photos(folder: Path) -> Path:
+    """Two dogs, a human, the sea, and two files that cannot be read."""
     (folder / "dogs").mkdir(parents=True)
     noisy((180, 120, 70), 1, (300, 400)).save(folder / "dogs" / "Schäferhund #1 (50 %).jpg")
     noisy((120, 70, 50), 2, (1200, 900)).save(folder / "dogs" / "large.jpg")
     portrait(3).save(folder / "me.jpg")
     landscape().save(folder / "sea.png")
-    (folder / "broken.jpg").write_bytes(b"this is <no> image")
+    (folder / "broken.jpg").write_bytes(b"<b>no image")
     (folder / "empty.png").touch()
     return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return take_photos(tmp_path / "photos")
 
 
 def ask(model: Path, photos: Path, *options: str) -> int:
@@ -118,13 +88,17 @@ def colour_below(picture: Path, photo_height: int) -> tuple[int, ...]:
     return found
 
 
-def test_answers_with_tables_and_pictures(
-    model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(scope="module")
+def answered(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the answers are, beside the photographs; to be read and not changed."""
+    photos = take_photos(tmp_path_factory.mktemp("answered") / "photos")
     assert ask(model, photos) == 0
-    assert "dog: 2, human: 1, neither: 1, could not be read: 2" in capsys.readouterr().out
-    out = photos.parent / "answers"
-    rows = rows_of(out / "answers.csv")
+    return photos.parent / "answers"
+
+
+def test_answers(model: Path, answered: Path) -> None:
+    photos = answered.parent / "photos"
+    rows = rows_of(answered / "answers.csv")
     kinds = {name: row["answer"] for name, row in rows.items()}
     first = "dogs/Schäferhund #1 (50 %).jpg"
     assert kinds == {first: "dog", "dogs/large.jpg": "dog", "me.jpg": "human", "sea.png": "neither"}
@@ -136,33 +110,36 @@ def test_answers_with_tables_and_pictures(
             assert float(rows[row["id"]]["probability"]) == pytest.approx(
                 row["probability"], abs=2e-6
             )
-    reasons = {name: row["reason"] for name, row in rows_of(out / "unread.csv").items()}
+    reasons = {name: row["reason"] for name, row in rows_of(answered / "unread.csv").items()}
     assert reasons == {"broken.jpg": "not_an_image", "empty.png": "empty"}
 
 
-def test_pictures_and_page(model: Path, photos: Path) -> None:
-    assert ask(model, photos) == 0
-    out = photos.parent / "answers"
-    found = pictures_of(out)
-    assert sorted((out / "pictures").iterdir()) == sorted(found.values())
+def test_pictures(answered: Path) -> None:
+    found = pictures_of(answered)
+    assert sorted((answered / "pictures").iterdir()) == sorted(found.values())
     assert Image.open(found["dogs/large.jpg"]).width == 800
     green, orange = (46, 125, 50), (239, 108, 0)
     assert colour_below(found["dogs/large.jpg"], 600) == pytest.approx(green, abs=12)
     assert colour_below(found["me.jpg"], 480) == pytest.approx(orange, abs=12)
-    entry = next(e for e in json.loads((out / "answers.json").read_text()) if e["id"] == "me.jpg")
+    entry = next(
+        e for e in json.loads((answered / "answers.json").read_text()) if e["id"] == "me.jpg"
+    )
     [[left, top, width, height]] = entry["faces"]
     assert left < 300 < left + width  # the portrait is 600 × 480
     assert top < 250 < top + height
     drawn = np.asarray(Image.open(found["me.jpg"]), int)[top + height // 2, left : left + 3]
     assert drawn.mean(0) == pytest.approx(orange, abs=25)
-    page = (out / "index.html").read_text("utf-8")
+
+
+def test_page(answered: Path) -> None:
+    page = (answered / "index.html").read_text("utf-8")
     shown = [unquote(name) for name in re.findall('src="([^"]+)"', page)]
-    assert all((out / name).is_file() for name in shown)
+    assert all((answered / name).is_file() for name in shown)
     assert len(shown) == 4
     assert "This human resembles a" in page
     assert "Neither a dog nor a human" in page
-    assert "this is <no>" not in page
-    assert "broken.jpg" in page
+    assert "<td>broken.jpg<td>not_an_image<td>" in page
+    assert "&lt;b&gt;no im" in page  # by its content
 
 
 def test_the_same_again_takes_only_what_is_new(
@@ -177,7 +154,7 @@ def test_the_same_again_takes_only_what_is_new(
         patch.setattr(dog_breeds, "decode", None)  # would fail, were it called
         assert ask(model, photos) == 0
     said = capfd.readouterr()
-    assert "new pictures: 0" in said.out
+    assert "dog: 2, human: 1, neither: 1, could not be read: 2\nnew pictures: 0" in said.out
     assert "× cpu" not in said.err  # no replica of the network
     assert raypipe.open(out / "predictions").snapshot.number == 1
     assert ((out / "answers.csv").read_bytes(), (out / "index.html").read_bytes()) == (table, page)
