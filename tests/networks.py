@@ -126,3 +126,21 @@ def broken():
 
 def no_module():
     return torch.zeros(3)
+
+
+def thousand():
+    """Answers one of 1,000 classes: 200 for what has more red than blue in it, else 900."""
+    net = nn.Sequential(
+        OrderedDict(
+            body=nn.Conv2d(3, 8, 1),
+            avgpool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            fc=nn.Linear(8, 1000),
+        )
+    )
+    with torch.no_grad():
+        net.body.weight[:3], net.body.bias[:3] = torch.eye(3)[..., None, None], 0
+        net.fc.weight.zero_(), net.fc.bias.zero_()
+        net.fc.weight[200, :3] = torch.tensor([-1.0, 0, 1])  # blue comes first
+        net.fc.weight[900, :3] = torch.tensor([1.0, 0, -1])
+    return net
