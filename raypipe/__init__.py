@@ -112,8 +112,10 @@ def _run(name: str, model: type[_config.JobConfig], positional: dict[str, Any], 
 
 @_options_of(_config.ExtractConfig)
 def extract(source: str, **options: Any) -> Store:
-    """Return the opened store."""
+    """Return the opened store; with `dry_run`, what the command's --json says."""
     outcome = _run("extract", _config.ExtractConfig, {"source": source}, options)
+    if options.get("dry_run"):
+        return outcome.value  # type: ignore[no-any-return]
     return open(outcome.summary["store"], outcome.summary["snapshot"])
 
 

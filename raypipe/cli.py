@@ -15,6 +15,7 @@ def main() -> None:
     app = new_app()
     for name, model in config.JOBS.items():
         add_command(app, name, model)
+    app.register_install_completion_command()
     sys.exit(execute(app, sys.argv[1:]))
 
 

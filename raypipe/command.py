@@ -15,7 +15,8 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
-from raypipe.config import JobConfig
+from raypipe.config import HEADINGS, JobConfig
+from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import position
 from raypipe.errors import RaypipeError
 from raypipe.options import resolve
@@ -41,6 +42,7 @@ _HEADINGS = (
     "Command",
 )
 _GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(_HEADINGS)}
+_COMMANDS = {name: Group(name, sort_key=rank) for rank, name in enumerate(HEADINGS)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,18 @@ def add_command(
     command.__doc__ = model.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(command, name=name)
+    app.command(command, name=name, help_epilogue=_examples(name), **_place(name))
+
+
+def _place(name: str) -> dict[str, Any]:
+    """Return where a job is listed in the help of all."""
+    heading, jobs = next(entry for entry in HEADINGS.items() if name in entry[1])
+    return {"group": _COMMANDS[heading], "sort_key": jobs.index(name)}
+
+
+def _examples(name: str) -> str:
+    lines = "\n".join(EXAMPLES[name])
+    return f"Examples:\n```\n{lines}\n```"
 
 
 def execute(app: App, arguments: list[str]) -> int:
@@ -116,12 +129,12 @@ def execute(app: App, arguments: list[str]) -> int:
     try:
         return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        say(f"{name}: {one_line(error)} (see {name} --help)")
+        _complain(name, f"{one_line(error)} (see {name} --help)")
         return _WRONG_USE
     except RaypipeError as error:
         if os.environ.get(_TRACEBACK_VARIABLE):
             raise
-        say(f"{name}: {error}")
+        _complain(name, str(error))
         return error.exit_code
     except KeyboardInterrupt:
         say(
@@ -129,6 +142,12 @@ def execute(app: App, arguments: list[str]) -> int:
             "there (train and cluster with --resume)"
         )
         return _INTERNAL_ERROR
+
+
+def _complain(name: str, text: str) -> None:
+    """Say what is wrong; on a terminal, in colour, unless NO_COLOR is set (no-color.org)."""
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    say(f"\x1b[1;31m{name}\x1b[0m: {text}" if coloured else f"{name}: {text}")
 
 
 def one_line(error: Exception) -> str:
@@ -148,6 +167,7 @@ def new_app() -> App:
     return App(
         name="raypipe",
         help="Turn images into features on Ray, keep them, and fit models on them.",
+        group_commands=Group("Command", sort_key=len(_COMMANDS)),
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `execute` says what became of the work
     )

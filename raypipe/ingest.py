@@ -24,7 +24,14 @@ from raypipe.store.identity import read_identity
 from raypipe.store.partition import File
 from raypipe.store.snapshot import Part, Snapshot, newest
 
-__all__ = ["Ingest", "bring_up_to_date", "check_apart", "check_writable"]
+__all__ = [
+    "Ingest",
+    "bring_up_to_date",
+    "check_apart",
+    "check_same_source",
+    "check_writable",
+    "find_missing",
+]
 
 
 @dataclass(frozen=True)
@@ -164,14 +171,8 @@ def bring_up_to_date(
         UsageError: the rows of another source would be replaced or dropped.
     """
     retry = config.retry_rejects
-    base = cover(storage, newest(storage, spec.fingerprint).parts, retry=retry)
-    adopted = adopt(storage, base, listing, spec.fingerprint)
-    plan = make_plan(listing, merge(base, adopted).rows, spec, by_batch=by_batch)
-    gone = plan.gone if config.since is None else from_on(plan.gone, config.since)
-    if len(gone) and (config.glob or config.label_limit):
-        gone = _really_gone(config, gone)
-    plan = replace(plan, gone=gone)
-    _check_same_source(config, storage, source, plan)
+    base, adopted, plan = find_missing(config, storage, spec, listing, by_batch=by_batch)
+    check_same_source(config, storage, source, plan)
     plan = replace(plan, units=apart(storage, plan.units))
     if len(adopted.rows):
         say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
@@ -189,6 +190,27 @@ def bring_up_to_date(
     pruned = len(plan.gone) if config.prune else 0
     done = _items(written, spec)
     return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost)
+
+
+def find_missing(
+    config: IngestConfig, storage: Storage, spec: Spec, listing: Listing, *, by_batch: bool = False
+) -> tuple[Coverage, Coverage, Plan]:
+    """Return what the newest snapshot covers, what lies there beside it, and what is left to do.
+
+    Args:
+        config: the options that select items.
+        storage: the store's folder; there need be no store yet.
+        spec: what the rows are.
+        listing: all items of the source.
+        by_batch: as in `make_plan`.
+    """
+    base = cover(storage, newest(storage, spec.fingerprint).parts, retry=config.retry_rejects)
+    adopted = adopt(storage, base, listing, spec.fingerprint)
+    plan = make_plan(listing, merge(base, adopted).rows, spec, by_batch=by_batch)
+    gone = plan.gone if config.since is None else from_on(plan.gone, config.since)
+    if len(gone) and (config.glob or config.label_limit):
+        gone = _really_gone(config, gone)
+    return base, adopted, replace(plan, gone=gone)
 
 
 def _items(files: Iterable[File], spec: Spec) -> int:
@@ -209,8 +231,12 @@ def _really_gone(config: IngestConfig, ids: pa.Array) -> pa.Array:
         return ids.filter(pa.array(listing.absent(ids)))
 
 
-def _check_same_source(config: IngestConfig, storage: Storage, source: str, plan: Plan) -> None:
-    """Ids are paths below the source, so another source's images could take the place of these."""
+def check_same_source(config: IngestConfig, storage: Storage, source: str, plan: Plan) -> None:
+    """Ids are paths below the source, so another source's images could take the place of these.
+
+    Raises:
+        UsageError: they would.
+    """
     made_from = read_identity(storage, "--out")["provenance"]["source"]
     lost = plan.changed + (len(plan.gone) if config.prune else 0)
     if source != made_from and lost and not config.moved:

@@ -39,6 +39,13 @@ def opened(browser: Any, path: Path, size: tuple[int, int] = DESKTOP) -> Iterato
     page.close()
 
 
+def point_at(page: Any, number: int) -> None:
+    """Move the mouse to a point of the map; another one may lie over it."""
+    page.eval_on_selector(".map", "map => map.scrollIntoView({ block: 'center' })")
+    box = page.query_selector_all(".map use")[number].bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
 def column(page: Any, table: str, number: int) -> list[str]:
     """Return the texts of a column."""
     rows = page.query_selector_all(f"{table} tbody tr")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from raypipe.command import Given, add_command, execute, new_app
+from raypipe.config import HEADINGS, JOBS
+from raypipe.config.examples import EXAMPLES
 from tests.conftest import NETWORKS, TINY, draw_folder, flags
 
 CLI = [sys.executable, "-m", "raypipe.cli"]
@@ -155,3 +159,49 @@ def test_importing_the_package_is_light() -> None:
     code = "import sys, raypipe.cli; print(sorted({'torch', 'ray', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_examples_are_commands(name: str) -> None:
+    """Each job has some, under one heading of the help, and the parser takes them."""
+    assert [name in jobs for jobs in HEADINGS.values()].count(True) == 1
+    assert EXAMPLES[name]
+    for example in EXAMPLES[name]:
+        program, *arguments = shlex.split(example)
+        assert (program, arguments[0]) == ("raypipe", name)
+        found: list[Given] = []
+        app = new_app()
+        add_command(
+            app, name, JOBS[name], lambda given, found=found: len(found.append(given) or "")
+        )
+        assert execute(app, arguments) == 0, example
+        assert found[0].name == name
+
+
+def test_help_of_a_job_ends_with_examples() -> None:
+    shown = run("train", "--help").stdout
+    assert "raypipe train features --out model --grid" in shown.split("Examples:")[1]
+
+
+def test_completion() -> None:
+    done = run("--install-completion", "--help")
+    assert done.returncode == 0
+    assert "--shell" in done.stdout
+    script = new_app()
+    add_command(script, "extract", JOBS["extract"])
+    assert "--backbone" in script.generate_completion(shell="bash")
+
+
+def test_colour_is_for_terminals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = new_app()
+    add_command(app, "inspect", JOBS["inspect"])
+    assert execute(app, ["inspect", "/nowhere"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert execute(app, ["inspect", "/nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("\x1b[1;31mraypipe inspect\x1b[0m: STORE")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert execute(app, ["inspect", "/nowhere"]) == 2
+    assert "\x1b" not in capsys.readouterr().err

@@ -30,6 +30,8 @@ def test_demo_without_network(
     assert outcome.summary["train"]["accuracy"] > 0.9
     assert outcome.summary["predict"]["rows"] == 20
     assert all(word in outcome.text for word in ("extract", "train", "cluster", "predict"))
+    page = (tmp_path / "report.html").read_text()
+    assert all(title in page for title in ("raypipe demo", "Features", "Classifier", "Clusters"))
     for picture in ("model/confusion.png", "clusters/clusters.png"):
         with Image.open(tmp_path / picture) as image:
             assert min(image.size) > 300

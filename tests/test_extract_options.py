@@ -15,10 +15,13 @@ from PIL import Image
 
 import raypipe
 from raypipe.augment import view
+from raypipe.config import ExtractConfig
 from raypipe.dataset import Store
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.jobs.extract import run as run_extract
 from raypipe.sources import remote
 from raypipe.spec import Augment
+from raypipe.store.history import read_runs
 from raypipe.store.partition import DATA
 from tests.conftest import draw, draw_folder, options
 
@@ -204,3 +207,52 @@ def test_images_from_a_server(
     with pytest.raises(RaypipeError, match="did not answer"):
         extract(manifest, tmp_path / "down")
     assert not list((tmp_path / "down").rglob("snapshots/*"))
+
+
+def test_a_dry_run_says_what_a_run_does(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    given = {name: value for name, value in options().items() if name != "actors"}
+    ahead = raypipe.extract(str(photos), out=str(out), dry_run=True, **given)
+    assert not out.exists()
+    assert (ahead["pending"], ahead["done"], ahead["exists"]) == (24, 0, False)
+    assert ahead["bytes"] == 24 * 16 * 4
+    assert ahead["images_per_second"] > 0
+    assert ahead["estimated_seconds"] == pytest.approx(24 / ahead["images_per_second"], abs=0.1)
+    store = extract(photos, out)
+    assert len(store.snapshot.data) == ahead["units"]
+    before = sorted(path.name for path in out.rglob("*"))
+    draw("circle", 5).save(photos / "circle" / "new.png")
+    (photos / "square" / "0001.png").unlink()
+    again = raypipe.extract(str(photos), out=str(out), dry_run=True, **options())
+    assert sorted(path.name for path in out.rglob("*")) == before
+    assert (again["pending"], again["done"], again["gone"]) == (1, 23, 1)
+    assert again["replicas"] == 1
+    with pytest.raises(UsageError, match="preprocess"):
+        raypipe.extract(str(photos), out=str(out), dry_run=True, **options(size=40))
+    (photos / "circle" / "new.png").write_bytes(b"none")
+    unreadable = raypipe.extract(str(photos), out=str(out), dry_run=True, **options())
+    assert unreadable["estimated_seconds"] is None
+
+
+def test_a_dry_run_in_words(photos: Path, tmp_path: Path) -> None:
+    config = ExtractConfig(source=str(photos), out=str(tmp_path / "s"), dry_run=True, **options())
+    lines = run_extract(config).text.splitlines()
+    assert lines[0].endswith("would be created (nothing was written)")
+    assert [line.split()[-1] for line in lines[1:3]] == ["24", "0"]
+    assert lines[-1].startswith("time")
+
+
+def test_runs_leave_a_record(photos: Path, tmp_path: Path) -> None:
+    store = extract(photos, tmp_path / "store")
+    extract(photos, tmp_path / "store")  # nothing new: no snapshot, no record
+    draw("circle", 5).save(photos / "circle" / "new.png")
+    (photos / "circle" / "bad.png").write_bytes(b"none")
+    store = extract(photos, tmp_path / "store")
+    first, second = read_runs(store.storage, store.snapshot.number)
+    assert (first["snapshot"], first["images"], first["rejects"]) == (1, 24, {})
+    assert (second["snapshot"], second["images"]) == (2, 2)
+    assert sum(second["rejects"].values()) == 1
+    assert set(first["work_seconds"]) == {"read", "compute", "write"}
+    assert len(read_runs(store.storage, 1)) == 1
+    (tmp_path / "store" / "runs" / "00000002.json").write_text("{")  # cut off
+    assert len(read_runs(store.storage, 2)) == 1

@@ -23,6 +23,7 @@ import raypipe
 from raypipe.config import ExtractConfig
 from raypipe.sources import open_source, read_item
 from tests.conftest import SHARED
+from tests.pages import DESKTOP, PHONE, column, opened, point_at
 from tests.test_multinomial import objective
 
 pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("ray_session")]
@@ -184,3 +185,35 @@ def test_other_forms_give_the_same(kind: str, tmp_path: Path, store: Any) -> Non
     np.testing.assert_array_equal(few.ids, expected.ids)
     np.testing.assert_array_equal(few.labels, expected.labels)
     np.testing.assert_allclose(few.features, expected.features, atol=1e-5)
+
+
+def test_reports_in_a_browser(store: Any, browser: Any, tmp_path: Path) -> None:
+    raypipe.train(store.uri, out=tmp_path / "model", grid="C=0.001,0.01", report=True)
+    raypipe.cluster(store.uri, out=tmp_path / "clusters", k="15:18", scale="standard", report=True)
+    held = list(csv.DictReader((tmp_path / "model" / "holdout.csv").open()))
+    for folder in ("model", "clusters"):
+        path = tmp_path / folder / "report.html"
+        assert path.stat().st_size < 10**7
+        for size in (DESKTOP, PHONE):
+            with opened(browser, path, size) as page:
+                page.screenshot(path=tmp_path / f"{folder}-{size[0]}.png", full_page=True)
+    with opened(browser, tmp_path / "model" / "report.html") as page:
+        for button in page.query_selector_all(".confusion .wrong button"):
+            button.click()
+            known, predicted = button.get_attribute("aria-label").split(":")[0].split(" taken for ")
+            names = page.eval_on_selector_all(".chosen .id", "all => all.map(e => e.textContent)")
+            pairs = ((row["label"], row["predicted"]) for row in held)
+            assert len(names) == sum(pair == (known, predicted) for pair in pairs)
+            assert len(page.query_selector_all(".chosen img")) == len(names)
+        page.click(".by-class thead th:nth-child(4) button")  # recall
+        recalls = [float(text) for text in column(page, ".by-class", 3)]
+        assert recalls == sorted(recalls, reverse=True)
+        assert len(page.query_selector_all(".couple")) == 12
+    with opened(browser, tmp_path / "clusters" / "report.html") as page:
+        assert len(page.query_selector_all(".map use")) == 1360
+        point_at(page, 100)
+        assert page.query_selector(".hover img").is_visible()
+        page.click("table.sortable thead th:nth-child(2) button")
+        sizes = [int(text) for text in column(page, "table.sortable", 1)]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sum(sizes) == 1360

@@ -68,6 +68,8 @@ def test_flowers17(tmp_path: Path, ray_session: None) -> None:
     assert "precision" in report
     assert steps["train"]["test_rows"] == 3
     assert raypipe.load_model(out / "model").classes == ("circle", "square", "stripes")
+    page = (out / "report.html").read_text()
+    assert all(f">{title}</h2>" in page for title in ("Features", "Classifier"))
 
 
 def test_flower_photos_augmented(tmp_path: Path, ray_session: None) -> None:
@@ -172,6 +174,7 @@ def test_cluster(tmp_path: Path, ray_session: None) -> None:
     assert rows[0] == ["id", "price", "cluster"]
     assert [row[2] != "" for row in rows[1:]] == [True] * 6 + [False]
     assert steps["cluster"]["k"] == 5
+    assert ">Clusters</h2>" in (out / "report.html").read_text()
 
 
 def recipe(tmp_path: Path, text: str) -> Path:
@@ -230,3 +233,21 @@ def test_every_recipe_says_what_it_does_and_how_it_is_run() -> None:
     for path in recipes:
         head = path.read_text().split("description:")[0]
         assert f"raypipe run recipes/{path.name} --source" in head
+
+
+def test_a_dry_run_shows_the_plan(tmp_path: Path) -> None:
+    photos = draw_folder(tmp_path / "photos", 1)
+    recipe = RECIPES / "flowers17-vgg16.yaml"
+    out = tmp_path / "out"
+    plan = raypipe.run(recipe, source=photos, out=out, dry_run=True)
+    assert not out.exists()
+    assert [step["job"] for step in plan["steps"]] == [
+        "extract",
+        "export",
+        "train",
+        "report",
+    ]
+    assert plan["steps"][0]["source"] == str(photos)
+    assert plan["steps"][2]["store"] == str(out / "features")
+    with pytest.raises(UsageError, match="--source|no file or folder"):
+        raypipe.run(recipe, source=tmp_path / "none", out=out, dry_run=True)

@@ -32,6 +32,7 @@ from raypipe.config.stores import (
 )
 
 __all__ = [
+    "HEADINGS",
     "JOBS",
     "AugmentConfig",
     "BackboneConfig",
@@ -62,7 +63,7 @@ __all__ = [
     "TrainConfig",
 ]
 
-#: The jobs by the names they have on the command line, in the order of its help.
+#: The jobs by the names they have on the command line.
 JOBS: dict[str, type[JobConfig]] = {
     "extract": ExtractConfig,
     "train": TrainConfig,
@@ -82,4 +83,13 @@ JOBS: dict[str, type[JobConfig]] = {
     "pin": PinConfig,
     "demo": DemoConfig,
     "doctor": DoctorConfig,
+}
+
+#: The jobs by heading, in the order of the command line's help and of the reference.
+HEADINGS: dict[str, tuple[str, ...]] = {
+    "Features": ("extract", "doctor", "pack"),
+    "Models": ("train", "cluster", "predict"),
+    "Results": ("report", "inspect", "similar", "dedupe", "layers"),
+    "Stores": ("export", "compact", "expire", "pin"),
+    "All at once": ("run", "submit", "demo"),
 }

@@ -31,6 +31,8 @@ class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """File format of the store's partitions."""
     dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
     """Type the features are stored in."""
+    dry_run: Annotated[bool, option("Estimate")] = False
+    """Say what there is to do and about how long it would take, and write nothing."""
 
 
 class PredictConfig(IngestConfig, RayConfig):

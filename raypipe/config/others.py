@@ -26,6 +26,8 @@ class RunConfig(JobConfig):
     set: Annotated[Settings, option("Input")] = ()
     """Change one option of a step, as STEP.OPTION=VALUE (`extract.weights=random`); repeat it for
     several."""
+    dry_run: Annotated[bool, option("Output")] = False
+    """Check all steps, say what they would do, and do nothing."""
 
 
 class LayersConfig(JobConfig):
@@ -38,7 +40,7 @@ class LayersConfig(JobConfig):
 
 
 class DemoConfig(JobConfig):
-    """Run everything once on bundled data: extract, train, cluster, predict, inspect."""
+    """Run everything once on bundled data: extract, train, cluster, predict, inspect, report."""
 
     out: Annotated[str, option("Output")] = "raypipe-demo"
     """Folder for images, features, models and pictures."""

@@ -1,4 +1,4 @@
-"""Run everything once on bundled data: extract, train, cluster, predict, inspect."""
+"""Run everything once on bundled data: extract, train, cluster, predict, inspect, report."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from raypipe.config import (
     ExtractConfig,
     InspectConfig,
     PredictConfig,
+    ReportConfig,
     TrainConfig,
 )
-from raypipe.jobs import cluster, extract, inspect, predict, train
+from raypipe.jobs import cluster, extract, inspect, predict, report, train
 from raypipe.progress import say
 from raypipe.storage import output_folder
 
@@ -82,6 +83,9 @@ def _run_steps(config: DemoConfig, out: Path, images: Path, weights: str) -> dic
     )
     say("── inspect: what is in the store")
     steps["inspect"] = inspect.run(InspectConfig(store=store))
+    say("── report: all of it as a page")
+    page = ReportConfig(run=str(out), out=str(out / "report.html"), title="raypipe demo")
+    steps["report"] = report.run(page)
     return steps
 
 
@@ -143,8 +147,7 @@ def _text(out: Path, steps: dict[str, Outcome], seconds: float) -> str:
     ]
     lines = ["", f"{'step':<8} result", f"{'─' * 8} {'─' * 60}"]
     lines += [f"{name:<8} {text}" for name, text in rows]
-    lines += ["", f"done in {seconds:.0f} s; pictures to look at:"]
-    lines += [f"  {out / name}" for name in ("model/confusion.png", "clusters/clusters.png")]
+    lines += ["", f"done in {seconds:.0f} s; to look at, in a browser:", f"  {out}/report.html"]
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from raypipe.config import ExtractConfig
 from raypipe.cost import Finished
 from raypipe.errors import UsageError
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
+from raypipe.jobs.preview import preview
 from raypipe.plan import Listing, Plan
 from raypipe.progress import say
 from raypipe.sizing import Sizing, settle
@@ -59,6 +60,11 @@ def run(config: ExtractConfig) -> Outcome:
             precision=_precision(config, storage),
             dtype=config.dtype,
         )
+        if config.dry_run:
+            shapes = network.shapes
+            return preview(
+                config, storage, source.uri, spec, network.backbone, listing, shapes, stack
+            )
         check_writable(storage)
         sizing = _create(config, storage, spec, network, source, listing)
         write = partial(_write, config, storage, source, spec, network.backbone, sizing, stack)

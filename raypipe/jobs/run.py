@@ -29,6 +29,7 @@ _JOBS: dict[str, type[JobConfig]] = {
     "train": configs.TrainConfig,
     "cluster": configs.ClusterConfig,
     "predict": configs.PredictConfig,
+    "report": configs.ReportConfig,
 }
 _SHAPE = "have `steps:`, a list of `job: options`"
 _KEYS = ("description", "out", "steps")
@@ -44,6 +45,7 @@ _PLACES: dict[str, dict[str, str]] = {
     "train": {"store": "features", "out": "model"},
     "cluster": {"store": "features", "out": "clusters"},
     "predict": {"model": "model", "out": "predictions.csv"},
+    "report": {"run": ".", "out": "report.html"},
 }
 
 
@@ -59,8 +61,12 @@ def run(config: RunConfig) -> Outcome:
     recipe = _read(path)
     folder = user_path(config.out or str(recipe.get("out") or path.stem), "--out")
     steps = _steps(recipe, config, folder, path)
+    plan = [f"{i}. {name}: {_shown(job)}" for i, (name, job) in enumerate(steps, 1)]
+    if config.dry_run:
+        shown = [{"job": name} | job.model_dump(mode="json") for name, job in steps]
+        return Outcome({"out": str(folder), "steps": shown}, "\n".join(plan), [])
     out = output_folder(str(folder))
-    say("\n".join(f"{i}. {name}: {_shown(job)}" for i, (name, job) in enumerate(steps, 1)))
+    say("\n".join(plan))
     outcomes: list[tuple[str, Outcome]] = []
     with ExitStack() as stack:
         if any(hasattr(job, "address") for _, job in steps):
@@ -141,7 +147,7 @@ def _resolve(name: str, given: dict[str, Any], out: Path, number: int) -> JobCon
             known = nearest(key, model.model_fields)
             raise UsageError(f"RECIPE: step {number} ({name}) has no option {key!r}{known}")
     given = _PLACES[name] | given
-    for option in ("store", "model", "out"):
+    for option in ("store", "model", "run", "out"):
         if option in given:
             given[option] = str(out / str(given[option]))
     try:

@@ -9,6 +9,7 @@ from raypipe.runtime.nodes import check_reach, check_seen, wait_for
 from raypipe.runtime.replicas import (
     Replicas,
     best_precision,
+    cores,
     device,
     on_replica_hardware,
     plan_replicas,
@@ -22,6 +23,7 @@ __all__ = [
     "best_precision",
     "check_reach",
     "check_seen",
+    "cores",
     "device",
     "first_cause",
     "joblib_backend",

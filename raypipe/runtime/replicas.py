@@ -15,6 +15,7 @@ from raypipe.runtime.nodes import alive_nodes, largest_node
 __all__ = [
     "Replicas",
     "best_precision",
+    "cores",
     "device",
     "on_replica_hardware",
     "plan_replicas",
@@ -113,6 +114,11 @@ def device() -> str:
 def slots() -> int:
     """Return how many replicas there is room for: one per GPU, or one per core without GPUs."""
     return _room("GPU") or max(1, _room("CPU"))
+
+
+def cores() -> int:
+    """Return how many CPU cores there are, on all nodes together."""
+    return max(1, _room("CPU"))
 
 
 def best_precision() -> str:
