@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
-from raypipe.config import HEADINGS, JobConfig
+from raypipe.config import JOB_HEADINGS, JobConfig
 from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import position
 from raypipe.errors import RaypipeError
@@ -42,7 +42,7 @@ _HEADINGS = (
     "Command",
 )
 _GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(_HEADINGS)}
-_COMMANDS = {name: Group(name, sort_key=rank) for rank, name in enumerate(HEADINGS)}
+_COMMANDS = {name: Group(name, sort_key=rank) for rank, name in enumerate(JOB_HEADINGS)}
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def add_command(
 
 def _place(name: str) -> dict[str, Any]:
     """Return where a job is listed in the help of all."""
-    heading, jobs = next(entry for entry in HEADINGS.items() if name in entry[1])
+    heading, jobs = next(entry for entry in JOB_HEADINGS.items() if name in entry[1])
     return {"group": _COMMANDS[heading], "sort_key": jobs.index(name)}
 
 

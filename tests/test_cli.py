@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raypipe.command import Given, add_command, execute, new_app
-from raypipe.config import HEADINGS, JOBS
+from raypipe.config import JOB_HEADINGS, JOBS
 from raypipe.config.examples import EXAMPLES
 from tests.conftest import NETWORKS, TINY, draw_folder, flags
 
@@ -164,7 +164,7 @@ def test_importing_the_package_is_light() -> None:
 @pytest.mark.parametrize("name", JOBS)
 def test_examples_are_commands(name: str) -> None:
     """Each job has some, under one heading of the help, and the parser takes them."""
-    assert [name in jobs for jobs in HEADINGS.values()].count(True) == 1
+    assert [name in jobs for jobs in JOB_HEADINGS.values()].count(True) == 1
     assert EXAMPLES[name]
     for example in EXAMPLES[name]:
         program, *arguments = shlex.split(example)

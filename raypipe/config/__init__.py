@@ -32,8 +32,8 @@ from raypipe.config.stores import (
 )
 
 __all__ = [
-    "HEADINGS",
     "JOBS",
+    "JOB_HEADINGS",
     "AugmentConfig",
     "BackboneConfig",
     "ClusterConfig",
@@ -86,7 +86,7 @@ JOBS: dict[str, type[JobConfig]] = {
 }
 
 #: The jobs by heading, in the order of the command line's help and of the reference.
-HEADINGS: dict[str, tuple[str, ...]] = {
+JOB_HEADINGS: dict[str, tuple[str, ...]] = {
     "Features": ("extract", "doctor", "pack"),
     "Models": ("train", "cluster", "predict"),
     "Results": ("report", "inspect", "similar", "dedupe", "layers"),
