@@ -4,14 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-cluster lint bench clean
+.PHONY: install demo test test-cluster lint docs bench clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	@touch $@
 
 demo: install
@@ -19,11 +19,12 @@ demo: install
 
 # Two processes, each with a Ray of its own: most of a test's time is processes that start.
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/cluster --ignore tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/cluster --ignore tests/faults --ignore tests/docs
 
-# What is slow because processes are killed and clusters started.
+# What is slow because processes are killed, clusters started and the documentation's examples run.
+# These come first: they want a Ray that knows of the tests' S3 server.
 test-cluster: install
-	$(BIN)/python -m pytest tests/cluster tests/faults
+	$(BIN)/python -m pytest tests/docs tests/cluster tests/faults
 
 lint: install
 	$(BIN)/ruff check .
@@ -31,10 +32,14 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The documentation site, in docs/_build/html. Links that lead nowhere are errors.
+docs: install
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
+
 # Takes an hour or so: BENCH=--quick sees that all works, in minutes.
 bench: install
 	$(BIN)/python -m benchmarks.extraction $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build docs/project docs/reference/commands *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

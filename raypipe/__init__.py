@@ -3,9 +3,9 @@
 The functions here take the options of the command of the same name:
 
 >>> import raypipe
->>> store = raypipe.extract("photos/", out="features/", backbone="resnet50")  # doctest: +SKIP
->>> store.to_numpy().features.shape  # doctest: +SKIP
-(1360, 2048)
+>>> store = raypipe.extract("photos", out="features", backbone="resnet50")
+>>> store.to_numpy().features.shape
+(61, 2048)
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
 
     Raises:
         UsageError: there is no store, or no such snapshot.
+
+    Examples:
+        >>> store = raypipe.open("features")
+        >>> len(store), store.columns
+        (61, ['features'])
     """
     from raypipe.dataset import Store
 
@@ -64,6 +69,10 @@ def load_model(folder: str | _os.PathLike[str]) -> TrainedModel:
 
     Raises:
         UsageError: there is no model in the folder.
+
+    Examples:
+        >>> raypipe.load_model("model").classes
+        ('daisy', 'rose', 'tulip')
     """
     from raypipe.fit.model import MODEL_FILES
     from raypipe.fit.model import load_model as load
@@ -89,12 +98,13 @@ def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
                 _inspect.Parameter(name, kind, default=default, annotation=info.annotation)
             )
         signature = _inspect.Signature(parameters)
+        text = _inspect.getdoc(function)
         described = "\n".join(
             f"    {name}: {' '.join((info.description or '').split())}"
             for name, info in model.model_fields.items()
         )
         function.__signature__ = signature
-        function.__doc__ = f"{_inspect.getdoc(model)}\n\n{function.__doc__}\n\nArgs:\n{described}"
+        function.__doc__ = f"{_inspect.getdoc(model)}\n\n{text}\n\nArgs:\n{described}"
         return function
 
     return decorate
@@ -112,7 +122,13 @@ def _run(name: str, model: type[_config.JobConfig], positional: dict[str, Any], 
 
 @_options_of(_config.ExtractConfig)
 def extract(source: str, **options: Any) -> Store:
-    """Return the opened store; with `dry_run`, what the command's --json says."""
+    """Return the opened store; with `dry_run`, what the command's --json says.
+
+    Examples:
+        >>> store = raypipe.extract("photos", out="features", backbone="resnet50")
+        >>> len(store), store.reject_counts()
+        (61, {'empty': 1})
+    """
     outcome = _run("extract", _config.ExtractConfig, {"source": source}, options)
     if options.get("dry_run"):
         return outcome.value  # type: ignore[no-any-return]
@@ -121,21 +137,39 @@ def extract(source: str, **options: Any) -> Store:
 
 @_options_of(_config.TrainConfig)
 def train(store: str, **options: Any) -> TrainedModel:
-    """Return the model, with its `metrics`."""
+    """Return the model, with its `metrics`.
+
+    Examples:
+        >>> model = raypipe.train("features", out="model", grid="C=0.01,0.1")
+        >>> model.metrics["head"], model.metrics["test_rows"]
+        ('logistic', 16)
+    """
     outcome = _run("train", _config.TrainConfig, {"store": store}, options)
     return outcome.value  # type: ignore[no-any-return]
 
 
 @_options_of(_config.ClusterConfig)
 def cluster(store: str, **options: Any) -> Clusters:
-    """Return the clusters; `labels[i]` belongs to the i-th image by id (augmented views aside)."""
+    """Return the clusters; `labels[i]` belongs to the i-th image by id (augmented views aside).
+
+    Examples:
+        >>> groups = raypipe.cluster("features", out="groups", k=3)
+        >>> groups.centers.shape, int(groups.sizes.sum())
+        ((3, 2048), 61)
+    """
     outcome = _run("cluster", _config.ClusterConfig, {"store": store}, options)
     return outcome.value  # type: ignore[no-any-return]
 
 
 @_options_of(_config.PredictConfig)
 def predict(model: str, source: str, **options: Any) -> Any:
-    """Return the predictions as a pyarrow Table, or the opened store if `out` is a folder."""
+    """Return the predictions as a pyarrow Table, or the opened store if `out` is a folder.
+
+    Examples:
+        >>> table = raypipe.predict("model", "features", out="predictions.csv")
+        >>> table.num_rows, table.column_names
+        (61, ['id', 'label', 'probability'])
+    """
     positional = {"model": model, "source": source}
     outcome = _run("predict", _config.PredictConfig, positional, options)
     summary = outcome.summary
@@ -144,7 +178,13 @@ def predict(model: str, source: str, **options: Any) -> Any:
 
 @_options_of(_config.SimilarConfig)
 def similar(store: str, image: str, **options: Any) -> list[dict[str, Any]]:
-    """Return the images found, most similar first, each with `id`, `label` and `similarity`."""
+    """Return the images found, most similar first, each with `id`, `label` and `similarity`.
+
+    Examples:
+        >>> found = raypipe.similar("features", "daisy/0001.jpg", k=2)
+        >>> found[0]["id"], found[0]["label"]
+        ('tulip/again.jpg', 'tulip')
+    """
     positional = {"store": store, "image": image}
     summary = _run("similar", _config.SimilarConfig, positional, options).summary
     return summary["similar"]  # type: ignore[no-any-return]
@@ -152,7 +192,12 @@ def similar(store: str, image: str, **options: Any) -> list[dict[str, Any]]:
 
 @_options_of(_config.DedupeConfig)
 def dedupe(store: str, **options: Any) -> list[list[str]]:
-    """Return groups of ids of images that are the same picture."""
+    """Return groups of ids of images that are the same picture.
+
+    Examples:
+        >>> raypipe.dedupe("features")
+        [['daisy/0001.jpg', 'tulip/again.jpg']]
+    """
     return _run("dedupe", _config.DedupeConfig, {"store": store}, options).value  # type: ignore[no-any-return]
 
 
@@ -164,7 +209,13 @@ def report(run: str, **options: Any) -> str:
 
 @_options_of(_config.ExportConfig)
 def export(store: str, **options: Any) -> list[str]:
-    """Return the files that were written."""
+    """Return the files that were written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> [Path(file).name for file in raypipe.export("features", to="csv", out="features.csv")]
+        ['features.csv']
+    """
     summary = _run("export", _config.ExportConfig, {"store": store}, options).summary
     return summary["out"]  # type: ignore[no-any-return]
 
@@ -178,7 +229,13 @@ def compact(store: str, **options: Any) -> Store:
 
 @_options_of(_config.PackConfig)
 def pack(source: str, **options: Any) -> list[str]:
-    """Return the shards that were written."""
+    """Return the shards that were written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> [Path(file).name for file in raypipe.pack("photos", out="shards", shards=2)]
+        ['shard-000000.tar', 'shard-000001.tar']
+    """
     from pathlib import Path
 
     summary = _run("pack", _config.PackConfig, {"source": source}, options).summary

@@ -22,12 +22,23 @@ from raypipe.errors import RaypipeError
 from raypipe.options import resolve
 from raypipe.progress import say, say_as_json
 
-__all__ = ["Given", "Outcome", "add_command", "call", "execute", "new_app", "one_line", "run_job"]
+__all__ = [
+    "HEADINGS",
+    "Given",
+    "Outcome",
+    "add_command",
+    "call",
+    "execute",
+    "new_app",
+    "one_line",
+    "run_job",
+]
 
 _INTERNAL_ERROR = 1
 _WRONG_USE = 2
 _TRACEBACK_VARIABLE = "RAYPIPE_TRACEBACK"
-_HEADINGS = (
+#: What options are listed under, in this order.
+HEADINGS = (
     "Input",
     "Store",
     "Output",
@@ -41,7 +52,7 @@ _HEADINGS = (
     "Ray",
     "Command",
 )
-_GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(_HEADINGS)}
+_GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(HEADINGS)}
 _COMMANDS = {name: Group(name, sort_key=rank) for rank, name in enumerate(JOB_HEADINGS)}
 
 

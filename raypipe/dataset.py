@@ -16,7 +16,38 @@ __all__ = ["Store"]
 
 
 class Store(StoreReader):
-    """A store that can also be read as a Ray data set."""
+    """A snapshot of a store. What is published later does not change it.
+
+    Examples:
+        >>> store = raypipe.open("features")
+        >>> len(store), store.columns, store.shapes
+        (61, ['features'], {'features': (2048,)})
+        >>> store.label_counts()
+        {'daisy': 20, 'rose': 20, 'tulip': 21}
+        >>> store.rejects().select(["id", "reason"]).to_pylist()
+        [{'id': 'rose/broken.jpg', 'reason': 'empty'}]
+
+        All rows as arrays, sorted by id:
+
+        >>> data = store.to_numpy()
+        >>> data.features.shape, data.features.dtype.name
+        ((61, 2048), 'float32')
+        >>> data.ids[0], data.labels[0]
+        ('daisy/0001.jpg', 'daisy')
+        >>> store.to_pandas(["id", "label"]).iloc[0].tolist()
+        ['daisy/0001.jpg', 'daisy']
+
+        Piece by piece:
+
+        >>> sum(len(table) for table in store.iter_batches(["id", "features"]))
+        61
+        >>> from torch.utils.data import DataLoader
+        >>> batch = next(iter(DataLoader(store.to_torch(), batch_size=32)))
+        >>> batch["features"].shape
+        torch.Size([32, 2048])
+        >>> store.to_ray(["id"]).count()
+        61
+    """
 
     def to_ray(
         self, columns: list[str] | None = None, split: str | None = None

@@ -27,7 +27,7 @@ class RejectReason(StrEnum):
     EMPTY = "empty"
     """The file has no bytes."""
     UNREADABLE = "unreadable"
-    """The bytes could not be fetched: there are none, or they may not be read."""
+    """The bytes could not be fetched, because there are none or they may not be read."""
     UNAVAILABLE = "unavailable"
     """The server that holds the bytes did not answer, or answered with an error of its own."""
     NOT_AN_IMAGE = "not_an_image"

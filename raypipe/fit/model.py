@@ -52,7 +52,12 @@ class TrainedModel:
         return self.head.classes
 
     def predict_proba(self, features: Floats) -> Floats:
-        """Return (N, K) probabilities for (N, …) features made with `spec`."""
+        """Return (N, K) probabilities for (N, …) features made with `spec`.
+
+        Examples:
+            >>> model.predict_proba(store.to_numpy().features).shape
+            (61, 3)
+        """
         return self.head.predict_proba(features)
 
 

@@ -59,7 +59,7 @@ class StoreReader:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the feature columns: `features`, or what --layer calls them.
+        """Names of the feature columns, which are `features` or what --layer calls them.
 
         In a store of predictions: `predicted`, `probability`, and what else was asked for.
         """
