@@ -50,12 +50,14 @@ def _write(path: Path, text: str) -> None:
 def _index() -> str:
     parts = ["# Commands"]
     for heading, jobs in JOB_HEADINGS.items():
-        rows = [
-            f"| [`{name}`]({name}.md) | {_marked(_sentences(JOBS[name])[0])} |" for name in jobs
-        ]
+        rows = map(_row, jobs)
         parts += [f"## {heading}", "\n".join(["| | |", "|---|---|", *rows])]
     names = "\n".join(name for jobs in JOB_HEADINGS.values() for name in jobs)
     return "\n\n".join([*parts, f"```{{toctree}}\n:hidden:\n\n{names}\n```"]) + "\n"
+
+
+def _row(name: str) -> str:
+    return f"| [`{name}`]({name}.md) | {_marked(_sentences(JOBS[name])[0])} |"
 
 
 def _page(name: str, model: type[JobConfig]) -> str:
