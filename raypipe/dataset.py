@@ -10,9 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray.data
 
+from raypipe.notebook import table
 from raypipe.store.reader import StoreReader
 
 __all__ = ["Store"]
+
+_LABELS = 8
+_COUNTED = 10**6  # rows whose labels are counted for a look at a store
 
 
 class Store(StoreReader):
@@ -48,6 +52,19 @@ class Store(StoreReader):
         >>> store.to_ray(["id"]).count()
         61
     """
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("snapshot", f"{self.snapshot.number}, made {self.snapshot.created or 'never'}"),
+            ("rows", self.snapshot.rows),
+            ("rejects", self.snapshot.rejects),
+            ("columns", ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())),
+            ("backbone", self.provenance.get("backbone", self.spec.backbone)),
+        ]
+        if self.snapshot.rows <= _COUNTED:
+            labels = self.classes
+            facts.append(("labels", f"{len(labels)}: {', '.join(labels[:_LABELS])}"))
+        return table(f"Store {self.uri}", facts)
 
     def to_ray(
         self, columns: list[str] | None = None, split: str | None = None

@@ -20,6 +20,7 @@ import raypipe
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.figures import confusion_picture
 from raypipe.fit.duplicates import near_duplicates, near_duplicates_in_pieces
+from raypipe.notebook import table
 from tests.conftest import draw, draw_folder, options
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -255,3 +256,12 @@ def test_stopping_early_is_said(shape_store: str, tmp_path: Path, capsys: object
     said = capsys.readouterr().err  # type: ignore[attr-defined]
     assert "--max-iter 1; raise it" in said
     assert f"gradient norm of {model.metrics['gradient_norm']:.3g}" in said
+
+
+def test_objects_in_a_notebook(shape_store: str, tmp_path: Path) -> None:
+    shown = raypipe.open(shape_store)._repr_html_()
+    assert "<td style='text-align: left'>120</td>" in shown
+    assert "3: circle, square, stripes" in shown
+    assert "Model of 3 classes" in raypipe.train(shape_store, out=tmp_path / "m")._repr_html_()
+    assert "4 clusters" in raypipe.cluster(shape_store, out=tmp_path / "c", k=4)._repr_html_()
+    assert table("<b>", [("a&b", "<i>")]).count("&lt;") == 2

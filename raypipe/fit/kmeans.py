@@ -10,6 +10,8 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.preprocessing import StandardScaler, normalize
 
+from raypipe.notebook import table
+
 __all__ = ["Clusters", "KMeansOptions", "fit_kmeans", "scale_rows"]
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -36,6 +38,15 @@ class Clusters:
     inertia: float
     iterations: int
     converged: bool = True
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("images", len(self.labels)),
+            ("sizes", ", ".join(map(str, self.sizes))),
+            ("inertia", f"{self.inertia:.6g}"),
+            ("iterations", self.iterations),
+        ]
+        return table(f"{len(self.sizes)} clusters", facts)
 
 
 @dataclass(frozen=True)

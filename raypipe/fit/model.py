@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, saved_settings
+from raypipe.notebook import table
 from raypipe.spec import Spec
 
 __all__ = ["MODEL_FILES", "TrainedModel", "load_model", "save_model"]
@@ -50,6 +51,11 @@ class TrainedModel:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the probabilities."""
         return self.head.classes
+
+    def _repr_html_(self) -> str:
+        names = ("head", "best_params", "accuracy", "test_rows", "train_rows", "store", "snapshot")
+        facts = [(name, self.metrics[name]) for name in names if name in self.metrics]
+        return table(f"Model of {len(self.classes)} classes", [("column", self.column), *facts])
 
     def predict_proba(self, features: Floats) -> Floats:
         """Return (N, K) probabilities for (N, …) features made with `spec`.
