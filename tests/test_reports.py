@@ -8,13 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import raypipe
+from raypipe import schema
 from raypipe.cli import main
 from raypipe.errors import UsageError
 from raypipe.reports.album import Album
 from raypipe.reports.judged import wilson
+from raypipe.reports.predictions import Predictions, predictions_part
 from tests import stores
 from tests.conftest import draw, draw_folder, options
 from tests.pages import PHONE, column, opened, point_at
@@ -262,3 +267,35 @@ def test_many_classes(tmp_path: Path, browser: Any) -> None:
         page.click(".pairs button >> nth=0")
         assert page.query_selector(".chosen").is_visible()
         assert len(column(page, ".by-class", 0)) == 45
+
+
+def test_predictions_come_in_pieces() -> None:
+    """What is shown does not depend on how the rows are cut, and little of them is held."""
+    noise = np.random.default_rng(0)
+    count = 3000
+    rows = pa.table(
+        {
+            "id": [f"{i}" for i in range(count)],
+            "uri": [f"/none/{i}" for i in range(count)],
+            "label": pa.array([("a", "b", None)[i] for i in noise.integers(0, 3, count)]),
+            "predicted": pa.array([("a", "b", None)[i] for i in noise.integers(0, 3, count)]),
+            "probability": noise.permutation(count) / count,
+            "status": pa.array(["ok"] * count),
+        }
+    )
+
+    def part(pieces: list[pa.Table]) -> Any:
+        found = Predictions(pieces, schema.REJECTS.empty_table(), ("a", "b"), [])
+        return predictions_part(found, Album(0))
+
+    whole = part([rows])
+    cut = part([rows.slice(start, 70) for start in range(0, count, 70)])
+    assert cut.data == whole.data
+    for name in ("classes", "unsure", "scores", "status"):
+        assert repr(cut.content[name]) == repr(whole.content[name])
+    decided = rows.filter(pc.is_valid(rows["predicted"]))
+    assert sum(entry["count"] for entry in whole.content["classes"]) == len(decided)
+    labelled = decided.filter(pc.is_valid(decided["label"]))
+    right = pc.sum(pc.equal(labelled["label"], labelled["predicted"])).as_py()
+    assert whole.content["scores"]["accuracy"] == pytest.approx(right / len(labelled))
+    assert part([]).content["scores"] is None

@@ -50,7 +50,7 @@ def report_on_rows(
 
     items = pa.Table.from_batches(source.items(), schema.ITEMS)
     found = Predictions(
-        rows=_with_uris(rows, items),
+        pieces=[_with_uris(rows, items)],
         rejects=_with_uris(rejects, items),
         classes=model.classes,
         facts=[("model", config.model), ("source", source.uri), ("images", str(len(rows)))],

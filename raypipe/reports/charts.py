@@ -134,9 +134,8 @@ def k_figures(choices: Sequence[dict[str, float]], chosen: int, what: str) -> st
     return _draw(f"k-{what}", f"{what} by number of clusters: {text}", draw)
 
 
-def histogram(probabilities: npt.NDArray[Any]) -> str:
-    """Draw how many of (N,) probabilities lie in each tenth of 0 to 1."""
-    counts = np.histogram(probabilities, bins=10, range=(0, 1))[0].tolist()
+def histogram(counts: npt.NDArray[np.int64]) -> str:
+    """Draw how many probabilities lie in each tenth of 0 to 1."""
 
     def draw(axes: Any) -> None:
         width = 1 / len(counts)

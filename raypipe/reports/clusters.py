@@ -25,6 +25,7 @@ from raypipe.reports.album import Album
 from raypipe.reports.page import Part, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
+from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader, to_array
 
 __all__ = ["clusters_part"]
@@ -91,15 +92,15 @@ def _rows(folder: Path, store: StoreReader) -> _Rows:
     table = pq.read_table(folder / "clusters.parquet")
     if "distance" not in table.column_names:
         raise UsageError(f"RUN: {folder} was written by an older version; run `cluster` again")
-    labels: dict[str, str | None] = {}
-    for batch in store.iter_batches([schema.ID, schema.LABEL]):
-        labels |= zip(batch[schema.ID].to_pylist(), batch[schema.LABEL].to_pylist(), strict=True)
-    ids = table[schema.ID].to_numpy()
+    index = read_index(store)
+    own = index.views == 0
+    if not np.array_equal(ids := index.ids[own], table[schema.ID].to_numpy()):
+        raise UsageError(f"RUN: {folder} has other images than {store.uri}; run `cluster` again")
     return _Rows(
         ids,
         table["cluster"].to_numpy(),
         table["distance"].to_numpy(),
-        np.array([labels.get(name) for name in ids], object),
+        index.labels[own],
     )
 
 

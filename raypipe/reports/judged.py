@@ -13,13 +13,14 @@ import numpy.typing as npt
 from raypipe.reports.album import Album
 from raypipe.reports.page import Picture
 
-__all__ = ["Judged", "Uris", "wilson"]
+__all__ = ["IN_CELL", "ON_DIAGONAL", "Judged", "Uris", "wilson"]
 
 #: Classes above which the matrix is not drawn: its cells would be too small to be hit.
 _MATRIX_CLASSES = 40
 _PAIRS = 100
-_IN_CELL = 24
-_ON_DIAGONAL = 6
+#: Images shown of a cell of the matrix: those it was surest of, on the diagonal the least sure.
+IN_CELL = 24
+ON_DIAGONAL = 6
 _SHOWN = 24
 
 Texts = npt.NDArray[np.object_]
@@ -29,7 +30,7 @@ Uris = Callable[[Iterable[str]], dict[str, str]]
 
 @dataclass(frozen=True)
 class Judged:
-    """Images with a known label and a predicted one.
+    """Images with a known label and a predicted one: all of them, or those worth showing.
 
     Attributes:
         ids: (N,) of the images.
@@ -76,7 +77,7 @@ class Judged:
             "by_class": _by_class(report, self.classes),
             "mistakes": [picture(row) for row in sure[:_SHOWN]],
             "unsure": [picture(row) for row in unsure],
-            "wrong": len(wrong),
+            "wrong": int(counts.sum() - counts.trace()),
         }
         return content, {"cells": self._cell_data(cells, places, album)}
 
@@ -86,7 +87,7 @@ class Judged:
         cells: dict[str, list[int]] = {}
         right = np.flatnonzero(self.labels == self.predicted)
         unsure_first = right[np.argsort(self.probability[right], kind="stable")]
-        for rows, most in ((wrong, _IN_CELL), (unsure_first, _ON_DIAGONAL)):
+        for rows, most in ((wrong, IN_CELL), (unsure_first, ON_DIAGONAL)):
             for row in rows.tolist():
                 place = f"{code[self.labels[row]]}-{code[self.predicted[row]]}"
                 cell = cells.setdefault(place, [])

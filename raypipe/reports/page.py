@@ -69,6 +69,7 @@ def render(title: str, parts: Sequence[Part], album: Album, made: str) -> str:
     )
     environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["when"] = lambda time: f"{time[:16].replace('T', ' ')} UTC"
     environment.globals["key"] = lambda picture: album.key(picture.uri)
     own = {f"part-{number}": part.data for number, part in enumerate(parts, 1)}
     data = {"pictures": album.pictures, "parts": own}

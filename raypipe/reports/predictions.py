@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from raypipe.predictions.evaluation import Evaluation
 from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.features import rejected, runs_of, store_facts
-from raypipe.reports.judged import Judged
+from raypipe.reports.judged import IN_CELL, ON_DIAGONAL, Judged
 from raypipe.reports.page import Part, Picture
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.reader import StoreReader
@@ -27,6 +28,7 @@ __all__ = ["Predictions", "predictions_part", "read_predictions"]
 _SHOWN = 24
 _OF_CLASS = 8
 _CLASSES = 60
+_TENTHS = 10
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Predictions:
     """What was predicted, whatever it is kept in.
 
     Attributes:
-        rows: with `id`, `uri`, `label` (known, or missing), `predicted` and `probability`.
+        pieces: rows with `id`, `uri`, `label` (known, or missing), `predicted` and `probability`.
         rejects: with `id`, `uri` (or not), `reason` and `message`.
         classes: the model's.
         facts: about model and source.
@@ -42,7 +44,7 @@ class Predictions:
         runs: that have made the predictions, as `features.runs_of` gives them.
     """
 
-    rows: pa.Table
+    pieces: Iterable[pa.Table]
     rejects: pa.Table
     classes: tuple[str, ...]
     facts: Facts
@@ -51,12 +53,12 @@ class Predictions:
 
 
 def read_predictions(store: StoreReader) -> Predictions:
-    """Read a store of predictions; its features, if it holds any, are left alone."""
+    """Return what a store of predictions holds; it is read piece by piece."""
     columns = [schema.ID, schema.URI, schema.LABEL, schema.PREDICTED, schema.PROBABILITY]
     if schema.STATUS in store.columns:
         columns.append(schema.STATUS)
     return Predictions(
-        rows=store.to_arrow(columns),
+        pieces=store.iter_batches(columns),
         rejects=store.rejects(),
         classes=tuple(store.provenance["classes"]),
         facts=[("model", str(store.provenance["model"])), *store_facts(store)],
@@ -72,21 +74,20 @@ def predictions_part(found: Predictions, album: Album) -> Part:
         found: the predictions.
         album: gets the pictures.
     """
-    decided = found.rows.filter(pc.is_valid(found.rows[schema.PREDICTED]))
-    probability = decided[schema.PROBABILITY].to_numpy().astype(np.float64)
-    order = np.argsort(probability, kind="stable")
-    classes = _by_class(decided, probability)
-    unsure = _pictures(decided, order[:_SHOWN])
-    scores, data = _scores(found, decided, probability, album)
+    seen = _Seen(found.classes)
+    for piece in found.pieces:
+        seen.add(piece)
+    classes = seen.by_class()
+    unsure = seen.pictures(np.argsort(seen.probability, kind="stable")[:_SHOWN])
+    scores, data = seen.scores(album)
     named = [*unsure, *(picture for entry in classes for picture in entry["pictures"])]
     album.add([str(picture.uri) for picture in named if picture.uri], share=0.9)
     content = {
         "facts": found.facts,
         "spec": found.spec,
-        "rows": len(found.rows),
-        "status": _status(found.rows),
+        "status": seen.status.most_common(),
         "classes": classes,
-        "histogram": Markup(charts.histogram(probability)),
+        "histogram": Markup(charts.histogram(seen.tenths)),
         "unsure": unsure,
         "rejects": rejected(found.rejects, album),
         "scores": scores,
@@ -95,66 +96,123 @@ def predictions_part(found: Predictions, album: Album) -> Part:
     return Part("predictions.html", "Predictions", content, data)
 
 
-def _by_class(rows: pa.Table, probability: npt.NDArray[Any]) -> list[dict[str, Any]]:
-    """Return the classes that were predicted, the most frequent first, with their surest images."""
-    names = rows[schema.PREDICTED].to_numpy()
-    found: list[dict[str, Any]] = []
-    for name, count in zip(*np.unique(names.astype(str), return_counts=True), strict=True):
-        own = np.flatnonzero(names == name)
-        surest = own[np.argsort(-probability[own], kind="stable")[:_OF_CLASS]]
-        found.append(
+class _Seen:
+    """Counts of all rows, and those rows that may be shown; memory does not grow with the others.
+
+    Args:
+        classes: the model's.
+    """
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.evaluation = Evaluation(classes)
+        self.status: Counter[str] = Counter()
+        self.tenths = np.zeros(_TENTHS, np.int64)
+        self.counts: Counter[str] = Counter()
+        self.sums: Counter[str] = Counter()
+        self.kept: pa.Table | None = None
+
+    @property
+    def probability(self) -> npt.NDArray[np.float64]:
+        """(M,) of the rows that are kept."""
+        return np.zeros(0) if self.kept is None else _numbers(self.kept[schema.PROBABILITY])
+
+    def add(self, rows: pa.Table) -> None:
+        """Count rows, and keep what may be shown of them."""
+        if schema.STATUS in rows.column_names:
+            for entry in rows[schema.STATUS].value_counts().to_pylist():
+                self.status[entry["values"]] += entry["counts"]
+            rows = rows.drop_columns([schema.STATUS])
+        decided = rows.filter(pc.is_valid(rows[schema.PREDICTED]))
+        self.evaluation.add(decided)
+        probability = _numbers(decided[schema.PROBABILITY])
+        self.tenths += np.histogram(probability, bins=_TENTHS, range=(0, 1))[0]
+        sums = decided.group_by(schema.PREDICTED).aggregate(
+            [(schema.PROBABILITY, "sum"), (schema.PROBABILITY, "count")]
+        )
+        for name, total, count in zip(*(column.to_pylist() for column in sums), strict=True):
+            self.sums[name] += total
+            self.counts[name] += count
+        both = decided if self.kept is None else pa.concat_tables([self.kept, decided])
+        self.kept = both.take(self._worth_showing(both))
+
+    def _worth_showing(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+        """Return rows that are among the surest or the least sure of their kind."""
+        probability = _numbers(rows[schema.PROBABILITY])
+        label, predicted = (
+            np.asarray(rows[name].fill_null("").to_pylist(), object)
+            for name in (schema.LABEL, schema.PREDICTED)
+        )
+        rising = np.argsort(probability, kind="stable")
+        chosen = set(rising[:_SHOWN].tolist())
+        seen: Counter[tuple[str, ...]] = Counter()
+
+        def take(row: int, kind: tuple[str, ...], most: int) -> None:
+            seen[kind] += 1
+            if seen[kind] <= most:
+                chosen.add(row)
+
+        for row in rising[::-1].tolist():
+            take(row, (predicted[row],), _OF_CLASS)
+            if label[row] != predicted[row]:
+                take(row, (label[row], predicted[row]), IN_CELL)
+        for row in rising.tolist():
+            if label[row] == predicted[row]:
+                take(row, (label[row], predicted[row]), ON_DIAGONAL)
+        return np.array(sorted(chosen), np.int64)
+
+    def by_class(self) -> list[dict[str, Any]]:
+        """Return the classes that were predicted, the most frequent first, with their surest
+        images.
+        """
+        names = np.array([] if self.kept is None else self.kept[schema.PREDICTED].to_pylist())
+        falling = np.argsort(-self.probability, kind="stable")
+        return [
             {
-                "name": str(name),
-                "count": int(count),
-                "probability": float(probability[own].mean()),
-                "pictures": _pictures(rows, surest),
+                "name": name,
+                "count": count,
+                "probability": self.sums[name] / count,
+                "pictures": self.pictures(falling[names[falling] == name][:_OF_CLASS])
+                if rank < _CLASSES
+                else [],
             }
+            for rank, (name, count) in enumerate(self.counts.most_common())
+        ]
+
+    def pictures(self, numbers: npt.NDArray[np.int64]) -> list[Picture]:
+        """Return rows that are kept as pictures."""
+        if self.kept is None:
+            return []
+        return [
+            Picture(
+                row[schema.ID],
+                row[schema.URI],
+                f"{row[schema.PREDICTED]} {row[schema.PROBABILITY]:.2f}",
+            )
+            for row in self.kept.take(numbers).to_pylist()
+        ]
+
+    def scores(self, album: Album) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Return how good the predictions are, where labels that the model knows are there."""
+        result = self.evaluation.result()
+        if self.kept is None or not result["rows"]:
+            return None, {}
+        known = pc.is_in(self.kept[schema.LABEL], pa.array(self.classes, pa.string()))
+        rows = self.kept.filter(known)
+        places = dict(zip(rows[schema.ID].to_pylist(), rows[schema.URI].to_pylist(), strict=True))
+        judged = Judged(
+            ids=rows[schema.ID].to_numpy(),
+            labels=rows[schema.LABEL].to_numpy(),
+            predicted=rows[schema.PREDICTED].to_numpy(),
+            probability=_numbers(rows[schema.PROBABILITY]),
+            classes=self.classes,
         )
-    found.sort(key=lambda entry: -entry["count"])
-    for entry in found[_CLASSES:]:
-        entry["pictures"] = []
-    return found
+
+        def uris(names: Iterable[str]) -> dict[str, str]:
+            return {name: places[name] for name in names if places[name] is not None}
+
+        return judged.show(result["confusion"], result["report"], album, uris)
 
 
-def _pictures(rows: pa.Table, numbers: npt.NDArray[np.int64]) -> list[Picture]:
-    return [
-        Picture(
-            row[schema.ID],
-            row[schema.URI],
-            f"{row[schema.PREDICTED]} {row[schema.PROBABILITY]:.2f}",
-        )
-        for row in rows.take(numbers).to_pylist()
-    ]
-
-
-def _scores(
-    found: Predictions, decided: pa.Table, probability: npt.NDArray[Any], album: Album
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return how good the predictions are, where labels that the model knows are there."""
-    known = pc.is_in(decided[schema.LABEL], pa.array(found.classes, pa.string()))
-    if not pc.any(known).as_py():
-        return None, {}
-    labelled = decided.filter(known)
-    evaluation = Evaluation(found.classes)
-    evaluation.add(labelled)
-    result = evaluation.result()
-    judged = Judged(
-        ids=labelled[schema.ID].to_numpy(),
-        labels=labelled[schema.LABEL].to_numpy(),
-        predicted=labelled[schema.PREDICTED].to_numpy(),
-        probability=probability[known.to_numpy()],
-        classes=found.classes,
-    )
-
-    def uris(names: Iterable[str]) -> dict[str, str]:
-        chosen = labelled.filter(pc.is_in(labelled[schema.ID], pa.array(list(names), pa.string())))
-        pairs = zip(chosen[schema.ID].to_pylist(), chosen[schema.URI].to_pylist(), strict=True)
-        return {name: uri for name, uri in pairs if uri is not None}
-
-    return judged.show(result["confusion"], result["report"], album, uris)
-
-
-def _status(rows: pa.Table) -> list[tuple[str, int]]:
-    if schema.STATUS not in rows.column_names:
-        return []
-    return [(e["values"], e["counts"]) for e in rows[schema.STATUS].value_counts().to_pylist()]
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    return np.asarray(column.to_numpy(), np.float64)
