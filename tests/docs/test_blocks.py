@@ -26,7 +26,7 @@ ASSUMED = {
     "docs/index.md": ("features",),
     "docs/predict.md": ("features", "model", "dogs"),
     "docs/quickstart.md": ("features", "resnet18.pth"),
-    "docs/sources.md": ("bucket", "shards", "listing.csv"),
+    "docs/sources.md": ("features", "bucket", "shards", "listing.csv"),
     "docs/store.md": ("hdf5",),
     "docs/troubleshooting.md": ("features",),
 }
