@@ -16,6 +16,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     "project/contributing": "CONTRIBUTING.md",
     "project/changelog": "CHANGELOG.md",
+    "project/examples": "examples/README.md",
     "project/benchmarks": "benchmarks/README.md",
     "project/results": "benchmarks/RESULTS.md",
 }

@@ -52,6 +52,7 @@ def pages() -> list[str]:
     found = [
         *ROOT.glob("*.md"),
         *(ROOT / "benchmarks").glob("*.md"),
+        *(ROOT / "examples").glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
     ]
     names = [str(path.relative_to(ROOT)) for path in found]

@@ -23,6 +23,7 @@ ASSUMED = {
     "docs/howto/larger-than-memory.md": ("features",),
     "docs/howto/nightly.md": ("features",),
     "docs/howto/reading-features.md": ("features",),
+    "docs/howto/reports.md": ("features",),
     "docs/index.md": ("features",),
     "docs/predict.md": ("features", "model", "dogs"),
     "docs/quickstart.md": ("features", "resnet18.pth"),

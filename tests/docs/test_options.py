@@ -11,18 +11,20 @@ from tests.docs.blocks import ROOT, pages
 
 _FENCE = re.compile(r"^(```+).*?^\1[ \t]*$", re.M | re.S)
 #: Of every command, and of none: what other programs take.
-COMMON = {"--config", "--json", "--help"}
+COMMON = {"--config", "--json", "--help", "--install-completion"}
 FOREIGN = {
     "--head": "ray start",
     "--num-cpus": "ray start",
     "--object-store-memory": "ray start",
     "--metrics-export-port": "ray start",
     "--shm-size": "docker run",
+    "--dog-classes": "examples/dog_breeds.py",
+    "--cascade": "examples/dog_breeds.py",
     "--quick": "benchmarks",
     "--growth": "benchmarks",
     "--network": "benchmarks",
 }
-OURS = {"RAYPIPE_TRACEBACK", "RAYPIPE_"}
+OURS = {"RAYPIPE_TRACEBACK", "RAYPIPE_", "RAYPIPE_TEST_BROWSER"}
 
 
 def inline(page: str) -> str:

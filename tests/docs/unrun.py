@@ -12,6 +12,7 @@ COMMANDS = {
     "export AWS_": "another server than that of the tests",
     ".venv/bin/python -m pytest": "tests within tests",
     "python -m benchmarks.": "takes an hour; tests/test_benchmarks.py runs them on little",
+    "python examples/": "tests/test_dog_breeds.py runs it",
     "raypipe submit": "needs a dashboard; tests/cluster/test_submit.py has one",
     "ray job submit": "needs a dashboard; tests/cluster/test_submit.py has one",
     "raypipe doctor": "measures for half a minute; tests/test_doctor.py has its options",
