@@ -203,7 +203,13 @@ def dedupe(store: str, **options: Any) -> list[list[str]]:
 
 @_options_of(_config.ReportConfig)
 def report(run: str, **options: Any) -> str:
-    """Return the file that was written."""
+    """Return the file that was written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> Path(raypipe.report("features", out="report.html")).name
+        'report.html'
+    """
     return _run("report", _config.ReportConfig, {"run": run}, options).value  # type: ignore[no-any-return]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import raypipe
 from raypipe.config import JOBS
 from tests.docs.blocks import ROOT
 
@@ -62,3 +63,8 @@ def test_links_are_turned(extensions: Any, page: str, text: str, expected: str) 
     source = [text]
     extensions.outside.turn_links(None, page, source)
     assert source == [expected]
+
+
+def test_every_public_function_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "python.md").read_text()
+    assert {name for name in raypipe.__all__ if f":: raypipe.{name}\n" not in page} == set()
