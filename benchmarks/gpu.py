@@ -39,8 +39,9 @@ from raypipe.backbone.footprint import cpu_batch_size
 from raypipe.backbone.loading import load
 from raypipe.config import BackboneConfig
 from raypipe.memory import keep_freed
+from raypipe.preprocessing import resolve_preprocess
 from raypipe.spec import Spec
-from raypipe.transforms import normalize, resolve_preprocess
+from raypipe.transforms import normalize
 
 _WARM_UP = 3
 

@@ -18,8 +18,9 @@ from raypipe.backbone.registry import find
 from raypipe.backbone.weights import _from_preset, _from_timm
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
+from raypipe.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess
-from raypipe.transforms import normalize, resolve_preprocess, to_pixels
+from raypipe.transforms import normalize, to_pixels
 
 SIZES = [(500, 375), (375, 500), (333, 501), (97, 112), (640, 517), (150, 150), (1201, 803)]
 LARGE = [(512, 512), (513, 512), (515, 700), (1023, 769), (1200, 900)]  # at least 512

@@ -15,8 +15,9 @@ from raypipe.backbone.weights import _from_preset
 from raypipe.config import BackboneConfig
 from raypipe.decode import decode
 from raypipe.errors import UsageError
+from raypipe.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess
-from raypipe.transforms import least_side, normalize, resolve_preprocess, to_pixels
+from raypipe.transforms import least_side, normalize, to_pixels
 from tests.conftest import draw
 
 

@@ -179,7 +179,7 @@ def _pixels(job: Job, number: int) -> Iterator[np.ndarray[Any, Any]]:
 
 def _preprocess(job: Job) -> Any:
     from raypipe.config import BackboneConfig
-    from raypipe.transforms import resolve_preprocess
+    from raypipe.preprocessing import resolve_preprocess
 
     options: dict[str, Any] = {"size": job.size, "normalize": job.normalize, **SCALING}
     return resolve_preprocess(BackboneConfig(**options), None)

@@ -25,6 +25,7 @@ from raypipe.diagnosis.report import report
 from raypipe.errors import UsageError
 from raypipe.ingest import check_apart
 from raypipe.plan import Listing, unit_length
+from raypipe.preprocessing import resolve_preprocess
 from raypipe.progress import say
 from raypipe.rehearsal.flow import Flow
 from raypipe.rehearsal.rehearse import rehearse
@@ -33,7 +34,6 @@ from raypipe.sources import open_source
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.storage import is_object, local_path, open_storage
-from raypipe.transforms import resolve_preprocess
 
 __all__ = ["main", "run"]
 

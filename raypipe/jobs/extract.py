@@ -20,6 +20,7 @@ from raypipe.errors import UsageError
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.preview import preview
 from raypipe.plan import Listing, Plan
+from raypipe.preprocessing import resolve_preprocess
 from raypipe.progress import say
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
@@ -28,7 +29,6 @@ from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store, read_identity
 from raypipe.store.master import write_master
 from raypipe.store.reader import StoreReader
-from raypipe.transforms import resolve_preprocess
 
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
