@@ -114,13 +114,17 @@ def flags(**changes: object) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A browser without a window; where CI asks for one, it has to be there."""
+    """A browser without a window; where CI asks for one, it has to be there.
+
+    It goes with each module: Playwright keeps an event loop running, in which other tests could
+    run none.
+    """
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
-        if os.environ.get("RAYPIPE_TEST_BROWSER"):
-            pytest.fail("RAYPIPE_TEST_BROWSER is set, and there is no chromium")
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail("REQUIRE_BROWSER is set, and there is no chromium")
         pytest.skip("needs chromium")
     from playwright.sync_api import sync_playwright
 

@@ -264,7 +264,7 @@ def test_assignments_of_an_earlier_run_are_replaced(
         monkeypatch.setattr("raypipe.jobs.clustered._FILE_ROWS", most)
         labels = np.arange(rows, dtype=np.int32)
         nothing = np.zeros(1)
-        clusters = Clusters(labels, nothing, nothing, nothing, 0.0, 1)
+        clusters = Clusters(labels, nothing, np.zeros(rows), nothing, 0.0, 1)
         write_assignments(np.array([f"{n}" for n in labels], object), clusters, tmp_path)
         table = pq.read_table(tmp_path / "clusters.parquet")
         assert table["cluster"].to_pylist() == labels.tolist()

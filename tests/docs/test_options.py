@@ -24,7 +24,7 @@ FOREIGN = {
     "--growth": "benchmarks",
     "--network": "benchmarks",
 }
-OURS = {"RAYPIPE_TRACEBACK", "RAYPIPE_", "RAYPIPE_TEST_BROWSER"}
+OURS = {"RAYPIPE_TRACEBACK", "RAYPIPE_"}
 
 
 def inline(page: str) -> str:
