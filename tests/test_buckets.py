@@ -262,18 +262,25 @@ def test_other_commands_read_and_write_buckets(
     assert there.label_counts() == here.label_counts()
     model = str(tmp_path / "model")
     raypipe.train(there.uri, out=model, head="logistic", grid=("C=1",))
-    assert len(raypipe.predict(model, there.uri, out=at(s3, "predictions"))) == 120
+    found = raypipe.predict(model, there.uri, out=at(s3, "predictions"), report=True)
+    assert len(found) == 120
+    page = client.get_object(Bucket="photos", Key="predictions/report.html")["Body"].read()
+    assert b">Predictions</h2>" in page
+    raypipe.report(there.uri, out=tmp_path / "page.html")
+    assert ">Features</h2>" in (tmp_path / "page.html").read_text()
     assert len(raypipe.open(at(s3, "predictions"))) == 120
 
 
 def test_results_in_buckets(s3: str, client: Any, shape_store: str, tmp_path: Path) -> None:
     model, groups = at(s3, "model"), at(s3, "groups")
-    summary = train.run(TrainConfig(store=shape_store, out=model, grid=("C=1",))).summary
-    assert summary["model"] == model
+    config = TrainConfig(store=shape_store, out=model, grid=("C=1",), report=True)
+    summary = train.run(config).summary
+    assert (summary["model"], summary["report"]) == (model, f"{model}/report.html")
     here = str(tmp_path / "model")
     raypipe.train(shape_store, out=here, grid=("C=1",))
     names = {entry["Key"] for entry in client.list_objects_v2(Bucket="photos")["Contents"]}
     assert {f"model/{path.name}" for path in Path(here).iterdir()} <= names
+    assert "model/report.html" in names
     assert raypipe.load_model(model).metrics["accuracy"] == summary["accuracy"]
     for name, place in (("there", model), ("here", here)):
         raypipe.predict(place, shape_store, out=str(tmp_path / f"{name}.csv"))
