@@ -205,6 +205,34 @@ def test_images_that_are_gone(run: Path, browser: Any, tmp_path: Path) -> None:
         assert "right" in page.inner_text(".headline")
 
 
+def test_results_of_older_versions_and_damaged_ones(run: Path, tmp_path: Path) -> None:
+    model, clusters = tmp_path / "model", tmp_path / "clusters"
+    shutil.copytree(run / "model", model)
+    shutil.copytree(run / "clusters", clusters)
+    content = json.loads((model / "model.json").read_text())
+    del content["metrics"]["reliability"]
+    (model / "model.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="older version, without reliability; run `train` again"):
+        raypipe.report(model, out=tmp_path / "page.html")
+    (clusters / "metrics.json").write_text("{}")
+    with pytest.raises(UsageError, match="older version; run `cluster` again"):
+        raypipe.report(clusters, out=tmp_path / "page.html")
+    (clusters / "metrics.json").write_text("{")
+    with pytest.raises(UsageError, match="metrics.json cannot be read"):
+        raypipe.report(clusters, out=tmp_path / "page.html")
+
+
+def test_a_source_that_does_not_answer_is_asked_a_few_times_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("raypipe.reports.album.thumbnail", asked.append)
+    album = Album(10**6)
+    album.add([f"http://127.0.0.1:9/{number}.jpg" for number in range(1000)])
+    assert 0 < len(asked) < 20
+    assert album.pictures == []
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

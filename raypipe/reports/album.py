@@ -45,6 +45,9 @@ class Album:
     def add(self, uris: Iterable[str], share: float = 1.0) -> None:
         """Read images, the first ones first, as long as there is room.
 
+        Where none of the first few can be read, their source has moved or does not answer, and it
+        would take long to find that out for each of them.
+
         Args:
             uris: of the images.
             share: of the room that is left which they may take together.
@@ -52,12 +55,15 @@ class Album:
         wanted = [uri for uri in dict.fromkeys(uris) if uri not in self._keys]
         least = self._floor + (self._room - self._floor) * (1 - share)
         with ThreadPoolExecutor(_THREADS) as pool:
-            for start in range(0, len(wanted), _TOGETHER):
-                some = wanted[start : start + _TOGETHER]
-                for uri, image in zip(some, pool.map(thumbnail, some), strict=True):
+            for start, end in _runs(len(wanted)):
+                some = wanted[start:end]
+                images = list(pool.map(thumbnail, some))
+                for uri, image in zip(some, images, strict=True):
                     if self._room <= least:
                         return
                     self._put(uri, image)
+                if not any(images):
+                    return
 
     def add_remains(self, uris: Iterable[str]) -> None:
         """Read what can still be seen of rejected images."""
@@ -79,3 +85,11 @@ class Album:
         self._room -= len(text)
         self._keys[uri] = len(self.pictures)
         self.pictures.append(text)
+
+
+def _runs(count: int) -> Iterator[tuple[int, int]]:
+    """Yield where runs of images begin and end: a short one first."""
+    start, end = 0, _THREADS
+    while start < count:
+        yield start, end
+        start, end = end, end + _TOGETHER

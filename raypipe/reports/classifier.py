@@ -23,6 +23,7 @@ from raypipe.store.reader import StoreReader
 __all__ = ["classifier_part"]
 
 _PAIRS = 12
+_NEEDED = ("confusion", "report", "reliability", "near_duplicates", "store", "grid")
 
 
 def classifier_part(folder: Path, album: Album) -> Part:
@@ -37,6 +38,11 @@ def classifier_part(folder: Path, album: Album) -> Part:
     """
     model = load_model(folder)
     metrics = model.metrics
+    if missing := [name for name in _NEEDED if name not in metrics]:
+        raise UsageError(
+            f"RUN: {folder} was written by an older version, without {missing[0]}; "
+            "run `train` again"
+        )
     held = _table(folder / "holdout.csv")
     judged = Judged(
         ids=held["id"].to_numpy(),

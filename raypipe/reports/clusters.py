@@ -59,7 +59,7 @@ def clusters_part(folder: Path, album: Album, projection: Projection) -> Part:
     Raises:
         UsageError: the folder lacks what `cluster` writes, or the store is gone.
     """
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = _metrics(folder)
     store = StoreReader(metrics["store"], metrics["snapshot"])
     rows = _rows(folder, store)
     chosen = {number: _chosen(rows, number, metrics["seed"]) for number in _largest(metrics)}
@@ -88,10 +88,18 @@ def clusters_part(folder: Path, album: Album, projection: Projection) -> Part:
     return Part("clusters.html", "Clusters", content, data)
 
 
+def _metrics(folder: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"RUN: {folder}/metrics.json cannot be read: {error}") from None
+    if "column" not in metrics:
+        raise UsageError(f"RUN: {folder} was written by an older version; run `cluster` again")
+    return metrics
+
+
 def _rows(folder: Path, store: StoreReader) -> _Rows:
     table = pq.read_table(folder / "clusters.parquet")
-    if "distance" not in table.column_names:
-        raise UsageError(f"RUN: {folder} was written by an older version; run `cluster` again")
     index = read_index(store)
     own = index.views == 0
     if not np.array_equal(ids := index.ids[own], table[schema.ID].to_numpy()):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe import schema
+from raypipe.errors import RejectReason
 from raypipe.reports.album import Album
 from raypipe.reports.page import Part, Picture
 from raypipe.reports.wording import Facts, spec_facts
@@ -19,6 +20,8 @@ __all__ = ["features_part", "rejected", "runs_of", "store_facts"]
 _SOME = 24
 _OF_REASON = 12
 _RUNS = 50
+#: Of these there is nothing to see, and to look might take long.
+_WITHOUT_BYTES = (RejectReason.EMPTY, RejectReason.UNREADABLE, RejectReason.UNAVAILABLE)
 
 
 def features_part(store: StoreReader, album: Album) -> Part:
@@ -64,7 +67,8 @@ def rejected(rejects: pa.Table, album: Album) -> list[tuple[str, int, list[tuple
         pictures = [
             (Picture(row[schema.ID], row.get(schema.URI)), row[schema.MESSAGE]) for row in examples
         ]
-        album.add_remains(picture.uri for picture, _ in pictures if picture.uri)
+        if reason not in _WITHOUT_BYTES:
+            album.add_remains(picture.uri for picture, _ in pictures if picture.uri)
         found.append((str(reason), len(rows), pictures))
     return found
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 
+from raypipe.config import ReportConfig
 from raypipe.config.types import Projection
 from raypipe.errors import UsageError
 from raypipe.fit.model import MODEL_FILES
@@ -21,13 +22,13 @@ from raypipe.store.identity import is_store
 from raypipe.store.reader import StoreReader
 
 __all__ = ["Section", "check_projection", "make_page", "sections_of"]
+
 #: Makes a part of a page; the album gets its pictures.
 Section = Callable[[Album], Part]
 
 #: Orders the parts of a folder: what the others are made of comes first.
 _KINDS = ("features", "classifier", "clusters", "predictions")
-#: Room for the pictures of a page, unless something else is asked for.
-PICTURE_MB = 6
+_PICTURE_MB: int = ReportConfig.model_fields["picture_mb"].default
 _MEGABYTE = 10**6
 
 
@@ -69,7 +70,7 @@ def sections_of(run: str, projection: Projection = "pca") -> list[Section]:
     return [partial(_part, kind, place, projection=projection) for kind, place in found]
 
 
-def make_page(sections: Sequence[Section], *, title: str, megabytes: int = PICTURE_MB) -> bytes:
+def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICTURE_MB) -> bytes:
     """Return a page as HTML.
 
     Args:

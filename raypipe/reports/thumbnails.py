@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 
 from raypipe import schema
 from raypipe.decode import decode
-from raypipe.errors import RejectedItem
+from raypipe.errors import RaypipeError, RejectedItem
 from raypipe.sources import read_item
 from raypipe.store.reader import StoreReader
 
@@ -38,7 +38,7 @@ def thumbnail(uri: str) -> Image.Image | None:
     """Return an image, at most 96 pixels wide and high; None if it cannot be read any more."""
     try:
         image = decode(read_item(uri, _PIXELS), _PIXELS, least=_SIDE)
-    except RejectedItem:
+    except (RejectedItem, RaypipeError, OSError):
         return None
     image.thumbnail((_SIDE, _SIDE))
     return image
@@ -60,7 +60,7 @@ def remains(uri: str) -> Image.Image | None:
             if image.width * image.height > _PIXELS:
                 return None
             small = image.convert("RGB")
-    except (RejectedItem, OSError, ValueError, SyntaxError, MemoryError, EOFError):
+    except (RejectedItem, RaypipeError, OSError, ValueError, SyntaxError, MemoryError, EOFError):
         return None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = strict
