@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
-from raypipe.config import JOB_HEADINGS, JobConfig
+from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import position
 from raypipe.errors import RaypipeError
@@ -140,7 +140,8 @@ def execute(app: App, arguments: list[str]) -> int:
     try:
         return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        _complain(name, f"{one_line(error)} (see {name} --help)")
+        known = name if arguments and arguments[0] in JOBS else "raypipe"
+        _complain(name, f"{one_line(error)} (see {known} --help)")
         return _WRONG_USE
     except RaypipeError as error:
         if os.environ.get(_TRACEBACK_VARIABLE):

@@ -57,7 +57,7 @@ def test_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["extrct"], 'Did you mean "extract"'),
+        (["extrct"], r'Did you mean "extract".*\(see raypipe --help\)'),
         (["extract", "--bakbone", "x"], "Did you mean --backbone"),
         (["extract", "a", "--out", "b", "--pool", "mean"], '"mean" for --pool.*"avg", "max"'),
         (["extract", "a"], "--out is required"),
