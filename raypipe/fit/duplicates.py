@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.fit.moments import moments_of
+from raypipe.fit.likeness import Likeness
 
 __all__ = ["MOST_DUPLICATES_WORK", "Copies", "near_duplicates", "near_duplicates_in_pieces"]
 
@@ -73,12 +73,11 @@ def near_duplicates_in_pieces(
     width = test.shape[1]
     if len(test) * rows * width > MOST_DUPLICATES_WORK:
         return None
-    moments = moments_of((piece for _, piece in pieces()), width).of([0])
-    mean, std = (values.astype(np.float32) for values in moments)
-    unit = _unit((test - mean) / std)
+    likeness = Likeness(lambda: (piece for _, piece in pieces()), width)
+    unit = likeness.unit(test)
     found = Copies(np.zeros(len(test), np.int64), np.full(len(test), -2, np.float32))
     for numbers, piece in pieces():
-        other = _unit((piece - mean) / std)
+        other = likeness.unit(piece)
         for start in range(0, len(unit), _BLOCK):
             _keep_better(found, slice(start, start + _BLOCK), unit, other, numbers)
     return found
@@ -91,8 +90,3 @@ def _keep_better(found: Copies, block: slice, unit: Floats, other: Floats, numbe
     better = most > found.cosine[block]
     found.cosine[block][better] = most[better]
     found.of[block][better] = numbers[best[better]]
-
-
-def _unit(rows: Floats) -> Floats:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms == 0, 1, norms)

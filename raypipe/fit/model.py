@@ -18,12 +18,25 @@ from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, sav
 from raypipe.notebook import table
 from raypipe.spec import Spec
 
-__all__ = ["MODEL_FILES", "TrainedModel", "load_model", "save_model"]
+__all__ = [
+    "CURVES_FILE",
+    "DUPLICATES_FILE",
+    "HOLDOUT_FILE",
+    "MODEL_FILES",
+    "TrainedModel",
+    "load_model",
+    "save_model",
+]
 
 _MODEL_FILE = "model.json"
 _ARRAYS_FILE = "arrays.safetensors"
 #: What it takes to read a model; the first is there when the model is complete.
 MODEL_FILES = (_MODEL_FILE, _ARRAYS_FILE)
+#: What `train` writes beside it: the held-out rows, those of them that are near-duplicates of
+#: training rows, and the epochs of a perceptron.
+HOLDOUT_FILE = "holdout.csv"
+DUPLICATES_FILE = "near_duplicates.csv"
+CURVES_FILE = "curves.csv"
 _FORMAT = 2
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -139,7 +139,8 @@ def _to_file(
             kept = block.filter(good).drop_columns([schema.REASON, schema.MESSAGE])
             tally.add(kept)
             rows.append(kept.drop_columns([schema.LABEL]))
-            known.append(kept.select([schema.ID, schema.LABEL]))
+            if config.report:
+                known.append(kept.select([schema.LABEL]))
             decoded += len(block) if source.decodes else 0
     written = in_order(
         pa.concat_tables(rows),

@@ -18,18 +18,21 @@ from raypipe.fit.duplicates import Copies
 from raypipe.fit.engine import Engine
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
-from raypipe.fit.model import TrainedModel, save_model
+from raypipe.fit.model import (
+    CURVES_FILE,
+    DUPLICATES_FILE,
+    HOLDOUT_FILE,
+    TrainedModel,
+    save_model,
+)
 from raypipe.store.reader import Features, StoreReader
 
 __all__ = ["about", "summary", "text", "write", "write_curves"]
 
-METRICS_FILE = "metrics.json"
+_METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
 _CONFUSION_FILE = "confusion.png"
-HOLDOUT_FILE = "holdout.csv"
-DUPLICATES_FILE = "near_duplicates.csv"
 _RELIABILITY_FILE = "reliability.csv"
-CURVES_FILE = "curves.csv"
 _CURVES_PICTURE = "curves.png"
 
 
@@ -109,7 +112,7 @@ def write(model: TrainedModel, out: Path, held: HeldOut) -> None:
     """Write the model, with its metrics, and how it did on the held-out rows."""
     metrics = model.metrics
     save_model(model, out)
-    (out / METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+    (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     (out / _REPORT_FILE).write_text(metrics["report_text"])
     with (out / HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -163,7 +166,7 @@ def text(metrics: dict[str, Any], out: Path) -> str:
         *_duplicates_line(metrics),
         _reliability_line(metrics["reliability"]),
     ]
-    files = [METRICS_FILE, _CONFUSION_FILE, HOLDOUT_FILE, _RELIABILITY_FILE]
+    files = [_METRICS_FILE, _CONFUSION_FILE, HOLDOUT_FILE, _RELIABILITY_FILE]
     if "best_epoch" in metrics:
         files += [CURVES_FILE, _CURVES_PICTURE]
     lines.append(f"written: {out}/ (model, {', '.join(files)})")

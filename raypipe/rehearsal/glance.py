@@ -6,7 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from raypipe import runtime
 from raypipe.actors.embedder import Embedder
@@ -68,12 +71,22 @@ def _measure(
     decode = (time.perf_counter() - started) / len(items)
     if not found:
         return None
+    threads = torch.get_num_threads()  # of the caller's process, if this is all there is
+    try:
+        forward = _forward(backbone, spec, found[0][:1], device, batch_size)
+    finally:
+        torch.set_num_threads(threads)
+    return Glance(decode, forward * spec.views)
+
+
+def _forward(
+    backbone: Backbone, spec: Spec, image: npt.NDArray[np.uint8], device: str, batch_size: int
+) -> float:
     embedder = Embedder(backbone, spec, device=device, batch_size=batch_size, threads=1)
-    images = found[0][:1].repeat(batch_size, axis=0)
+    images = image.repeat(batch_size, axis=0)
     embedder(images)  # the first pass allocates memory
     started, passes = time.perf_counter(), 0
     while not passes or time.perf_counter() - started < _SECONDS:
         embedder(images)
         passes += 1
-    forward = (time.perf_counter() - started) / (passes * batch_size)
-    return Glance(decode, forward * spec.views)
+    return (time.perf_counter() - started) / (passes * batch_size)

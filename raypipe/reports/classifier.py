@@ -11,7 +11,13 @@ import pyarrow.csv
 from markupsafe import Markup
 
 from raypipe.errors import UsageError
-from raypipe.fit.model import TrainedModel, load_model
+from raypipe.fit.model import (
+    CURVES_FILE,
+    DUPLICATES_FILE,
+    HOLDOUT_FILE,
+    TrainedModel,
+    load_model,
+)
 from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.judged import Judged, Uris
@@ -43,7 +49,7 @@ def classifier_part(folder: Path, album: Album) -> Part:
             f"RUN: {folder} was written by an older version, without {missing[0]}; "
             "run `train` again"
         )
-    held = _table(folder / "holdout.csv")
+    held = _table(folder / HOLDOUT_FILE)
     judged = Judged(
         ids=held["id"].to_numpy(),
         labels=held["label"].to_numpy(),
@@ -115,7 +121,7 @@ def _charts(folder: Path, metrics: dict[str, Any]) -> list[str]:
     varied = [n for n in names if len({str(entry["params"].get(n)) for entry in tried}) > 1]
     if len(varied) == 1:
         found.append(charts.grid(varied[0], tried, metrics["best_params"][varied[0]]))
-    curves = folder / "curves.csv"
+    curves = folder / CURVES_FILE
     if curves.is_file():
         epochs = pa.csv.read_csv(curves).to_pylist()
         best = min(epochs, key=lambda epoch: float(epoch["validation_loss"]))["combination"]
@@ -137,7 +143,7 @@ def _grid(metrics: dict[str, Any]) -> list[tuple[str, float | None, float | None
 
 
 def _copies(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "near_duplicates.csv"
+    path = folder / DUPLICATES_FILE
     return _table(path).to_pylist()[:_PAIRS] if path.is_file() else []
 
 

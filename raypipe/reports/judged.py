@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from raypipe.reports.album import Album
 from raypipe.reports.page import Picture
@@ -124,10 +124,8 @@ def wilson(right: int, rows: int) -> tuple[float, float] | None:
     """Return the 95 % confidence interval of a share (Wilson, 1927); None without rows."""
     if not rows:
         return None
-    z, share = 1.959964, right / rows
-    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z / (1 + z * z / rows) * sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(right, rows).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _pairs(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
