@@ -68,7 +68,7 @@ def embedder(backbone: Backbone, options: argparse.Namespace) -> Embedder:
 def network_alone(model: Embedder, unit: npt.NDArray[np.uint8], seconds: float) -> float:
     """Return images per second of the network on inputs that lie on the device."""
     pixels = torch.from_numpy(unit[: model.batch_size].copy()).to(model.device)
-    inputs = normalize(pixels, model.spec.preprocess).to(model.dtype)
+    inputs = normalize(pixels, model.spec.preprocess, model.dtype)
 
     def step() -> int:
         with torch.inference_mode():

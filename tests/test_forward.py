@@ -22,6 +22,7 @@ from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.folding import merge_padding
 from raypipe.backbone.footprint import cpu_batch_size, largest_output
 from raypipe.backbone.loading import load
+from raypipe.backbone.maxpool import NonNegativeMaxPool2d, replace_max_pools
 from raypipe.backbone.onednn import FusedConv2d, fuse
 from raypipe.backbone.parity import least_cosine
 from raypipe.backbone.precision import prepare
@@ -143,6 +144,67 @@ def test_what_is_needed_twice_is_kept() -> None:
     torch.testing.assert_close(fuse(model, torch.float32)(x), expected)
     assert not fuse(traced(Twice()), torch.float16)(x).isnan().any()  # left as it is
     assert fuse(nn.Conv2d(3, 3, 1), torch.float32).__class__ is nn.Conv2d  # not traced
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("groups", [1, 16])
+def test_weights_are_put_in_order_once_for_inputs_of_any_size(
+    groups: int, dtype: torch.dtype
+) -> None:
+    layer = nn.Conv2d(16, 32, 3, padding=1, groups=groups).requires_grad_(False)
+    layer = layer.to(dtype).to(memory_format=torch.channels_last)
+    fused = FusedConv2d(deepcopy(layer))
+    for shape in ((4, 16, 9, 9), (2, 16, 9, 9), (1, 16, 30, 5)):
+        x = image(*shape).to(dtype)
+        expected = layer(x)
+        for found, wanted in ((fused(x), expected), (fused(x, expected), expected + expected)):
+            torch.testing.assert_close(found, wanted, atol=0.02, rtol=0.02)
+        assert fused.weight.is_mkldnn
+
+
+@pytest.mark.parametrize("inside", [nn.ReLU(), nn.ReLU6(), nn.Sigmoid()], ids=str)
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, 2, 1),
+        nn.MaxPool2d(2),
+        nn.MaxPool2d((2, 3), (1, 2), (0, 1)),
+        nn.MaxPool2d(5, 1, 2),
+        nn.MaxPool2d(1, 3),
+        nn.MaxPool2d((1, 13)),
+    ],
+    ids=str,
+)
+def test_max_pooling_as_integers(pool: nn.MaxPool2d, inside: nn.Module) -> None:
+    model = traced(nn.Sequential(nn.Conv2d(3, 8, 3), inside, pool, nn.ReLU()))
+    model = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
+    fused = fuse(model, torch.bfloat16)
+    inputs = [image(2, 3, *sides).bfloat16() for sides in ((16, 15), (21, 36))]
+    expected = [fused(x) for x in inputs]
+    fast = replace_max_pools(fused, torch.bfloat16)
+    assert any(isinstance(m, NonNegativeMaxPool2d) for m in fast.modules())
+    assert not any(isinstance(m, nn.MaxPool2d) for m in fast.modules())
+    for x, wanted in zip(inputs, expected, strict=True):
+        torch.testing.assert_close(fast(x), wanted, atol=0, rtol=0)
+        assert fast(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("activation", "pool"),
+    [
+        (nn.Hardtanh(-1.0, 1.0), nn.MaxPool2d(2)),
+        (nn.GELU(), nn.MaxPool2d(2)),
+        (nn.Identity(), nn.MaxPool2d(2)),
+        (nn.ReLU(), nn.MaxPool2d(3, dilation=2)),
+        (nn.ReLU(), nn.MaxPool2d(3, ceil_mode=True)),
+        (nn.ReLU(), nn.MaxPool2d(2, padding=1)),
+    ],
+    ids=str,
+)
+def test_max_pooling_that_stays(activation: nn.Module, pool: nn.MaxPool2d) -> None:
+    model = traced(nn.Sequential(nn.Conv2d(3, 8, 3), activation, pool)).to(torch.bfloat16)
+    model = replace_max_pools(fuse(model, torch.bfloat16), torch.bfloat16)
+    assert any(isinstance(m, nn.MaxPool2d) for m in model.modules())
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,19 @@ def test_tf_squash() -> None:
     np.testing.assert_allclose(ours, expected.transpose(2, 0, 1), atol=1.001 / 127.5)
 
 
+def test_the_network_s_input_is_rounded_once() -> None:
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (5, 224, 224, 3), generator=draws, dtype=torch.uint8)
+    preprocess = resolved(resize="squash", normalize="torch", size=224)
+    exact = normalize(pixels, preprocess)
+    for i in range(5):  # however many come together
+        assert torch.equal(normalize(pixels[i : i + 1], preprocess)[0], exact[i])
+    rounded = normalize(pixels, preprocess, torch.bfloat16)
+    assert torch.equal(rounded, exact.bfloat16())
+    assert rounded.is_contiguous(memory_format=torch.channels_last)
+    assert normalize(pixels[:0], preprocess).shape == (0, 3, 224, 224)
+
+
 def test_caffe_is_bgr_minus_means_of_nearest_pixels() -> None:
     image = draw("stripes", 5, (90, 70))
     preprocess = resolved(resize="squash", size=56, normalize="caffe", interpolation="nearest")

@@ -156,7 +156,7 @@ def _forward(
     embedder = Embedder(backbone, spec, batch_size=size, threads=1, compiled=compiled)
     source = _pixels(job, number)
     pixels = torch.from_numpy(np.stack([next(source) for _ in range(embedder.batch_size)]))
-    inputs = normalize(pixels, embedder.spec.preprocess).to(embedder.dtype)
+    inputs = normalize(pixels, embedder.spec.preprocess, embedder.dtype)
 
     def step() -> int:
         with torch.inference_mode():

@@ -116,7 +116,7 @@ class Embedder:
         if len(images) < self.batch_size:
             blank = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
             images = np.concatenate([images, blank])
-        return normalize(self._stage(images), self.spec.preprocess).to(self.dtype)
+        return normalize(self._stage(images), self.spec.preprocess, self.dtype)
 
     def device_bytes(self) -> int:
         """Return how much of the GPU's memory has been in use at once; 0 on the CPU."""

@@ -33,14 +33,16 @@ class FusedConv2d(nn.Module):
     """A convolution, with what is added to its output and the activation that follows, if any.
 
     Args:
-        convolution: its weights, channels-last, are shared.
+        convolution: its weights, channels-last.
         activation: name, numbers and variant, as oneDNN's operators take them.
     """
 
     def __init__(self, convolution: nn.Conv2d, activation: _Activation = _NONE) -> None:
         super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
+        self.weight: Tensor = convolution.weight.detach()
+        self.bias = convolution.bias
         self.activation = activation
+        self.channels, _, *self.kernel = self.weight.shape
         self.shape = (
             convolution.padding,
             convolution.stride,
@@ -50,6 +52,9 @@ class FusedConv2d(nn.Module):
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """Return activation(convolution(x) + added)."""
+        if not self.weight.is_mkldnn:  # else they would be brought into this order for each batch
+            order = torch.ops.mkldnn._reorder_convolution_weight
+            self.weight = order(self.weight, *self.shape, x.shape)
         operands = (self.weight, self.bias, *self.shape)
         run = torch.ops.mkldnn._convolution_pointwise
         if added is None:
@@ -61,13 +66,19 @@ class FusedConv2d(nn.Module):
         name = "relu" if relu else None
         return cast(Tensor, run.binary(x, added, *operands, "add", 1.0, name, [], ""))
 
+    @property
+    def non_negative(self) -> bool:
+        """Whether no output is negative, whatever the input."""
+        name, numbers, _ = self.activation
+        return name in ("relu", "sigmoid") or (name == "hardtanh" and numbers[0] >= 0)
+
     def _output_shape(self, x: Tensor) -> tuple[int, ...]:
         padding, stride, dilation, _ = self.shape
         sides = []
-        for i, kernel in enumerate(self.weight.shape[2:]):
+        for i, kernel in enumerate(self.kernel):
             room = x.shape[2 + i] + 2 * int(padding[i]) - dilation[i] * (kernel - 1) - 1
             sides.append(room // stride[i] + 1)
-        return (x.shape[0], self.weight.shape[0], *sides)
+        return (x.shape[0], self.channels, *sides)
 
 
 def fuse(model: nn.Module, dtype: torch.dtype) -> nn.Module:

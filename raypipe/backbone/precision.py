@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from raypipe.backbone import onednn
 from raypipe.backbone.folding import fold_batch_norm, merge_padding
+from raypipe.backbone.maxpool import replace_max_pools
 
 __all__ = ["DTYPES", "prepare", "round_keeping_sums"]
 
@@ -33,7 +34,7 @@ def prepare(
                 module.weight = nn.Parameter(rounded, requires_grad=False)
     model = merge_padding(model, uneven=on_cpu)
     model = model.to(device, dtype).to(memory_format=torch.channels_last)
-    return onednn.fuse(model, dtype) if fused and on_cpu else model
+    return replace_max_pools(onednn.fuse(model, dtype), dtype) if fused and on_cpu else model
 
 
 def round_keeping_sums(weights: Tensor, dtype: torch.dtype) -> Tensor:
