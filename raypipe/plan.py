@@ -24,7 +24,7 @@ _MAX_BLOCK_BYTES = 96 * 2**20
 _MIN_UNIT = 64
 #: Small sources are cut into at least about this many units, so that all cores have work to the
 #: end and little is lost by a kill.
-_MIN_UNITS = 16
+_MIN_UNITS = 32
 
 _FEW = 8  # items to look at where one may not be enough
 _HASHED = 2**16

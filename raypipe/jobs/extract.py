@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from raypipe import pipeline, runtime
@@ -85,16 +86,16 @@ def _start(
     config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
 ) -> tuple[Listing, _Network]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
-    with ThreadPoolExecutor(1) as beside:
+    batches = source.list()
+    first = next((batch for batch in batches if len(batch)), None)
+    if first is None:
+        raise UsageError(f"SOURCE: no images in {source.uri!r}{_narrowed(config)}")
+    with ThreadPoolExecutor(2) as beside:
+        listing = beside.submit(Listing, chain([first], batches))
         loading = beside.submit(_load, config)
-        listing = stack.enter_context(Listing(source.list()))
-        if not len(listing):
-            raise UsageError(f"SOURCE: no images in {source.uri!r}{_narrowed(config)}")
-        if loading.done():
-            loading.result()  # what is wrong with the options is said before Ray starts
         if not is_store(storage.uri):
             stack.enter_context(runtime.session(config.address, quiet=True, wait=config.wait_for))
-        return listing, loading.result()
+        return stack.enter_context(listing.result()), loading.result()
 
 
 def _load(config: ExtractConfig) -> _Network:
