@@ -7,10 +7,11 @@ For each network, with random weights, in rounds:
 - the network alone, on inputs that lie on the device;
 - `Embedder` alone, on a unit of uint8 pixels in memory, as the flow hands it over;
 - decoding alone, by a pool of processes that fill units in shared memory;
-- both: the pool decodes, `Embedder` takes units as they are finished.
+- both: the pool decodes, `Embedder` takes units as they are finished;
+- `--gpu-decode`: the device decodes JPEGs that are in memory, and `Embedder` takes its pixels.
 
-The last should be near the smaller of the two before it. Prints JSON; --put adds a section to
-results.json under the key `gpu`.
+The one before the last should be near the smaller of the two before it. Prints JSON; --put adds a
+section to results.json under the key `gpu`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from benchmarks.extraction.trace import Piece, steady_rate
 from benchmarks.feed import Decoders
 from benchmarks.machine import cores, describe
 from raypipe.actors.embedder import Embedder
+from raypipe.actors.jpegs import JpegDecoder
 from raypipe.actors.trial import try_out
 from raypipe.backbone import Backbone
 from raypipe.backbone.footprint import cpu_batch_size
@@ -44,6 +46,7 @@ from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
 _WARM_UP = 3
+_MAX_PIXELS = 178_956_970
 
 
 def embedder(backbone: Backbone, options: argparse.Namespace) -> Embedder:
@@ -103,11 +106,26 @@ def fed(
     return steady_rate(pieces, decoders.workers) or len(paths) / pieces[-1].seconds
 
 
+def decoded_there(model: Embedder, paths: Sequence[Path], seconds: float) -> float:
+    """Return images per second of JPEGs that the device decodes, as `--gpu-decode` has it."""
+    decoder = JpegDecoder(model.spec.preprocess, str(model.device), _MAX_PIXELS)
+    jpegs = np.empty(len(paths), object)
+    jpegs[:] = [path.read_bytes() for path in paths]
+
+    def step() -> int:
+        pixels, rejected = decoder(jpegs, np.ones(len(jpegs), bool))
+        model(pixels)
+        return len(jpegs) - len(rejected)
+
+    return timed(step, seconds, model.device)
+
+
 def measure(name: str, options: argparse.Namespace, paths: list[Path]) -> dict[str, Any]:
     """Measure one network; return its figures, with a rate per round in each list."""
     model = embedder(load(name, "random", ()), options)
     found: dict[str, Any] = {"network": name, "batch": model.batch_size}
-    rates: dict[str, list[float]] = {"network": [], "embedder": [], "decode": [], "both": []}
+    steps = ("network", "embedder", "decode", "both", "decoded there")
+    rates: dict[str, list[float]] = {step: [] for step in steps}
     with Decoders(options.workers, options.unit, model.spec.preprocess) as decoders:
         unit = next(decoders.units(paths[: options.unit])).copy()
 
@@ -120,6 +138,8 @@ def measure(name: str, options: argparse.Namespace, paths: list[Path]) -> dict[s
             rates["embedder"].append(timed(step, options.seconds, model.device))
             rates["decode"].append(fed(decoders, paths, lambda _: None))
             rates["both"].append(fed(decoders, paths, model))
+            some = paths[: options.unit]
+            rates["decoded there"].append(decoded_there(model, some, options.seconds))
     return found | {"rates": rates}
 
 
@@ -128,7 +148,7 @@ def section(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[st
     machine = describe()
     where = machine.get("GPU", machine["processor"]) if options.device != "cpu" else "CPU"
     head = ("network", "batch", "network alone", "`Embedder` alone", "decode alone", "both")
-    rows: list[tuple[object, ...]] = [(*head, "both / lesser")]
+    rows: list[tuple[object, ...]] = [(*head, "`--gpu-decode`", "both / lesser")]
     for one in found:
         rate = {name: median(values) for name, values in one["rates"].items()}
         lesser = min(rate["embedder"], rate["decode"])

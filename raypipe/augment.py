@@ -28,7 +28,8 @@ def resolve_augment(config: ExtractConfig) -> Augment | None:
     """Return the augmentation of a job, or None where there is none.
 
     Raises:
-        UsageError: changes without views to apply them to, or views without changes.
+        UsageError: changes without views to apply them to, views without changes, or views of
+            what a GPU decodes.
     """
     given = [f"--{name}" for name in _CHANGES if getattr(config, name)]
     if config.augment == 0:
@@ -43,6 +44,8 @@ def resolve_augment(config: ExtractConfig) -> Augment | None:
             f"--augment {config.augment} without a change would give copies of each image; "
             f"give at least one of {', '.join(f'--{name}' for name in _CHANGES)}"
         )
+    if config.gpu_decode:
+        raise UsageError("--augment does not go with --gpu-decode: views are made by the CPU")
     changes = {name: getattr(config, name) for name in _CHANGES}
     return Augment(views=config.augment, seed=config.seed, **changes)
 

@@ -31,17 +31,17 @@ from raypipe.cost import Finished
 from raypipe.memory import keep_freed
 from raypipe.plan import Unit
 from raypipe.predictions.predictor import Predictor
+from raypipe.reading import ITEMS, UNIT, Batch
 from raypipe.recovery import survive
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.sources.remote import server
 from raypipe.spec import Spec
 from raypipe.steps import (
-    ITEMS,
-    UNIT,
-    Batch,
+    decode_and_embed,
     embed,
     from_block,
     predict_rows,
+    read,
     read_and_decode,
     read_and_embed,
     write_partition,
@@ -50,6 +50,8 @@ from raypipe.storage import Storage
 from raypipe.store.partition import Format
 
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
+    import torch
+
     from raypipe.backbone import Backbone
 
 __all__ = ["EmbedderReplica", "Finish", "Reading", "one_server", "predict", "write"]
@@ -143,7 +145,7 @@ def _run(
     rows = [{UNIT: unit.id, ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
     if not whole:
-        step = partial(read_and_decode, **vars(reading))
+        step = partial(read if spec.preprocess.gpu_decoded else read_and_decode, **vars(reading))
         retries = {"max_retries": 0} if ledger else {}
         watched = partial(_noted, step=step, ledger=ledger) if ledger else step
         flow = flow.map_batches(watched, batch_size=None, num_cpus=1, **retries)
@@ -158,6 +160,7 @@ def _run(
                 replicas,
                 whole,
                 ledger if whole else None,
+                max_pixels if spec.preprocess.gpu_decoded else None,
             ),
             compute=ray.data.ActorPoolStrategy(
                 min_size=replicas.min_size,
@@ -199,6 +202,7 @@ class EmbedderReplica:
         replicas: what a replica may take.
         whole: options of the step before it, and the step after it, if all happen here.
         ledger: told of each unit, if there is one.
+        max_pixels: cap on an image's pixels, where it decodes JPEGs on its device; else None.
     """
 
     def __init__(
@@ -208,8 +212,10 @@ class EmbedderReplica:
         replicas: Replicas,
         whole: tuple[Reading, Finish] | None,
         ledger: Any = None,
+        max_pixels: int | None = None,
     ) -> None:
         from raypipe.actors.embedder import Embedder  # imports torch, which only replicas need
+        from raypipe.actors.jpegs import JpegDecoder
 
         keep_freed()
         self.embedder = Embedder(
@@ -220,13 +226,17 @@ class EmbedderReplica:
             threads=replicas.threads,
             compiled=replicas.compiled,
         )
+        self.decoder = None
+        if max_pixels is not None:
+            self.decoder = JpegDecoder(spec.preprocess, replicas.device, max_pixels)
         self.whole, self.ledger = whole, ledger
         self.computing = threading.Lock()
 
     def __call__(self, batch: Batch) -> Batch | pa.Table:
         """Embed one unit, with the steps before and after it if they happen here."""
         if self.whole is None:
-            return embed(batch, self._embed, self.embedder.device_bytes)
+            how = partial(decode_and_embed, decoder=self.decoder) if self.decoder else embed
+            return how(batch, embedder=self._embed, device_bytes=self.embedder.device_bytes)
         if self.ledger is None:
             return self._whole_step(batch)
         return _noted(batch, step=self._whole_step, ledger=self.ledger)
@@ -235,6 +245,6 @@ class EmbedderReplica:
         reading, finish = self.whole  # type: ignore[misc]
         return finish(read_and_embed(batch, embedder=self.embedder.stream, **vars(reading)))
 
-    def _embed(self, images: npt.NDArray[np.uint8]) -> Batch:
+    def _embed(self, images: npt.NDArray[np.uint8] | torch.Tensor) -> Batch:
         with self.computing:  # calls may be made side by side
             return self.embedder(images)

@@ -56,7 +56,23 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     if config.scaled_decode and (values["crop"] is not None or not values["antialias"]):
         other = "--crop" if values["crop"] is not None else "--no-antialias or nearest pixels"
         raise UsageError(f"--scaled-decode does not go with {other}: these need every pixel")
-    return Preprocess(**values, scaled=config.scaled_decode)
+    if config.gpu_decode:
+        _check_gpu_decode(config, values)
+    return Preprocess(**values, scaled=config.scaled_decode, gpu_decoded=config.gpu_decode)
+
+
+def _check_gpu_decode(config: BackboneConfig, values: dict[str, object]) -> None:
+    others = {
+        "--crop": values["crop"] is not None,
+        "--no-antialias or nearest pixels": not values["antialias"],
+        "--interpolation lanczos": values["interpolation"] == "lanczos",
+        "--scaled-decode": config.scaled_decode,
+    }
+    for name in (name for name, given in others.items() if given):
+        raise UsageError(
+            f"--gpu-decode does not go with {name}: a GPU decodes all of an image, and resizes it "
+            "with a bilinear or bicubic filter"
+        )
 
 
 def _usual() -> Preprocess:

@@ -22,10 +22,10 @@ from raypipe import schema
 from raypipe.errors import RaypipeError, RejectReason
 from raypipe.plan import Unit, pack_items
 from raypipe.progress import say
+from raypipe.reading import decoded
 from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject
 from raypipe.spec import Spec
-from raypipe.steps import decoded
 
 __all__ = ["Ledger", "survive"]
 

@@ -17,9 +17,9 @@ from raypipe import runtime, schema
 from raypipe.config import RayConfig
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.progress import say
+from raypipe.reading import decoded
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
-from raypipe.steps import decoded
 
 if TYPE_CHECKING:  # they take torch
     import pyarrow as pa
@@ -75,12 +75,14 @@ def settle(
         kept: what the store has kept of its first run, if it has.
 
     Raises:
-        UsageError: features in this precision are too far from those in float32.
+        UsageError: features in this precision are too far from those in float32; a GPU is to
+            decode, and there is none.
         RaypipeError: the items are on a server that does not answer.
     """
     items = list(some)
     check_reachable([table[schema.URI][0].as_py() for table in items])
     device = runtime.device()
+    _check_decoder(spec, device)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
     trial = _try_out(backbone, spec, _sample(items, spec, max_pixels), device, ask_size)
@@ -125,6 +127,14 @@ def _sample(some: Iterable[pa.Table], spec: Spec, max_pixels: int) -> npt.NDArra
             break
     side = spec.preprocess.size
     return np.concatenate([np.zeros((0, side, side, 3), np.uint8), *found])
+
+
+def _check_decoder(spec: Spec, device: str) -> None:
+    if spec.preprocess.gpu_decoded and device == "cpu":
+        raise UsageError(
+            "--gpu-decode: the Ray cluster has no GPU; leave it out for a new store, or use a "
+            "cluster with GPUs: features of images that a GPU decoded go with each other only"
+        )
 
 
 def _check(trial: Trial, spec: Spec) -> None:

@@ -56,13 +56,16 @@ class Preprocess(_Frozen):
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     scaled: bool = False
     """Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size."""
+    gpu_decoded: bool = False
+    """Whether plain JPEGs are decoded and resized by a GPU."""
 
     @model_serializer(mode="wrap")
     def _without_the_unusual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not used: the form is that of before there was such a thing."""
         values: dict[str, Any] = handler(self)
-        if not self.scaled:
-            values.pop("scaled", None)
+        for name in ("scaled", "gpu_decoded"):
+            if not values.get(name):
+                values.pop(name, None)
         return values
 
 

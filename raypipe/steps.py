@@ -1,14 +1,10 @@
-"""The steps of the flow, as plain functions on one unit; no Ray.
-
-A unit travels as a batch of columns: `unit`, `unit_rows`, the texts of its items, why an item is a
-reject, its pixels or its features, and what it has taken so far.
-"""
+"""The steps of the flow, as plain functions on one unit, which travels as in `reading`; no Ray."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,43 +13,42 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.augment import view
 from raypipe.cost import Cost, Finished, Timer
-from raypipe.decode import decode
-from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.errors import RaypipeError, RejectedItem
 from raypipe.predictions.predictor import Predictor, to_arrow
-from raypipe.sources.ahead import read_items
+from raypipe.reading import (
+    COST,
+    UNIT,
+    UNIT_ROWS,
+    Batch,
+    Pixels,
+    Reading,
+    decoded,
+    items_of,
+    left_encoded,
+)
 from raypipe.spec import Spec
 from raypipe.storage import open_storage
 from raypipe.store.partition import File, Format, write_unit
-from raypipe.transforms import least_side, to_pixels
 
 __all__ = [
     "IMAGE",
-    "ITEMS",
-    "UNIT",
-    "Batch",
-    "decoded",
+    "decode_and_embed",
     "embed",
     "feature_column",
     "from_block",
     "predict_rows",
+    "read",
     "read_and_decode",
     "read_and_embed",
     "to_block",
     "write_partition",
 ]
 
-Batch = dict[str, npt.NDArray[Any]]
-Pixels = npt.NDArray[np.uint8]
-
-UNIT = "unit"
-ITEMS = "items"
-COST = "cost"
-_UNIT_ROWS = "unit_rows"
 IMAGE = "image"
+_ENCODED = "encoded"
+Column = npt.NDArray[Any]
 _LOG = logging.getLogger("raypipe")
-_OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
 def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
@@ -69,13 +64,24 @@ def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bo
         RaypipeError: that server did not answer for any of the unit's items: what follows would
             fail in the same way.
     """
-    items, size = _items(batch), spec.preprocess.size
-    images = np.zeros((len(items), spec.views, size, size, 3), np.uint8)
-    reading = _Reading(items, spec, max_pixels)
+    reading, size = _decoding(batch, spec, max_pixels), spec.preprocess.size
+    images = np.zeros((len(reading.items), spec.views, size, size, 3), np.uint8)
     for i, views in reading:
         images[i] = views
-    cost = Cost(read_seconds=reading.watch.seconds, bytes_read=reading.bytes)
-    return {**_columns(batch, items, reading, one_server, cost), IMAGE: images}
+    return {**reading.columns(batch, one_server), IMAGE: images}
+
+
+def read(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+    """Do what `read_and_decode` does, but leave plain JPEGs for `decode_and_embed` to decode."""
+    items = items_of(batch)
+    reading: Reading[bytes | Pixels] = Reading(
+        items, lambda items, count: left_encoded(items, spec, max_pixels, count)
+    )
+    contents, encoded = np.full(len(items), b"", object), np.zeros(len(items), bool)
+    for i, found in reading:
+        encoded[i] = isinstance(found, bytes)
+        contents[i] = found if isinstance(found, bytes) else found.tobytes()
+    return {**reading.columns(batch, one_server), IMAGE: contents, _ENCODED: encoded}
 
 
 def read_and_embed(
@@ -98,13 +104,12 @@ def read_and_embed(
         max_pixels: cap on an image's pixels.
         one_server: as in `read_and_decode`, which also says what it raises.
     """
-    items, whole = _items(batch), Timer()
-    reading = _Reading(items, spec, max_pixels)
+    reading, whole = _decoding(batch, spec, max_pixels), Timer()
     with whole:
         found = embedder(image for _, views in reading for image in views)
     spent = reading.watch.seconds
     cost = Cost(read_seconds=spent, compute_seconds=whole.seconds - spent, bytes_read=reading.bytes)
-    columns = _columns(batch, items, reading, one_server, cost)
+    columns = reading.columns(batch, one_server, cost)
     return {**columns, **_spread(found, columns[schema.REASON] == "", spec.views)}
 
 
@@ -129,15 +134,47 @@ def embed(
     }
 
 
+def decode_and_embed(
+    batch: Batch,
+    decoder: Callable[[Column, Column], tuple[Any, dict[int, RejectedItem]]],
+    embedder: Callable[[Any], Batch],
+    device_bytes: Callable[[], int],
+) -> Batch:
+    """Replace JPEGs and pixels of `read` by (N, 1, …) features; rejected rows get zeros.
+
+    Args:
+        batch: of `read`.
+        decoder: as a `JpegDecoder`: pixels on the device, and those there are none of by number.
+        embedder: turns these pixels into features.
+        device_bytes: says how much memory of the GPU has been in use.
+    """
+    contents, encoded = batch.pop(IMAGE), batch.pop(_ENCODED)
+    reasons, messages = batch[schema.REASON].copy(), batch[schema.MESSAGE].copy()
+    rows = np.flatnonzero(reasons == "")
+    watch = Timer()
+    with watch:
+        pixels, rejected = decoder(contents[rows], encoded[rows])
+        found = embedder(pixels)
+    for number, reject in rejected.items():
+        reasons[rows[number]], messages[rows[number]] = reject.reason.value, reject.message
+    cost = _cost(batch) + Cost(compute_seconds=watch.seconds, device_bytes=device_bytes())
+    changed = {
+        schema.REASON: reasons,
+        schema.MESSAGE: messages,
+        COST: np.full(len(reasons), cost.to_text(), object),
+    }
+    return {**batch, **changed, **_spread(found, reasons == "", 1)}
+
+
 def write_partition(
     batch: Batch, *, root: str, spec: Spec, form: Format, predictor: Predictor | None
 ) -> pa.Table:
     """Write one unit's partitions and return a row for each file."""
     units = set(batch[UNIT])
-    if len(units) != 1 or len(batch[UNIT]) != batch[_UNIT_ROWS][0]:
+    if len(units) != 1 or len(batch[UNIT]) != batch[UNIT_ROWS][0]:
         raise RaypipeError(
             f"a block must hold exactly one unit; got {len(batch[UNIT])} rows of {len(units)} "
-            f"units, the first of {batch[_UNIT_ROWS][0]} rows"
+            f"units, the first of {batch[UNIT_ROWS][0]} rows"
         )
     items = _strings(batch, schema.ITEMS)
     good = batch[schema.REASON] == ""
@@ -186,83 +223,8 @@ def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
     return pa.table(items | {name: values.take(place) for name, values in columns.items()})
 
 
-def decoded(
-    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None] = lambda _: None
-) -> Iterator[Pixels | RejectedItem]:
-    """Yield each item's (views, size, size, 3) pixels, or why there are none.
-
-    `count` is called with the bytes of each image that was read.
-    """
-    fetched = read_items(items[schema.URI].to_pylist(), max_pixels)
-    least = least_side(spec.preprocess)
-    for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
-        try:
-            if isinstance(data, RejectedItem):
-                raise data
-            count(memoryview(data).nbytes)
-            first = to_pixels(decode(data, max_pixels, least), spec.preprocess)
-            augmented = range(1, spec.views) if spec.augment else ()
-            views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
-            yield np.stack([first, *views]) if views else first[None]
-        except RejectedItem as reject:
-            yield reject
-        except MemoryError:
-            yield RejectedItem(RejectReason.TOO_LARGE, "out of memory")
-
-
-class _Reading:
-    """Reads and decodes a unit's items; iterating gives the row and pixels of the good ones.
-
-    Attributes:
-        reasons: why each row is a reject; empty for one that is none.
-        messages: the same in detail.
-        watch: the time it takes.
-        bytes: how much was read.
-    """
-
-    def __init__(self, items: pa.Table, spec: Spec, max_pixels: int) -> None:
-        self.reasons = np.full(len(items), "", object)
-        self.messages = np.full(len(items), "", object)
-        self.watch, self.bytes = Timer(), 0
-        self._decoded = decoded(items, spec, max_pixels, self._count)
-
-    def __iter__(self) -> Iterator[tuple[int, Pixels]]:
-        for row, found in enumerate(self.watch.watch(self._decoded)):
-            if isinstance(found, RejectedItem):
-                self.reasons[row], self.messages[row] = found.reason.value, found.message
-            else:
-                yield row, found
-
-    def check_server(self) -> None:
-        """Stop if nothing came from the only server there is."""
-        down = self.reasons == RejectReason.UNAVAILABLE.value
-        if down.all() and len(down) >= _OUTAGE_ITEMS:
-            raise RaypipeError(
-                f"SOURCE: none of {len(down)} images could be fetched: {self.messages[0]}"
-            )
-
-    def _count(self, size: int) -> None:
-        self.bytes += size
-
-
-def _items(batch: Batch) -> pa.Table:
-    return pa.ipc.open_stream(batch[ITEMS][0]).read_all()
-
-
-def _columns(
-    batch: Batch, items: pa.Table, reading: _Reading, one_server: bool, cost: Cost
-) -> Batch:
-    if one_server:
-        reading.check_server()
-    texts = {name: np.array(items[name].to_pylist(), object) for name in items.column_names}
-    return {
-        UNIT: np.full(len(items), batch[UNIT][0]),
-        _UNIT_ROWS: np.full(len(items), len(items)),
-        **texts,
-        schema.REASON: reading.reasons,
-        schema.MESSAGE: reading.messages,
-        COST: np.full(len(items), cost.to_text(), object),
-    }
+def _decoding(batch: Batch, spec: Spec, max_pixels: int) -> Reading[Pixels]:
+    return Reading(items_of(batch), lambda items, count: decoded(items, spec, max_pixels, count))
 
 
 def _cost(batch: Batch) -> Cost:

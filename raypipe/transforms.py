@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["least_side", "normalize", "to_pixels"]
+__all__ = ["centre", "least_side", "normalize", "scaled_size", "to_pixels"]
 
 _PILLOW = {
     "nearest": Image.Resampling.NEAREST,
@@ -54,12 +55,29 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint
     """
     if preprocess.crop is not None:
         image = _cut(image, preprocess.crop)
-    size = preprocess.size
-    if preprocess.resize == "squash":
-        return _resize(image, (size, size), preprocess)
-    image = _bounded(image)
-    pixels = _resize(image, _shorter(image.size, preprocess.resize_to or size), preprocess)
-    return _centre(pixels, size)
+    if preprocess.resize == "shorter":
+        image = _bounded(image)
+    pixels = _resize(image, scaled_size(image.size, preprocess), preprocess)
+    return pixels[centre(pixels.shape[:2], preprocess.size)]
+
+
+def scaled_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """Return the width and height that an image's width and height are scaled to."""
+    side = preprocess.size
+    return (
+        (side, side)
+        if preprocess.resize == "squash"
+        else _shorter(size, preprocess.resize_to or side)
+    )
+
+
+def centre(shape: Sequence[int], side: int) -> tuple[slice, slice]:
+    """Return where the centre square is; half a pixel goes to the even side, as in torchvision.
+
+    https://github.com/pytorch/vision/blob/v0.19.0/torchvision/transforms/functional.py
+    """
+    top, left = (round((length - side) / 2) for length in shape)
+    return slice(top, top + side), slice(left, left + side)
 
 
 def _cut(image: Image.Image, side: int) -> Image.Image:
@@ -70,16 +88,6 @@ def _cut(image: Image.Image, side: int) -> Image.Image:
     width, height = image.size
     left, top = (width - side) // 2, (height - side) // 2
     return image.crop((left, top, left + side, top + side))
-
-
-def _centre(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Cut out a centre square; half a pixel goes to the even side, as in torchvision's CenterCrop.
-
-    https://github.com/pytorch/vision/blob/v0.19.0/torchvision/transforms/functional.py
-    """
-    height, width, _ = pixels.shape
-    top, left = round((height - side) / 2), round((width - side) / 2)
-    return pixels[top : top + side, left : left + side]
 
 
 def _bounded(image: Image.Image) -> Image.Image:

@@ -65,8 +65,8 @@ class Embedder:
             side = spec.preprocess.size
             self.model = compile_network(self.model, self._input(_noise(batch_size, side)))
 
-    def __call__(self, images: Pixels) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the features of (N, size, size, 3) RGB images.
+    def __call__(self, images: Pixels | torch.Tensor) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the features of (N, size, size, 3) RGB images, which may be on the device.
 
         Returns:
             `{column: (N, …)}` in the spec's dtype; class numbers as int32.
@@ -81,7 +81,9 @@ class Embedder:
         """Return what a call returns, for (size, size, 3) images as they come."""
         return self._joined(map(np.stack, _runs(images, self.batch_size)))
 
-    def _joined(self, batches: Iterable[Pixels]) -> dict[str, npt.NDArray[np.generic]]:
+    def _joined(
+        self, batches: Iterable[Pixels | torch.Tensor]
+    ) -> dict[str, npt.NDArray[np.generic]]:
         parts = [part for batch in batches for part in self._parts(batch)]
         side = self.spec.preprocess.size
         # Without images, the shapes are still needed.
@@ -89,7 +91,7 @@ class Embedder:
         found = {name: self._to_numpy([part[name] for part in some]) for name in some[0]}
         return found if parts else {name: value[:0] for name, value in found.items()}
 
-    def _parts(self, images: Pixels) -> Iterator[dict[str, torch.Tensor]]:
+    def _parts(self, images: Pixels | torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
         """Yield features of consecutive images, in as few passes as memory allows."""
         done = 0
         while done < len(images):
@@ -103,7 +105,7 @@ class Embedder:
             done += len(batch)
 
     @torch.inference_mode()
-    def embed(self, images: Pixels) -> dict[str, torch.Tensor]:
+    def embed(self, images: Pixels | torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the features of at most `batch_size` images, on the device."""
         outputs = self.model(self._input(images))
         return {
@@ -112,11 +114,18 @@ class Embedder:
         }
 
     @torch.inference_mode()
-    def _input(self, images: Pixels) -> torch.Tensor:
-        if len(images) < self.batch_size:
-            blank = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
-            images = np.concatenate([images, blank])
-        return normalize(self._stage(images), self.spec.preprocess, self.dtype)
+    def _input(self, images: Pixels | torch.Tensor) -> torch.Tensor:
+        pixels = images if isinstance(images, torch.Tensor) else self._stage(self._whole(images))
+        if short := self.batch_size - len(pixels):
+            pixels = torch.cat([pixels, pixels.new_zeros(short, *pixels.shape[1:])])
+        return normalize(pixels, self.spec.preprocess, self.dtype)
+
+    def _whole(self, images: Pixels) -> Pixels:
+        """Fill a batch up with blanks before it is copied: the room for it is kept."""
+        if len(images) == self.batch_size:
+            return images
+        blank = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
+        return np.concatenate([images, blank])
 
     def device_bytes(self) -> int:
         """Return how much of the GPU's memory has been in use at once; 0 on the CPU."""

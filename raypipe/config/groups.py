@@ -205,6 +205,9 @@ class BackboneConfig(JobConfig):
     scaled_decode: Annotated[bool, option("Preprocessing")] = False
     """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where that is still twice what is needed: about
     twice as fast for photographs of several megapixels, pixels differ by a few of 255."""
+    gpu_decode: Annotated[bool, option("Preprocessing")] = False
+    """Decode and resize JPEGs on the GPUs, for where too few CPU cores feed them. It is done by
+    nvJPEG, whose pixels differ, most where colours meet; other images are left to the CPU."""
     channels: Annotated[Literal["rgb", "bgr"] | None, option("Preprocessing")] = None
     """Order of the colour channels."""
     normalize: Annotated[

@@ -43,6 +43,8 @@ def advice(findings: Findings, *, quiet: bool) -> list[str]:
     help_text = _HELP[found.step]
     if findings.pool.gpus and found.step == "forward":
         help_text = "more GPUs, or a smaller --size, make it faster"
+    if findings.pool.gpus and found.step == "decode":
+        help_text = "more cores, images stored smaller, or --gpu-decode make it faster"
     crowd = _about_crowd(findings) if quiet else []
     return [
         help_text,

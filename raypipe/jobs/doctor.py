@@ -53,6 +53,11 @@ def run(config: DoctorConfig) -> Outcome:
         RaypipeError: a step failed.
     """
     started, others = time.monotonic(), busy()
+    if config.gpu_decode:
+        raise UsageError(
+            "--gpu-decode: the doctor measures how fast CPU cores decode, which says whether GPUs "
+            "should; leave it out here"
+        )
     sample, listed = _sample(config)
     images = config.images or listed
     augment = resolve_augment(config)

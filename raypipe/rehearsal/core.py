@@ -16,9 +16,10 @@ from raypipe import schema
 from raypipe.actors.timing import Lap, Stopwatch, laps, time_reading
 from raypipe.diagnosis.findings import Reading
 from raypipe.diagnosis.machine import look
+from raypipe.reading import ITEMS, UNIT, Batch
 from raypipe.rehearsal.flow import Check, Flow, Place
 from raypipe.rehearsal.sample import unit_of, write_pictures
-from raypipe.steps import IMAGE, ITEMS, UNIT, Batch, read_and_decode, write_partition
+from raypipe.steps import IMAGE, read_and_decode, write_partition
 
 __all__ = ["Core"]
 

@@ -27,8 +27,9 @@ from raypipe.diagnosis.findings import Precision, Transfer
 from raypipe.diagnosis.machine import look
 from raypipe.memory import is_out_of_memory
 from raypipe.pipeline import EmbedderReplica
+from raypipe.reading import Batch
 from raypipe.rehearsal.flow import Flow, Place
-from raypipe.steps import IMAGE, Batch, feature_column
+from raypipe.steps import IMAGE, feature_column
 
 __all__ = ["Device"]
 

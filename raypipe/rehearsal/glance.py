@@ -15,8 +15,8 @@ from raypipe import runtime
 from raypipe.actors.embedder import Embedder
 from raypipe.backbone import Backbone
 from raypipe.errors import RejectedItem
+from raypipe.reading import decoded
 from raypipe.spec import Spec
-from raypipe.steps import decoded
 
 __all__ = ["Glance", "glance"]
 

@@ -61,6 +61,8 @@ def _preprocess(plan: Preprocess) -> str:
     steps.append(f"{plan.channels.upper()}, less {means}, divided by {stds}")
     if plan.scaled:
         steps.append("large JPEGs decoded at a part of their size")
+    if plan.gpu_decoded:
+        steps.append("plain JPEGs decoded and resized by GPUs")
     return "; ".join(steps)
 
 

@@ -1,0 +1,167 @@
+"""Reading the items of a unit, and decoding them, as plain functions; no Ray.
+
+A unit travels as a batch of columns: `unit`, `unit_rows`, the texts of its items, why an item is a
+reject, its pixels (or its JPEG) or its features, and what it has taken so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raypipe import schema
+from raypipe.augment import view
+from raypipe.cost import Cost, Timer
+from raypipe.decode import decode
+from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.jpeg import is_plain_jpeg
+from raypipe.sources.ahead import read_items
+from raypipe.spec import Spec
+from raypipe.transforms import least_side, to_pixels
+
+__all__ = [
+    "COST",
+    "ITEMS",
+    "UNIT",
+    "UNIT_ROWS",
+    "Batch",
+    "Pixels",
+    "Reading",
+    "decoded",
+    "items_of",
+    "left_encoded",
+]
+
+Batch = dict[str, npt.NDArray[Any]]
+Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T")
+
+UNIT = "unit"
+ITEMS = "items"
+COST = "cost"
+UNIT_ROWS = "unit_rows"
+_OUTAGE_ITEMS = 8  # a few images may be unlucky alone
+
+
+def decoded(
+    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None] = lambda _: None
+) -> Iterator[Pixels | RejectedItem]:
+    """Yield each item's (views, size, size, 3) pixels, or why there are none.
+
+    `count` is called with the bytes of each image that was read.
+    """
+    for item, data in _read(items, max_pixels, count):
+        yield data if isinstance(data, RejectedItem) else _views(item, data, spec, max_pixels)
+
+
+def left_encoded(
+    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None]
+) -> Iterator[bytes | Pixels | RejectedItem]:
+    """Do what `decoded` does, except for plain JPEGs, which stay as they are."""
+    for item, data in _read(items, max_pixels, count):
+        if isinstance(data, RejectedItem) or is_plain_jpeg(data, max_pixels):
+            yield data
+        else:
+            yield _views(item, data, spec, max_pixels)
+
+
+def _read(
+    items: pa.Table, max_pixels: int, count: Callable[[int], None]
+) -> Iterator[tuple[str, bytes | RejectedItem]]:
+    fetched = read_items(items[schema.URI].to_pylist(), max_pixels)
+    for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
+        if not isinstance(data, RejectedItem):
+            count(memoryview(data).nbytes)
+        yield item, data
+
+
+def _views(item: str, data: bytes, spec: Spec, max_pixels: int) -> Pixels | RejectedItem:
+    try:
+        image = decode(data, max_pixels, least_side(spec.preprocess))
+        first = to_pixels(image, spec.preprocess)
+        augmented = range(1, spec.views) if spec.augment else ()
+        views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
+        return np.stack([first, *views]) if views else first[None]
+    except RejectedItem as reject:
+        return reject
+    except MemoryError:
+        return RejectedItem(RejectReason.TOO_LARGE, "out of memory")
+
+
+class Reading(Generic[T]):
+    """Reads a unit's items; iterating gives the row and content of the good ones.
+
+    Args:
+        items: the items.
+        contents: what there is of each of them, or why there is nothing; given the items and what
+            is to be called with the bytes of each.
+
+    Attributes:
+        reasons: why each row is a reject; empty for one that is none.
+        messages: the same in detail.
+        watch: the time it takes.
+        bytes: how much was read.
+    """
+
+    def __init__(
+        self,
+        items: pa.Table,
+        contents: Callable[[pa.Table, Callable[[int], None]], Iterator[T | RejectedItem]],
+    ) -> None:
+        self.items = items
+        self.reasons = np.full(len(items), "", object)
+        self.messages = np.full(len(items), "", object)
+        self.watch, self.bytes = Timer(), 0
+        self._contents = contents(items, self._count)
+
+    def __iter__(self) -> Iterator[tuple[int, T]]:
+        for row, found in enumerate(self.watch.watch(self._contents)):
+            if isinstance(found, RejectedItem):
+                self.reasons[row], self.messages[row] = found.reason.value, found.message
+            else:
+                yield row, found
+
+    def columns(self, batch: Batch, one_server: bool, cost: Cost | None = None) -> Batch:
+        """Return what is known of the items once they have been read.
+
+        Args:
+            batch: one row with the unit's items.
+            one_server: whether all items come from the same server.
+            cost: what it took; by default that of reading.
+
+        Raises:
+            RaypipeError: that server did not answer for any of them.
+        """
+        if one_server:
+            self._check_server()
+        cost = cost or Cost(read_seconds=self.watch.seconds, bytes_read=self.bytes)
+        rows = len(self.items)
+        texts = {n: np.array(self.items[n].to_pylist(), object) for n in self.items.column_names}
+        return {
+            UNIT: np.full(rows, batch[UNIT][0]),
+            UNIT_ROWS: np.full(rows, rows),
+            **texts,
+            schema.REASON: self.reasons,
+            schema.MESSAGE: self.messages,
+            COST: np.full(rows, cost.to_text(), object),
+        }
+
+    def _check_server(self) -> None:
+        """Stop if nothing came from the only server there is."""
+        down = self.reasons == RejectReason.UNAVAILABLE.value
+        if down.all() and len(down) >= _OUTAGE_ITEMS:
+            raise RaypipeError(
+                f"SOURCE: none of {len(down)} images could be fetched: {self.messages[0]}"
+            )
+
+    def _count(self, size: int) -> None:
+        self.bytes += size
+
+
+def items_of(batch: Batch) -> pa.Table:
+    """Return a unit's items."""
+    return pa.ipc.open_stream(batch[ITEMS][0]).read_all()
