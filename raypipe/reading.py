@@ -59,7 +59,7 @@ def decoded(
 
 
 def left_encoded(
-    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None]
+    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None] = lambda _: None
 ) -> Iterator[bytes | Pixels | RejectedItem]:
     """Do what `decoded` does, except for plain JPEGs, which stay as they are."""
     for item, data in _read(items, max_pixels, count):

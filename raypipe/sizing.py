@@ -17,7 +17,7 @@ from raypipe import runtime, schema
 from raypipe.config import RayConfig
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.progress import say
-from raypipe.reading import decoded
+from raypipe.reading import decoded, left_encoded
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 
@@ -76,13 +76,15 @@ def settle(
 
     Raises:
         UsageError: features in this precision are too far from those in float32; a GPU is to
-            decode, and there is none.
+            decode, and there is none, or features are too far from those of the CPU's pixels.
         RaypipeError: the items are on a server that does not answer.
     """
     items = list(some)
     check_reachable([table[schema.URI][0].as_py() for table in items])
     device = runtime.device()
-    _check_decoder(spec, device)
+    if spec.preprocess.gpu_decoded:
+        _check_decoder(device)
+        _compare_decoders(backbone, spec, items, device, max_pixels)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
     trial = _try_out(backbone, spec, _sample(items, spec, max_pixels), device, ask_size)
@@ -129,12 +131,34 @@ def _sample(some: Iterable[pa.Table], spec: Spec, max_pixels: int) -> npt.NDArra
     return np.concatenate([np.zeros((0, side, side, 3), np.uint8), *found])
 
 
-def _check_decoder(spec: Spec, device: str) -> None:
-    if spec.preprocess.gpu_decoded and device == "cpu":
+def _check_decoder(device: str) -> None:
+    if device == "cpu":
         raise UsageError(
             "--gpu-decode: the Ray cluster has no GPU; leave it out for a new store, or use a "
             "cluster with GPUs: features of images that a GPU decoded go with each other only"
         )
+
+
+def _compare_decoders(
+    backbone: Backbone, spec: Spec, some: Iterable[pa.Table], device: str, max_pixels: int
+) -> None:
+    """Say how far features are from those of images that the CPU decodes; stop if too far."""
+    from raypipe.actors.trial import decoding_parity
+    from raypipe.backbone.parity import ENOUGH
+
+    each = (left_encoded(items, spec, max_pixels) for items in some)
+    jpegs = [next((data for data in found if isinstance(data, bytes)), b"") for found in each]
+    sample = [data for data in jpegs if data][:_SAMPLE]
+    if not sample:
+        return
+    attempt = partial(decoding_parity, device=device, max_pixels=max_pixels)
+    least = runtime.on_replica_hardware(attempt, backbone, spec, sample)
+    if least < ENOUGH:
+        raise UsageError(
+            f"--gpu-decode: on sampled images, features have a cosine of {least:.4f} to those of "
+            f"images decoded by the CPU, at least {ENOUGH} is wanted; leave it out"
+        )
+    say(f"decoded by the GPU: cosine to decoded by the CPU at least {least:.4f} on sampled images")
 
 
 def _check(trial: Trial, spec: Spec) -> None:

@@ -150,7 +150,12 @@ def test_a_device_without_a_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_the_flow(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flow(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     for name in ("turned", "CMYK", "cut", "PNG", "long"):
         (photos / "circle" / name).write_bytes(OTHERS[name])
     (photos / "circle" / "text.jpg").write_text("not an image")
@@ -172,6 +177,13 @@ def test_the_flow(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         lambda *a, **k: replace(plan(*a, **k), whole_flow=False, num_cpus=0),
     )
     found = extract("gpu", gpu_decode=True)
+    assert (
+        "decoded by the GPU: cosine to decoded by the CPU at least 1.0000" in capfd.readouterr().err
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("raypipe.actors.trial.decoding_parity", lambda *_, **__: 0.5)
+        with pytest.raises(UsageError, match="features have a cosine of 0.5000 to those of images"):
+            extract("far", gpu_decode=True)
     assert found["rejects_by_reason"] == expected["rejects_by_reason"]
     assert found["fingerprint"] != expected["fingerprint"]
     one, two = (raypipe.open(str(tmp_path / name)).to_numpy() for name in ("cpu", "gpu"))

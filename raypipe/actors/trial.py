@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +11,16 @@ import numpy.typing as npt
 import torch
 
 from raypipe.actors.embedder import Embedder
+from raypipe.actors.jpegs import JpegDecoder
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.parity import least_cosine
+from raypipe.decode import decode
 from raypipe.diagnosis.rates import knee
 from raypipe.spec import Spec
-from raypipe.transforms import normalize
+from raypipe.transforms import normalize, to_pixels
 
-__all__ = ["Trial", "compiling_gain", "try_out"]
+__all__ = ["Trial", "compiling_gain", "decoding_parity", "try_out"]
 
 _SIZES = (32, 64, 128, 256, 512)
 _CLEARLY_FASTER = 1.05
@@ -71,6 +74,39 @@ def try_out(
         return Trial(parity, seconds)
     rates = _rates(backbone, spec, device)
     return Trial(parity, 1 / max(rates.values()), knee(rates))
+
+
+def decoding_parity(
+    backbone: Backbone, spec: Spec, jpegs: Sequence[bytes], *, device: str, max_pixels: int
+) -> float:
+    """Return the least cosine between features of JPEGs decoded by a device and by the CPU.
+
+    Args:
+        backbone: the network.
+        spec: what the features are.
+        jpegs: plain ones, at least one.
+        device: as for `Embedder`.
+        max_pixels: cap on an image's pixels.
+
+    Raises:
+        RaypipeError: the device cannot decode JPEGs.
+    """
+    decoder = JpegDecoder(spec.preprocess, device, max_pixels)
+    there, _ = decoder(np.array([*jpegs, None], object)[:-1], np.ones(len(jpegs), bool))
+    here = np.stack([to_pixels(decode(data, max_pixels), spec.preprocess) for data in jpegs])
+    embedder = Embedder(backbone, spec, device=device, batch_size=len(jpegs))
+    found, expected = (
+        {column: torch.from_numpy(rows) for column, rows in embedder(pixels).items()}
+        for pixels in (there, here)
+    )
+    return min(
+        [
+            least_cosine(value, found[column])
+            for column, value in expected.items()
+            if value.is_floating_point()
+        ],
+        default=1.0,
+    )
 
 
 def compiling_gain(backbone: Backbone, spec: Spec, *, device: str, batch_size: int) -> float:
