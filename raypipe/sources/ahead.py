@@ -14,9 +14,11 @@ from raypipe.sources.remote import REMOTE_SCHEMES
 
 __all__ = ["read_items"]
 
-#: Reads in flight per process, which is also what has been read and not been decoded. A request
-#: waits for its server most of the time; a disk is kept busy by few.
+#: Reads in flight per process, whose results wait to be decoded. A request waits for its server
+#: most of the time; a disk is kept busy by few.
 _REQUESTS, _READS = 32, 4
+#: Files that a thread reads at a time: it takes longer to wake it up than to read one from a cache.
+_FILES = 4
 
 
 def read_items(uris: list[str], max_pixels: int) -> Iterator[bytes | RejectedItem]:
@@ -35,18 +37,21 @@ def read_items(uris: list[str], max_pixels: int) -> Iterator[bytes | RejectedIte
         except RejectedItem as reject:
             return reject
 
+    def read_all(some: list[str]) -> list[bytes | RejectedItem]:
+        return [read(uri) for uri in some]
+
     remote = any(map(_is_remote, uris))
-    ahead = _REQUESTS if remote else _READS
+    ahead, together = (_REQUESTS, 1) if remote else (_READS, _FILES)
     in_order = any(map(is_sequential, uris))
-    waiting: deque[Future[bytes | RejectedItem]] = deque()
-    rest = iter(uris)
+    waiting: deque[Future[list[bytes | RejectedItem]]] = deque()
+    rest = (uris[start : start + together] for start in range(0, len(uris), together))
     with ThreadPoolExecutor(1 if in_order else ahead) as pool:
         try:
-            waiting.extend(pool.submit(read, uri) for uri in islice(rest, ahead))
+            waiting.extend(pool.submit(read_all, some) for some in islice(rest, ahead))
             while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(read, uri) for uri in islice(rest, 1))
-                yield result
+                found = waiting.popleft().result()
+                waiting.extend(pool.submit(read_all, some) for some in islice(rest, 1))
+                yield from found
         finally:
             for unread in waiting:
                 unread.cancel()
