@@ -57,6 +57,9 @@ speed changes changes it for all. Ratios are medians of the ratios within a roun
 """
 
 
+_HEADINGS = {"scale": "Scale of the machinery", "gpu": "A GPU"}
+
+
 def render(found: dict[str, Any]) -> str:
     """Return RESULTS.md for the content of results.json."""
     blocks = [_INTRODUCTION]
@@ -67,6 +70,7 @@ def render(found: dict[str, Any]) -> str:
         blocks.append(_DEFINITIONS)
     for key, sections in found.items():
         if key != "extraction":
+            blocks.append(f"# {_HEADINGS.get(key, key.capitalize())}\n")
             blocks += [section(one) for one in sections]
     return "\n".join(blocks)
 

@@ -305,4 +305,5 @@ def test_other_scripts_add_sections(tmp_path: Path):
     text = (tmp_path / report.NAME).read_text()
     assert text.endswith("## Scale\n\n| items | seconds |\n|---|---|\n| 1000 | 2.5 |\n\n## More\n")
     assert "# Extraction" in text
+    assert "# Scale of the machinery" in text
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
