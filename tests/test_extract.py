@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
 from raypipe.options import resolve
+from raypipe.sources import open_source
 from raypipe.store.snapshot import numbers
 from tests.conftest import TINY, draw, draw_folder, options
 from tests.networks import tiny
@@ -233,6 +235,28 @@ def test_same_features_whatever_the_pool(photos: Path, tmp_path: Path) -> None:
         extract(photos, tmp_path / str(count), actors=str(count))
     one, two = (raypipe.open(str(tmp_path / str(c))).to_numpy() for c in (1, 2))
     np.testing.assert_array_equal(one.features, two.features)
+
+
+def test_a_long_listing_ends_with_what_else_went_wrong(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = []
+    given = {"source": str(photos), "out": str(tmp_path / "store")}
+    batch = next(open_source(resolve(ExtractConfig, given, environment={})).list())
+
+    class Long:
+        uri = str(photos)
+
+        def list(self) -> Any:
+            for number in range(1000):
+                listed.append(number)
+                time.sleep(0.02)
+                yield batch
+
+    monkeypatch.setattr(job, "open_source", lambda _: Long())
+    with pytest.raises(UsageError, match="nowhere"):
+        extract(photos, tmp_path / "store", layer=("nowhere",))
+    assert len(listed) < 900
 
 
 def test_moved_sources_and_stores_still_work(photos: Path, tmp_path: Path) -> None:

@@ -153,13 +153,20 @@ def test_weights_are_put_in_order_once_for_inputs_of_any_size(
 ) -> None:
     layer = nn.Conv2d(16, 32, 3, padding=1, groups=groups).requires_grad_(False)
     layer = layer.to(dtype).to(memory_format=torch.channels_last)
-    fused = FusedConv2d(deepcopy(layer))
+    fused, other = FusedConv2d(deepcopy(layer)), FusedConv2d(layer)
+    x = image(4, 16, 9, 9).to(dtype)
+    plain = torch.ops.mkldnn._convolution_pointwise(
+        x, layer.weight, layer.bias, *other.shape, *other.activation
+    )
+    assert torch.equal(fused(x), plain)  # to the bit
+    ordered = fused.weight
     for shape in ((4, 16, 9, 9), (2, 16, 9, 9), (1, 16, 30, 5)):
         x = image(*shape).to(dtype)
         expected = layer(x)
         for found, wanted in ((fused(x), expected), (fused(x, expected), expected + expected)):
             torch.testing.assert_close(found, wanted, atol=0.02, rtol=0.02)
-        assert fused.weight.is_mkldnn
+        assert fused.weight is ordered
+        assert ordered.is_mkldnn
 
 
 @pytest.mark.parametrize("inside", [nn.ReLU(), nn.ReLU6(), nn.Sigmoid()], ids=str)

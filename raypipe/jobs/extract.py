@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
 from raypipe import pipeline, runtime
@@ -90,12 +91,20 @@ def _start(
     first = next((batch for batch in batches if len(batch)), None)
     if first is None:
         raise UsageError(f"SOURCE: no images in {source.uri!r}{_narrowed(config)}")
+    given_up = threading.Event()
+    wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
-        listing = beside.submit(Listing, chain([first], batches))
+        listing = beside.submit(Listing, wanted)
         loading = beside.submit(_load, config)
-        if not is_store(storage.uri):
-            stack.enter_context(runtime.session(config.address, quiet=True, wait=config.wait_for))
-        return stack.enter_context(listing.result()), loading.result()
+        try:
+            if not is_store(storage.uri):
+                session = runtime.session(config.address, quiet=True, wait=config.wait_for)
+                stack.enter_context(session)
+            network = loading.result()
+            return stack.enter_context(listing.result()), network
+        except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
+            given_up.set()
+            raise
 
 
 def _load(config: ExtractConfig) -> _Network:
