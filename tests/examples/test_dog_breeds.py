@@ -21,9 +21,9 @@ import raypipe
 from dog_pictures import Answer, draw
 from raypipe.errors import RejectedItem, RejectReason
 from tests.conftest import NETWORKS
-from tests.portraits import landscape, noisy, portrait
-from tests.stores import items_of, make_spec, make_store
-from tests.test_recipes import SHORT, run_recipe
+from tests.recipes.test_recipes import SHORT, run_recipe
+from tests.support.portraits import landscape, noisy, portrait
+from tests.support.stores import items_of, make_spec, make_store
 
 EXAMPLE = Path(dog_breeds.__file__)
 BREEDS = {

@@ -13,7 +13,7 @@ from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.lloyd import Lloyd, Partition, _means, fit_lloyd, fit_minibatch
 from raypipe.fit.seeding import plus_plus, sample_rows, scalable_plus_plus
 from raypipe.heads import Scaling
-from tests.sharded import LocalShards, store_of
+from tests.support.sharded import LocalShards, store_of
 
 
 def nothing() -> Checkpoint:

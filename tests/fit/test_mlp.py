@@ -33,7 +33,7 @@ from raypipe.store.partition import write_unit
 from raypipe.store.snapshot import Part
 from raypipe.trainer import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table
 from raypipe.trainer.share import Share
-from tests.stores import items_of, make_spec
+from tests.support.stores import items_of, make_spec
 
 WIDTH, CLASSES = 12, 3
 

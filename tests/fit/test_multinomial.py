@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from raypipe.fit.groups import group_rows
 from raypipe.fit.holdout import Holdout
 from raypipe.fit.multinomial import LogisticPath, PathResult
-from tests.sharded import LocalShards, store_of
+from tests.support.sharded import LocalShards, store_of
 
 
 def blobs(rows: int, width: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ from raypipe.fit.reliability import calibration_error, log_loss, reliability_bin
 from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, Linear, Scaling, as_rows, channel_axis
 from raypipe.heads.scorer import softmax
-from tests import stores
+from tests.support import stores
 
 CASES: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "logistic": ("logistic", ("C=0.5",), LogisticRegression(C=0.5, max_iter=1000)),

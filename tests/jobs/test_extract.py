@@ -22,7 +22,7 @@ from raypipe.options import resolve
 from raypipe.sources import open_source
 from raypipe.store.snapshot import numbers
 from tests.conftest import TINY, draw, draw_folder, options
-from tests.networks import tiny
+from tests.support.networks import tiny
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

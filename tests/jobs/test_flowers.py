@@ -23,8 +23,8 @@ import raypipe
 from raypipe.config import ExtractConfig
 from raypipe.sources import open_source, read_item
 from tests.conftest import SHARED
-from tests.pages import DESKTOP, PHONE, column, opened, point_at
-from tests.test_multinomial import objective
+from tests.fit.test_multinomial import objective
+from tests.support.pages import DESKTOP, PHONE, column, opened, point_at
 
 pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("ray_session")]
 

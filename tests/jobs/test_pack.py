@@ -16,7 +16,7 @@ from PIL import Image
 from raypipe.config import PackConfig
 from raypipe.errors import UsageError
 from raypipe.jobs import pack
-from tests.sources.build import contents, csv_of, files_in, labels, listed
+from tests.support.sources import contents, csv_of, files_in, labels, listed
 
 
 def packed(source: object, out: Path, **options: object) -> dict[str, object]:

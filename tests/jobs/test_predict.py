@@ -26,7 +26,7 @@ from raypipe.options import resolve
 from raypipe.plan import Listing, make_plan
 from raypipe.store.coverage import publish
 from tests.conftest import draw, draw_folder, options
-from tests.stores import items_of, make_spec, make_store, write
+from tests.support.stores import items_of, make_spec, make_store, write
 
 SPEC = make_spec(("features", "map"), views=2)
 NAMES = [f"{kind}/{number:04d}" for number in range(20) for kind in ("ape", "bee", "cat")]

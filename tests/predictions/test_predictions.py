@@ -19,7 +19,7 @@ from raypipe.predictions.filters import filters_of, parse_filter
 from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.predictions.table import in_order, write
 from raypipe.spec import HeadSpec, Output, Spec, difference
-from tests.stores import make_spec
+from tests.support.stores import make_spec
 
 CLASSES = ("a", "b", "c")
 

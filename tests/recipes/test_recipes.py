@@ -18,7 +18,7 @@ from raypipe.errors import UsageError
 from raypipe.jobs import run
 from tests.conftest import draw, draw_folder
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # Short batches are padded to their full size, which VGG16 takes its time for.
 RANDOM = (
     "extract.weights=random",

@@ -20,9 +20,9 @@ from raypipe.errors import UsageError
 from raypipe.reports.album import Album
 from raypipe.reports.judged import wilson
 from raypipe.reports.predictions import Predictions, predictions_part
-from tests import stores
 from tests.conftest import draw, draw_folder, options
-from tests.pages import PHONE, column, opened, point_at
+from tests.support import stores
+from tests.support.pages import PHONE, column, opened, point_at
 
 ODD = '<img src=x onerror="alert(1)">'
 

@@ -21,8 +21,8 @@ from raypipe.sources import buckets, read_item
 from raypipe.storage import BucketStorage, FolderStorage, Storage, bucket, open_storage, stream
 from raypipe.storage.objects import Patience
 from tests.conftest import draw_folder, flags, options
-from tests.proxy import Fault, proxied
-from tests.sources.build import CAP, contents, files_in, ids, labels, listed, tar_of, zip_of
+from tests.support.proxy import Fault, proxied
+from tests.support.sources import CAP, contents, files_in, ids, labels, listed, tar_of, zip_of
 
 HASTY = Patience(connect=2, answer=5, tries=2, total=5)
 

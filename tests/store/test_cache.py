@@ -11,7 +11,7 @@ from raypipe.store.coverage import publish
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import RowCache
-from tests.stores import WIDTH, items_of, make_spec, make_store, value_of, write
+from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write
 
 NAMES = [f"{'cab'[n % 3]}/{n * 7 % 20:02d}" for n in range(20)]
 
@@ -68,7 +68,7 @@ def test_rows_by_group_in_memory_or_in_a_file(store: StoreReader, memory: int) -
 def test_rows_that_are_no_numbers_are_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests import stores
+    from tests.support import stores
 
     monkeypatch.setattr(
         stores, "value_of", lambda name, view: np.nan if name.endswith("3") else 1.0

@@ -20,7 +20,7 @@ from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.partition import Format
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Snapshot, newest, numbers
-from tests.stores import items_of, make_spec, make_store, write
+from tests.support.stores import items_of, make_spec, make_store, write
 
 SPEC = make_spec(("features", "map"), views=2)
 NAMES = [f"a/{i:02}" for i in range(30)] + ["bad1!", "bad2!", "bad3!"]

@@ -17,7 +17,7 @@ from raypipe.splits import by_hash
 from raypipe.store import export as engine
 from raypipe.store.coverage import publish
 from raypipe.store.reader import StoreReader
-from tests.stores import WIDTH, items_of, make_spec, make_store, value_of, write
+from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write
 
 NAMES = [f"{'ab'[i % 2]}/{i}.jpg" for i in range(40)] + ["loose.jpg"]
 SPLITS = [("train", "test", None)[i % 3] for i in range(41)]

@@ -24,7 +24,7 @@ from raypipe.store.master import MASTER, write_master
 from raypipe.store.partition import read_metadata
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import newest
-from tests.stores import WIDTH, items_of, make_spec, make_store, value_of, write
+from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write
 
 SPEC = make_spec(("features", "map"))
 NAMES = [f"{'ab'[i % 2]}/{i}" for i in range(20)]

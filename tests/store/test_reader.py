@@ -14,7 +14,7 @@ from raypipe.errors import UsageError
 from raypipe.jobs.inspect import run
 from raypipe.store.coverage import publish
 from raypipe.store.reader import StoreReader
-from tests.stores import WIDTH, items_of, make_spec, make_store, value_of, write
+from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write
 
 SPEC = make_spec(("features", "map"), views=2)
 NAMES = [f"{'ab'[i % 2]}/{i:02}" for i in range(20)] + ["loose"]

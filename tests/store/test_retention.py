@@ -15,8 +15,8 @@ from raypipe.jobs import expire as expire_job
 from raypipe.jobs import pin as pin_job
 from raypipe.storage import FolderStorage
 from raypipe.store.retention import expire, pin
-from tests import test_store
-from tests.test_store import content, run
+from tests.store import test_store
+from tests.store.test_store import content, run
 
 storage = test_store.storage
 

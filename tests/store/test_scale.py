@@ -33,7 +33,7 @@ from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.partition import File, describe
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part, Snapshot, newest, numbers
-from tests.stores import items_of, make_spec, make_store, write
+from tests.support.stores import items_of, make_spec, make_store, write
 
 SPEC = make_spec()
 NAMES = [f"a/{i:02}" for i in range(20)] + ["bad1!", "bad2!"]

@@ -18,7 +18,7 @@ from raypipe.store.identity import create_store
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part
-from tests.stores import items_of, make_spec
+from tests.support.stores import items_of, make_spec
 
 
 def store_of(

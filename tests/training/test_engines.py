@@ -29,8 +29,8 @@ from raypipe.jobs.clustered import write_assignments
 from raypipe.shards import RowsToFit, ShardPool, plan_shards
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
-from tests.sharded import store_of
-from tests.test_multinomial import blobs
+from tests.fit.test_multinomial import blobs
+from tests.support.sharded import store_of
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
