@@ -338,6 +338,23 @@ def test_workers_train_what_this_process_does(
         assert two.metrics[name] == pytest.approx(alone.metrics[name], rel=0.1)
 
 
+def test_a_fit_that_ray_train_began_goes_on_here(
+    clouds: str, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """As those did that were begun when --workers had another default."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "remove", lambda self: None)
+        whole = raypipe.train(clouds, out=str(tmp_path), **USUAL, workers=1)
+    about = tmp_path / "checkpoint" / "fit.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"workers": None}))
+    capfd.readouterr()
+    again = raypipe.train(clouds, out=str(tmp_path), **USUAL, resume=True)
+    assert "going on from the checkpoint" in (said := capfd.readouterr().err)
+    assert "epoch 1/" not in said
+    for name, array in whole.head.scorer.arrays().items():
+        np.testing.assert_array_equal(again.head.scorer.arrays()[name], array)
+
+
 def test_no_ray_is_started(clouds: str, tmp_path: Path) -> None:
     program = f"""
 import sys, raypipe

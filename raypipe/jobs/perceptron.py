@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from raypipe.command import Outcome
 from raypipe.config import PerceptronConfig, TrainConfig
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
@@ -92,6 +92,7 @@ def _fit(
 ) -> tuple[Fitted, list[dict[str, Any]], Checkpoint]:
     """Return the uncalibrated head, the curves of all combinations, and what can be removed."""
     from raypipe import trainer
+    from raypipe.fit.mlp import to_scorer  # with torch, which checking options does without
 
     fit, validated = validation_rows(data.rows, parts, config.validation_size, config.seed)
     purpose = np.full(len(data.rows), trainer.LEFT_OUT, np.int8)
@@ -109,11 +110,16 @@ def _fit(
     size = actor_bytes(config.actor_memory)
     job = trainer.Job(table, tuple(tried), config.scale, weights, size)
     trained = _train(job, kept, out / FOLDER, config)
+    if trained.record.kept is None:
+        raise RaypipeError(
+            "the loss of every combination left the range of numbers in its first epoch; give a "
+            "lower --learning-rate, or --scale standard"
+        )
     head = Head(
         classes=tuple(classes),
         spatial=config.spatial,
         scaling=trained.scaling,
-        scorer=trained.scorer,
+        scorer=to_scorer(trained.kept),
         channels=data.channels,
     )
     fitted = _fitted(head, trained.record, tried, data, parts, validated)
@@ -125,6 +131,8 @@ def _train(job: Any, kept: Checkpoint, folder: Path, config: TrainConfig) -> Any
     from raypipe import trainer
 
     if not config.workers:
+        if config.address:
+            say("--address is for --workers, which were not asked for")
         return trainer.train_here(job, kept)
     from raypipe import runtime
 

@@ -11,20 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe import memory
-from raypipe.errors import RaypipeError
 from raypipe.fit.checkpoint import FILES_FOLDER, Checkpoint
 from raypipe.fit.mlp_settings import MlpSettings
-from raypipe.heads import Mlp, Scaling
+from raypipe.heads import Scaling
 from raypipe.progress import say
 from raypipe.trainer.share import Table, share
 
 if TYPE_CHECKING:  # importing these takes torch, which the command line does without
-    from torch import Tensor
-
     from raypipe.fit.mlp import Workers
-    from raypipe.fit.mlp_search import Record, Search
+    from raypipe.fit.mlp_search import Record, Search, Tensors
 
-__all__ = ["Job", "Trained", "finished", "make_search", "train_here"]
+__all__ = ["Job", "Trained", "make_search", "train_here"]
 
 #: Seconds between checkpoints: epochs that take less are cheaper to repeat than to save.
 CHECKPOINT_SECONDS = 2.0
@@ -57,14 +54,14 @@ class Trained:
     """What came out.
 
     Attributes:
-        scorer: the best epoch of the best combination.
-        scaling: in front of it.
         record: all epochs of all combinations.
+        kept: weights and biases of the best epoch of the best combination; none without one.
+        scaling: in front of it.
     """
 
-    scorer: Mlp
-    scaling: Scaling
     record: Record
+    kept: Tensors
+    scaling: Scaling
 
 
 def train_here(job: Job, kept: Checkpoint) -> Trained:
@@ -73,9 +70,6 @@ def train_here(job: Job, kept: Checkpoint) -> Trained:
     Args:
         job: what to train on what.
         kept: where checkpoints go; a finished search is one, too.
-
-    Raises:
-        RaypipeError: no combination gave finite losses.
     """
     import torch
 
@@ -109,7 +103,7 @@ def train_here(job: Job, kept: Checkpoint) -> Trained:
     search.run(after_epoch)
     show()
     kept.save_files(search.save)
-    return finished(search.record, search.kept, search.scaling)
+    return Trained(search.record, search.kept, search.scaling)
 
 
 def make_search(job: Job, workers: Workers, before: Path | None, beside: int = 1) -> Search:
@@ -133,22 +127,6 @@ def make_search(job: Job, workers: Workers, before: Path | None, beside: int = 1
     if before:
         search.resume(before)
     return search
-
-
-def finished(record: Record, kept: dict[str, Tensor], scaling: Scaling) -> Trained:
-    """Return what a search came to.
-
-    Raises:
-        RaypipeError: no combination gave finite losses.
-    """
-    from raypipe.fit.mlp import to_scorer
-
-    if record.kept is None:
-        raise RaypipeError(
-            "the loss of every combination left the range of numbers in its first epoch; give a "
-            "lower --learning-rate, or --scale standard"
-        )
-    return Trained(to_scorer(kept), scaling, record)
 
 
 def _of_ray_train(folder: Path | None) -> Path | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.checkpoint import FILES_FOLDER
 from raypipe.progress import say
-from raypipe.trainer.here import Job, Trained, finished
+from raypipe.trainer.here import Job, Trained
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
@@ -30,7 +30,7 @@ def train_in_workers(job: Job, scaling: ScalingConfig, folder: Path) -> Trained:
         folder: for checkpoints and progress; on a path that every node sees.
 
     Raises:
-        RaypipeError: workers failed again and again, or no combination gave finite losses.
+        RaypipeError: workers failed again and again.
     """
     import ray.train
     from ray.train.torch import TorchTrainer
@@ -40,7 +40,11 @@ def train_in_workers(job: Job, scaling: ScalingConfig, folder: Path) -> Trained:
 
     trainer = TorchTrainer(
         work,
-        train_loop_config={"job": job, "threads": scaling.resources["CPU"], "folder": folder},
+        train_loop_config={
+            "job": job,
+            "threads": scaling.resources_per_worker["CPU"],
+            "folder": folder,
+        },
         scaling_config=scaling,
         run_config=ray.train.RunConfig(
             name=FILES_FOLDER,
@@ -54,7 +58,7 @@ def train_in_workers(job: Job, scaling: ScalingConfig, folder: Path) -> Trained:
     say(f"training in workers: {scaling.num_workers}; epochs are noted in {folder / LOG_FILE}")
     with _fit(trainer).checkpoint.as_directory() as name:
         record, parts = load_search(Path(name))
-        return finished(record, parts["kept"], load_scaling(job.scale, Path(name)))
+        return Trained(record, parts["kept"], load_scaling(job.scale, Path(name)))
 
 
 def scaling_config(workers: int) -> ScalingConfig:
