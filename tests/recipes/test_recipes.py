@@ -28,8 +28,7 @@ RANDOM = (
 )
 
 
-# Ray Train's processes would take longer to start than all the rest of the training.
-SHORT = ("train.epochs=2", "train.workers=0")
+SHORT = ("train.epochs=2",)
 
 
 def check_dense(out: Path, steps: dict[str, dict], hidden: list[int]) -> None:
