@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from raypipe.config import JobConfig
+from raypipe.config.types import position
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["ENVIRONMENT_PREFIX", "read_mapping", "resolve"]
+__all__ = ["ENVIRONMENT_PREFIX", "parameters", "read_mapping", "resolve"]
 
 ENVIRONMENT_PREFIX = "RAYPIPE_"
+
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 Config = TypeVar("Config", bound=JobConfig)
 
@@ -42,6 +47,30 @@ def resolve(
         return model.model_validate({**from_file, **from_environment, **given})
     except ValidationError as error:
         raise UsageError(_one_line(error)) from None
+
+
+def parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
+    """Return a job's options as parameters: what Python and the command line make signatures of.
+
+    Those that may be given by position come first; types and defaults are the fields'.
+    """
+    fields = model.model_fields
+    by_place = sorted(fields, key=lambda name: position(fields[name]) or len(fields))
+    return [
+        inspect.Parameter(
+            name,
+            _POSITIONAL if position(fields[name]) else inspect.Parameter.KEYWORD_ONLY,
+            default=_default(fields[name]),
+            annotation=fields[name].annotation,
+        )
+        for name in by_place
+    ]
+
+
+def _default(info: FieldInfo) -> Any:
+    if info.is_required():
+        return inspect.Parameter.empty
+    return info.default
 
 
 def read_mapping(
