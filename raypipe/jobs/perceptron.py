@@ -17,7 +17,7 @@ from raypipe.fit.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.mlp_settings import MlpSettings, combinations, hidden_layers, shown
+from raypipe.fit.mlp_settings import MlpSettings, combinations, shown
 from raypipe.fit.validation import validation_rows
 from raypipe.heads import Head
 from raypipe.jobs.conclude import conclude
@@ -143,7 +143,7 @@ def _train(job: Any, kept: Checkpoint, folder: Path, config: TrainConfig) -> Any
 
 def _settings(config: TrainConfig) -> MlpSettings:
     return MlpSettings(
-        hidden=hidden_layers(config.hidden),
+        hidden=config.hidden.units,
         dropout=config.dropout,
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,

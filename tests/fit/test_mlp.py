@@ -190,7 +190,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(batches: Batches) -> 
 
 
 def test_the_best_combination_is_kept(batches: Batches) -> None:
-    grid = {"hidden": ["none", "8x4"], "learning_rate": [0.02, 1e-6]}
+    grid = {"hidden": [(), (8, 4)], "learning_rate": [0.02, 1e-6]}
     tried = combinations(replace(SETTINGS, epochs=3), grid)
     assert [(s.hidden, s.learning_rate) for s in tried] == [
         ((), 0.02), ((), 1e-6), ((8, 4), 0.02), ((8, 4), 1e-6),

@@ -13,6 +13,7 @@ import pytest
 import ray
 
 from raypipe import runtime
+from raypipe.config.values import Actors
 from raypipe.cost import Cost, Timer
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime import connection, nodes
@@ -78,9 +79,9 @@ def test_waiting_ends(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_pool_may_grow_on_a_cluster_only(
     ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert runtime.plan_replicas("1:64", 16, 100).max_size == 2
+    assert runtime.plan_replicas(Actors.parse("1:64"), 16, 100).max_size == 2
     monkeypatch.setattr(runtime.replicas, "alive_nodes", lambda: ray.nodes() * 2)
-    found = runtime.plan_replicas("1:64", 16, 100)
+    found = runtime.plan_replicas(Actors.parse("1:64"), 16, 100)
     assert (found.min_size, found.max_size) == (1, 64)
 
 

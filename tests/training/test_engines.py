@@ -19,6 +19,7 @@ import ray
 
 import raypipe
 from raypipe.config import ClusterConfig
+from raypipe.config.values import Actors
 from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.engine import choose_engine
@@ -141,10 +142,10 @@ class Pool(ShardPool):
 def test_a_killed_actors_shards_are_read_again(store: StoreReader) -> None:
     options = KMeansOptions(k=7, seed=0, tol=0)
     nothing = Checkpoint(None, {}, resume=False)
-    with ShardPool(rows_of(store), actors="2") as pool:
+    with ShardPool(rows_of(store), actors=Actors.parse("2")) as pool:
         whole, _ = fit_on_shards(pool, 900, options, scaling_of(pool, options), nothing)
     nothing = Checkpoint(None, {}, resume=False)
-    with Pool(rows_of(store), actors="1", kill_at=6) as pool:
+    with Pool(rows_of(store), actors=Actors.parse("1"), kill_at=6) as pool:
         scaled = scaling_of(pool, options)
         again, stored = fit_on_shards(pool, 900, options, scaled, nothing)
         assert pool.killed
