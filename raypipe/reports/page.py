@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from raypipe.reports.album import Album
 
-__all__ = ["Part", "Picture", "render"]
+__all__ = ["PagePart", "Picture", "render"]
 
 _FOLDER = Path(__file__).with_name("templates")
 
@@ -35,7 +35,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Part:
+class PagePart:
     """A part of a page.
 
     Attributes:
@@ -51,7 +51,7 @@ class Part:
     data: dict[str, Any]
 
 
-def render(title: str, parts: Sequence[Part], album: Album, made: str) -> str:
+def render(title: str, parts: Sequence[PagePart], album: Album, made: str) -> str:
     """Return the page as HTML.
 
     Args:

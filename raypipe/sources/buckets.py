@@ -15,7 +15,7 @@ from raypipe.sources.local import check_size
 from raypipe.sources.rows import Row, in_batches
 from raypipe.storage.answers import answer, failure
 from raypipe.storage.object_file import ObjectFile
-from raypipe.storage.objects import Patience, Place, connect, parse
+from raypipe.storage.objects import ObjectUri, Patience, connect, parse
 
 __all__ = [
     "BucketSource",
@@ -206,7 +206,7 @@ def _etag_now(uri: str, _minute: int) -> str:
         raise failure(place, error, _OPTION) from None
 
 
-def _listed(place: Place, since: str) -> Iterator[Any]:
+def _listed(place: ObjectUri, since: str) -> Iterator[Any]:
     import obstore
 
     # The store begins behind the offset, and `since` itself is wanted.

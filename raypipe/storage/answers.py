@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.storage.objects import Place
+from raypipe.storage.objects import ObjectUri
 
 __all__ = ["Answer", "answer", "failure"]
 
@@ -63,7 +63,7 @@ def answer(error: Exception) -> Answer:
     return Answer(what, definite or isinstance(error, ValueError), code in _OF_CALLER)
 
 
-def failure(place: Place, error: Exception, option: str) -> RaypipeError:
+def failure(place: ObjectUri, error: Exception, option: str) -> RaypipeError:
     """Return the error that a user is to see: of exit 2 where it is no use to try again."""
     found = answer(error)
     if not found.definite:

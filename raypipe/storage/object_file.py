@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from raypipe.storage.answers import failure
-from raypipe.storage.objects import Patience, Place, connect
+from raypipe.storage.objects import ObjectUri, Patience, connect
 
 __all__ = ["ObjectFile"]
 
@@ -24,7 +24,7 @@ class ObjectFile(io.RawIOBase):
         RaypipeError: the store did not answer, or refuses; so do reads.
     """
 
-    def __init__(self, place: Place, patience: Patience, option: str) -> None:
+    def __init__(self, place: ObjectUri, patience: Patience, option: str) -> None:
         import obstore
 
         self._place, self._option = place, option
