@@ -18,7 +18,6 @@ __all__ = [
     "Names",
     "Pool",
     "Precision",
-    "Projection",
     "Seed",
     "Settings",
     "Shares",
@@ -142,7 +141,6 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
 Hidden = Annotated[str, AfterValidator(_hidden)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Projection = Literal["pca", "umap"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
 Size = Annotated[str, AfterValidator(_size)]
