@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from raypipe import schema
-from raypipe.config.types import Projection
 from raypipe.errors import UsageError
 from raypipe.fit.kmeans import scale_rows
 from raypipe.heads import as_rows
@@ -48,13 +47,12 @@ class _ClusteredImages:
     labels: npt.NDArray[np.object_]
 
 
-def clusters_part(folder: Path, album: Album, projection: Projection) -> PagePart:
+def clusters_part(folder: Path, album: Album) -> PagePart:
     """Return the part about clusters and the images in them.
 
     Args:
         folder: written by `cluster`.
         album: gets the pictures.
-        projection: how features become places on the map.
 
     Raises:
         UsageError: the folder lacks what `cluster` writes, or the store is gone.
@@ -68,7 +66,7 @@ def clusters_part(folder: Path, album: Album, projection: Projection) -> PagePar
     places = find_uris(store, rows.ids[np.unique([*named, *sample])])
     album.add((places[rows.ids[row]] for row in named), share=0.6)
     album.add((places[rows.ids[row]] for row in sample), share=0.9)
-    points, axes = _points(store, metrics, rows.ids[sample], projection)
+    points, axes = _points(store, metrics, rows.ids[sample])
     content = {
         "facts": _facts(metrics),
         "spec": spec_facts(store.spec, store.provenance),
@@ -133,7 +131,7 @@ def _sample(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _points(
-    store: StoreReader, metrics: dict[str, Any], ids: npt.NDArray[np.object_], how: Projection
+    store: StoreReader, metrics: dict[str, Any], ids: npt.NDArray[np.object_]
 ) -> tuple[npt.NDArray[Any], tuple[str, str]]:
     """Return places (N, 2) of images on the map, and the names of its axes."""
     column = metrics["column"]
@@ -148,8 +146,7 @@ def _points(
         chosen = batch.filter(own)
         numbers = [place[name] for name in chosen[schema.ID].to_pylist()]
         found[numbers] = as_rows(to_array(chosen[column]), spatial, channels)
-    scaled = scale_rows(found, metrics["scale"])
-    return _umap(scaled, metrics["seed"]) if how == "umap" else _pca(scaled)
+    return _pca(scale_rows(found, metrics["scale"]))
 
 
 def _pca(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, str]]:
@@ -165,13 +162,6 @@ def _pca(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, str]]:
         for name, share in zip(("first", "second"), shares, strict=True)
     )
     return points, (first, second)
-
-
-def _umap(rows: npt.NDArray[Any], seed: int) -> tuple[npt.NDArray[Any], tuple[str, str]]:
-    from umap import UMAP
-
-    found = UMAP(n_neighbors=min(15, len(rows) - 1), random_state=seed).fit_transform(rows)
-    return np.asarray(found), ("UMAP, first axis", "UMAP, second axis")
 
 
 def _about(rows: _ClusteredImages, number: int, largest: int) -> dict[str, Any]:
