@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypipe import config as _config
 from raypipe.config.types import position as _position
+from raypipe.config.version import __version__ as __version__
 from raypipe.options import resolve as _resolve
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ __all__ = [
     "similar",
     "train",
 ]
-__version__ = "0.1.0"
 
 
 def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:

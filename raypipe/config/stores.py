@@ -109,7 +109,7 @@ class ReportConfig(JobConfig):
     """Title of the page. Default: the name of RUN."""
     map: Annotated[Projection, option("Output")] = "pca"
     """How features of clusters become places on a map: by principal components, or by `umap`
-    (pip install 'raypipe[umap]')."""
+    (pip install 'raypipe-features[umap]')."""
     picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 6
     """Most megabytes of pictures in the page; 0 for none."""
 

@@ -40,8 +40,8 @@ def check_projection(projection: Projection) -> None:
     """
     if projection == "umap" and find_spec("umap") is None:
         raise UsageError(
-            "--map umap needs a package that is not installed: pip install 'raypipe[umap]'; "
-            "or give --map pca"
+            "--map umap needs a package that is not installed: "
+            "pip install 'raypipe-features[umap]'; or give --map pca"
         )
 
 
