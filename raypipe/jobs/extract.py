@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import version
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from raypipe import pipeline, runtime
 from raypipe.augment import resolve_augment
 from raypipe.command import Outcome, run_job
 from raypipe.config import ExtractConfig
+from raypipe.config.version import versions
 from raypipe.cost import Finished
 from raypipe.errors import UsageError
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
@@ -165,7 +165,7 @@ def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict
         "weights": str(weights),
         "seed": config.seed,
         "source": source.uri,
-        "versions": {name: version(name) for name in ("raypipe", "torch", "torchvision", "pillow")},
+        "versions": versions(),
     }
 
 

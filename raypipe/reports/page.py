@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from raypipe.config.version import __version__
 from raypipe.reports.album import Album
 
 __all__ = ["PagePart", "Picture", "render"]
@@ -77,7 +77,7 @@ def render(title: str, parts: Sequence[PagePart], album: Album, made: str) -> st
         title=title,
         parts=parts,
         made=made,
-        version=version("raypipe"),
+        version=__version__,
         style=Markup((_FOLDER / "page.css").read_text("utf-8")),
         script=Markup((_FOLDER / "page.js").read_text("utf-8")),
         data=Markup(_as_script(data)),
