@@ -29,6 +29,7 @@ from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import RowIndex, read_index
+from raypipe.store.pick import check_finite
 from raypipe.store.reader import StoreReader
 
 __all__ = ["check", "main", "run"]
@@ -209,6 +210,7 @@ def _fit_on_ray(
     from raypipe.shards import RowsToFit, ShardPool
 
     own = index.views == 0
+    check_finite(store, column, index, np.flatnonzero(own))
     count = int(own.sum())
     groups = np.where(own, 0, -1).astype(np.int8)
     to_rows = row_maker(config.spatial, store.channels(column))

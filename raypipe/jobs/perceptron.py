@@ -26,7 +26,6 @@ from raypipe.jobs.trained import write_curves
 from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
-from raypipe.store.features import not_finite
 
 __all__ = ["OPTIONS", "check", "run"]
 
@@ -69,7 +68,7 @@ def run(config: TrainConfig) -> Outcome:
     parts = hold_out(data.rows, config.split, test_size=config.test_size, cv=0, seed=config.seed)
     if parts.left_out:
         say(f"{parts.left_out} images are in no split to train or test on and are left out")
-    _check_finite(data, np.concatenate([parts.train, parts.test]))
+    data.check_finite(np.concatenate([parts.train, parts.test]))
     fitted, curves, kept = _fit(data, parts, out, config)
     if not fitted.converged:
         say("the validation loss was lowest in the last epoch; raise --epochs")
@@ -78,13 +77,6 @@ def run(config: TrainConfig) -> Outcome:
     write_curves(curves, best, _title(fitted), out)
     kept.remove()
     return outcome
-
-
-def _check_finite(data: Labelled, rows: Rows) -> None:
-    """Make sure that there is no NaN or infinity among the features of these rows."""
-    bad = [places[~np.isfinite(x).all(axis=1)] for places, x in data.pieces(rows)]
-    if found := data.rows.ids[rows[np.concatenate(bad)]].tolist():
-        raise not_finite(len(found), found)
 
 
 def _fit(
