@@ -12,20 +12,12 @@ from sklearn.metrics import silhouette_score
 
 from raypipe.errors import UsageError
 
-__all__ = ["SAMPLE", "choose_k", "parse_clusters"]
+__all__ = ["SAMPLE", "choose_k"]
 
 Array = npt.NDArray[Any]
 
 #: Rows that are looked at. The silhouette compares all pairs of them.
 SAMPLE = 5000
-
-
-def parse_clusters(text: str) -> list[int]:
-    """Return the numbers that `5`, `5:50` or `5:50:5` stand for."""
-    first, *rest = [int(number) for number in text.split(":")]
-    if not rest:
-        return [first]
-    return list(range(first, rest[0] + 1, rest[1] if len(rest) > 1 else 1))
 
 
 def choose_k(
@@ -38,17 +30,17 @@ def choose_k(
 
     Args:
         sample: (n, D) scaled rows.
-        numbers: of clusters to try.
+        numbers: of clusters to try, from small to large.
         how: which figure decides.
         seed: of k-means.
 
     Raises:
         UsageError: the sample is too small.
     """
-    if max(numbers) >= len(sample):
+    if numbers[-1] >= len(sample):
         raise UsageError(
             f"--k: a range may go up to {len(sample) - 1}, one less than the {len(sample)} rows it "
-            f"is chosen on; got {max(numbers)}"
+            f"is chosen on; got {numbers[-1]}"
         )
     figures = []
     for k in numbers:

@@ -93,7 +93,7 @@ def _targets(config: ExportConfig, path: Path, rows: StoredRows) -> dict[str, Ta
     found = Counter(split_of.tolist())
     known = [name for name in ("train", "validation", "test") if name in found]
     if config.split == "hash":  # a small store may have no item in one of them
-        known = list(splits.names(splits.parse_shares(config.split_sizes)))
+        known = list(splits.names(config.split_sizes.parts))
     named = [*known, *sorted(name for name in found if name is not None and name not in known)]
     return {
         name: Target(
@@ -107,9 +107,9 @@ def _targets(config: ExportConfig, path: Path, rows: StoredRows) -> dict[str, Ta
 def _split_of(config: ExportConfig, rows: StoredRows) -> Any:
     ids = rows.ids.tolist()
     if config.split == "hash":
-        return np.array(splits.by_hash(ids, config.split_sizes), dtype=object)
+        return np.array(splits.by_hash(ids, config.split_sizes.parts), dtype=object)
     if config.split == "stratified":
-        return splits.stratified(ids, rows.labels, config.split_sizes, config.seed)
+        return splits.stratified(ids, rows.labels, config.split_sizes.parts, config.seed)
     if all(split is None for split in rows.splits):
         raise UsageError(
             "--split: the source of this store recorded no splits; use stratified or hash"
