@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage.objects import ObjectUri
 
-__all__ = ["Answer", "answer", "failure"]
+__all__ = ["Answer", "answer", "failure", "failures"]
 
 _STATUS = re.compile(r"status(?: code)?:? (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -61,6 +63,17 @@ def answer(error: Exception) -> Answer:
     definite = status.startswith("4") and status not in _TEMPORARY_STATUS
     what = " ".join(filter(None, (status, code))) or _kind(text, error)
     return Answer(what, definite or isinstance(error, ValueError), code in _OF_CALLER)
+
+
+@contextlib.contextmanager
+def failures(place: ObjectUri, option: str, *expected: type[Exception]) -> Iterator[None]:
+    """Make one line of what goes wrong with a request; what is expected is raised as it is."""
+    try:
+        yield
+    except expected:
+        raise
+    except Exception as error:
+        raise failure(place, error, option) from None
 
 
 def failure(place: ObjectUri, error: Exception, option: str) -> RaypipeError:
