@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
 from raypipe.errors import UsageError
+from raypipe.runtime import alive_nodes
 
 __all__ = ["Placement", "place"]
 
@@ -38,7 +37,7 @@ def place(workers: int | None) -> Placement:
     """
     if workers == 0:
         return Placement(0, 0, 0)
-    nodes = [_room(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    nodes = [_room(node["Resources"]) for node in alive_nodes()]
     gpus = sum(min(node) for node in nodes)
     room = gpus or sum(cpus for cpus, _ in nodes)
     count = workers or gpus or 1
