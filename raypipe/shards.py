@@ -17,7 +17,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.memory import readable
 from raypipe.progress import say
-from raypipe.runtime import first_cause, retry_limits
+from raypipe.runtime import alive_nodes, first_cause, retry_limits
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import flatten
@@ -124,7 +124,7 @@ class ShardPool:
         self._count = len(plans)
         self.stored = _stored_rows(rows, plans)
         number, threads, gpu = _layout(actors, len(plans))
-        nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"]))
+        nodes = max(1, len(alive_nodes()))
         remote = ray.remote(ShardsActor).options(
             num_cpus=0 if gpu else threads,
             num_gpus=1 if gpu else 0,
@@ -228,7 +228,7 @@ def _layout(actors: Actors, shards: int) -> tuple[int, int, bool]:
     """Return the number of actors, the threads of each, and whether they have GPUs."""
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
-    nodes = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
+    nodes = [int(n["Resources"].get("CPU", 0)) for n in alive_nodes()]
     threads = max(1, max(nodes, default=1) // _MOST_ACTORS_PER_NODE)
     most = gpus or sum(count // threads for count in nodes) or cpus
     least, upper = actors.bounds or (1, most)

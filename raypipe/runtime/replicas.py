@@ -131,7 +131,7 @@ def best_precision() -> str:
 def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Call a function where a replica could run: here, if this machine is all there is."""
     gpus = _room("GPU")
-    if len(ray.nodes()) == 1 and not gpus:
+    if len(alive_nodes()) == 1 and not gpus:
         return function(*arguments, **options)
     remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(_call)
     try:

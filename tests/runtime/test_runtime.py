@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import socket
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+import torch
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
 from raypipe import runtime
 from raypipe.config.values import Actors
 from raypipe.cost import Cost, Timer
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.runtime import connection, nodes
+from raypipe.runtime import connection, flow, nodes
 from tests.conftest import draw_folder, flags
 
 _MISMATCH = """Version mismatch: The cluster was started with:
@@ -68,6 +73,61 @@ def test_a_port_where_nobody_listens() -> None:
         connection._connect(f"127.0.0.1:{port}")
 
 
+def died(**context: Any) -> ray.exceptions.ActorDiedError:
+    """What Ray raises of an actor whose process is gone."""
+    return ray.exceptions.ActorDiedError(ActorDiedErrorContext(actor_id=b"0" * 16, **context))
+
+
+def ends_with(error: Exception) -> RaypipeError:
+    """What is said of a flow that fails so."""
+
+    class Failing:
+        def iter_batches(self, **_: Any) -> Any:
+            raise error
+
+    with pytest.raises(RaypipeError) as found:
+        list(runtime.stream(Failing()))
+    return found.value
+
+
+def test_ray_says_of_deaths_what_we_look_for() -> None:
+    lost = died(error_message="lost", never_started=True)
+    assert flow._NEVER_RAN in str(lost)
+    for error in (lost, ray.exceptions.WorkerCrashedError(), ray.exceptions.RayError(str(lost))):
+        found = ends_with(error)
+        assert isinstance(found, runtime.ProcessDiedError)
+        assert not found.with_node
+    assert not isinstance(ends_with(ray.exceptions.RayError("x")), runtime.ProcessDiedError)
+
+
+def test_ray_says_of_a_node_what_we_look_for() -> None:
+    """It is said by the process that watches the nodes."""
+    watcher = Path(ray.__file__).parent / "core" / "src" / "ray" / "gcs" / "gcs_server"
+    message = "The actor died because its node has died."
+    assert message.encode() in watcher.read_bytes()
+    found = ends_with(died(error_message=message))
+    assert isinstance(found, runtime.ProcessDiedError)
+    assert found.with_node
+
+
+def test_ray_says_of_a_constructor_what_we_look_for() -> None:
+    cause = ray.exceptions.RayTaskError("f", "Traceback\nValueError: luck", ValueError("luck"))
+    cause._actor_id = "a"
+    error = ray.exceptions.ActorDiedError(cause)
+    assert flow._NEVER_BEGAN in str(error)
+    for one in (error, ray.exceptions.RayError(str(error))):
+        found = ends_with(one)
+        assert not isinstance(found, runtime.ProcessDiedError)
+        assert str(found).startswith("the flow failed: ValueError: luck; finished partitions")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="what x86 processors have")
+def test_torch_says_whether_the_processor_has_bfloat16() -> None:
+    """`--precision auto` takes fp32 without a word where the function is gone."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert torch.cpu._is_avx512_bf16_supported() is ("avx512_bf16" in flags)
+
+
 def test_waiting_ends(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "_PATIENCE", 1.0)
     runtime.wait_for("none")
@@ -91,6 +151,15 @@ def test_anything_can_be_called_where_replicas_run(
     two = ray.nodes() * 2
     monkeypatch.setattr(ray, "nodes", lambda: two)
     assert runtime.on_replica_hardware(partial(max, 3), 7) == 7
+
+
+def test_a_node_that_is_gone_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray goes on listing it."""
+    found = [{"Alive": alive, "Resources": {"CPU": 2.0}} for alive in (True, False)]
+    monkeypatch.setattr(ray, "nodes", lambda: found)
+    assert runtime.alive_nodes() == found[:1]
+    assert runtime.cores() == 2
+    assert runtime.on_replica_hardware(os.getpid) == os.getpid()
 
 
 def test_costs_add_up() -> None:
