@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from raypipe.fit.batches import Batches
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import UNUSED, RowCache
+from raypipe.store.rows import RowCache
 
 __all__ = ["HELD_OUT", "LEFT_OUT", "TRAIN", "VALIDATION", "Table", "share"]
 
@@ -57,7 +57,7 @@ def share(table: Table, rank: int, count: int, memory: int) -> Batches:
         count: how many workers there are.
         memory: bytes of features that may be held in memory; more go to a local file.
     """
-    own = np.full(len(table.groups), UNUSED, np.int8)
+    own = np.full(len(table.groups), LEFT_OUT, np.int8)
     shares = {}
     for group in (TRAIN, VALIDATION):
         rows = np.flatnonzero(table.groups == group)
@@ -66,7 +66,7 @@ def share(table: Table, rank: int, count: int, memory: int) -> Batches:
         shares[group] = np.diff(bounds).tolist()
     cuts = np.cumsum(table.lengths)[:-1]
     groups, codes = np.split(own, cuts), np.split(table.codes, cuts)
-    parts = [part for part, of_rows in enumerate(groups) if (of_rows != UNUSED).any()]
+    parts = [part for part, of_rows in enumerate(groups) if (of_rows != LEFT_OUT).any()]
     cache = RowCache(
         StoreReader(table.store, table.snapshot),
         table.column,
