@@ -325,33 +325,27 @@ def test_train(clouds: str, tmp_path: Path, capfd: Any) -> None:
 
 
 def test_workers_train_what_this_process_does(
-    clouds: str, tmp_path: Path, ray_session: None
-) -> None:
-    """One as good as to the bit; two but for the order of rows."""
-    usual = {**USUAL, "dropout": 0}
-    alone = raypipe.train(clouds, out=str(tmp_path / "alone"), **usual)
-    one = raypipe.train(clouds, out=str(tmp_path / "one"), **usual, workers=1)
-    two = raypipe.train(clouds, out=str(tmp_path / "two"), **usual, workers=2)
-    for name, array in alone.head.scorer.arrays().items():
-        np.testing.assert_allclose(one.head.scorer.arrays()[name], array, atol=1e-6)
-    for name in ("validation_loss", "accuracy"):
-        assert two.metrics[name] == pytest.approx(alone.metrics[name], rel=0.1)
-
-
-def test_a_fit_that_ray_train_began_goes_on_here(
     clouds: str, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    """As those did that were begun when --workers had another default."""
+    """Two come to the same but for the order of rows; what one left is gone on from here."""
+    usual = {**USUAL, "dropout": 0}
+    alone = raypipe.train(clouds, out=str(tmp_path / "alone"), **usual)
+    two = raypipe.train(clouds, out=str(tmp_path / "two"), **usual, workers=2)
+    for name in ("validation_loss", "accuracy"):
+        assert two.metrics[name] == pytest.approx(alone.metrics[name], rel=0.1)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "remove", lambda self: None)
-        whole = raypipe.train(clouds, out=str(tmp_path), **USUAL, workers=1)
-    about = tmp_path / "checkpoint" / "fit.json"
+        one = raypipe.train(clouds, out=str(tmp_path / "one"), **usual, workers=1)
+    for name, array in alone.head.scorer.arrays().items():
+        np.testing.assert_allclose(one.head.scorer.arrays()[name], array, atol=1e-6)
+    about = tmp_path / "one" / "checkpoint" / "fit.json"
+    # as it was where --workers was not given, when that stood for one
     about.write_text(json.dumps(json.loads(about.read_text()) | {"workers": None}))
     capfd.readouterr()
-    again = raypipe.train(clouds, out=str(tmp_path), **USUAL, resume=True)
+    again = raypipe.train(clouds, out=str(tmp_path / "one"), **usual, resume=True)
     assert "going on from the checkpoint" in (said := capfd.readouterr().err)
     assert "epoch 1/" not in said
-    for name, array in whole.head.scorer.arrays().items():
+    for name, array in one.head.scorer.arrays().items():
         np.testing.assert_array_equal(again.head.scorer.arrays()[name], array)
 
 
