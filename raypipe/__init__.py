@@ -17,6 +17,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from raypipe import config as _config
+from raypipe.config.version import __version__ as __version__
 from raypipe.options import parameters as _parameters
 from raypipe.options import resolve as _resolve
 
@@ -41,7 +42,6 @@ __all__ = [
     "similar",
     "train",
 ]
-__version__ = "0.1.0"
 
 
 def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:

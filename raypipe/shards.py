@@ -18,7 +18,6 @@ from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.memory import readable
 from raypipe.progress import say
 from raypipe.runtime import alive_nodes, first_cause, retry_limits
-from raypipe.store.features import not_finite
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import flatten
@@ -41,8 +40,7 @@ class RowsToFit:
         store: the snapshot.
         column: its feature column.
         index: its rows.
-        groups: (N,) group of each row of the index; a negative one leaves it out, and −1 even if it
-            holds NaN or infinity.
+        groups: (N,) group of each row of the index; a negative one leaves it out.
         group_count: how many groups there are.
         codes: (N,) class number of each row, or None.
         to_rows: makes (N, D) of (N, …) features.
@@ -115,7 +113,7 @@ class ShardPool:
             which a step sees them.
 
     Raises:
-        UsageError: rows hold NaN or infinity, or `actors` are more than the cluster has room for.
+        UsageError: `actors` are more than the cluster has room for.
     """
 
     def __init__(
@@ -153,7 +151,6 @@ class ShardPool:
         ]
         try:
             loaded = self._load()
-            _check_finite(rows, plans, loaded)
         except BaseException:
             self.close()
             raise
@@ -240,19 +237,3 @@ def _layout(actors: Actors, shards: int) -> tuple[int, int, bool]:
             f"--actors: the cluster has room for {most} of {threads} threads; got {actors.text!r}"
         )
     return max(1, min(upper, most, shards)), threads, bool(gpus)
-
-
-def _check_finite(rows: RowsToFit, plans: Sequence[ShardPlan], loaded: Sequence[Loaded]) -> None:
-    """Make sure that there is no NaN or infinity.
-
-    Raises:
-        UsageError: naming the ids.
-    """
-    starts = np.concatenate([[0], np.cumsum(rows.index.lengths)])
-    bad = [
-        int(starts[plan.parts[0]]) + row
-        for plan, one in zip(plans, loaded, strict=True)
-        for row in one.bad
-    ]
-    if bad:
-        raise not_finite(sum(one.bad_count for one in loaded), rows.index.ids_of_stored(bad[:5]))

@@ -136,7 +136,7 @@ class _Shard:
         size = len(cache) * cache.width * cache.dtype.itemsize
         here = cache.array is not None or self._on_device is not None
         held, filed = (size, 0) if here else (0, size)
-        return Loaded(cache.width, tuple(cache.bad), cache.bad_count, held, filed)
+        return Loaded(cache.width, held, filed)
 
     def __len__(self) -> int:
         return len(self._cache)

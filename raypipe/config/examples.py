@@ -17,7 +17,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "cluster": (
         "raypipe cluster features --out groups --k 17 --scale standard --report",
-        "raypipe cluster features --out groups --k 5:50:5 --choose elbow",
+        "raypipe cluster features --out groups --k 5:50:5",
     ),
     "predict": (
         "raypipe predict model new-photos --out predictions.csv --top-k 3",

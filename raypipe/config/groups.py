@@ -155,8 +155,8 @@ class PerceptronConfig(JobConfig):
     """Share of the training images that epochs and grid are validated on, where the store's split
     has no validation images."""
     workers: Annotated[int | None, Field(ge=0), option("Perceptron")] = None
-    """Processes to train in; 0 trains in this one, which starts some ten seconds sooner. Default:
-    one for each GPU, else one."""
+    """Processes to train in, over the cluster, each with a GPU if it has some. Default, or 0: this
+    process alone, on its GPU if it has one, which starts some ten seconds sooner."""
 
 
 class BackboneConfig(JobConfig):

@@ -9,7 +9,7 @@ from pydantic import Field
 from raypipe.config.groups import (
     JobConfig,
 )
-from raypipe.config.types import Projection, Seed, option
+from raypipe.config.types import Seed, option
 from raypipe.config.values import Shares
 
 __all__ = [
@@ -108,9 +108,6 @@ class ReportConfig(JobConfig):
     """File to write."""
     title: Annotated[str | None, option("Output")] = None
     """Title of the page. Default: the name of RUN."""
-    map: Annotated[Projection, option("Output")] = "pca"
-    """How features of clusters become places on a map: by principal components, or by `umap`
-    (pip install 'raypipe[umap]')."""
     picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 6
     """Most megabytes of pictures in the page; 0 for none."""
 

@@ -17,7 +17,6 @@ __all__ = [
     "Names",
     "Pool",
     "Precision",
-    "Projection",
     "Seed",
     "option",
     "position",
@@ -60,7 +59,6 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
 Filters = Annotated[tuple[Filter, ...], BeforeValidator(_split)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Projection = Literal["pca", "umap"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
 Changes = Annotated[tuple[Change, ...], BeforeValidator(_listed)]

@@ -20,7 +20,6 @@ __all__ = [
     "farthest",
     "inertia",
     "lloyd",
-    "lloyd_sample",
     "potential",
     "sample",
 ]
@@ -42,18 +41,6 @@ def lloyd(shard: ShardRows, scaling: Scaling, centers: Array) -> Arrays:
 def _stacked(arrays: Sequence[Array]) -> Array:
     """Return arrays as one with a further axis in front; without a copy if there is one."""
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
-
-
-def lloyd_sample(shard: ShardRows, scaling: Scaling, centers: Array, rows: Array) -> Arrays:
-    """Return sums (K, D), numbers (K,) and inertia () of some rows, by number over all shards."""
-    on_device = torch.from_numpy(centers).to(shard.device, torch.float32)
-    x = shard.take(_own(shard, rows), scaling)
-    sums, counts = sum_by_nearest(x, on_device)
-    # ‖x − c‖² summed over each centre's rows, from what there is: Σ‖x‖² − 2·c·Σx + n·‖c‖².
-    squares = float((x * x).sum(dtype=torch.float64))
-    cross = float((centers * sums).sum())
-    far = squares - 2 * cross + float(counts @ (centers**2).sum(axis=1))
-    return sums, counts, np.array(max(0.0, far))
 
 
 def inertia(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array]:

@@ -133,5 +133,5 @@ def combine_moments(first: Moments, second: Moments) -> Moments:
 #: How the results of those steps of a fit add up over shards that do.
 COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "moments": combine_moments,
-    **dict.fromkeys(("gradient", "hits", "lloyd", "lloyd_sample", "inertia", "potential"), add),
+    **dict.fromkeys(("gradient", "hits", "lloyd", "inertia", "potential"), add),
 }

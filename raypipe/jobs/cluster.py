@@ -16,7 +16,7 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import ClusterConfig
 from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint, is_checkpoint
-from raypipe.fit.choose import SAMPLE, choose_k
+from raypipe.fit.choose import CRITERION, SAMPLE, choose_k
 from raypipe.fit.engine import check_engine_options, choose_engine
 from raypipe.fit.join import join_clusters, read_ids
 from raypipe.fit.kmeans import Clusters, KMeansOptions, fit_kmeans, scale_rows
@@ -29,6 +29,7 @@ from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import RowIndex, read_index
+from raypipe.store.pick import check_finite
 from raypipe.store.reader import StoreReader
 
 __all__ = ["check", "main", "run"]
@@ -81,7 +82,7 @@ def _run(config: ClusterConfig) -> Outcome:
         "rows": len(ids),
         "joined": join_clusters(wanted, assigned, out / _JOINED_FILE) if wanted else None,
         "ari": agreement(labels, clusters),
-        "choose": config.choose if choices else None,
+        "choose": CRITERION if choices else None,
         "distance": config.distance,
         "seed": config.seed,
         "engine": engine,
@@ -128,8 +129,6 @@ def check(config: ClusterConfig) -> None:
     if from_file and not user_path(config.init, "--init").is_file():
         raise UsageError(f"--init: {', '.join(_SEEDINGS)} or an .npy file; got {config.init!r}")
     check_engine_options(config)
-    if config.minibatch and config.resume:
-        raise UsageError("--resume: mini-batches keep no checkpoint; leave one of the two out")
 
 
 def _check_numbers(config: ClusterConfig, images: int) -> None:
@@ -171,7 +170,6 @@ def _options(config: ClusterConfig, width: int) -> KMeansOptions:
         n_init=config.n_init,
         tol=config.tol,
         max_iter=config.max_iter,
-        minibatch=config.minibatch,
         spherical=config.distance == "cosine",
     )
 
@@ -212,6 +210,7 @@ def _fit_on_ray(
     from raypipe.shards import RowsToFit, ShardPool
 
     own = index.views == 0
+    check_finite(store, column, index, np.flatnonzero(own))
     count = int(own.sum())
     groups = np.where(own, 0, -1).astype(np.int8)
     to_rows = row_maker(config.spatial, store.channels(column))
@@ -248,7 +247,7 @@ def _chosen(
     if len(numbers) == 1:
         return options, []
     say(f"trying k from {numbers[0]} to {numbers[-1]} on {len(sample)} rows")
-    k, choices = choose_k(sample, numbers, config.choose, config.seed)
+    k, choices = choose_k(sample, numbers, config.seed)
     return replace(options, k=k), choices
 
 
@@ -256,7 +255,7 @@ def _checkpoint(
     config: ClusterConfig, store: StoreReader, column: str, out: Path | None
 ) -> Checkpoint:
     """Return what a killed fit goes on from: a fit of the same options on the same rows."""
-    names = ("choose", "distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
+    names = ("distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
     init = config.init
     if init not in _SEEDINGS:
         init = digest(user_path(init, "--init").read_bytes())
@@ -265,12 +264,12 @@ def _checkpoint(
         "snapshot": store.snapshot.number,
         "content": store.content,
         "column": column,
+        "choose": CRITERION,
         "init": init,
         "k": config.k.text,
         **{name: getattr(config, name) for name in names},
     }
-    folder = None if out is None or config.minibatch else out / FOLDER
-    return Checkpoint(folder, problem, resume=config.resume)
+    return Checkpoint(None if out is None else out / FOLDER, problem, resume=config.resume)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.order import permutation
 from raypipe.storage import local_path
-from raypipe.store.export import Rows, Target, export, read_rows
+from raypipe.store.export import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
 
 __all__ = ["check", "main", "run"]
@@ -84,7 +84,7 @@ def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
     return path
 
 
-def _targets(config: ExportConfig, path: Path, rows: Rows) -> dict[str, Target]:
+def _targets(config: ExportConfig, path: Path, rows: StoredRows) -> dict[str, Target]:
     """Return the files to write by split, in the order splits are used; one without a name else."""
     order = permutation(rows.ids.tolist(), rows.views, config.order, config.seed)
     if config.split == "none":
@@ -104,7 +104,7 @@ def _targets(config: ExportConfig, path: Path, rows: Rows) -> dict[str, Target]:
     }
 
 
-def _split_of(config: ExportConfig, rows: Rows) -> Any:
+def _split_of(config: ExportConfig, rows: StoredRows) -> Any:
     ids = rows.ids.tolist()
     if config.split == "hash":
         return np.array(splits.by_hash(ids, config.split_sizes.parts), dtype=object)

@@ -17,7 +17,7 @@ from raypipe.heads.head import Channels, Spatial
 from raypipe.progress import say
 from raypipe.store.features import Features
 from raypipe.store.index import RowIndex, read_index
-from raypipe.store.pick import pick
+from raypipe.store.pick import check_finite, pick
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import flatten
 
@@ -59,6 +59,14 @@ class Labelled:
     def to_rows(self, features: npt.NDArray[Any]) -> Floats:
         """Return (n, D) of (n, …) features."""
         return as_rows(features, self.spatial, self.channels)
+
+    def check_finite(self, rows: Rows) -> None:
+        """Make sure that the features of some of the rows are finite.
+
+        Raises:
+            UsageError: naming the ids.
+        """
+        check_finite(self.store, self.column, self.index, self.known[rows])
 
     def made(
         self, rows: Rows, make: Callable[[npt.NDArray[Any]], Floats], width: int

@@ -19,12 +19,11 @@ def run(config: ReportConfig) -> Outcome:
     Raises:
         UsageError: there is nothing to report on, or the page cannot be written.
     """
-    from raypipe.reports.run import check_projection, make_page, sections_of
+    from raypipe.reports.run import make_page, sections_of
 
     out = local_path(config.out, "--out")
     _check_out(out)
-    check_projection(config.map)
-    sections = sections_of(config.run, config.map)
+    sections = sections_of(config.run)
     title = config.title or Path(config.run.rstrip("/")).name or config.run
     out.write_bytes(make_page(sections, title=title, megabytes=config.picture_mb))
     size = out.stat().st_size

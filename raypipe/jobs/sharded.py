@@ -25,7 +25,6 @@ from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled, row_make
 from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
-from raypipe.store.rows import UNUSED
 
 __all__ = ["run"]
 
@@ -52,6 +51,7 @@ def run(config: TrainConfig) -> Outcome:
     _check_scores_fit(config, len(parts.train), len(classes))
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
     groups = group_rows(parts, codes, len(classes))
+    data.check_finite(np.concatenate([parts.train, parts.test]))
     problem = _problem(config, data, groups, codes)
     kept = Checkpoint(out / FOLDER, problem, resume=config.resume)
     fits = len(penalties) * groups.folds + 1
@@ -82,7 +82,7 @@ def _fit(
         data.store,
         data.column,
         data.index,
-        data.of_index(_with_held_out(groups, parts), UNUSED),
+        data.of_index(groups.of_row, -1),
         len(groups),
         data.of_index(codes, 0),
         row_maker(config.spatial, data.channels),
@@ -106,13 +106,6 @@ def _fit(
         found = path.fit()
         wanted = kind_for(config.head, config.calibrate)
         return found, _out_of_fold(shards, data, parts, path, found) if wanted else None
-
-
-def _with_held_out(groups: RowGroups, parts: Holdout) -> npt.NDArray[np.int8]:
-    """Return each row's group; held-out rows are in none, but have to be numbers as well."""
-    of_row: npt.NDArray[np.int8] = groups.of_row.copy()
-    of_row[parts.test] = UNUSED - 1
-    return of_row
 
 
 def _check_scores_fit(config: TrainConfig, rows: int, classes: int) -> None:

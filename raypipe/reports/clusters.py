@@ -16,13 +16,12 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from raypipe import schema
-from raypipe.config.types import Projection
 from raypipe.errors import UsageError
 from raypipe.fit.kmeans import scale_rows
 from raypipe.heads import as_rows
 from raypipe.reports import charts
 from raypipe.reports.album import Album
-from raypipe.reports.page import Part, Picture
+from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.index import read_index
@@ -39,7 +38,7 @@ _SCALES = {"none": "none", "standard": "mean 0, variance 1", "l2": "length 1"}
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _ClusteredImages:
     """The images of a run: their id, cluster, distance to its centre, and label if there is one."""
 
     ids: npt.NDArray[np.object_]
@@ -48,13 +47,12 @@ class _Rows:
     labels: npt.NDArray[np.object_]
 
 
-def clusters_part(folder: Path, album: Album, projection: Projection) -> Part:
+def clusters_part(folder: Path, album: Album) -> PagePart:
     """Return the part about clusters and the images in them.
 
     Args:
         folder: written by `cluster`.
         album: gets the pictures.
-        projection: how features become places on the map.
 
     Raises:
         UsageError: the folder lacks what `cluster` writes, or the store is gone.
@@ -68,7 +66,7 @@ def clusters_part(folder: Path, album: Album, projection: Projection) -> Part:
     places = find_uris(store, rows.ids[np.unique([*named, *sample])])
     album.add((places[rows.ids[row]] for row in named), share=0.6)
     album.add((places[rows.ids[row]] for row in sample), share=0.9)
-    points, axes = _points(store, metrics, rows.ids[sample], projection)
+    points, axes = _points(store, metrics, rows.ids[sample])
     content = {
         "facts": _facts(metrics),
         "spec": spec_facts(store.spec, store.provenance),
@@ -85,7 +83,7 @@ def clusters_part(folder: Path, album: Album, projection: Projection) -> Part:
         ],
     }
     data = {"map": _map_data(rows, sample, places, album)}
-    return Part("clusters.html", "Clusters", content, data)
+    return PagePart("clusters.html", "Clusters", content, data)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -98,13 +96,13 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _rows(folder: Path, store: StoreReader) -> _Rows:
+def _rows(folder: Path, store: StoreReader) -> _ClusteredImages:
     table = pq.read_table(folder / "clusters.parquet")
     index = read_index(store)
     own = index.views == 0
     if not np.array_equal(ids := index.ids[own], table[schema.ID].to_numpy()):
         raise UsageError(f"RUN: {folder} has other images than {store.uri}; run `cluster` again")
-    return _Rows(
+    return _ClusteredImages(
         ids,
         table["cluster"].to_numpy(),
         table["distance"].to_numpy(),
@@ -117,7 +115,7 @@ def _largest(metrics: dict[str, Any]) -> list[int]:
     return sorted(order.tolist())
 
 
-def _chosen(rows: _Rows, number: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
+def _chosen(rows: _ClusteredImages, number: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return images of a cluster: the nearest to its centre, the farthest, some of the others."""
     members = np.flatnonzero(rows.clusters == number)
     order = members[np.argsort(rows.distances[members], kind="stable")]
@@ -133,7 +131,7 @@ def _sample(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _points(
-    store: StoreReader, metrics: dict[str, Any], ids: npt.NDArray[np.object_], how: Projection
+    store: StoreReader, metrics: dict[str, Any], ids: npt.NDArray[np.object_]
 ) -> tuple[npt.NDArray[Any], tuple[str, str]]:
     """Return places (N, 2) of images on the map, and the names of its axes."""
     column = metrics["column"]
@@ -148,8 +146,7 @@ def _points(
         chosen = batch.filter(own)
         numbers = [place[name] for name in chosen[schema.ID].to_pylist()]
         found[numbers] = as_rows(to_array(chosen[column]), spatial, channels)
-    scaled = scale_rows(found, metrics["scale"])
-    return _umap(scaled, metrics["seed"]) if how == "umap" else _pca(scaled)
+    return _pca(scale_rows(found, metrics["scale"]))
 
 
 def _pca(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, str]]:
@@ -167,14 +164,7 @@ def _pca(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, str]]:
     return points, (first, second)
 
 
-def _umap(rows: npt.NDArray[Any], seed: int) -> tuple[npt.NDArray[Any], tuple[str, str]]:
-    from umap import UMAP
-
-    found = UMAP(n_neighbors=min(15, len(rows) - 1), random_state=seed).fit_transform(rows)
-    return np.asarray(found), ("UMAP, first axis", "UMAP, second axis")
-
-
-def _about(rows: _Rows, number: int, largest: int) -> dict[str, Any]:
+def _about(rows: _ClusteredImages, number: int, largest: int) -> dict[str, Any]:
     members = rows.clusters == number
     size = int(members.sum())
     labels = Counter(label for label in rows.labels[members] if label is not None)
@@ -212,14 +202,16 @@ def _facts(metrics: dict[str, Any]) -> Facts:
     return facts
 
 
-def _pictures(rows: _Rows, chosen: npt.NDArray[np.int64], places: dict[str, str]) -> list[Picture]:
+def _pictures(
+    rows: _ClusteredImages, chosen: npt.NDArray[np.int64], places: dict[str, str]
+) -> list[Picture]:
     return [
         Picture(rows.ids[row], places.get(rows.ids[row]), rows.labels[row] or "") for row in chosen
     ]
 
 
 def _map_data(
-    rows: _Rows, sample: npt.NDArray[np.int64], places: dict[str, str], album: Album
+    rows: _ClusteredImages, sample: npt.NDArray[np.int64], places: dict[str, str], album: Album
 ) -> list[tuple[int | None, str, int, str]]:
     """Return of each point its picture, id, cluster and label."""
     return [

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from raypipe.errors import UsageError
 
-__all__ = ["Features", "not_finite", "shared_texts", "tensor", "to_array"]
+__all__ = ["Features", "finite", "not_finite", "shared_texts", "tensor", "to_array"]
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,14 @@ class Features:
         Raises:
             UsageError: naming the ids.
         """
-        flat = self.features.reshape(len(self), -1)
-        bad = self.ids[~np.isfinite(flat).all(axis=1)]
-        if len(bad):
-            raise not_finite(len(bad), bad)
+        if len(bad := self.ids[~finite(self.features)]):
+            raise not_finite(len(bad), bad.tolist())
+
+
+def finite(features: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which of (N, …) features hold neither NaN nor infinity, (N,)."""
+    found: npt.NDArray[np.bool_] = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+    return found
 
 
 def not_finite(count: int, ids: Sequence[str]) -> UsageError:

@@ -15,14 +15,9 @@ from raypipe.errors import RaypipeError
 from raypipe.store.features import to_array
 from raypipe.store.reader import StoreReader
 
-__all__ = ["UNUSED", "RowCache", "flatten"]
+__all__ = ["RowCache", "flatten"]
 
 Floats = npt.NDArray[np.floating[Any]]
-
-#: Group of rows that have no part in anything. Other negative groups are only left out here.
-UNUSED = -1
-
-_BAD_ROWS_KEPT = 5
 
 
 def flatten(features: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -52,9 +47,6 @@ class RowCache:
         array: (N, D) if the rows are in memory, else None.
         order: (N,) for each row its number among all rows of these partitions.
         starts: (groups + 1,) where each group's rows start.
-        bad: numbers, as in `order`, of the first rows that hold NaN or infinity; all rows are
-            looked at but those of group `UNUSED`.
-        bad_count: how many such rows there are.
 
     Raises:
         RaypipeError: the file cannot be written.
@@ -77,8 +69,6 @@ class RowCache:
         self.order = kept[np.argsort(group[kept], kind="stable")]
         counts = np.bincount(group[kept], minlength=group_count)
         self.starts = np.concatenate([[0], np.cumsum(counts)])
-        self.bad: list[int] = []
-        self.bad_count = 0
         self.array: Floats | None = None
         self.width = 0
         self.dtype: np.dtype[Any] = np.dtype("float32")
@@ -131,7 +121,6 @@ class RowCache:
                 rows = to_rows(to_array(table[column]))
                 if not self.width:
                     self._allocate(rows, memory, folder)
-                self._note_bad(rows, group[seen : seen + len(table)], seen)
                 self._put(rows[here >= 0], here[here >= 0])
                 seen += len(table)
         if seen != len(group):
@@ -155,11 +144,6 @@ class RowCache:
             if len(run):
                 data = np.ascontiguousarray(rows[run[0] : run[-1] + 1])
                 _write_all(self._file, data, int(places[run[0]]) * size)
-
-    def _note_bad(self, rows: Floats, group: npt.NDArray[np.int8], start: int) -> None:
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) & (group != UNUSED))
-        self.bad_count += len(bad)
-        self.bad += (start + bad[: _BAD_ROWS_KEPT - len(self.bad)]).tolist()
 
 
 def _write_all(file: int, rows: Floats, offset: int) -> None:
