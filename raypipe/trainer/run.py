@@ -67,10 +67,11 @@ def scaling_config(workers: int) -> ScalingConfig:
     Raises:
         UsageError: the cluster has no room for them, so that they would wait for ever.
     """
-    import ray
     from ray.train import ScalingConfig
 
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    from raypipe.runtime import alive_nodes
+
+    alive = [node["Resources"] for node in alive_nodes()]
     nodes = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive]
     gpus = sum(min(node) for node in nodes)
     room = gpus or sum(cpus for cpus, _ in nodes)
