@@ -29,7 +29,7 @@ from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.sources import read_item
 
 CLASS = "imagenet_class"  # the recipe's second output
-REMEDY = "pip install 'raypipe[faces]'"
+REMEDY = "pip install 'raypipe-features[faces]'"
 MAX_PIXELS = 178_956_970
 SIDE = 800  # of a picture; faces are looked for at this size, too
 TOP = 3

@@ -17,7 +17,8 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from raypipe import config as _config
-from raypipe.config.types import position as _position
+from raypipe.config.version import __version__ as __version__
+from raypipe.options import parameters as _parameters
 from raypipe.options import resolve as _resolve
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ __all__ = [
     "similar",
     "train",
 ]
-__version__ = "0.1.0"
 
 
 def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
@@ -87,23 +87,12 @@ def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
     """Give a function the signature and documentation of a job's configuration."""
 
     def decorate(function: Any) -> Any:
-        positional = _inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = []
-        fields = model.model_fields
-        for name in sorted(fields, key=lambda name: _position(fields[name]) or len(fields)):
-            info = fields[name]
-            kind = positional if _position(info) else _inspect.Parameter.KEYWORD_ONLY
-            default = _inspect.Parameter.empty if info.is_required() else info.default
-            parameters.append(
-                _inspect.Parameter(name, kind, default=default, annotation=info.annotation)
-            )
-        signature = _inspect.Signature(parameters)
         text = _inspect.getdoc(function)
         described = "\n".join(
             f"    {name}: {' '.join((info.description or '').split())}"
             for name, info in model.model_fields.items()
         )
-        function.__signature__ = signature
+        function.__signature__ = _inspect.Signature(_parameters(model))
         function.__doc__ = f"{_inspect.getdoc(model)}\n\n{text}\n\nArgs:\n{described}"
         return function
 

@@ -17,9 +17,8 @@ from pydantic.fields import FieldInfo
 
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
-from raypipe.config.types import position
 from raypipe.errors import RaypipeError
-from raypipe.options import resolve
+from raypipe.options import parameters, resolve
 from raypipe.progress import say, say_as_json
 
 __all__ = [
@@ -115,11 +114,12 @@ def add_command(
             Given(name, resolve(model, given, config_file, environment), config_file, as_json)
         )
 
-    parameters = [*_job_parameters(model), *_common_parameters()]
-    positional = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    own = [_described(one, model.model_fields[one.name]) for one in parameters(model)]
+    every = [*own, *_common_parameters()]
+    positional = [p.name for p in own if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     command.__doc__ = model.__doc__
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in every}
     app.command(command, name=name, help_epilogue=_examples(name), **_place(name))
 
 
@@ -185,26 +185,16 @@ def new_app() -> App:
     )
 
 
-def _job_parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
-    fields = model.model_fields
-    by_place = sorted(fields, key=lambda name: position(fields[name]) or len(fields))
-    return [_parameter(name, fields[name]) for name in by_place]
-
-
-def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
+def _described(parameter: inspect.Parameter, info: FieldInfo) -> inspect.Parameter:
+    """Return an option's parameter with what the help says of it."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    kind = (
-        inspect.Parameter.POSITIONAL_OR_KEYWORD
-        if position(info)
-        else inspect.Parameter.KEYWORD_ONLY
-    )
     text = " ".join((info.description or "").split())
     # Nothing is required here: an option may also come from the file or the environment.
     help_text = f"{text} [required]" if info.is_required() else text
-    default = None if info.is_required() else info.default
+    default = None if info.is_required() else parameter.default
     is_flag = info.annotation is bool
     shown = not is_flag and default not in (None, ())
-    optional: Any = info.annotation | None  # type: ignore[operator]
+    optional: Any = parameter.annotation | None
     annotation = Annotated[
         optional,
         Parameter(
@@ -214,7 +204,7 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter:
             negative="" if is_flag or "tuple" in str(info.annotation) else None,
         ),
     ]
-    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+    return parameter.replace(default=default, annotation=annotation)
 
 
 def _text(value: Any) -> str:

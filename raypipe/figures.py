@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["confusion_picture", "contact_sheet", "curves_picture"]
+__all__ = ["confusion_picture", "contact_sheet", "curves_picture", "draw_curves"]
 
 _DPI = 120
 
@@ -25,7 +24,6 @@ def confusion_picture(
     many = len(classes) > 30
     side = 3 + 0.42 * min(len(classes), 40)
     figure = Figure(figsize=(side + 1, side), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -58,20 +56,29 @@ def curves_picture(epochs: Sequence[dict[str, Any]], title: str, path: Path) -> 
         path: where it is written.
     """
     figure = Figure(figsize=(9, 3.8), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    numbers = [epoch["epoch"] for epoch in epochs]
-    best = min(epochs, key=lambda epoch: float(epoch["validation_loss"]))["epoch"]
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for part, colour in (("train", "tab:grey"), ("validation", "tab:blue")):
-            values = [epoch[f"{part}_{what}"] for epoch in epochs]
-            axes.plot(numbers, values, color=colour, label=part, marker=".")
-        axes.axvline(best, color="tab:orange", linestyle="--", label=f"kept: epoch {best}")
-        axes.set(xlabel="epoch", ylabel=what)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        draw_curves(axes, epochs, what)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path)
+
+
+def draw_curves(
+    axes: Any,
+    epochs: Sequence[dict[str, Any]],
+    what: str,
+    colours: tuple[str, str, str] = ("tab:grey", "tab:blue", "tab:orange"),
+) -> None:
+    """Draw loss or accuracy; the colours are of training, validation and the epoch kept."""
+    numbers = [int(epoch["epoch"]) for epoch in epochs]
+    best = int(min(epochs, key=lambda epoch: float(epoch["validation_loss"]))["epoch"])
+    for part, colour in zip(("train", "validation"), colours, strict=False):
+        values = [epoch[f"{part}_{what}"] for epoch in epochs]
+        axes.plot(numbers, values, color=colour, marker=".", label=part)
+    axes.axvline(best, color=colours[2], linestyle="--", label=f"kept: epoch {best}")
+    axes.set(xlabel="epoch", ylabel=what)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(fontsize=9)
 
 
 def contact_sheet(
@@ -82,7 +89,6 @@ def contact_sheet(
     figure = Figure(
         figsize=(1.8 + 0.8 * longest, 0.6 + 0.8 * len(rows)), dpi=_DPI, layout="constrained"
     )
-    FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), longest, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

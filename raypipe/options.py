@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,14 +10,23 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from raypipe.config import JobConfig
+from raypipe.config.types import position
+from raypipe.config.values import Value, as_written
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["ENVIRONMENT_PREFIX", "read_mapping", "resolve"]
+__all__ = ["ENVIRONMENT_PREFIX", "Step", "parameters", "read_mapping", "read_recipe", "resolve"]
 
 ENVIRONMENT_PREFIX = "RAYPIPE_"
 
+_RECIPE = "have `steps:`, a list of `job: options`"
+_RECIPE_KEYS = ("description", "out", "steps")
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+#: A recipe's step: the name of its job, and its options.
+Step = tuple[str, dict[str, Any]]
 Config = TypeVar("Config", bound=JobConfig)
 
 
@@ -44,6 +54,31 @@ def resolve(
         raise UsageError(_one_line(error)) from None
 
 
+def parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
+    """Return a job's options as parameters: what Python and the command line make signatures of.
+
+    Those that may be given by position come first; types and defaults are those of what is given,
+    and not of what it is read into.
+    """
+    fields = model.model_fields
+    by_place = sorted(fields, key=lambda name: position(fields[name]) or len(fields))
+    return [
+        inspect.Parameter(
+            name,
+            _POSITIONAL if position(fields[name]) else inspect.Parameter.KEYWORD_ONLY,
+            default=_default(fields[name]),
+            annotation=as_written(fields[name].annotation),
+        )
+        for name in by_place
+    ]
+
+
+def _default(info: FieldInfo) -> Any:
+    if info.is_required():
+        return inspect.Parameter.empty
+    return info.default.text if isinstance(info.default, Value) else info.default
+
+
 def read_mapping(
     path: str, option: str, must: str = "hold `option: value` lines"
 ) -> dict[str, Any]:
@@ -69,6 +104,32 @@ def read_mapping(
     return content
 
 
+def read_recipe(path: str) -> tuple[str | None, list[Step]]:
+    """Return a recipe's folder, if it names one, and its steps, which are checked by form only.
+
+    Raises:
+        UsageError: it cannot be read, or has another form.
+    """
+    recipe = read_mapping(path, "RECIPE", _RECIPE)
+    if not isinstance(recipe.get("steps"), list):
+        raise UsageError(f"RECIPE: {path} must {_RECIPE}")
+    if unknown := [key for key in recipe if key not in _RECIPE_KEYS]:
+        raise UsageError(
+            f"RECIPE: {path} has unknown key {unknown[0]!r}{nearest(str(unknown[0]), _RECIPE_KEYS)}"
+        )
+    steps = [_step(one, f"step {n} of {path}") for n, one in enumerate(recipe["steps"], 1)]
+    return str(recipe["out"]) if recipe.get("out") else None, steps
+
+
+def _step(entry: Any, place: str) -> Step:
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise UsageError(f"RECIPE: {place} must be one `job: options`")
+    ((name, options),) = entry.items()
+    if options is not None and not isinstance(options, dict):
+        raise UsageError(f"RECIPE: {place}: expected `option: value` lines; got {options!r}")
+    return str(name), {str(key).replace("-", "_"): value for key, value in (options or {}).items()}
+
+
 def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     found = read_mapping(path, "--config")
     content = {str(key).replace("-", "_"): value for key, value in found.items()}
@@ -87,10 +148,10 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{flag} is required (on the command line, in --config, or as {_variable(name)})"
     # A union reports one problem per branch: together they are what is allowed.
+    messages = [str(one["msg"]) for one in problems if one["loc"][:1] == first["loc"][:1]]
     allowed = " or ".join(
-        str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-        for problem in problems
-        if problem["loc"][:1] == first["loc"][:1]
+        message.removeprefix("Input should be ").removeprefix("Value error, ")
+        for message in dict.fromkeys(messages)
     )
     if first["type"] == "extra_forbidden":
         return f"unknown option {flag}"

@@ -112,23 +112,9 @@ class Images:
     def _replicas(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
     ) -> Replicas:
-        from raypipe import runtime
-        from raypipe.sizing import settle
+        from raypipe.prepare import prepare
 
-        config = self.config
-        stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-        runtime.check_reach(plan.some_items(), self.uri, storage)
-        sizing = settle(
-            config,
-            self.backbone,
-            self.spec,
-            plan.some_items(),
-            images=plan.items,
-            max_pixels=config.max_pixels,
-        )
-        replicas = runtime.plan_replicas(
-            config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
-        )
+        replicas = prepare(self.config, self.backbone, self.spec, plan, self.uri, storage, stack)
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
         return replicas
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from raypipe import schema
+from raypipe.config.types import Interpolation, Pool
+from raypipe.config.values import Filter
 
 __all__ = [
     "REVISION",
@@ -25,9 +27,6 @@ __all__ = [
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
 REVISION = 2
-
-
-Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
 
 
 class _Frozen(BaseModel):
@@ -49,7 +48,7 @@ class Preprocess(_Frozen):
     resize: Literal["squash", "shorter"] = "shorter"
     resize_to: int | None = 256
     size: int = 224
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     antialias: bool = True
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -109,8 +108,8 @@ class HeadSpec(_Frozen):
     top_k: int = 1
     probabilities: bool = False
     threshold: float | None = None
-    where: tuple[str, ...] = ()
-    """Filters, as `COLUMN=LOW:HIGH`."""
+    where: tuple[Filter, ...] = ()
+    """Filters, stored as `COLUMN=LOW:HIGH`."""
 
     @property
     def is_selective(self) -> bool:

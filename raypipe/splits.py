@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from raypipe.errors import UsageError
 
-__all__ = ["by_hash", "canonical", "is_usual", "names", "parse_shares", "stratified"]
+__all__ = ["by_hash", "canonical", "is_usual", "names", "stratified"]
 
 _NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
 
@@ -40,43 +39,23 @@ def is_usual(name: str) -> bool:
     return name.lower() in _CANONICAL
 
 
-def parse_shares(text: str) -> tuple[float, ...]:
-    """Return the shares that `0.8,0.1,0.1` stands for.
-
-    Raises:
-        UsageError: they are not two or three positive numbers that add up to 1.
-    """
-    with contextlib.suppress(ValueError):
-        shares = tuple(float(share) for share in text.split(","))
-        if len(shares) in _NAMES and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6:
-            return shares
-    raise UsageError(
-        "--split-sizes: expected two or three positive shares that add up to 1, as 0.8,0.1,0.1; "
-        f"got {text!r}"
-    )
-
-
 def names(shares: Sequence[float]) -> tuple[str, ...]:
     """Return the splits that the shares are of: train, validation and test, or train and test."""
     return _NAMES[len(shares)]
 
 
-def by_hash(ids: Sequence[str], shares: str) -> list[str]:
+def by_hash(ids: Sequence[str], shares: Sequence[float]) -> list[str]:
     """Return the split of each id: the first 64 bits of its SHA-256 as a fraction, cut by shares.
 
     An id stays in its split whatever else is added or removed. The shares are met on average.
-
-    Raises:
-        UsageError: the shares are none.
     """
-    parts = parse_shares(shares)
-    bounds = np.array(list(accumulate(parts))[:-1])
+    bounds = np.array(list(accumulate(shares))[:-1])
     fractions = np.array([_fraction(identity) for identity in ids], np.float64)
-    return [names(parts)[i] for i in np.searchsorted(bounds, fractions, side="right")]
+    return [names(shares)[i] for i in np.searchsorted(bounds, fractions, side="right")]
 
 
 def stratified(
-    ids: Sequence[str], labels: Sequence[str | None], shares: str, seed: int
+    ids: Sequence[str], labels: Sequence[str | None], shares: Sequence[float], seed: int
 ) -> npt.NDArray[np.object_]:
     """Return the split of each row (N,), each class shared out alike, at least one item in each.
 
@@ -86,22 +65,21 @@ def stratified(
     Args:
         ids: (N,) item of each row.
         labels: (N,) its label, None where it has none.
-        shares: as `0.8,0.1,0.1`.
+        shares: two or three, which add up to 1.
         seed: of the random choice.
 
     Raises:
         UsageError: a class has fewer items than there are splits, or a split fewer than classes.
     """
-    parts = parse_shares(shares)
     label_of = dict(zip(ids, labels, strict=True))
     items = sorted(label_of)
     classes = sorted({label for label in label_of.values() if label is not None})
     code: dict[str | None, int] = {label: index for index, label in enumerate(classes)}
     codes = np.array([-1 if label_of[i] is None else code[label_of[i]] for i in items], np.int64)
-    sizes = _sizes(len(items), parts)
-    _check(codes, classes, sizes, parts)
+    sizes = _sizes(len(items), shares)
+    _check(codes, classes, sizes, shares)
     chosen = _choose(codes, sizes, seed)
-    split_of = {item: names(parts)[part] for item, part in zip(items, chosen, strict=True)}
+    split_of = {item: names(shares)[part] for item, part in zip(items, chosen, strict=True)}
     return np.array([split_of[identity] for identity in ids], dtype=object)
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-NETWORKS = Path(__file__).parent / "networks.py"
+NETWORKS = Path(__file__).parent / "support" / "networks.py"
 TINY = f"{NETWORKS}:tiny"
 # Of the S3 server that some tests start. Ray's workers have the environment of when Ray started.
 os.environ.update(AWS_ACCESS_KEY_ID="tests", AWS_SECRET_ACCESS_KEY="tests", AWS_REGION="us-east-1")

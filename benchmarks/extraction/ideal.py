@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.extraction.images import jpegs
 from benchmarks.extraction.recipe import SCALING, Job
 
 __all__ = ["Cost", "combine", "ideal_rate", "measure_decode", "measure_forward"]
@@ -172,7 +173,7 @@ def _pixels(job: Job, number: int) -> Iterator[np.ndarray[Any, Any]]:
     from raypipe.transforms import to_pixels
 
     preprocess = _preprocess(job)
-    paths = sorted(Path(job.images).rglob("*.jp*g"))[number :: job.cores]
+    paths = jpegs(Path(job.images))[number :: job.cores]
     for path in cycle(paths):
         yield to_pixels(decode(path.read_bytes(), _MAX_PIXELS), preprocess)
 

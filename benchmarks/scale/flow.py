@@ -32,6 +32,7 @@ from raypipe.actors.embedder import Embedder
 from raypipe.backbone import Backbone
 from raypipe.backbone.loading import load
 from raypipe.config import ExtractConfig
+from raypipe.config.values import Actors
 from raypipe.cost import Finished
 from raypipe.decode import decode
 from raypipe.ingest import bring_up_to_date, check_writable
@@ -166,7 +167,7 @@ def _cluster(what: Run) -> Iterator[None]:
 def _flow(
     what: Run, planned: Plan, backbone: Backbone, spec: Spec, storage: FolderStorage
 ) -> Iterator[Finished]:
-    replicas = runtime.plan_replicas(str(what.actors), BATCH, len(planned.units))
+    replicas = runtime.plan_replicas(Actors.parse(what.actors), BATCH, len(planned.units))
     return pipeline.write(
         planned.units,
         backbone,

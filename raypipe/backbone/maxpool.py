@@ -52,6 +52,10 @@ def _maximum_along(x: Tensor, dim: int, kernel: int, stride: int, padding: int) 
         (offset, max(0, -(offset // stride)), min(count, (length - 1 - offset) // stride + 1))
         for offset in range(-padding, kernel - padding)
     ]
+    # Window i begins at i·stride − padding: the values at one place of all windows are one strided
+    # slice, and the result is the maximum of `kernel` such slices. The first two that all windows
+    # have make a new tensor, into which the others are taken in place: those that are padding for
+    # some windows, into the part of the other windows.
     begin = [place for place in places if place[1:] == (0, count)][:2]
     found = values(*begin[0])
     found = torch.maximum(found, values(*begin[1])) if len(begin) == 2 else found.clone()

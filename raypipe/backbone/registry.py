@@ -158,7 +158,7 @@ def _timm() -> types.ModuleType:
         return importlib.import_module("timm")
     except ImportError:
         raise UsageError(
-            "--backbone: timm/… needs the timm package; pip install 'raypipe[timm]'"
+            "--backbone: timm/… needs the timm package; pip install 'raypipe-features[timm]'"
         ) from None
 
 

@@ -10,7 +10,8 @@ from raypipe.config.groups import (
     EngineConfig,
     PerceptronConfig,
 )
-from raypipe.config.types import Clusters, Grid, Seed, option
+from raypipe.config.types import Grid, Seed, option
+from raypipe.config.values import KRange
 
 __all__ = ["ClusterConfig", "TrainConfig"]
 
@@ -80,7 +81,7 @@ class ClusterConfig(EngineConfig):
     """Folder, or bucket and prefix, for the assignments and figures."""
     report: Annotated[bool, option("Output")] = False
     """Also write report.html there, a page with pictures; see `raypipe report`."""
-    k: Annotated[Clusters, option("Model")]
+    k: Annotated[KRange, option("Model")]
     """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5), of which the one with the
     largest mean silhouette on a sample is taken."""
     distance: Annotated[Literal["euclidean", "cosine"], option("Model")] = "euclidean"

@@ -13,7 +13,7 @@ from raypipe.config.groups import (
     LabelConfig,
     RayConfig,
 )
-from raypipe.config.types import Names, option
+from raypipe.config.types import Filters, option
 
 __all__ = ["DoctorConfig", "ExtractConfig", "PackConfig", "PredictConfig"]
 
@@ -55,7 +55,7 @@ class PredictConfig(IngestConfig, RayConfig):
     """Write the probabilities of all classes as well (not to one file)."""
     threshold: Annotated[float | None, Field(gt=0, le=1), option("Output")] = None
     """Give no label to images whose most probable class is less probable than this."""
-    where: Annotated[Names, option("Output")] = ()
+    where: Annotated[Filters, option("Output")] = ()
     """Give a label only to images with COLUMN=LOW:HIGH (or COLUMN=VALUE), a column of the model's
     features with one number per image, as `imagenet_class=151:268`; repeat it for several."""
     evaluate: Annotated[bool, option("Evaluation")] = False

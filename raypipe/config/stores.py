@@ -9,7 +9,8 @@ from pydantic import Field
 from raypipe.config.groups import (
     JobConfig,
 )
-from raypipe.config.types import Seed, Shares, option
+from raypipe.config.types import Seed, option
+from raypipe.config.values import Shares
 
 __all__ = [
     "CompactConfig",
@@ -50,7 +51,7 @@ class ExportConfig(JobConfig):
     split: Annotated[Literal["none", "store", "stratified", "hash"], option("Output")] = "none"
     """Write a file for each split: the `store`'s own, `stratified` by label, or by `hash` of the
     id."""
-    split_sizes: Annotated[Shares, option("Output")] = "0.8,0.1,0.1"
+    split_sizes: Annotated[Shares, option("Output")] = Shares.parse("0.8,0.1,0.1")
     """Shares of train, validation and test; two numbers: train and test."""
     seed: Annotated[Seed, option("Output")] = 42
     """Seed of the shuffle and of the split."""

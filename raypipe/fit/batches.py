@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.fit.shuffle import Rows, shuffled
+from raypipe.fit.shuffle import ReadableRows, shuffled
 
 __all__ = ["Batch", "Batches"]
 
@@ -45,7 +45,7 @@ class Batches:
         rank: number of this worker.
     """
 
-    rows: Rows
+    rows: ReadableRows
     codes: npt.NDArray[np.int64]
     classes: int
     shares: Sequence[int]

@@ -12,7 +12,7 @@ from sklearn.metrics import silhouette_score
 
 from raypipe.errors import UsageError
 
-__all__ = ["CRITERION", "SAMPLE", "choose_k", "parse_clusters"]
+__all__ = ["CRITERION", "SAMPLE", "choose_k"]
 
 Array = npt.NDArray[Any]
 
@@ -21,14 +21,6 @@ SAMPLE = 5000
 
 #: The figure that decides, as `metrics.json` calls it.
 CRITERION = "silhouette"
-
-
-def parse_clusters(text: str) -> list[int]:
-    """Return the numbers that `5`, `5:50` or `5:50:5` stand for."""
-    first, *rest = [int(number) for number in text.split(":")]
-    if not rest:
-        return [first]
-    return list(range(first, rest[0] + 1, rest[1] if len(rest) > 1 else 1))
 
 
 def choose_k(
@@ -40,16 +32,16 @@ def choose_k(
 
     Args:
         sample: (n, D) scaled rows.
-        numbers: of clusters to try.
+        numbers: of clusters to try, from small to large.
         seed: of k-means.
 
     Raises:
         UsageError: the sample is too small.
     """
-    if max(numbers) >= len(sample):
+    if numbers[-1] >= len(sample):
         raise UsageError(
             f"--k: a range may go up to {len(sample) - 1}, one less than the {len(sample)} rows it "
-            f"is chosen on; got {max(numbers)}"
+            f"is chosen on; got {numbers[-1]}"
         )
     figures = []
     for k in numbers:

@@ -74,7 +74,7 @@ def hold_out(
             np.arange(len(ids)), test_size=test_size, stratify=labels, random_state=seed
         )
     elif how == "hash":
-        part = np.array(by_hash(list(ids), f"{1 - test_size},{test_size}"), dtype=object)
+        part = np.array(by_hash(list(ids), (1 - test_size, test_size)), dtype=object)
         fitted, held = np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
     else:
         part = np.array([canonical(split) for split in data.splits[first]], dtype=object)

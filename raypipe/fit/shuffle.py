@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Rows", "shuffled"]
+__all__ = ["ReadableRows", "shuffled"]
 
 #: What is read at once, and what is mixed at once. A block is long enough for a disk to read it
 #: about as fast as a longer one, and a pool mixes hundreds of them: rows of a class often lie
@@ -19,7 +19,7 @@ POOL_BYTES = 64 * 2**20
 Numbers = npt.NDArray[np.int64]
 
 
-class Rows(Protocol):
+class ReadableRows(Protocol):
     """Rows of (N, D) that can be read by range."""
 
     width: int
@@ -33,7 +33,7 @@ class Rows(Protocol):
 
 
 def shuffled(
-    rows: Rows, start: int, sizes: Sequence[int], random: np.random.Generator
+    rows: ReadableRows, start: int, sizes: Sequence[int], random: np.random.Generator
 ) -> Iterator[tuple[npt.NDArray[Any], Numbers]]:
     """Yield batches of rows with their numbers, each row once, in random order.
 
@@ -66,7 +66,7 @@ def shuffled(
 
 
 def _pools(
-    rows: Rows, start: int, stop: int, random: np.random.Generator
+    rows: ReadableRows, start: int, stop: int, random: np.random.Generator
 ) -> Iterator[tuple[npt.NDArray[Any], Numbers]]:
     row_bytes = rows.width * rows.dtype.itemsize
     length = max(1, BLOCK_BYTES // max(1, row_bytes))

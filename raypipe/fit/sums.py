@@ -57,6 +57,10 @@ def reduce_tree(
     Returns:
         What is left: at the end, with all shards, one result.
     """
+    # Level by level from the leaves: a left child (of even index) becomes its parent, at half the
+    # index one level up, together with its right neighbour, or alone if that would begin behind the
+    # last shard. A node whose neighbour is in other hands stays for a later call, and so does the
+    # root, which spans all shards.
     left = dict(partials)
     level = 0
     while any(at >= level for at, _ in left):

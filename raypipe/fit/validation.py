@@ -38,7 +38,7 @@ def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[
         return train[fitted], train[validated]
     own = train[data.views[train] == 0]
     _check(Counter(data.labels[own]), size)
-    shares = f"{1 - size},{size}"
+    shares = (1 - size, size)
     split = stratified(data.ids[own].tolist(), data.labels[own].tolist(), shares, seed)
     validated = own[split == "test"]
     image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it

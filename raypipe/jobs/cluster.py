@@ -16,7 +16,7 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import ClusterConfig
 from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint, is_checkpoint
-from raypipe.fit.choose import CRITERION, SAMPLE, choose_k, parse_clusters
+from raypipe.fit.choose import CRITERION, SAMPLE, choose_k
 from raypipe.fit.engine import check_engine_options, choose_engine
 from raypipe.fit.join import join_clusters, read_ids
 from raypipe.fit.kmeans import Clusters, KMeansOptions, fit_kmeans, scale_rows
@@ -120,7 +120,7 @@ def check(config: ClusterConfig) -> None:
     Raises:
         UsageError: options that do not go together.
     """
-    numbers = parse_clusters(config.k)
+    numbers = config.k.numbers
     from_file = config.init not in _SEEDINGS
     if config.distance == "cosine" and config.scale == "standard":
         raise UsageError("--distance cosine compares features of unit length: --scale none or l2")
@@ -132,8 +132,8 @@ def check(config: ClusterConfig) -> None:
 
 
 def _check_numbers(config: ClusterConfig, images: int) -> None:
-    numbers = parse_clusters(config.k)
-    if (most := max(numbers)) > images:
+    numbers = config.k.numbers
+    if (most := numbers[-1]) > images:
         raise UsageError(f"--k: at most the number of images, {images}; got {most}")
     if len(numbers) > 1 and most >= (sampled := min(images, SAMPLE)):
         raise UsageError(
@@ -153,7 +153,7 @@ def _only_ray(config: ClusterConfig, out: Path) -> str | None:
 
 
 def _options(config: ClusterConfig, width: int) -> KMeansOptions:
-    k = max(parse_clusters(config.k))
+    k = config.k.numbers[-1]
     init: Any = config.init
     if init not in _SEEDINGS:
         init = read_centers(user_path(config.init, "--init"), k, width)
@@ -216,7 +216,7 @@ def _fit_on_ray(
     ):
         scaling = scaling_of(shards, options)
         sample: npt.NDArray[Any] = np.empty((0, 0))
-        if len(parse_clusters(config.k)) > 1:
+        if len(config.k.numbers) > 1:
             sample = sample_rows(shards, scaling.rows, count, min(count, SAMPLE), config.seed)
         options, choices = _chosen(config, options, sample)
         options = _seeded(options, "k-means||" if options.k > _MANY_CLUSTERS else "k-means++")
@@ -238,7 +238,7 @@ def _chosen(
     config: ClusterConfig, options: KMeansOptions, sample: npt.NDArray[Any]
 ) -> tuple[KMeansOptions, Figures]:
     """Choose the number of clusters, if there is a choice."""
-    numbers = parse_clusters(config.k)
+    numbers = config.k.numbers
     if len(numbers) == 1:
         return options, []
     say(f"trying k from {numbers[0]} to {numbers[-1]} on {len(sample)} rows")
@@ -250,7 +250,7 @@ def _checkpoint(
     config: ClusterConfig, store: StoreReader, column: str, out: Path | None
 ) -> Checkpoint:
     """Return what a killed fit goes on from: a fit of the same options on the same rows."""
-    names = ("k", "distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
+    names = ("distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
     init = config.init
     if init not in _SEEDINGS:
         init = digest(user_path(init, "--init").read_bytes())
@@ -261,6 +261,7 @@ def _checkpoint(
         "column": column,
         "choose": CRITERION,
         "init": init,
+        "k": config.k.text,
         **{name: getattr(config, name) for name in names},
     }
     return Checkpoint(None if out is None else out / FOLDER, problem, resume=config.resume)

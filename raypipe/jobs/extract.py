@@ -7,9 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +15,19 @@ from raypipe import pipeline, runtime
 from raypipe.augment import resolve_augment
 from raypipe.command import Outcome, run_job
 from raypipe.config import ExtractConfig
+from raypipe.config.version import versions
 from raypipe.cost import Finished
 from raypipe.errors import UsageError
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.preview import preview
 from raypipe.plan import Listing, Plan
-from raypipe.preprocessing import resolve_preprocess
+from raypipe.prepare import Extractor, load_extractor, prepare, spec_of
 from raypipe.progress import say
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
-from raypipe.spec import Preprocess, Spec
+from raypipe.spec import Spec
 from raypipe.storage import Storage, open_storage, user_path
-from raypipe.store.identity import create_store, existing_spec, is_store, read_identity
+from raypipe.store.identity import create_store, existing_spec, is_store
 from raypipe.store.master import write_master
 from raypipe.store.reader import StoreReader
 
@@ -52,16 +51,7 @@ def run(config: ExtractConfig) -> Outcome:
     augment = resolve_augment(config)
     with contextlib.ExitStack() as stack:
         listing, network = _start(config, storage, source, stack)
-        spec = Spec(
-            backbone=network.backbone.source.name,
-            source_sha256=network.backbone.source.sha256,
-            weights_sha256=network.backbone.weights_sha256,
-            outputs=network.backbone.outputs,
-            preprocess=network.preprocess,
-            augment=augment,
-            precision=_precision(config, storage),
-            dtype=config.dtype,
-        )
+        spec = spec_of(config, network, augment, _precision(config, storage))
         if config.dry_run:
             shapes = network.shapes
             return preview(
@@ -76,16 +66,9 @@ def run(config: ExtractConfig) -> Outcome:
     return _outcome(storage, work, network.shapes, started)
 
 
-@dataclass(frozen=True)
-class _Network:
-    backbone: Backbone
-    preprocess: Preprocess
-    shapes: dict[str, tuple[tuple[int, ...], str]]
-
-
 def _start(
     config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
-) -> tuple[Listing, _Network]:
+) -> tuple[Listing, Extractor]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
     batches = source.list()
     first = next((batch for batch in batches if len(batch)), None)
@@ -95,7 +78,7 @@ def _start(
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
         listing = beside.submit(Listing, wanted)
-        loading = beside.submit(_load, config)
+        loading = beside.submit(load_extractor, config)
         try:
             if not is_store(storage.uri):
                 session = runtime.session(config.address, quiet=True, wait=config.wait_for)
@@ -107,27 +90,11 @@ def _start(
             raise
 
 
-def _load(config: ExtractConfig) -> _Network:
-    from raypipe.backbone.loading import feature_shapes, load  # takes torch: seconds
-
-    backbone = load(
-        config.backbone,
-        config.weights,
-        config.layer,
-        pool=config.pool,
-        weights_sha256=config.weights_sha256,
-        seed=config.seed,
-    )
-    preprocess = resolve_preprocess(config, backbone.trained)
-    shapes = feature_shapes(backbone, preprocess.size, config.dtype)
-    return _Network(backbone, preprocess, shapes)
-
-
 def _create(
     config: ExtractConfig,
     storage: Storage,
     spec: Spec,
-    network: _Network,
+    network: Extractor,
     source: Source,
     listing: Listing,
 ) -> Sizing | None:
@@ -159,21 +126,7 @@ def _write(
     plan: Plan,
 ) -> Iterator[Finished]:
     """Run the flow over what is missing."""
-    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-    runtime.check_reach(plan.some_items(), source.uri, storage)
-    kept = read_identity(storage, "--out")["provenance"].get("computed")
-    sizing = sizing or settle(
-        config,
-        backbone,
-        spec,
-        plan.some_items(),
-        images=plan.items,
-        max_pixels=config.max_pixels,
-        kept=kept,
-    )
-    replicas = runtime.plan_replicas(
-        config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
-    )
+    replicas = prepare(config, backbone, spec, plan, source.uri, storage, stack, sizing)
     say(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
         f"{replicas.max_size} × {replicas.device} {spec.precision}"
@@ -212,7 +165,7 @@ def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict
         "weights": str(weights),
         "seed": config.seed,
         "source": source.uri,
-        "versions": {name: version(name) for name in ("raypipe", "torch", "torchvision", "pillow")},
+        "versions": versions(),
     }
 
 

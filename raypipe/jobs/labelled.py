@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import TrainConfig
-from raypipe.config.types import size_in_bytes
+from raypipe.config.values import Size
 from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
 from raypipe.progress import say
@@ -121,6 +121,6 @@ def row_maker(spatial: Spatial, channels: Channels) -> Callable[[npt.NDArray[Any
     return flatten if spatial == "flatten" else partial(as_rows, spatial=spatial, channels=channels)
 
 
-def actor_bytes(size: str | None) -> int | None:
+def actor_bytes(size: Size | None) -> int | None:
     """Return what --actor-memory means; None where it is not given."""
-    return None if size is None else size_in_bytes(size)
+    return None if size is None else size.bytes

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.command import Outcome, run_job
 from raypipe.config import PredictConfig
+from raypipe.config.version import versions
 from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
 from raypipe.fit.model import MODEL_FILES, TrainedModel, load_model
@@ -239,7 +239,7 @@ def _provenance(config: PredictConfig, model: TrainedModel, source: Input) -> di
         "classes": list(model.classes),
         **{name: there[name] for name in ("backbone", "weights", "seed") if name in there},
         "source": source.uri,
-        "versions": {name: version(name) for name in ("raypipe", "torch", "torchvision", "pillow")},
+        "versions": versions(),
     }
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import runtime
 from raypipe.command import Outcome, run_job
 from raypipe.config import TrainConfig
 from raypipe.errors import UsageError
@@ -97,7 +96,7 @@ def check(config: TrainConfig) -> None:
     if config.head != "logistic" and config.engine != "auto":
         raise UsageError(
             f"--engine is for --head logistic; {config.head} is fitted "
-            + ("with Ray Train" if config.head == "mlp" else "by scikit-learn")
+            + ("by PyTorch" if config.head == "mlp" else "by scikit-learn")
         )
     if config.class_weight == "balanced" and config.head == "knn":
         raise UsageError("--class-weight balanced: --head knn cannot weigh classes; give none")
@@ -147,6 +146,8 @@ def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tup
     say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
     with contextlib.ExitStack() as stack:
         if config.address or x.size * fits > _WORTH_RAY:
+            from raypipe import runtime  # with Ray, whose import takes a second
+
             stack.enter_context(runtime.session(config.address))
             stack.enter_context(runtime.joblib_backend())
         fitted = _fit_head(x, labels, parts, grid, config)

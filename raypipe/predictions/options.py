@@ -8,7 +8,7 @@ from pathlib import Path
 from raypipe import schema
 from raypipe.config import PredictConfig
 from raypipe.errors import UsageError, nearest
-from raypipe.predictions.filters import filters_of, parse_filter
+from raypipe.predictions.filters import check_filters
 from raypipe.predictions.table import SUFFIXES
 from raypipe.spec import HeadSpec, Output, digest
 
@@ -29,8 +29,6 @@ def check_options(config: PredictConfig) -> None:
         UsageError: the name of the output, or options that exclude each other.
     """
     _check_out(config)
-    for text in config.where:
-        parse_filter(text)
     if config.probability_of is None:
         return
     if config.top_k > 1:
@@ -77,8 +75,8 @@ def head_spec(
         probabilities=config.probabilities,
         threshold=config.threshold,
     )
-    filters = filters_of(config.where, outputs, (*head.columns, schema.STATUS))
-    return head.model_copy(update={"where": tuple(map(str, filters))})
+    check_filters(config.where, outputs, (*head.columns, schema.STATUS))
+    return head.model_copy(update={"where": tuple(one.canonical for one in config.where)})
 
 
 def _check_out(config: PredictConfig) -> None:

@@ -21,7 +21,7 @@ from raypipe.fit.kmeans import scale_rows
 from raypipe.heads import as_rows, row_width
 from raypipe.reports import charts
 from raypipe.reports.album import Album
-from raypipe.reports.page import Part, Picture
+from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.features import Rows
@@ -40,7 +40,7 @@ _SCALES = {"none": "none", "standard": "mean 0, variance 1", "l2": "length 1"}
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _ClusteredImages:
     """The images of a run: their id, cluster, distance to its centre, and label if there is one."""
 
     ids: npt.NDArray[np.object_]
@@ -49,7 +49,7 @@ class _Rows:
     labels: npt.NDArray[np.object_]
 
 
-def clusters_part(folder: Path, album: Album) -> Part:
+def clusters_part(folder: Path, album: Album) -> PagePart:
     """Return the part about clusters and the images in them.
 
     Args:
@@ -87,7 +87,7 @@ def clusters_part(folder: Path, album: Album) -> Part:
         ],
     }
     data = {"map": _map_data(rows, sample, places, album)}
-    return Part("clusters.html", "Clusters", content, data)
+    return PagePart("clusters.html", "Clusters", content, data)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -100,12 +100,12 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _rows(folder: Path, store: StoreReader, images: Rows) -> _Rows:
+def _rows(folder: Path, store: StoreReader, images: Rows) -> _ClusteredImages:
     table = pq.read_table(folder / "clusters.parquet")
     if not np.array_equal(images.ids, table[schema.ID].to_numpy()):
         raise UsageError(f"RUN: {folder} has other images than {store.uri}; run `cluster` again")
     clusters, distances = (table[name].to_numpy() for name in ("cluster", "distance"))
-    return _Rows(images.ids, clusters, distances, images.labels)
+    return _ClusteredImages(images.ids, clusters, distances, images.labels)
 
 
 def _largest(metrics: dict[str, Any]) -> list[int]:
@@ -113,7 +113,7 @@ def _largest(metrics: dict[str, Any]) -> list[int]:
     return sorted(order.tolist())
 
 
-def _chosen(rows: _Rows, number: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
+def _chosen(rows: _ClusteredImages, number: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return images of a cluster: the nearest to its centre, the farthest, some of the others."""
     members = np.flatnonzero(rows.clusters == number)
     order = members[np.argsort(rows.distances[members], kind="stable")]
@@ -155,7 +155,7 @@ def _pca(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, str]]:
     return points, (first, second)
 
 
-def _about(rows: _Rows, number: int, largest: int) -> dict[str, Any]:
+def _about(rows: _ClusteredImages, number: int, largest: int) -> dict[str, Any]:
     members = rows.clusters == number
     size = int(members.sum())
     labels = Counter(label for label in rows.labels[members] if label is not None)
@@ -193,14 +193,16 @@ def _facts(metrics: dict[str, Any]) -> Facts:
     return facts
 
 
-def _pictures(rows: _Rows, chosen: npt.NDArray[np.int64], places: dict[str, str]) -> list[Picture]:
+def _pictures(
+    rows: _ClusteredImages, chosen: npt.NDArray[np.int64], places: dict[str, str]
+) -> list[Picture]:
     return [
         Picture(rows.ids[row], places.get(rows.ids[row]), rows.labels[row] or "") for row in chosen
     ]
 
 
 def _map_data(
-    rows: _Rows, sample: npt.NDArray[np.int64], places: dict[str, str], album: Album
+    rows: _ClusteredImages, sample: npt.NDArray[np.int64], places: dict[str, str], album: Album
 ) -> list[tuple[int | None, str, int, str]]:
     """Return of each point its picture, id, cluster and label."""
     return [

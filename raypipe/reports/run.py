@@ -13,7 +13,7 @@ from raypipe.reports.album import Album
 from raypipe.reports.classifier import classifier_part
 from raypipe.reports.clusters import clusters_part
 from raypipe.reports.features import features_part
-from raypipe.reports.page import Part, render
+from raypipe.reports.page import PagePart, render
 from raypipe.reports.predictions import predictions_part, read_predictions
 from raypipe.storage import is_object, local_path, user_path
 from raypipe.store.identity import is_store
@@ -22,7 +22,7 @@ from raypipe.store.reader import StoreReader
 __all__ = ["Section", "make_page", "sections_of"]
 
 #: Makes a part of a page; the album gets its pictures.
-Section = Callable[[Album], Part]
+Section = Callable[[Album], PagePart]
 
 #: Orders the parts of a folder: what the others are made of comes first.
 _KINDS = ("features", "classifier", "clusters", "predictions")
@@ -62,7 +62,7 @@ def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICT
         title: of the page.
         megabytes: room for pictures, shared by the sections.
     """
-    parts: list[Part] = []
+    parts: list[PagePart] = []
     album = Album(megabytes * _MEGABYTE)
     for number, section in enumerate(sections):
         with album.share(1 / (len(sections) - number)):
@@ -83,7 +83,7 @@ def _kind(place: str) -> str | None:
     return "clusters" if (folder / "clusters.parquet").exists() else None
 
 
-def _part(kind: str, place: str, album: Album) -> Part:
+def _part(kind: str, place: str, album: Album) -> PagePart:
     if kind == "features":
         return features_part(StoreReader(place, option="RUN"), album)
     if kind == "predictions":

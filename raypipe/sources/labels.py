@@ -81,7 +81,7 @@ class Labels:
         if mode == "column":
             return given
         if mode == "hash":
-            return pa.array(splits.by_hash(ids, self.config.split_sizes), pa.string())
+            return pa.array(splits.by_hash(ids, self.config.split_sizes.parts), pa.string())
         named = map(_folder_split, ids) if mode == "folder" else [None] * len(ids)
         return pa.array(named, pa.string())
 

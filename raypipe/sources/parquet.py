@@ -38,7 +38,7 @@ class ParquetSource:
 
     def __init__(self, uri: str, files: Sequence[AnyPath], config: SourceConfig) -> None:
         self.uri = uri
-        self.files = [_File(path, config) for path in files]
+        self.files = [_TableFile(path, config) for path in files]
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of files and rows, holding one row group's small columns.
@@ -51,7 +51,7 @@ class ParquetSource:
             yield from file.list()
 
 
-class _File:
+class _TableFile:
     """One file of the table."""
 
     def __init__(self, path: AnyPath, config: SourceConfig) -> None:

@@ -71,7 +71,7 @@ class TarSource:
             )
 
     def _shard(self, path: AnyPath) -> Iterator[Row]:
-        shard = _Shard(path, self.config)
+        shard = _TarShard(path, self.config)
         for member, stream in tar_members(shard.path):
             shard.add(member, stream)
         return chain.from_iterable(map(shard.rows, shard.entries))
@@ -90,7 +90,7 @@ class _Sample:
     problem: str = ""
 
 
-class _Shard:
+class _TarShard:
     """The samples of one tar file, in order of their first members."""
 
     def __init__(self, path: AnyPath, config: LabelConfig | None) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCHEMES",
+    "ObjectUri",
     "Patience",
-    "Place",
     "connect",
     "is_object",
     "parse",
@@ -39,7 +39,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Place:
+class ObjectUri:
     """What a URI of an object says.
 
     Keys are taken as they are written, without unescaping, as the stores' own tools do. A `?` is
@@ -70,7 +70,7 @@ def is_object(uri: str) -> bool:
     return uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
-def parse(uri: str) -> Place:
+def parse(uri: str) -> ObjectUri:
     """Return what a URI says."""
     scheme, _, rest = uri.partition("://")
     place, mark, query = rest.rpartition("?")
@@ -78,10 +78,10 @@ def parse(uri: str) -> Place:
         place, query = rest, ""
     authority, _, key = place.partition("/")
     credentials, _, bucket = authority.rpartition("@")
-    return Place(scheme, bucket, key.rstrip("/"), credentials, query)
+    return ObjectUri(scheme, bucket, key.rstrip("/"), credentials, query)
 
 
-def connect(place: Place, patience: Patience) -> ObjectStore:
+def connect(place: ObjectUri, patience: Patience) -> ObjectStore:
     """Return a client of the bucket; the last few are kept.
 
     Credentials are those of the URI, else what the usual chain finds.

@@ -268,11 +268,15 @@ def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
     """Return the coverage without some of its rows, and without parts that have none left."""
     if not drop.any() and all(part.rows for part in coverage.parts):
         return coverage
+    # A part's file stays as it is: what is dropped is noted beside it, by the numbers of its rows,
+    # which for one row here are those of all views of its item.
     gone = coverage.rows.filter(pa.array(drop))
     by_part: dict[int, list[int]] = {}
     places = (gone[name].to_pylist() for name in (_PART, _ROW, _SPAN))
     for index, row, span in zip(*places, strict=True):
         by_part.setdefault(index, []).extend(range(row, row + span))
+    # Parts without rows go, so those behind them move up: `renumbered` has the new place of each,
+    # by which the rows that are kept find theirs again. No kept row is of a part that goes.
     parts: list[Part] = []
     renumbered = np.zeros(len(coverage.parts), np.int32)
     for index, part in enumerate(coverage.parts):

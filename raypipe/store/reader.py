@@ -16,7 +16,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import channel_axis
 from raypipe.heads.head import Channels
 from raypipe.spec import Spec, digest
-from raypipe.storage import Input, open_storage
+from raypipe.storage import FileInput, open_storage
 from raypipe.store.features import ROW_COLUMNS, Features, to_array
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
@@ -277,7 +277,7 @@ class StoreReader:
             return table
         return table.take(np.delete(np.arange(len(table)), part.dropped))
 
-    def _open(self, part: Part) -> Input:
+    def _open(self, part: Part) -> FileInput:
         try:
             return self.storage.open(part.file.path)
         except FileNotFoundError:

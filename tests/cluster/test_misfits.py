@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.conftest import TRUSTED, free_port, node, raypipe_command, run, short_folder
 from tests.conftest import draw_folder, flags
-from tests.sources.build import files_in, folder_server
+from tests.support.sources import files_in, folder_server
 
 #: Runs a command where a folder is empty, whatever others see there.
 BLIND = 'mount -t tmpfs none "$0" && exec "$@"'

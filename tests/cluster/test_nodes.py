@@ -30,8 +30,8 @@ from tests.cluster.conftest import (
     start_node,
 )
 from tests.conftest import NETWORKS, draw_folder, flags
-from tests.proxy import Fault, Proxy, proxied
-from tests.sources.build import files_in
+from tests.support.proxy import Fault, Proxy, proxied
+from tests.support.sources import files_in
 
 IMAGES = 384  # six units of 64
 SLOW = flags(backbone=f"{NETWORKS}:slow", actors="auto")

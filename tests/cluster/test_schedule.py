@@ -13,8 +13,8 @@ import raypipe
 from raypipe.config import ExtractConfig
 from raypipe.jobs.extract import run
 from tests.conftest import draw, options
-from tests.proxy import Fault, proxied
-from tests.test_buckets import at
+from tests.storage.test_buckets import at
+from tests.support.proxy import Fault, proxied
 
 KINDS = ("circle", "square", "stripes")
 

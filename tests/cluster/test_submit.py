@@ -77,7 +77,7 @@ def test_submit_sends_what_the_command_names_and_counts_what_is_done(
     photos = draw_folder(tmp_path / "photos", 40)
     (photos / "circle" / "0000.png").write_text("not an image")
     (photos / "circle" / "0001.png").write_bytes(b"")
-    (tmp_path / "nets.py").write_text((ROOT / "tests" / "networks.py").read_text())
+    (tmp_path / "nets.py").write_text((ROOT / "tests" / "support" / "networks.py").read_text())
     options = {"backbone": "nets.py:tiny", "weights": "random", "size": 32, "resize": "squash"}
     (tmp_path / "job.yaml").write_text(json.dumps(options))
     store = str(tmp_path / "store")

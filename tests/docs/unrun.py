@@ -11,12 +11,12 @@ COMMANDS = {
     "pip ": "installs or downloads packages",
     "export AWS_": "another server than that of the tests",
     ".venv/bin/python -m pytest": "tests within tests",
-    "python -m benchmarks.": "takes an hour; tests/test_benchmarks.py runs them on little",
-    "python examples/": "tests/test_dog_breeds.py runs it",
+    "python -m benchmarks.": "takes an hour; tests/benchmarks/ runs them on little",
+    "python examples/": "tests/examples/test_dog_breeds.py runs it",
     "raypipe submit": "needs a dashboard; tests/cluster/test_submit.py has one",
     "ray job submit": "needs a dashboard; tests/cluster/test_submit.py has one",
-    "raypipe doctor": "measures for half a minute; tests/test_doctor.py has its options",
-    "raypipe run recipes/": "VGG16 takes its time; tests/test_recipes.py runs each of them",
+    "raypipe doctor": "measures for half a minute; tests/doctor/test_doctor.py has its options",
+    "raypipe run recipes/": "VGG16 takes its time; tests/recipes/test_recipes.py runs each of them",
 }
 #: Words of Python blocks.
 PYTHON = {

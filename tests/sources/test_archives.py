@@ -15,7 +15,7 @@ import pytest
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.sources import read_item
-from tests.sources.build import CAP, contents, ids, labels, listed, tar_of, zip_of
+from tests.support.sources import CAP, contents, ids, labels, listed, tar_of, zip_of
 
 
 def rejected(source: Path) -> dict[str, tuple[RejectReason, str]]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from raypipe.errors import UsageError
 from raypipe.sources import read_item
-from tests.sources.build import (
+from tests.support.sources import (
     CAP,
     contents,
     csv_of,

@@ -10,7 +10,7 @@ import pytest
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError
 from raypipe.sources import open_source
-from tests.sources.build import csv_of, ids, jsonl_of, labels, listed, tar_of, zip_of
+from tests.support.sources import csv_of, ids, jsonl_of, labels, listed, tar_of, zip_of
 
 NAMES = ["top.1.jpg", "train/cat/cat.1.jpg", "train/dog/dog_2.jpg", "Val/cat/cat-10.jpg"]
 

@@ -18,7 +18,7 @@ from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources import buckets, read_item, remote
 from raypipe.sources.remote import check_reachable, public
 from raypipe.storage.objects import Patience
-from tests.sources.build import CAP, contents, csv_of, served
+from tests.support.sources import CAP, contents, csv_of, served
 
 IMAGE = b"\xff\xd8\xff" + bytes(100_000)
 

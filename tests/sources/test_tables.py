@@ -13,7 +13,7 @@ import pytest
 from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.sources import open_source, read_item
-from tests.sources.build import (
+from tests.support.sources import (
     CAP,
     contents,
     csv_of,

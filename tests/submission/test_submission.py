@@ -1,0 +1,189 @@
+"""Commands that are sent to a cluster, as far as no cluster is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import raypipe
+from raypipe.errors import UsageError
+from raypipe.submission import Log, parse, runtime_env, upload
+from raypipe.submission.cluster import _url
+from raypipe.submission.follow import follow
+
+FAR = ("extract", "s3://b/photos", "--out", "s3://b/features")
+
+
+def test_a_log_goes_on_where_it_was_left(capsys: pytest.CaptureFixture[str]) -> None:
+    log = Log()
+    log.feed("one\ntw", 0)
+    log.feed("o\nthr", 6)
+    log.feed("one\ntwo\nthree\n", 0)  # another connection starts at the beginning
+    log.feed('{"näme":1}\nfour\n{"rows": 2}', 14)
+    log.close()
+    assert capsys.readouterr().err == 'one\ntwo\nthree\n{"näme":1}\nfour\n'
+    assert log.result == {"rows": 2}
+
+
+def test_an_interrupt_is_not_lost_where_a_library_swallows_it() -> None:
+    """As asyncio passes it on, it is a cancellation, which may be taken for a timeout's."""
+
+    class Client:
+        async def tail_job_logs(self, _: str) -> Any:
+            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+            with contextlib.suppress(BaseException):
+                await asyncio.sleep(5)
+            yield "still here\n"
+
+    ended = SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: True))
+    cluster: Any = SimpleNamespace(client=Client(), job=lambda _: ended)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        follow(cluster, "job", Log())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_progress_stays_on_one_line_of_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    log = Log()
+    log.feed("start\n1/4 images (25 %), x\n2/4 images (50 %), y\nend\n3/4 images (75 %), z\n", 0)
+    log.close()
+    clear = "\r\x1b[2K"
+    shown = (
+        f"start\n1/4 images (25 %), x{clear}2/4 images (50 %), y{clear}end\n3/4 images (75 %), z\n"
+    )
+    assert capsys.readouterr().err == shown
+
+
+def test_a_command_goes_with_its_files_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, folder = tmp_path / "here", tmp_path / "sent"
+    (here / "sub").mkdir(parents=True)
+    folder.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("RAYPIPE_SIZE", "64")
+    monkeypatch.setenv("RAYPIPE_ADDRESS", "http://127.0.0.1:8265")  # of submit itself
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    (here / "sub" / "net.py").write_text("")
+    (here / "job.yaml").write_text("backbone: sub/net.py:build\nweights: w.pth\n")
+    (here / "w.pth").write_text("w")
+    (here / "photo.jpg").write_text("not named")
+    command = parse((*FAR, "--config", "job.yaml"))
+    assert command.entrypoint.startswith("python -m raypipe extract s3://b/photos --out")
+    (tmp_path / "env.yaml").write_text("env_vars: {A: b}\npip: [timm]\npy_modules: [mine]\n")
+    env = runtime_env(command, None, str(tmp_path / "env.yaml"), folder)
+    sent = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert sent == ["job.yaml", "sub/net.py", "w.pth"]
+    assert env["working_dir"] == str(folder)
+    assert env["env_vars"] == {"RAYPIPE_SIZE": "64", "A": "b"}
+    assert env["pip"] == ["timm"]
+    assert env["py_modules"] == [str(Path(raypipe.__file__).parent), "mine"]
+    assert "hush" not in json.dumps(env)
+
+
+def test_a_command_without_files_sends_none(tmp_path: Path) -> None:
+    assert "working_dir" not in runtime_env(parse(FAR), None, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("../net.py:build", "outside the folder that is sent"), ("net.py:build", None)],
+)
+def test_files_beside_the_folder_that_is_sent(
+    name: str, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "net.py").write_text("")
+    (tmp_path / "code" / "net.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    command = parse((*FAR, "--backbone", name))
+
+    def sent() -> dict[str, Any]:
+        return runtime_env(command, "code", None, tmp_path)
+
+    if expected is None:
+        assert sent()["working_dir"] == "code"
+    else:
+        with pytest.raises(UsageError, match=expected):
+            sent()
+
+
+def test_what_is_counted_is_what_ray_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.runtime_env import packaging
+
+    folder = tmp_path / "code"
+    for name in (
+        "a.py",
+        "b.log",
+        "big.bin",
+        "sub/c.py",
+        "sub/d.tmp",
+        ".git/x",
+        "sub/__pycache__/y",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    (folder / ".gitignore").write_text("*.log\n")
+    (folder / ".rayignore").write_text("big.bin\n")
+    (folder / "sub" / ".rayignore").write_text("*.tmp\n")
+    counted = {str(path.relative_to(folder)) for path in upload._paths(folder)}
+    excluded = [*upload._NEVER_SENT, *upload._EXCLUDED]
+    packaging.create_package(str(folder), tmp_path / "p.zip", True, excludes=excluded)
+    with zipfile.ZipFile(tmp_path / "p.zip") as packed:
+        assert counted == {name for name in packed.namelist() if not name.endswith("/")}
+    assert {"a.py", "sub/c.py"} <= counted
+    monkeypatch.setattr(packaging, "GCS_STORAGE_MAX_SIZE", 10)
+    with pytest.raises(ValueError, match="exceeds"):  # the limit is Ray's, and in bytes
+        packaging._store_package_in_gcs("gcs://x.zip", b"0" * 10)
+    with pytest.raises(UsageError, match="more than 0 MiB, which is all that Ray sends"):
+        upload._check_size([folder / ".gitignore"] * 2, "it has", "less")
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("127.0.0.1:8265", "http://127.0.0.1:8265"),
+        ("https://ray.example.org/", "https://ray.example.org"),
+        (None, "http://127.0.0.1:8265"),
+    ],
+)
+def test_addresses(given: str | None, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # to join, not to send jobs to
+    assert _url(given) == url
+    monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")
+    assert _url(None) == "http://10.0.0.1:8265"
+
+
+@pytest.mark.parametrize("given", ["ray://127.0.0.1:10001", "http://"])
+def test_wrong_addresses(given: str) -> None:
+    with pytest.raises(UsageError, match="--address: must be that of a dashboard"):
+        _url(given)
+
+
+def test_a_recipe_names_files_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text("id,label\n")
+    (tmp_path / "r.yaml").write_text(
+        "steps:\n- extract: {source: s3://b/p, label-file: labels.csv}\n- train: {head: svm}\n"
+    )
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    command = parse(("run", "r.yaml", "--out", "/shared/run"))
+    runtime_env(command, None, None, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["labels.csv", "r.yaml"]
+    command = parse(("run", "r.yaml", "--out", "/shared/run", "--set", "extract.source=photos"))
+    with pytest.raises(UsageError, match="SOURCE: 'photos' is a place of this machine only"):
+        runtime_env(command, None, None, folder)
