@@ -24,7 +24,7 @@ from raypipe.fit.seeding import read_centers, sample_numbers
 from raypipe.heads import as_rows, row_width
 from raypipe.jobs.clustered import agreement, picture, text, write_assignments
 from raypipe.jobs.deliver import deliver
-from raypipe.jobs.labelled import actor_bytes, row_maker
+from raypipe.jobs.labelled import actor_bytes, identity, row_maker
 from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder, user_path
@@ -250,21 +250,13 @@ def _checkpoint(
     config: ClusterConfig, store: StoreReader, column: str, out: Path | None
 ) -> Checkpoint:
     """Return what a killed fit goes on from: a fit of the same options on the same rows."""
-    names = ("distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
     init = config.init
     if init not in _SEEDINGS:
         init = digest(user_path(init, "--init").read_bytes())
-    problem = {
-        "fingerprint": store.spec.fingerprint,
-        "snapshot": store.snapshot.number,
-        "content": store.content,
-        "column": column,
-        "choose": CRITERION,
-        "init": init,
-        "k": config.k.text,
-        **{name: getattr(config, name) for name in names},
-    }
-    return Checkpoint(None if out is None else out / FOLDER, problem, resume=config.resume)
+    options = ("distance", "seed", "n_init", "tol", "max_iter")
+    k = config.k.text
+    fit = identity(store, column, config, options, choose=CRITERION, init=init, k=k)
+    return Checkpoint(None if out is None else out / FOLDER, fit, resume=config.resume)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.config import TrainConfig
+from raypipe.config import JobConfig, TrainConfig
 from raypipe.config.values import Size
 from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
@@ -21,7 +21,7 @@ from raypipe.store.pick import check_finite, pick
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import flatten
 
-__all__ = ["Labelled", "actor_bytes", "read_labelled", "row_maker"]
+__all__ = ["Labelled", "actor_bytes", "identity", "read_labelled", "row_maker"]
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
@@ -114,6 +114,28 @@ def read_labelled(config: TrainConfig) -> Labelled:
     width = row_width(store.shapes[column], config.spatial, channels)
     rows = index.rows(known)
     return Labelled(store, column, index, known, rows, config.spatial, channels, width)
+
+
+def identity(
+    store: StoreReader, column: str, config: JobConfig, names: Iterable[str], **more: Any
+) -> dict[str, Any]:
+    """Return what has to be the same for a fit to go on: `Checkpoint` compares it.
+
+    Args:
+        store: the snapshot that is fitted on.
+        column: its feature column.
+        config: of the job.
+        names: options that the result depends on, beside `--scale` and `--spatial`.
+        more: whatever else it depends on; rows as a digest.
+    """
+    return {
+        "fingerprint": store.spec.fingerprint,
+        "snapshot": store.snapshot.number,
+        "content": store.content,
+        "column": column,
+        **{name: getattr(config, name) for name in ("scale", "spatial", *names)},
+        **more,
+    }
 
 
 def row_maker(spatial: Spatial, channels: Channels) -> Callable[[npt.NDArray[Any]], Floats]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +42,6 @@ class RowIndex(Rows):
         stored = np.empty_like(values)
         stored[self.order] = values
         return np.split(stored, np.cumsum(self.lengths)[:-1])
-
-    def ids_of_stored(self, rows: Sequence[int]) -> list[str]:
-        """Return the ids of some rows by where they are stored."""
-        place = np.empty(len(self), np.int64)
-        place[self.order] = np.arange(len(self))
-        return [str(name) for name in self.ids[place[np.asarray(rows, np.int64)]]]
 
 
 def read_index(store: StoreReader) -> RowIndex:
