@@ -53,7 +53,7 @@ def hold_out(
     validation part beside a test part takes the place of the folds.
 
     Args:
-        data: `store.reader.Features`; every row has a label.
+        data: `store.features.Rows`; every row has a label.
         how: the store's split, a stratified random one, one by hash of the id, or `auto`: the
             store's if it has one.
         test_size: share that is held out (not with the store's split).

@@ -11,6 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from raypipe.fit.moments import moments_of
+from raypipe.heads import Scaling
 
 __all__ = ["Likeness", "alike_pairs", "groups_of"]
 
@@ -33,14 +34,12 @@ class Likeness:
     """
 
     def __init__(self, pieces: Callable[[], Iterable[Floats]], width: int) -> None:
-        mean, std = moments_of(pieces(), width).of([0])
-        self.mean, self.std = mean.astype(np.float32), std.astype(np.float32)
+        self.scaling = Scaling("standard", *moments_of(pieces(), width).of([0]))
 
     def unit(self, features: Floats) -> npt.NDArray[np.float32]:
         """Return (N, D) standardised rows of unit length, whose products are the cosines."""
-        rows = (features.astype(np.float32) - self.mean) / self.std
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        found: npt.NDArray[np.float32] = rows / np.where(norms == 0, 1, norms)
+        rows = self.scaling.apply(features.astype(np.float32))
+        found: npt.NDArray[np.float32] = Scaling.without("l2").apply(rows)
         return found
 
 

@@ -153,16 +153,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
 
 def scaler(scaling: Scaling, device: torch.device) -> Callable[[npt.NDArray[Any]], Tensor]:
     """Return what makes scaled float32 rows on the device of rows as they are stored."""
-    mean, std = (
-        torch.as_tensor(array, dtype=torch.float32, device=device)
-        for array in (scaling.mean, scaling.std)
-    )
 
     def scale(x: npt.NDArray[Any]) -> Tensor:
         rows = torch.from_numpy(np.ascontiguousarray(x)).to(device, non_blocking=True).float()
-        if scaling.kind == "standard":
-            return (rows - mean) / std
-        return F.normalize(rows, eps=1e-30) if scaling.kind == "l2" else rows
+        scaled: Tensor = scaling.apply(rows)
+        return scaled
 
     return scale
 

@@ -24,7 +24,7 @@ def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[
     otherwise a stratified random part of the training images, with at least one of each class.
 
     Args:
-        data: `store.reader.Features`; every row has a label.
+        data: `store.features.Rows`; every row has a label.
         parts: what is trained on.
         size: share of the training images (not with the store's own).
         seed: of the random choice.

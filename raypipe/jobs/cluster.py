@@ -21,10 +21,10 @@ from raypipe.fit.engine import check_engine_options, choose_engine
 from raypipe.fit.join import join_clusters, read_ids
 from raypipe.fit.kmeans import Clusters, KMeansOptions, fit_kmeans, scale_rows
 from raypipe.fit.seeding import read_centers, sample_numbers
-from raypipe.heads import as_rows
+from raypipe.heads import as_rows, row_width
 from raypipe.jobs.clustered import agreement, picture, text, write_assignments
 from raypipe.jobs.deliver import deliver
-from raypipe.jobs.labelled import actor_bytes, row_maker
+from raypipe.jobs.labelled import actor_bytes, identity, row_maker
 from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder, user_path
@@ -58,13 +58,13 @@ def _run(config: ClusterConfig) -> Outcome:
     column = store.column(config.layer)
     _check_numbers(config, len(store) // store.spec.views)
     wanted = read_ids(config.join) if config.join else None
-    width = _width(config, store, column)
-    options = _options(config, width)
+    shape = store.shapes.get(column, ())
+    options = _options(config, row_width(shape, config.spatial, store.channels(column)))
     out = output_folder(config.out)
     engine, why = choose_engine(
         config.engine,
         rows=len(store),
-        width=prod(store.shapes.get(column, ())),  # read before positions are averaged
+        width=prod(shape),  # read before positions are averaged
         only_ray=_only_ray(config, out),
     )
     say(why)
@@ -72,8 +72,8 @@ def _run(config: ClusterConfig) -> Outcome:
     fit = _fit_on_ray if engine == "ray" else _fit_in_memory
     kept = _checkpoint(config, store, column, out if engine == "ray" else None)
     clusters, chosen, choices = fit(config, store, column, index, options, kept)
-    own = index.views == 0  # an augmented view is no further image
-    ids, labels = index.ids[own], index.labels[own]
+    images = index.rows(index.views == 0)  # an augmented view is no further image
+    ids = images.ids
     write_assignments(ids, clusters, out)
     assigned = dict(zip(ids, clusters.labels.tolist(), strict=True)) if wanted else {}
     summary: dict[str, Any] = {
@@ -81,7 +81,7 @@ def _run(config: ClusterConfig) -> Outcome:
         **_figures(clusters, chosen, choices),
         "rows": len(ids),
         "joined": join_clusters(wanted, assigned, out / _JOINED_FILE) if wanted else None,
-        "ari": agreement(labels, clusters),
+        "ari": agreement(images.labels, clusters),
         "choose": CRITERION if choices else None,
         "distance": config.distance,
         "seed": config.seed,
@@ -150,11 +150,6 @@ def _only_ray(config: ClusterConfig, out: Path) -> str | None:
         return "--init k-means||"
     resumed = config.resume and is_checkpoint(out / FOLDER)
     return "the checkpoint to go on from" if resumed else None
-
-
-def _width(config: ClusterConfig, store: StoreReader, column: str) -> int:
-    empty = np.empty((0, *store.shapes.get(column, ())), np.float32)
-    return int(as_rows(empty, config.spatial, store.channels(column)).shape[1])
 
 
 def _options(config: ClusterConfig, width: int) -> KMeansOptions:
@@ -255,21 +250,13 @@ def _checkpoint(
     config: ClusterConfig, store: StoreReader, column: str, out: Path | None
 ) -> Checkpoint:
     """Return what a killed fit goes on from: a fit of the same options on the same rows."""
-    names = ("distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
     init = config.init
     if init not in _SEEDINGS:
         init = digest(user_path(init, "--init").read_bytes())
-    problem = {
-        "fingerprint": store.spec.fingerprint,
-        "snapshot": store.snapshot.number,
-        "content": store.content,
-        "column": column,
-        "choose": CRITERION,
-        "init": init,
-        "k": config.k.text,
-        **{name: getattr(config, name) for name in names},
-    }
-    return Checkpoint(None if out is None else out / FOLDER, problem, resume=config.resume)
+    options = ("distance", "seed", "n_init", "tol", "max_iter")
+    k = config.k.text
+    fit = identity(store, column, config, options, choose=CRITERION, init=init, k=k)
+    return Checkpoint(None if out is None else out / FOLDER, fit, resume=config.resume)
 
 
 def main() -> None:

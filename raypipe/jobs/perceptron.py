@@ -21,7 +21,7 @@ from raypipe.fit.mlp_settings import MlpSettings, combinations, shown
 from raypipe.fit.validation import validation_rows
 from raypipe.heads import Head
 from raypipe.jobs.conclude import conclude
-from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled, row_maker
+from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 from raypipe.jobs.trained import write_curves
 from raypipe.progress import say
 from raypipe.spec import digest
@@ -93,7 +93,16 @@ def _fit(
     classes = sorted(set(data.rows.labels[parts.train]))
     tried = combinations(_settings(config), parse_grid("mlp", config.grid))
     table = _table(data, purpose, classes, config)
-    kept = Checkpoint(out / FOLDER, _problem(data, table, tried, config), resume=config.resume)
+    same = identity(
+        data.store,
+        data.column,
+        config,
+        ("class_weight", "workers"),
+        head="mlp",
+        rows=digest(table.groups.tobytes() + table.codes.tobytes()),
+        combinations=[asdict(settings) for settings in tried],
+    )
+    kept = Checkpoint(out / FOLDER, same, resume=config.resume)
     say(
         f"{len(fit)} rows to train on, {len(validated)} to validate on, {len(parts.test)} held "
         f"out; combinations to try: {len(tried)}"
@@ -165,25 +174,6 @@ def _table(
         width=data.width,
         to_rows=row_maker(config.spatial, data.channels),
     )
-
-
-def _problem(
-    data: Labelled, table: Any, tried: list[MlpSettings], config: TrainConfig
-) -> dict[str, Any]:
-    """Return what has to be the same for a fit to go on."""
-    return {
-        "head": "mlp",
-        "fingerprint": data.store.spec.fingerprint,
-        "snapshot": table.snapshot,
-        "content": data.store.content,
-        "column": table.column,
-        "rows": digest(table.groups.tobytes() + table.codes.tobytes()),
-        "scale": config.scale,
-        "spatial": config.spatial,
-        "class_weight": config.class_weight,
-        "workers": config.workers,
-        "combinations": [asdict(settings) for settings in tried],
-    }
 
 
 def _class_weights(table: Any, how: str) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ from raypipe.fit.holdout import Holdout, hold_out
 from raypipe.fit.multinomial import LogisticPath, PathResult
 from raypipe.heads import Head, Linear
 from raypipe.jobs.conclude import conclude
-from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled, row_maker
+from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
@@ -52,8 +52,10 @@ def run(config: TrainConfig) -> Outcome:
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
     groups = group_rows(parts, codes, len(classes))
     data.check_finite(np.concatenate([parts.train, parts.test]))
-    problem = _problem(config, data, groups, codes)
-    kept = Checkpoint(out / FOLDER, problem, resume=config.resume)
+    options = ("grid", "class_weight", "tol", "max_iter")
+    rows = digest(groups.of_row.tobytes() + codes.tobytes())
+    fit = identity(data.store, data.column, config, options, head="logistic", rows=rows)
+    kept = Checkpoint(out / FOLDER, fit, resume=config.resume)
     fits = len(penalties) * groups.folds + 1
     say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
     found, scores = _fit(config, data, parts, groups, codes, penalties, kept)
@@ -117,24 +119,6 @@ def _check_scores_fit(config: TrainConfig, rows: int, classes: int) -> None:
             f"{memory.readable(needed)} in the driver; {memory.readable(there)} are available; "
             "give none"
         )
-
-
-def _problem(
-    config: TrainConfig, data: Labelled, groups: RowGroups, codes: npt.NDArray[np.int32]
-) -> dict[str, Any]:
-    """Return what has to be the same for a fit to go on."""
-    return {
-        "head": "logistic",
-        "fingerprint": data.store.spec.fingerprint,
-        "snapshot": data.store.snapshot.number,
-        "content": data.store.content,
-        "column": data.column,
-        "rows": digest(groups.of_row.tobytes() + codes.tobytes()),
-        **{
-            name: getattr(config, name)
-            for name in ("grid", "scale", "spatial", "class_weight", "tol", "max_iter")
-        },
-    }
 
 
 def _out_of_fold(

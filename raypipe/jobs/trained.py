@@ -25,7 +25,8 @@ from raypipe.fit.model import (
     TrainedModel,
     save_model,
 )
-from raypipe.store.reader import Features, StoreReader
+from raypipe.store.features import Rows
+from raypipe.store.reader import StoreReader
 
 __all__ = ["about", "summary", "text", "write", "write_curves"]
 
@@ -84,14 +85,14 @@ class HeldOut:
 
     @classmethod
     def of(
-        cls, rows: Features, parts: Holdout, probabilities: npt.NDArray[Any], copies: Copies | None
+        cls, rows: Rows, parts: Holdout, probabilities: npt.NDArray[Any], copies: Copies | None
     ) -> HeldOut:
         """Pick the held-out rows out of all, and the training rows they are copies of."""
         found = [] if copies is None else _pairs(rows, parts, copies)
         return cls(rows.ids[parts.test], rows.labels[parts.test], probabilities, found)
 
 
-def _pairs(rows: Features, parts: Holdout, copies: Copies) -> list[dict[str, Any]]:
+def _pairs(rows: Rows, parts: Holdout, copies: Copies) -> list[dict[str, Any]]:
     """Return a line per held-out row that is a near-duplicate of a training row."""
     found = []
     for number in np.flatnonzero(copies.mask):

@@ -18,14 +18,16 @@ from markupsafe import Markup
 from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.fit.kmeans import scale_rows
-from raypipe.heads import as_rows
+from raypipe.heads import as_rows, row_width
 from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
-from raypipe.store.index import read_index
-from raypipe.store.reader import StoreReader, to_array
+from raypipe.store.features import Rows
+from raypipe.store.index import RowIndex, read_index
+from raypipe.store.pick import pick
+from raypipe.store.reader import StoreReader
 
 __all__ = ["clusters_part"]
 
@@ -59,14 +61,16 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
     """
     metrics = _metrics(folder)
     store = StoreReader(metrics["store"], metrics["snapshot"])
-    rows = _rows(folder, store)
+    index = read_index(store)
+    images = np.flatnonzero(index.views == 0)
+    rows = _rows(folder, store, index.rows(images))
     chosen = {number: _chosen(rows, number, metrics["seed"]) for number in _largest(metrics)}
     sample = _sample(len(rows.ids), metrics["seed"])
     named = [row for kinds in chosen.values() for some in kinds.values() for row in some]
     places = find_uris(store, rows.ids[np.unique([*named, *sample])])
     album.add((places[rows.ids[row]] for row in named), share=0.6)
     album.add((places[rows.ids[row]] for row in sample), share=0.9)
-    points, axes = _points(store, metrics, rows.ids[sample])
+    points, axes = _points(store, metrics, index, images[sample])
     content = {
         "facts": _facts(metrics),
         "spec": spec_facts(store.spec, store.provenance),
@@ -96,18 +100,12 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _rows(folder: Path, store: StoreReader) -> _ClusteredImages:
+def _rows(folder: Path, store: StoreReader, images: Rows) -> _ClusteredImages:
     table = pq.read_table(folder / "clusters.parquet")
-    index = read_index(store)
-    own = index.views == 0
-    if not np.array_equal(ids := index.ids[own], table[schema.ID].to_numpy()):
+    if not np.array_equal(images.ids, table[schema.ID].to_numpy()):
         raise UsageError(f"RUN: {folder} has other images than {store.uri}; run `cluster` again")
-    return _ClusteredImages(
-        ids,
-        table["cluster"].to_numpy(),
-        table["distance"].to_numpy(),
-        index.labels[own],
-    )
+    clusters, distances = (table[name].to_numpy() for name in ("cluster", "distance"))
+    return _ClusteredImages(images.ids, clusters, distances, images.labels)
 
 
 def _largest(metrics: dict[str, Any]) -> list[int]:
@@ -131,21 +129,14 @@ def _sample(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _points(
-    store: StoreReader, metrics: dict[str, Any], ids: npt.NDArray[np.object_]
+    store: StoreReader, metrics: dict[str, Any], index: RowIndex, images: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[Any], tuple[str, str]]:
-    """Return places (N, 2) of images on the map, and the names of its axes."""
+    """Return places (N, 2) on the map of some rows of the index, and the names of its axes."""
     column = metrics["column"]
-    shape = store.shapes[column]
     spatial, channels = metrics["spatial"], store.channels(column)
-    width = as_rows(np.empty((0, *shape), np.float32), spatial, channels).shape[1]
-    place = {name: number for number, name in enumerate(ids)}
-    found = np.zeros((len(ids), width), np.float32)
-    wanted = pa.array(ids, pa.string())
-    for batch in store.iter_batches([schema.ID, schema.VIEW, column]):
-        own = pc.and_(pc.equal(batch[schema.VIEW], 0), pc.is_in(batch[schema.ID], wanted))
-        chosen = batch.filter(own)
-        numbers = [place[name] for name in chosen[schema.ID].to_pylist()]
-        found[numbers] = as_rows(to_array(chosen[column]), spatial, channels)
+    found = np.zeros((len(images), row_width(store.shapes[column], spatial, channels)), np.float32)
+    for places, features in pick(store, column, index, images):
+        found[places] = as_rows(features, spatial, channels)
     return _pca(scale_rows(found, metrics["scale"]))
 
 

@@ -3,21 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raypipe import schema
 from raypipe.errors import UsageError
 
-__all__ = ["Features", "finite", "not_finite", "shared_texts", "tensor", "to_array"]
+__all__ = [
+    "ROW_COLUMNS",
+    "Features",
+    "Rows",
+    "finite",
+    "not_finite",
+    "shared_texts",
+    "tensor",
+    "to_array",
+]
+
+
+#: What a row has beside its features.
+ROW_COLUMNS = (schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW)
 
 
 @dataclass(frozen=True)
-class Features:
+class Rows:
+    """Rows of a store without their features.
+
+    Attributes:
+        ids: (N,) item of each row.
+        labels: (N,) its label, None where it has none.
+        splits: (N,) its split, None where it has none.
+        views: (N,) 0 for the image itself, 1… for its augmented views.
+    """
+
+    ids: npt.NDArray[np.object_]
+    labels: npt.NDArray[np.object_]
+    splits: npt.NDArray[np.object_]
+    views: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, table: pa.Table, **more: Any) -> Self:
+        """Return the rows of a table with `ROW_COLUMNS`; `more` is what a subclass has besides."""
+        ids, labels, splits, views = (table[name] for name in ROW_COLUMNS)
+        texts = shared_texts(labels), shared_texts(splits)
+        return cls(ids.to_numpy(), *texts, views.to_numpy(), **more)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: npt.NDArray[Any]) -> Self:
+        """Return some of the rows, by number or by mask."""
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Features(Rows):
     """Features in memory, row by row: `features[i]` belongs to `ids[i]` and `labels[i]`.
 
     Attributes:
@@ -28,24 +73,7 @@ class Features:
         features: (N, …).
     """
 
-    ids: npt.NDArray[np.object_]
-    labels: npt.NDArray[np.object_]
-    splits: npt.NDArray[np.object_]
-    views: npt.NDArray[np.int32]
     features: npt.NDArray[np.floating[Any]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, rows: npt.NDArray[Any]) -> Features:
-        """Return some of the rows, by number or by mask."""
-        return Features(
-            self.ids[rows],
-            self.labels[rows],
-            self.splits[rows],
-            self.views[rows],
-            self.features[rows],
-        )
 
     def check_finite(self) -> None:
         """Make sure that there is no NaN or infinity.

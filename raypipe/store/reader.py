@@ -17,7 +17,7 @@ from raypipe.heads import channel_axis
 from raypipe.heads.head import Channels
 from raypipe.spec import Spec, digest
 from raypipe.storage import FileInput, open_storage
-from raypipe.store.features import Features, shared_texts, to_array
+from raypipe.store.features import ROW_COLUMNS, Features, to_array
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
@@ -188,14 +188,8 @@ class StoreReader:
             UsageError: no such column or split, or nothing in the store.
         """
         column = self.column(column)
-        table = self.to_arrow([schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW, column], split)
-        return Features(
-            ids=table[schema.ID].to_numpy(),
-            labels=shared_texts(table[schema.LABEL]),
-            splits=shared_texts(table[schema.SPLIT]),
-            views=table[schema.VIEW].to_numpy(),
-            features=to_array(table[column]),
-        )
+        table = self.to_arrow([*ROW_COLUMNS, column], split)
+        return Features.of(table, features=to_array(table[column]))
 
     def to_pandas(self, columns: list[str] | None = None, split: str | None = None) -> Any:
         """Return all rows, or those of a split, as a pandas DataFrame, sorted by id and view."""

@@ -39,7 +39,6 @@ def test_the_index_has_the_rows_of_to_numpy(store: StoreReader) -> None:
     for part, rows in zip(parts, stored, strict=True):
         np.testing.assert_array_equal(part, rows[:, 0])
     np.testing.assert_array_equal(np.concatenate(stored)[index.order], data.features)
-    assert index.ids_of_stored([16, 0]) == [NAMES[8], NAMES[0]]
 
 
 def test_replaced_rows_are_not_in_the_index(tmp_path: Path) -> None:
