@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.warm import warm_workers
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 NETWORKS = Path(__file__).parent / "support" / "networks.py"
 TINY = f"{NETWORKS}:tiny"
@@ -31,18 +33,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def ray_session() -> Iterator[str]:
+    """A Ray of these tests, whose workers begin with torch in memory; its address.
+
+    A process joins it where `RAY_ADDRESS` says so.
+    """
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-    yield
-    ray.shutdown()
+    with warm_workers():
+        context = ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        yield context.address_info["gcs_address"]
+        ray.shutdown()
 
 
 def draw(kind: str, seed: int, size: tuple[int, int] = (40, 32)) -> Image.Image:
@@ -69,10 +76,29 @@ def draw_folder(folder: Path, per_class: int, classes: tuple[str, ...] = CLASSES
     return folder
 
 
+@pytest.fixture(scope="session")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `photos` are copies of."""
+    return draw_folder(tmp_path_factory.mktemp("album") / "photos", 8)
+
+
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(album: Path, tmp_path: Path) -> Path:
     """24 images in three class folders."""
-    return draw_folder(tmp_path / "photos", 8)
+    return Path(shutil.copytree(album, tmp_path / "photos"))
+
+
+@pytest.fixture(scope="session")
+def album_store(album: Path, ray_session: str) -> Path:
+    import raypipe
+
+    return Path(raypipe.extract(str(album), out=str(album.with_name("store")), **options()).uri)
+
+
+@pytest.fixture
+def stored(album_store: Path, tmp_path: Path) -> Path:
+    """The store of `photos` with the options of `options`, as one that a run has just made."""
+    return Path(shutil.copytree(album_store, tmp_path / "store"))
 
 
 @pytest.fixture(scope="session")

@@ -56,9 +56,8 @@ def test_second_run_does_nothing(photos: Path, tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*.*")} == before
 
 
-def test_added_changed_and_removed(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "store"
-    extract(photos, out)
+def test_added_changed_and_removed(photos: Path, stored: Path) -> None:
+    out = stored
     old = raypipe.open(str(out)).to_numpy()
     for i in range(10):
         draw("circle", 77 + i).save(photos / "circle" / f"new{i}.png")
@@ -78,10 +77,9 @@ def test_added_changed_and_removed(photos: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(before[identity], after[identity])
 
 
-def test_gone_images_are_kept_without_prune(photos: Path, tmp_path: Path) -> None:
-    extract(photos, tmp_path / "store")
+def test_gone_images_are_kept_without_prune(photos: Path, stored: Path) -> None:
     (photos / "stripes" / "0001.png").unlink()
-    summary = extract(photos, tmp_path / "store")
+    summary = extract(photos, stored)
     assert (summary["rows"], summary["gone"], summary["pruned"]) == (24, 1, 0)
 
 
@@ -148,14 +146,14 @@ def test_names_of_layers_that_are_columns(tmp_path: Path, photos: Path) -> None:
         extract(photos, tmp_path / "s", backbone=f"{network}:f", layer=("view", "label"))
 
 
-def test_another_source_does_not_take_the_place_of_the_first(photos: Path, tmp_path: Path) -> None:
-    extract(photos, tmp_path / "store")
+def test_another_source_does_not_take_the_place_of_the_first(
+    photos: Path, stored: Path, tmp_path: Path
+) -> None:
     other = draw_folder(tmp_path / "other", 8)
     with pytest.raises(UsageError, match=r"was made from .*photos; .*24 of its rows; give --moved"):
-        extract(other, tmp_path / "store")
-    shutil.copytree(photos, tmp_path / "copy")  # keeps modification times: the same items
-    assert extract(tmp_path / "copy", tmp_path / "store")["decoded"] == 0
-    summary = extract(other, tmp_path / "store", moved=True)
+        extract(other, stored)
+    assert extract(photos, stored)["decoded"] == 0  # a copy with its modification times: the same
+    summary = extract(other, stored, moved=True)
     assert (summary["changed"], summary["rows"]) == (24, 24)
 
 
@@ -178,11 +176,11 @@ def test_to_ray_reads_the_same_rows(shape_store: str) -> None:
     np.testing.assert_array_equal(np.stack([rows[i] for i in data.ids]), data.features)
 
 
-def test_auto_precision_stays_what_the_store_was_begun_with(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "store"
-    assert extract(photos, out, precision="fp32")["precision"] == "fp32"
+def test_auto_precision_stays_what_the_store_was_begun_with(
+    photos: Path, stored: Path, tmp_path: Path
+) -> None:
     draw("circle", 5).save(photos / "circle" / "new.png")
-    summary = extract(photos, out, precision="auto")
+    summary = extract(photos, stored, precision="auto")  # begun with fp32
     assert (summary["precision"], summary["decoded"]) == ("fp32", 1)
     fresh = extract(photos, tmp_path / "fresh", precision="auto")
     assert fresh["precision"] in ("fp32", "bf16")
@@ -230,10 +228,10 @@ def test_too_many_actors(photos: Path, tmp_path: Path) -> None:
         extract(photos, tmp_path / "store", actors="5")
 
 
-def test_same_features_whatever_the_pool(photos: Path, tmp_path: Path) -> None:
-    for count in (1, 2):
-        extract(photos, tmp_path / str(count), actors=str(count))
-    one, two = (raypipe.open(str(tmp_path / str(c))).to_numpy() for c in (1, 2))
+def test_same_features_whatever_the_pool(photos: Path, stored: Path, tmp_path: Path) -> None:
+    extract(photos, tmp_path / "two", actors="2")
+    one, two = (raypipe.open(str(store)).to_numpy() for store in (stored, tmp_path / "two"))
+    np.testing.assert_array_equal(one.ids, two.ids)
     np.testing.assert_array_equal(one.features, two.features)
 
 
@@ -259,20 +257,18 @@ def test_a_long_listing_ends_with_what_else_went_wrong(
     assert len(listed) < 900
 
 
-def test_moved_sources_and_stores_still_work(photos: Path, tmp_path: Path) -> None:
-    extract(photos, tmp_path / "store")
-    shutil.move(tmp_path / "store", tmp_path / "elsewhere")
+def test_moved_sources_and_stores_still_work(photos: Path, stored: Path, tmp_path: Path) -> None:
+    shutil.move(stored, tmp_path / "elsewhere")  # it was made elsewhere, from images elsewhere
     assert extract(photos, tmp_path / "elsewhere")["decoded"] == 0
     assert len(raypipe.open(str(tmp_path / "elsewhere")).to_numpy()) == 24
-    assert not (tmp_path / "store").exists()
+    assert not stored.exists()
 
 
 def test_steps_apart_give_the_same_as_steps_in_the_replica(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How the flow is laid out where replicas have GPUs, here without one."""
     (photos / "circle" / "text.jpg").write_text("not an image")
-    extract(photos, tmp_path / "together")
     plan = runtime.plan_replicas
 
     def apart(*arguments: Any, **options: Any) -> runtime.Replicas:
@@ -280,7 +276,7 @@ def test_steps_apart_give_the_same_as_steps_in_the_replica(
 
     monkeypatch.setattr(runtime, "plan_replicas", apart)
     assert extract(photos, tmp_path / "apart")["rejects"] == 1
-    one, two = (raypipe.open(str(tmp_path / n)).to_numpy() for n in ("together", "apart"))
+    one, two = (raypipe.open(str(store)).to_numpy() for store in (stored, tmp_path / "apart"))
     np.testing.assert_array_equal(one.ids, two.ids)
     np.testing.assert_array_equal(one.features, two.features)
 

@@ -27,7 +27,7 @@ from tests.conftest import draw, draw_folder, options
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
-VIEWS = {"augment": 3, "rotate": 30.0, "shift": 0.1, "flip": True}
+VIEWS = {"augment": 3, "rotate": 30.0, "shift": 0.1, "flip": True, "interpolation": "nearest"}
 
 
 def extract(source: Path, out: Path, **changes: object) -> Store:
@@ -56,11 +56,9 @@ def test_views_are_the_same_however_the_work_is_cut(photos: Path, tmp_path: Path
     pixels = np.asarray(Image.open(small / name).resize((32, 32), Image.Resampling.NEAREST))
     (tmp_path / "turned").mkdir()
     Image.fromarray(view(pixels, augment, name, 2)).save(tmp_path / "turned" / "v.png")
-    nearest = {"interpolation": "nearest"}
-    views = extract(small, tmp_path / "three", **VIEWS, **nearest).to_numpy()
-    expected = extract(tmp_path / "turned", tmp_path / "four", **nearest).to_numpy().features[0]
-    row = (views.ids == name) & (views.views == 2)
-    np.testing.assert_allclose(views.features[row][0], expected, atol=1e-6)
+    plain = extract(tmp_path / "turned", tmp_path / "three", interpolation="nearest")
+    row = (data.ids == name) & (data.views == 2)
+    np.testing.assert_allclose(data.features[row][0], plain.to_numpy().features[0], atol=1e-6)
 
 
 def test_a_changed_image_replaces_all_of_its_views(tmp_path: Path) -> None:
@@ -151,17 +149,14 @@ def test_splits_and_selection(tmp_path: Path) -> None:
         extract(tmp_path / "photos", tmp_path / "other", glob=("none*",))
 
 
-def test_what_is_not_selected_is_not_gone(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "store"
-    store = extract(photos, out)
+def test_what_is_not_selected_is_not_gone(photos: Path, stored: Path) -> None:
     (photos / "square" / "0001.png").unlink()
-    some = extract(photos, out, glob=("circle/*",), prune=True)
-    assert (len(store), len(some)) == (24, 23)
+    some = extract(photos, stored, glob=("circle/*",), prune=True)
+    assert len(some) == 23
 
 
-def test_only_rejects_are_predicted_as_rejects(photos: Path, tmp_path: Path) -> None:
-    store = extract(photos, tmp_path / "store")
-    raypipe.train(store.uri, out=tmp_path / "m", grid="C=1", cv=2)
+def test_only_rejects_are_predicted_as_rejects(stored: Path, tmp_path: Path) -> None:
+    raypipe.train(stored, out=tmp_path / "m", grid="C=1", cv=2)
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     table = raypipe.predict(tmp_path / "m", tmp_path / "broken.jpg", out=tmp_path / "p.csv")
     assert len(table) == 0
@@ -184,7 +179,11 @@ def server(photos: Path) -> Iterator[ThreadingHTTPServer]:
 
 
 def test_images_from_a_server(
-    server: ThreadingHTTPServer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ThreadingHTTPServer,
+    photos: Path,
+    stored: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.png"))
     root = f"http://127.0.0.1:{server.server_port}"
@@ -193,7 +192,7 @@ def test_images_from_a_server(
     manifest.write_text("id,url,label\n" + "\n".join(rows) + "\n")
     store = extract(manifest, tmp_path / "remote")
     assert store.rejects()["message"].to_pylist()[0].startswith("404 ")
-    local = extract(photos, tmp_path / "local").to_numpy()
+    local = raypipe.open(stored).to_numpy()
     found = store.to_numpy()
     np.testing.assert_array_equal(found.ids, local.ids)
     np.testing.assert_array_equal(found.labels, local.labels)
@@ -209,8 +208,8 @@ def test_images_from_a_server(
     assert not list((tmp_path / "down").rglob("snapshots/*"))
 
 
-def test_a_dry_run_says_what_a_run_does(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "store"
+def test_a_dry_run_says_what_a_run_does(photos: Path, stored: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new"
     given = {name: value for name, value in options().items() if name != "actors"}
     ahead = raypipe.extract(str(photos), out=str(out), dry_run=True, **given)
     assert not out.exists()
@@ -218,8 +217,8 @@ def test_a_dry_run_says_what_a_run_does(photos: Path, tmp_path: Path) -> None:
     assert ahead["bytes"] == 24 * 16 * 4
     assert ahead["images_per_second"] > 0
     assert ahead["estimated_seconds"] == pytest.approx(24 / ahead["images_per_second"], abs=0.1)
-    store = extract(photos, out)
-    assert len(store.snapshot.data) == ahead["units"]
+    out = stored
+    assert len(raypipe.open(out).snapshot.data) == ahead["units"]
     before = sorted(path.name for path in out.rglob("*"))
     draw("circle", 5).save(photos / "circle" / "new.png")
     (photos / "square" / "0001.png").unlink()
@@ -242,17 +241,16 @@ def test_a_dry_run_in_words(photos: Path, tmp_path: Path) -> None:
     assert lines[-1].startswith("time")
 
 
-def test_runs_leave_a_record(photos: Path, tmp_path: Path) -> None:
-    store = extract(photos, tmp_path / "store")
-    extract(photos, tmp_path / "store")  # nothing new: no snapshot, no record
+def test_runs_leave_a_record(photos: Path, stored: Path) -> None:
+    extract(photos, stored)  # nothing new: no snapshot, no record
     draw("circle", 5).save(photos / "circle" / "new.png")
     (photos / "circle" / "bad.png").write_bytes(b"none")
-    store = extract(photos, tmp_path / "store")
+    store = extract(photos, stored)
     first, second = read_runs(store.storage, store.snapshot.number)
     assert (first["snapshot"], first["images"], first["rejects"]) == (1, 24, {})
     assert (second["snapshot"], second["images"]) == (2, 2)
     assert sum(second["rejects"].values()) == 1
     assert set(first["work_seconds"]) == {"read", "compute", "write"}
     assert len(read_runs(store.storage, 1)) == 1
-    (tmp_path / "store" / "runs" / "00000002.json").write_text("{")  # cut off
+    (stored / "runs" / "00000002.json").write_text("{")  # cut off
     assert len(read_runs(store.storage, 2)) == 1
