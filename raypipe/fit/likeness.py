@@ -37,7 +37,7 @@ class Likeness:
         self.mean, self.std = mean.astype(np.float32), std.astype(np.float32)
 
     def unit(self, features: Floats) -> npt.NDArray[np.float32]:
-        """Return (N, D) standardised rows of unit length, whose products are the cosines."""
+        """Return (N, D) features as standardised rows of unit length: products are cosines."""
         rows = (features.astype(np.float32) - self.mean) / self.std
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         found: npt.NDArray[np.float32] = rows / np.where(norms == 0, 1, norms)
@@ -59,7 +59,15 @@ def alike_pairs(rows: npt.NDArray[np.float32], least: float) -> Iterator[tuple[I
 
 
 def groups_of(count: int, pairs: Ints) -> list[Ints]:
-    """Return the rows that pairs connect, group by group, the largest group first."""
+    """Return the rows that pairs connect, group by group, the largest group first.
+
+    Args:
+        count: rows there are.
+        pairs: (M, 2) numbers of rows.
+
+    Returns:
+        For each group the numbers of its rows (n,), n at least 2, in rising order.
+    """
     links = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
     _, labels = connected_components(links, directed=False)
     members = np.unique(pairs)

@@ -32,7 +32,7 @@ class Scaling:
         return cls(kind, np.empty(0), np.empty(0))
 
     def apply(self, x: Floats) -> Floats:
-        """Return (N, D) scaled rows, of the type of `x`.
+        """Return (N, D) scaled rows, of the type of `x` (N, D); with `l2`, rows of zeros stay so.
 
         Rounded at every step as scikit-learn does, so that a tree's thresholds fall as it set them.
         """

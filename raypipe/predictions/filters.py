@@ -33,7 +33,7 @@ class Filter:
         return f"{self.column}={_number(self.low)}:{_number(self.high)}"
 
     def accepts(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Return which of (N,) values lie within."""
+        """Return which of (N,) values lie within, as (N,)."""
         within: npt.NDArray[np.bool_] = (values >= self.low) & (values <= self.high)
         return within
 
