@@ -112,7 +112,7 @@ class Listing:
         return [first.slice(start, _FEW) for start in range(0, len(first), step)][:count]
 
     def absent(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-        """Return which ids are not listed.
+        """Return which of N ids are not listed, as (N,).
 
         By hash: with a probability of less than 1 to 10⁷ for a million ids one that is absent goes
         unnoticed, this time; the hash is another one in the next process.
@@ -158,7 +158,7 @@ class Versions:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Return the row of each item by id (−1 where it is new), and whether its version is equal.
 
-        The version is all of `schema.VERSION_COLUMNS`.
+        Both are (N,) for N items. The version is all of `schema.VERSION_COLUMNS`.
         """
         found = np.full(len(items), -1, np.int64)
         same = np.zeros(len(items), bool)

@@ -61,7 +61,11 @@ def decoded(
 def left_encoded(
     items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None] = lambda _: None
 ) -> Iterator[bytes | Pixels | RejectedItem]:
-    """Do what `decoded` does, except for plain JPEGs, which stay as they are."""
+    """Do what `decoded` does, except for plain JPEGs, which stay as they are.
+
+    Yields:
+        For each item the bytes of a plain JPEG, (views, size, size, 3) uint8, or a reject.
+    """
     for item, data in _read(items, max_pixels, count):
         if isinstance(data, RejectedItem) or is_plain_jpeg(data, max_pixels):
             yield data

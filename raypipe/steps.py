@@ -99,7 +99,7 @@ def read_and_embed(
 
     Args:
         batch: one row with the unit's items.
-        embedder: turns images as they come into features; as `Embedder.stream`.
+        embedder: turns (size, size, 3) images as they come into features; as `Embedder.stream`.
         spec: what the features are.
         max_pixels: cap on an image's pixels.
         one_server: as in `read_and_decode`, which also says what it raises.

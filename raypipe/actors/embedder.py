@@ -78,7 +78,7 @@ class Embedder:
         return self._joined(images[i : i + starts.step] for i in starts)
 
     def stream(self, images: Iterable[Pixels]) -> dict[str, npt.NDArray[np.generic]]:
-        """Return what a call returns, for (size, size, 3) images as they come."""
+        """Return what a call returns, `{column: (N, …)}`, for (size, size, 3) images that come."""
         return self._joined(map(np.stack, _runs(images, self.batch_size)))
 
     def _joined(
@@ -106,7 +106,11 @@ class Embedder:
 
     @torch.inference_mode()
     def embed(self, images: Pixels | torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the features of at most `batch_size` images, on the device."""
+        """Return the features of (n, size, size, 3) uint8 images, n at most `batch_size`.
+
+        Returns:
+            `{column: (n, …)}` on the device: float32, and class numbers as int32.
+        """
         outputs = self.model(self._input(images))
         return {
             wanted.column: pool(outputs[wanted.layer], wanted.pool)[: len(images)]

@@ -26,7 +26,7 @@ def compile_network(model: nn.Module, example: Tensor) -> nn.Module:
 
     Args:
         model: a prepared network.
-        example: an input of the size and type it will get.
+        example: (N, 3, size, size), an input as it will get, in size and type.
 
     Raises:
         RaypipeError: it cannot be compiled, or computes something else when it is.

@@ -30,7 +30,7 @@ class NonNegativeMaxPool2d(nn.Module):
         self.windows = tuple(zip(kernel, stride, padding, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the greatest value in each window of (N, C, H, W)."""
+        """Return the greatest value in each window of (N, C, H, W), as (N, C, H′, W′)."""
         bits = x.view(torch.int16)
         for dim, window in zip((2, 3), self.windows, strict=True):
             bits = _maximum_along(bits, dim, *window)

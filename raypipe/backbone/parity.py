@@ -14,7 +14,7 @@ _NOTHING = 1e-12
 
 
 def least_cosine(expected: Tensor, found: Tensor) -> float:
-    """Return the least cosine between the rows of two (N, …) tensors.
+    """Return the least cosine, a scalar, between the rows of two (N, …) tensors of one shape.
 
     Rows that are zero in both are equal; a row with values that are no numbers has cosine −1.
     """

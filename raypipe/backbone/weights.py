@@ -76,6 +76,11 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], weights: str) -> di
 
     What lies behind the cut may be absent or of another shape: it is not computed.
 
+    Args:
+        model: the network, cut; its own tensors say which shapes are needed, scalars among them.
+        state: tensors by name, of any shapes.
+        weights: what they are called in messages.
+
     Raises:
         UsageError: naming the keys that are missing or of another shape.
     """

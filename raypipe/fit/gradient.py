@@ -34,6 +34,9 @@ def gradient_norm(
         labels: (N,) their classes.
         c: C.
         class_weight: `balanced` or None.
+
+    Raises:
+        TypeError: the head is not linear.
     """
     linear = head.scorer
     if not isinstance(linear, Linear):

@@ -76,7 +76,7 @@ class KMeansOptions:
 
 
 def scale_rows(features: Floats, how: Literal["none", "standard", "l2"]) -> Floats:
-    """Return (N, D) features scaled to zero mean and unit variance, to unit length, or as is."""
+    """Return (N, D) of (N, D) features: with zero mean and unit variance, unit length, or as is."""
     if how == "standard":
         return np.asarray(StandardScaler().fit_transform(features))
     return np.asarray(normalize(features)) if how == "l2" else features

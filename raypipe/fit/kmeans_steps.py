@@ -44,7 +44,7 @@ def _stacked(arrays: Sequence[Array]) -> Array:
 
 
 def inertia(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array]:
-    """Return the sum of squared distances to the nearest of each run's centres, (R,)."""
+    """Return the sum of squared distances to the nearest of each run's (R, K, D) centres, (R,)."""
     total = np.zeros(len(centers))
     on_device = torch.from_numpy(centers).to(shard.device, torch.float32)
     for _, x in shard.blocks(scaling):
@@ -101,7 +101,7 @@ def assign(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array, A
 
 
 def sample(shard: ShardRows, scaling: Scaling | None, rows: Array) -> Array:
-    """Return those of some rows, by number over all shards, that are in this shard, (n, D)."""
+    """Return those of some rows, numbers (m,) over all shards, that are in this one, (n, D)."""
     found: Array = shard.take(_own(shard, rows), scaling).cpu().numpy()
     return found
 
@@ -120,7 +120,10 @@ def potential(shard: ShardRows, scaling: Scaling, drawn: Sequence[Array]) -> tup
 def draw(
     shard: ShardRows, scaling: Scaling, drawn: Sequence[Array], rate: float, seed: Sequence[int]
 ) -> Array:
-    """Return rows (n, D), each drawn with probability rate·d², d its distance as in `potential`."""
+    """Return rows (n, D), each drawn with probability rate·d², d its distance as in `potential`.
+
+    Bahmani et al., Scalable k-means++, 2012, algorithm 2, step 4; `drawn` as in `potential`.
+    """
     luck = np.random.default_rng([*seed, shard.number]).random(len(shard), dtype=np.float32)
     chosen = np.flatnonzero(luck < rate * _distances_so_far(shard, scaling, drawn))
     found: Array = shard.take(chosen, scaling).cpu().numpy()

@@ -58,7 +58,15 @@ def alike_pairs(rows: npt.NDArray[np.float32], least: float) -> Iterator[tuple[I
 
 
 def groups_of(count: int, pairs: Ints) -> list[Ints]:
-    """Return the rows that pairs connect, group by group, the largest group first."""
+    """Return the rows that pairs connect, group by group, the largest group first.
+
+    Args:
+        count: rows there are.
+        pairs: (M, 2) numbers of rows.
+
+    Returns:
+        For each group the numbers of its rows (n,), n at least 2, in rising order.
+    """
     links = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
     _, labels = connected_components(links, directed=False)
     members = np.unique(pairs)

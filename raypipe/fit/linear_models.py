@@ -29,7 +29,7 @@ class LinearModels:
     double: bool = False
 
     def take(self, rows: Array) -> LinearModels:
-        """Return some of the models."""
+        """Return some of the models: `rows` are their numbers (m,), or a mask (M,)."""
         weight = None if self.class_weight is None else self.class_weight[rows]
         return LinearModels(self.coef[rows], self.intercept[rows], weight, self.double)
 

@@ -107,7 +107,11 @@ def relocate_empty(
     Args:
         sums: (K, D) of each centre's rows.
         counts: (K,) rows of each centre.
-        candidates: each shard's farthest rows: squared distances, numbers, centres, rows.
+        candidates: each shard's farthest rows: squared distances (n,), numbers (n,), centres'
+            numbers (n,), rows (n, D).
+
+    Returns:
+        Sums (K, D) and counts (K,) after it.
     """
     far, numbers, owners, rows = (
         np.concatenate(column) for column in zip(*candidates, strict=True)

@@ -14,7 +14,17 @@ Labels = npt.NDArray[np.object_]
 
 
 def evaluate(truth: Labels, predicted: Labels, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return accuracy, scikit-learn's report as text and numbers, and the confusion matrix."""
+    """Return accuracy, scikit-learn's report as text and numbers, and the confusion matrix.
+
+    Args:
+        truth: (N,) names of classes.
+        predicted: (N,) names of classes.
+        classes: the K names, in the order of the report and of the matrix.
+
+    Returns:
+        `accuracy`, `report_text`, `report`, and `confusion`: (K, K) counts as lists, a row per
+        true class.
+    """
     names = list(classes)
     report = {"labels": names, "zero_division": 0}
     return {

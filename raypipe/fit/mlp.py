@@ -54,7 +54,7 @@ class Workers:
     gather: Callable[[Tensor], list[Tensor]] = lambda tensor: [tensor]
 
     def total(self, tensor: Tensor) -> Tensor:
-        """Return the sum over the workers."""
+        """Return the sum over the workers of a tensor, which has the same shape (…,) in each."""
         return torch.stack(self.gather(tensor)).sum(dim=0)
 
 
@@ -152,7 +152,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
 
 
 def scaler(scaling: Scaling, device: torch.device) -> Callable[[npt.NDArray[Any]], Tensor]:
-    """Return what makes scaled float32 rows on the device of rows as they are stored."""
+    """Return what makes (n, D) scaled float32 rows on the device of (n, D) rows as stored."""
 
     def scale(x: npt.NDArray[Any]) -> Tensor:
         rows = torch.from_numpy(np.ascontiguousarray(x)).to(device, non_blocking=True).float()
@@ -179,7 +179,7 @@ def train_epoch(
         network: as `Workers.wrap` returned it: the gradient of a step is the mean over workers.
         optimizer: of its parameters.
         batches: this worker's rows; every worker has the same number of batches.
-        scale: makes scaled tensors.
+        scale: makes scaled tensors (n, D).
         weights: (K,) of the classes.
         workers: the others.
     """
@@ -203,7 +203,14 @@ def validate(
     scale: Callable[[npt.NDArray[Any]], Tensor],
     workers: Workers,
 ) -> Score:
-    """Return mean cross-entropy and accuracy over the rows of all workers, without dropout."""
+    """Return mean cross-entropy and accuracy over the rows of all workers, without dropout.
+
+    Args:
+        network: gives (n, K) logits for (n, D) scaled rows.
+        batches: this worker's rows.
+        scale: makes scaled tensors (n, D).
+        workers: the others.
+    """
     network.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=workers.device)
     for batch in batches:

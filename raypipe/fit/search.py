@@ -66,7 +66,7 @@ def fit_search(
         labels: (N,) class names.
         settings: what is not searched.
         grid: values by parameter name.
-        folds: rows to fit on and rows to score on, for each fold.
+        folds: numbers of rows to fit on (n,) and of rows to score on (m,), for each fold.
 
     Raises:
         UsageError: more neighbours than a fold has rows.

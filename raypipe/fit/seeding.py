@@ -73,6 +73,9 @@ def scalable_plus_plus(shards: Sharded, scaling: Scaling, first: Array, k: int, 
         first: (1, D) the row to begin with.
         k: number of centres.
         seed: of the drawing.
+
+    Raises:
+        UsageError: there are fewer than k different rows.
     """
     rounds = [first.astype(float)]
     for number in range(_ROUNDS):

@@ -26,7 +26,7 @@ class ReadableRows(Protocol):
     dtype: np.dtype[Any]
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return rows `start` to `stop`."""
+        """Return rows `start` to `stop` as (stop − start, D)."""
 
     def expect(self, start: int, stop: int) -> None:
         """Say which rows are read next."""
@@ -35,7 +35,7 @@ class ReadableRows(Protocol):
 def shuffled(
     rows: ReadableRows, start: int, sizes: Sequence[int], random: np.random.Generator
 ) -> Iterator[tuple[npt.NDArray[Any], Numbers]]:
-    """Yield batches of rows with their numbers, each row once, in random order.
+    """Yield batches of rows (n, D) with their numbers (n,), each row once, in random order.
 
     Blocks of neighbouring rows are drawn at random, and rows at random from a pool of blocks. The
     order depends on the generator and on the sizes alone, not on whether the rows are in memory.

@@ -63,7 +63,13 @@ def loss_and_gradient(x: torch.Tensor, y: torch.Tensor, models: LinearModels) ->
 
 
 def hits(x: torch.Tensor, y: torch.Tensor, models: LinearModels) -> Array:
-    """Return how many rows each model gets right, (M,)."""
+    """Return how many rows each of M models gets right, (M,).
+
+    Args:
+        x: (N, D).
+        y: (N,) class numbers.
+        models: M of them.
+    """
     count, classes, width = models.coef.shape
     coef = torch.from_numpy(models.coef).reshape(count * classes, width).to(x)
     intercept = torch.from_numpy(models.intercept).reshape(-1).to(x)

@@ -64,7 +64,7 @@ def gradient(
         shard: the rows.
         scaling: of the features.
         models: M of them.
-        members: for each group the numbers of the models that are fitted on it.
+        members: for each group the numbers (m,) of the models that are fitted on it.
     """
     loss = np.zeros(len(models))
     by_coef, by_intercept = np.zeros(models.coef.shape), np.zeros(models.intercept.shape)

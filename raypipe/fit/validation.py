@@ -18,7 +18,9 @@ Rows = npt.NDArray[np.int64]
 
 
 def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[Rows, Rows]:
-    """Return rows to fit on, views included, and rows to validate on, which are no views.
+    """Return rows to fit on (n,), views included, and rows to validate on (m,), which are no views.
+
+    Both are numbers of rows of `data`.
 
     These are the store's own validation images, where it has some beside those to test on;
     otherwise a stratified random part of the training images, with at least one of each class.

@@ -39,7 +39,7 @@ class Forest:
     kind: ClassVar[str] = "forest"
 
     def scores(self, x: Floats) -> Floats:
-        """Return (N, K) logarithms of the trees' mean share; minus infinity where it is none."""
+        """Return (N, K) logarithms of the trees' mean share for (N, D); −∞ where it is none."""
         x = np.asarray(x, np.float32)  # as scikit-learn compares
         size = max(1, _BLOCK // len(self.roots))
         blocks = [self._shares(x[start : start + size]) for start in range(0, len(x), size)]

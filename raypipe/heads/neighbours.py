@@ -42,7 +42,7 @@ class Neighbours:
     kind: ClassVar[str] = "knn"
 
     def scores(self, x: Floats) -> Floats:
-        """Return (N, K) logarithms of each class's share; minus infinity where it is none."""
+        """Return (N, K) logarithms of each class's share for (N, D); −∞ where it is none."""
         shares = np.zeros((len(x), self.classes))
         for start in range(0, len(x), _QUERIES):
             some = x[start : start + _QUERIES].astype(np.float64)

@@ -34,7 +34,7 @@ class Scaling:
         return cls(kind, np.empty(0), np.empty(0))
 
     def apply(self, x: Any) -> Any:
-        """Return (N, D) scaled rows, of the type of `x`: a NumPy array, or a tensor of PyTorch.
+        """Return (N, D) scaled rows, of the type of `x` (N, D): NumPy's array or PyTorch's tensor.
 
         Rounded at every step as scikit-learn does, so that a tree's thresholds fall as it set them.
         Rows that are shorter than 10 ε stay as they are with `l2`, as in its Normalizer.

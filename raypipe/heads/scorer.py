@@ -35,7 +35,7 @@ class Scorer(Protocol):
 
 
 def softmax(scores: Floats) -> Floats:
-    """Return (N, K) probabilities; a score may be minus infinity, but not all of a row."""
+    """Return (N, K) probabilities for (N, K) scores; some of a row may be −∞, but not all."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
     return probabilities

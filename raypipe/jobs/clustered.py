@@ -32,6 +32,11 @@ def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Pat
     """Write `clusters.csv` and `clusters.parquet`, which is a folder if there are many rows.
 
     `distance` is that to the cluster's centre, among scaled features.
+
+    Args:
+        ids: (N,) of the rows.
+        clusters: of the same rows.
+        out: the folder.
     """
     table = pa.table(
         {
@@ -54,7 +59,10 @@ def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Pat
 
 
 def agreement(labels: npt.NDArray[np.object_], clusters: Clusters) -> float | None:
-    """Return the adjusted Rand index against the labels, over the rows that have one."""
+    """Return the adjusted Rand index against (N,) labels, over the rows that have one.
+
+    None if these have less than two different labels.
+    """
     known = np.array([label is not None for label in labels], dtype=bool)
     if len(set(labels[known])) < 2:
         return None
@@ -64,7 +72,14 @@ def agreement(labels: npt.NDArray[np.object_], clusters: Clusters) -> float | No
 def picture(
     store: StoreReader, ids: npt.NDArray[np.object_], clusters: Clusters, path: Path
 ) -> bool:
-    """Draw the images nearest to each centre, where they can still be read."""
+    """Draw the images nearest to each centre, where they can still be read; return if any could.
+
+    Args:
+        store: knows where the images are.
+        ids: (N,) of the rows.
+        clusters: of the same rows.
+        path: of the picture.
+    """
     largest = np.argsort(-clusters.sizes, kind="stable")[:_PICTURE_CLUSTERS]
     nearest: dict[int, list[str]] = {}
     for cluster in largest:

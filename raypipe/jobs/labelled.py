@@ -83,7 +83,7 @@ class Labelled:
             yield places, self.to_rows(features)
 
     def stored(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
-        """Return values of the rows in the order all rows are stored in.
+        """Return values of the rows as (N,) of all rows, in the order these are stored in.
 
         Args:
             values: (n,) of the labelled rows.
@@ -92,7 +92,7 @@ class Labelled:
         return np.concatenate(self.index.by_partition(self.of_index(values, other)))
 
     def of_index(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
-        """Return values of the rows as values of all rows of the index; `other` if unlabelled."""
+        """Return (n,) values of the rows as (N,) of the whole index; `other` where unlabelled."""
         found = np.full(len(self.index), other, values.dtype)
         found[self.known] = values
         return found

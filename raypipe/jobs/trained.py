@@ -87,7 +87,7 @@ class HeldOut:
     def of(
         cls, rows: Rows, parts: Holdout, probabilities: npt.NDArray[Any], copies: Copies | None
     ) -> HeldOut:
-        """Pick the held-out rows out of all, and the training rows they are copies of."""
+        """Pick out held-out rows and what they are copies of; (N, K) probabilities are of these."""
         found = [] if copies is None else _pairs(rows, parts, copies)
         return cls(rows.ids[parts.test], rows.labels[parts.test], probabilities, found)
 

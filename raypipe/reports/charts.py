@@ -126,7 +126,7 @@ def k_figures(choices: Sequence[dict[str, float]], chosen: int, what: str) -> st
 
 
 def histogram(counts: npt.NDArray[np.int64]) -> str:
-    """Draw how many probabilities lie in each tenth of 0 to 1."""
+    """Draw how many probabilities lie in each of (n,) equal parts of 0 to 1."""
 
     def draw(axes: Any) -> None:
         width = 1 / len(counts)

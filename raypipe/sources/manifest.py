@@ -126,7 +126,7 @@ def uri_batch(
     """Return the items of some rows.
 
     Args:
-        part: the columns, as text.
+        part: the columns, as text, each (N,).
         columns: which is which.
         table: the file, which relative paths are relative to and which stands for what is missing.
         row: names a row, by its number in the part.

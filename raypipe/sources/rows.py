@@ -34,7 +34,7 @@ def one_batch(
     labels: Texts | None = None,
     splits: Texts | None = None,
 ) -> pa.RecordBatch:
-    """Return a batch of `schema.ITEMS` from its columns; a column left out is null throughout."""
+    """Return a batch of `schema.ITEMS` of columns (N,); a column left out is null throughout."""
     given = (ids, uris, etags, labels, splits)
     columns = [
         pa.nulls(len(ids), field.type) if values is None else pa.array(values, field.type)

@@ -101,7 +101,11 @@ class _FileArray:
 
 
 def read_rows(reader: StoreReader) -> StoredRows:
-    """Read everything but the features."""
+    """Read everything but the features: columns (N,), in the order rows are stored in.
+
+    Raises:
+        UsageError: there are no rows.
+    """
     columns = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
     tables = list(reader.iter_batches(columns))
     if not tables:
@@ -128,7 +132,7 @@ def export(
     Args:
         reader: the store.
         column: the feature column.
-        rows: all rows of the snapshot.
+        rows: all rows of the snapshot, each column (N,).
         targets: the files, all in one existing folder; no row is in two of them.
         form: `hdf5`, `npy` or `csv`.
 

@@ -117,7 +117,7 @@ def tensor(values: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
 
 
 def shared_texts(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
-    """Return texts as objects, equal ones being one: millions of rows have few labels."""
+    """Return texts as (N,) objects, equal ones being one: millions of rows have few labels."""
     encoded = pc.dictionary_encode(column.combine_chunks())
     values = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
     rows: npt.NDArray[np.object_] = values[encoded.indices.fill_null(len(values) - 1).to_numpy()]

@@ -134,7 +134,7 @@ def iter_tables(source: FileInput, columns: list[str] | None) -> Iterator[pa.Tab
 def label_codes(
     labels: Iterable[str | None], names: Iterable[str] | None = None
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Return each label's position among the sorted names (−1 for none), and the names."""
+    """Return each label's place among the sorted names as (N,), −1 for none, and the names."""
     listed = list(labels)
     known = sorted({label for label in listed if label is not None} if names is None else names)
     code: dict[str | None, int] = {name: index for index, name in enumerate(known)}
@@ -149,7 +149,7 @@ def create(target: io.BytesIO | Path) -> Iterator[Any]:
 
 
 def write_labels(file: Any, codes: npt.NDArray[np.int64], names: list[str]) -> None:
-    """Write `labels`, and the `label_names` that they number."""
+    """Write `labels`, (N,) codes, and the `label_names` that they number."""
     file.create_dataset(LABELS, data=codes)
     write_texts(file, LABEL_NAMES, names)
 

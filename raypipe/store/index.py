@@ -38,7 +38,7 @@ class RowIndex(Rows):
         return Rows(self.ids, self.labels, self.splits, self.views)[numbers]
 
     def by_partition(self, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-        """Return (N,) values of the sorted rows as one array per partition, as stored."""
+        """Return (N,) values of the sorted rows as one array (n,) per partition, as stored."""
         stored = np.empty_like(values)
         stored[self.order] = values
         return np.split(stored, np.cumsum(self.lengths)[:-1])
