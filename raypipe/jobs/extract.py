@@ -26,7 +26,7 @@ from raypipe.preprocessing import resolve_preprocess
 from raypipe.progress import say
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
-from raypipe.spec import Preprocess, Spec
+from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store, read_identity
 from raypipe.store.master import write_master
@@ -35,7 +35,9 @@ from raypipe.store.reader import StoreReader
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
-__all__ = ["main", "run"]
+__all__ = ["Network", "load_network", "main", "run", "spec_of"]
+
+_GLANCE_SECONDS = 3.0
 
 
 def run(config: ExtractConfig) -> Outcome:
@@ -52,21 +54,10 @@ def run(config: ExtractConfig) -> Outcome:
     augment = resolve_augment(config)
     with contextlib.ExitStack() as stack:
         listing, network = _start(config, storage, source, stack)
-        spec = Spec(
-            backbone=network.backbone.source.name,
-            source_sha256=network.backbone.source.sha256,
-            weights_sha256=network.backbone.weights_sha256,
-            outputs=network.backbone.outputs,
-            preprocess=network.preprocess,
-            augment=augment,
-            precision=_precision(config, storage),
-            dtype=config.dtype,
-        )
+        spec = spec_of(config, network, augment, _precision(config, storage))
         if config.dry_run:
-            shapes = network.shapes
-            return preview(
-                config, storage, source.uri, spec, network.backbone, listing, shapes, stack
-            )
+            look = partial(_glance, config, storage, source, spec, network.backbone, stack)
+            return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
         sizing = _create(config, storage, spec, network, source, listing)
         write = partial(_write, config, storage, source, spec, network.backbone, sizing, stack)
@@ -77,7 +68,9 @@ def run(config: ExtractConfig) -> Outcome:
 
 
 @dataclass(frozen=True)
-class _Network:
+class Network:
+    """A network, how images are prepared for it, and shape and type of a row's features."""
+
     backbone: Backbone
     preprocess: Preprocess
     shapes: dict[str, tuple[tuple[int, ...], str]]
@@ -85,7 +78,7 @@ class _Network:
 
 def _start(
     config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
-) -> tuple[Listing, _Network]:
+) -> tuple[Listing, Network]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
     batches = source.list()
     first = next((batch for batch in batches if len(batch)), None)
@@ -95,7 +88,7 @@ def _start(
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
         listing = beside.submit(Listing, wanted)
-        loading = beside.submit(_load, config)
+        loading = beside.submit(load_network, config)
         try:
             if not is_store(storage.uri):
                 session = runtime.session(config.address, quiet=True, wait=config.wait_for)
@@ -107,7 +100,12 @@ def _start(
             raise
 
 
-def _load(config: ExtractConfig) -> _Network:
+def load_network(config: ExtractConfig) -> Network:
+    """Load the network that the options name.
+
+    Raises:
+        UsageError: there is none, or it does not go with the options.
+    """
     from raypipe.backbone.loading import feature_shapes, load  # takes torch: seconds
 
     backbone = load(
@@ -120,14 +118,30 @@ def _load(config: ExtractConfig) -> _Network:
     )
     preprocess = resolve_preprocess(config, backbone.trained)
     shapes = feature_shapes(backbone, preprocess.size, config.dtype)
-    return _Network(backbone, preprocess, shapes)
+    return Network(backbone, preprocess, shapes)
+
+
+def spec_of(
+    config: ExtractConfig, network: Network, augment: Augment | None, precision: Any
+) -> Spec:
+    """Return what the features will be."""
+    return Spec(
+        backbone=network.backbone.source.name,
+        source_sha256=network.backbone.source.sha256,
+        weights_sha256=network.backbone.weights_sha256,
+        outputs=network.backbone.outputs,
+        preprocess=network.preprocess,
+        augment=augment,
+        precision=precision,
+        dtype=config.dtype,
+    )
 
 
 def _create(
     config: ExtractConfig,
     storage: Storage,
     spec: Spec,
-    network: _Network,
+    network: Network,
     source: Source,
     listing: Listing,
 ) -> Sizing | None:
@@ -161,7 +175,6 @@ def _write(
     """Run the flow over what is missing."""
     stack.enter_context(runtime.session(config.address, wait=config.wait_for))
     runtime.check_reach(plan.some_items(), source.uri, storage)
-    kept = read_identity(storage, "--out")["provenance"].get("computed")
     sizing = sizing or settle(
         config,
         backbone,
@@ -169,7 +182,7 @@ def _write(
         plan.some_items(),
         images=plan.items,
         max_pixels=config.max_pixels,
-        kept=kept,
+        kept=_settled(storage),
     )
     replicas = runtime.plan_replicas(
         config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
@@ -188,6 +201,44 @@ def _write(
         storage=storage,
         form=config.format,
     )
+
+
+def _glance(
+    config: ExtractConfig,
+    storage: Storage,
+    source: Source,
+    spec: Spec,
+    backbone: Backbone,
+    stack: contextlib.ExitStack,
+    plan: Plan,
+) -> tuple[runtime.Replicas, float | None]:
+    """Extract for a few seconds; return the replicas and their rate, None if all are rejects."""
+    from raypipe.diagnosis.measure import measure, scratch
+
+    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
+    kept = _settled(storage)
+    if config.compile == "auto" and not kept:  # trying that takes a minute
+        config = config.model_copy(update={"compile": "off"})
+    folder = stack.enter_context(scratch(None))
+    measured = measure(
+        config,
+        backbone,
+        spec,
+        plan,
+        folder / "store",
+        source=source.uri,
+        images=plan.items,
+        seconds=_GLANCE_SECONDS,
+        kept=kept,
+    )
+    return measured.replicas, measured.rates.steady if measured.cost.images else None
+
+
+def _settled(storage: Storage) -> Any:
+    """Return what a store has kept of its first run, if there is one."""
+    if not is_store(storage.uri):
+        return None
+    return read_identity(storage, "--out")["provenance"].get("computed")
 
 
 def _narrowed(config: ExtractConfig) -> str:
