@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,12 @@ from raypipe.preprocessing import resolve_preprocess
 from raypipe.sizing import Sizing, settle
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.storage import Storage
-from raypipe.store.identity import read_identity
+from raypipe.store.identity import is_store, read_identity
 
 if TYPE_CHECKING:  # it takes torch
     from raypipe.backbone import Backbone
 
-__all__ = ["Extractor", "load_extractor", "prepare", "spec_of"]
+__all__ = ["Extractor", "load_extractor", "prepare", "settled", "spec_of"]
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,12 @@ def prepare(
     source: str,
     storage: Storage | None,
     stack: ExitStack,
+    *,
+    images: int | None = None,
     sizing: Sizing | None = None,
-) -> runtime.Replicas:
-    """Start Ray, settle what the options leave open, and return the replicas that do the plan.
+    kept: Mapping[str, Any] | None = None,
+) -> tuple[Sizing, runtime.Replicas]:
+    """Start Ray, settle what the options leave open, and plan the replicas that do the plan.
 
     Args:
         config: the options.
@@ -102,7 +106,10 @@ def prepare(
         source: where its items come from, for messages.
         storage: the store that is written, which has its identity already; None for none.
         stack: Ray runs until it is closed.
+        images: how many there are to be in all, which says whether compiling pays; None: those
+            of the plan.
         sizing: what has been settled already.
+        kept: what the store has settled, if there is one; see `settled`.
 
     Raises:
         UsageError: a node does not see the items or the store; or as `settle` and
@@ -111,10 +118,22 @@ def prepare(
     """
     stack.enter_context(runtime.session(config.address, wait=config.wait_for))
     runtime.check_reach(plan.some_items(), source, storage)
-    if sizing is None:
-        kept = read_identity(storage, "--out")["provenance"].get("computed") if storage else None
-        some, most = plan.some_items(), config.max_pixels
-        sizing = settle(config, backbone, spec, some, images=plan.items, max_pixels=most, kept=kept)
-    return runtime.plan_replicas(
+    sizing = sizing or settle(
+        config,
+        backbone,
+        spec,
+        plan.some_items(),
+        images=images or plan.items,
+        max_pixels=config.max_pixels,
+        kept=kept,
+    )
+    return sizing, runtime.plan_replicas(
         config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
     )
+
+
+def settled(storage: Storage) -> Any:
+    """Return what a store has kept of its first run; None where there is none yet."""
+    if not is_store(storage.uri):
+        return None
+    return read_identity(storage, "--out")["provenance"].get("computed")

@@ -112,9 +112,12 @@ class Images:
     def _replicas(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
     ) -> Replicas:
-        from raypipe.prepare import prepare
+        from raypipe.prepare import prepare, settled
 
-        replicas = prepare(self.config, self.backbone, self.spec, plan, self.uri, storage, stack)
+        kept = settled(storage) if storage else None
+        _, replicas = prepare(
+            self.config, self.backbone, self.spec, plan, self.uri, storage, stack, kept=kept
+        )
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
         return replicas
 

@@ -6,7 +6,7 @@ Bits of features depend on the first two. So a store keeps them, and later runs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +42,17 @@ class Sizing:
         device: torch device it was settled for.
         batch_size: images per forward pass.
         compiled: whether the network is compiled.
+        seconds: of a replica's time for an image, by the first pass; None where none was made.
     """
 
     device: str
     batch_size: int
     compiled: bool
+    seconds: float | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a store keeps."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "seconds"}
 
 
 def settle(
@@ -98,7 +100,7 @@ def settle(
     else:  # not by what is still to be done: a run that goes on after a kill computes alike
         long = trial is not None and images * trial.seconds / runtime.slots() > _LONG_RUN
         compiled = long and _gains_by_compiling(backbone, spec, device, batch_size)
-    return Sizing(device, batch_size, compiled)
+    return Sizing(device, batch_size, compiled, trial.seconds if trial else None)
 
 
 def _try_out(

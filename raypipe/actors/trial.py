@@ -12,11 +12,11 @@ import torch
 from raypipe.actors.embedder import Embedder
 from raypipe.actors.jpegs import JpegDecoder
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.footprint import knee
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.parity import least_cosine
 from raypipe.cost import Timer
 from raypipe.decode import decode
-from raypipe.diagnosis.rates import knee
 from raypipe.spec import Spec
 from raypipe.transforms import normalize, to_pixels
 

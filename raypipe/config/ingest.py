@@ -89,10 +89,10 @@ class PackConfig(LabelConfig):
 
 
 class DoctorConfig(ExtractConfig):
-    """Measure what limits an extraction here, and name the settings that fit.
+    """Measure what limits an extraction here, and at which rate.
 
-    Takes the options of `extract`, so that `doctor` can stand in its place in a command. It runs
-    the same steps on a sample of SOURCE for about a minute, and writes nothing that stays.
+    Takes the options of `extract`, so that `doctor` can stand in its place in a command. It
+    extracts a sample of SOURCE for about half a minute, and writes nothing that stays.
     """
 
     source: Annotated[str | None, option("Input", position=1)] = None  # type: ignore[assignment]
@@ -103,5 +103,7 @@ class DoctorConfig(ExtractConfig):
     """Images to estimate time and cost for. Default: as many as SOURCE has, else 1,000,000."""
     price: Annotated[float | None, Field(ge=0), option("Estimate")] = None
     """What one node costs for an hour, to estimate the cost."""
-    sample: Annotated[int, Field(ge=1), option("Estimate")] = 256
-    """Images to measure on."""
+    seconds: Annotated[float, Field(gt=0), option("Estimate")] = 20.0
+    """How long to measure, from when the first images are done."""
+    sample: Annotated[int | None, Field(ge=1), option("Estimate")] = None
+    """Images to measure on at most. Default: as many as are done in that time."""

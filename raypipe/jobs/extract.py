@@ -21,7 +21,7 @@ from raypipe.errors import UsageError
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.preview import preview
 from raypipe.plan import Listing, Plan
-from raypipe.prepare import Extractor, load_extractor, prepare, spec_of
+from raypipe.prepare import Extractor, load_extractor, prepare, settled, spec_of
 from raypipe.progress import say
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
 __all__ = ["main", "run"]
+
+_GLANCE_SECONDS = 3.0
 
 
 def run(config: ExtractConfig) -> Outcome:
@@ -53,10 +55,8 @@ def run(config: ExtractConfig) -> Outcome:
         listing, network = _start(config, storage, source, stack)
         spec = spec_of(config, network, augment, _precision(config, storage))
         if config.dry_run:
-            shapes = network.shapes
-            return preview(
-                config, storage, source.uri, spec, network.backbone, listing, shapes, stack
-            )
+            look = partial(_glance, config, storage, source, spec, network.backbone, stack)
+            return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
         sizing = _create(config, storage, spec, network, source, listing)
         write = partial(_write, config, storage, source, spec, network.backbone, sizing, stack)
@@ -126,7 +126,17 @@ def _write(
     plan: Plan,
 ) -> Iterator[Finished]:
     """Run the flow over what is missing."""
-    replicas = prepare(config, backbone, spec, plan, source.uri, storage, stack, sizing)
+    _, replicas = prepare(
+        config,
+        backbone,
+        spec,
+        plan,
+        source.uri,
+        storage,
+        stack,
+        sizing=sizing,
+        kept=settled(storage),
+    )
     say(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
         f"{replicas.max_size} × {replicas.device} {spec.precision}"
@@ -141,6 +151,37 @@ def _write(
         storage=storage,
         form=config.format,
     )
+
+
+def _glance(
+    config: ExtractConfig,
+    storage: Storage,
+    source: Source,
+    spec: Spec,
+    backbone: Backbone,
+    stack: contextlib.ExitStack,
+    plan: Plan,
+) -> tuple[runtime.Replicas, float | None]:
+    """Extract for a few seconds; return the replicas and their rate, None if all are rejects."""
+    from raypipe.diagnosis.measure import measure, scratch
+
+    kept = settled(storage)
+    if config.compile == "auto" and not kept:  # trying that takes a minute
+        config = config.model_copy(update={"compile": "off"})
+    folder = stack.enter_context(scratch(None))
+    measured = measure(
+        config,
+        backbone,
+        spec,
+        plan,
+        folder / "store",
+        stack,
+        source=source.uri,
+        images=plan.items,
+        seconds=_GLANCE_SECONDS,
+        kept=kept,
+    )
+    return measured.replicas, measured.rates.steady if measured.cost.images else None
 
 
 def _narrowed(config: ExtractConfig) -> str:

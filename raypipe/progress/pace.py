@@ -43,11 +43,16 @@ class Pace:
         A least-squares line, since replicas that started together finish together. None as long as
         there are too few results to take one from.
         """
-        if len(self._times) < _FEWEST_RESULTS or self._times[0] == self._times[-1]:
+        return self.steady_from(0)
+
+    def steady_from(self, first: int) -> float | None:
+        """Return `steady` of what came after so many results."""
+        times, done = self._times[first:], self._done[first:]
+        if len(times) < _FEWEST_RESULTS or times[0] == times[-1]:
             return None
         import numpy as np  # takes a tenth of a second, which `--help` does without
 
-        return float(np.polyfit(np.array(self._times) - self._times[0], self._done, 1)[0])
+        return float(np.polyfit(np.array(times) - times[0], done, 1)[0])
 
 
 class Rate:

@@ -250,7 +250,7 @@ def test_runs_leave_a_record(photos: Path, stored: Path) -> None:
     assert (first["snapshot"], first["images"], first["rejects"]) == (1, 24, {})
     assert (second["snapshot"], second["images"]) == (2, 2)
     assert sum(second["rejects"].values()) == 1
-    assert set(first["work_seconds"]) == {"read", "compute", "write"}
+    assert set(first["work_seconds"]) == {"read", "decode", "compute", "write"}
     assert len(read_runs(store.storage, 1)) == 1
     (stored / "runs" / "00000002.json").write_text("{")  # cut off
     assert len(read_runs(store.storage, 2)) == 1

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import ray
 import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
-from raypipe import runtime
+from raypipe import reading, runtime, schema
 from raypipe.config.values import Actors
 from raypipe.cost import Cost, Timer
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.reading import COST
 from raypipe.runtime import connection, flow, nodes
+from raypipe.spec import Preprocess, Spec
+from raypipe.steps import IMAGE, embed
 from tests.conftest import draw_folder, flags
 
+SPEC = Spec(
+    backbone="net",
+    weights_sha256="0" * 64,
+    outputs=(),
+    preprocess=Preprocess(size=32, resize="squash", resize_to=None),
+)
 _MISMATCH = """Version mismatch: The cluster was started with:
     Ray: 2.58.0
     Python: 3.12.4
@@ -166,8 +180,48 @@ def test_costs_add_up() -> None:
     one = Cost(images=2, rejects={"empty": 1}, bytes_read=10, read_seconds=1.5, device_bytes=7)
     two = Cost(images=3, rejects={"empty": 1, "corrupt": 2}, write_seconds=0.5, device_bytes=5)
     both = Cost.from_text((one + two).to_text())
-    assert both == Cost(5, {"empty": 2, "corrupt": 2}, 10, 0, 1.5, 0.0, 0.5, 7)
-    assert both.seconds == {"read": 1.5, "compute": 0.0, "write": 0.5}
+    assert both == Cost(5, {"empty": 2, "corrupt": 2}, 10, 0, 1.5, 0.0, 0.0, 0.5, 7)
+    assert both.items == 9
+    assert both.seconds == {"read": 1.5, "decode": 0.0, "compute": 0.0, "write": 0.5}
+
+
+def test_waiting_for_a_turn_is_not_computing() -> None:
+    class Turn(contextlib.nullcontext[None]):
+        def __enter__(self) -> None:
+            time.sleep(0.3)
+
+    batch = {
+        IMAGE: np.zeros((1, 1, 2, 2, 3), np.uint8),
+        schema.REASON: np.array([""], object),
+        COST: np.array([Cost(read_seconds=1.0).to_text()], object),
+    }
+    found = embed(
+        batch, lambda pixels: {"f": np.zeros((len(pixels), 3))}, device_bytes=lambda: 7, turn=Turn()
+    )
+    cost = Cost.from_text(found[COST][0])
+    assert cost.compute_seconds < 0.2
+    assert (cost.read_seconds, cost.device_bytes) == (1.0, 7)
+
+
+def test_reading_and_decoding_are_timed_apart(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that come late are no slow decoding."""
+
+    def late(uris: list[str], _: int) -> Iterator[bytes]:
+        for uri in uris:
+            time.sleep(0.05)
+            yield Path(uri).read_bytes()
+
+    monkeypatch.setattr(reading, "read_items", late)
+    paths = sorted(map(str, photos.rglob("*.png")))[:8]
+    items = pa.table({schema.ID: paths, schema.URI: paths})
+    list(reading.decoded(items.slice(0, 1), SPEC, 10**6))  # imports what it needs
+    found = reading.Reading(items, reading.decoded, SPEC, 10**6)
+    assert len(list(found)) == 8
+    assert found.cost.read_seconds > 0.4
+    assert 0 < found.cost.decode_seconds < 0.4
+    assert found.cost.bytes_read == sum(Path(path).stat().st_size for path in paths)
 
 
 def test_a_timer_counts_what_the_values_take() -> None:
