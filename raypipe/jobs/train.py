@@ -17,7 +17,7 @@ from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.checkpoint import FOLDER, is_checkpoint
 from raypipe.fit.duplicates import near_duplicates
 from raypipe.fit.engine import Engine, check_engine_options, choose_engine
-from raypipe.fit.evaluation import accuracy_without, evaluate_scores
+from raypipe.fit.evaluation import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
@@ -71,10 +71,12 @@ def _run(config: TrainConfig) -> Outcome:
     data = replace(data, features=as_rows(data.features, config.spatial, channels))
     fitted, head = _fit(data, parts, grid, config)
     head = replace(head, spatial=config.spatial, channels=channels)
-    metrics, held = _evaluate(head, data, parts)
+    test = data.features[parts.test]
+    copies = near_duplicates(test, data.features[parts.train])
+    metrics, probabilities = evaluate(head, head.scores(test), data.labels[parts.test], copies)
     metrics |= about(config, fitted, parts, store, unlabelled, started, engine="sklearn")
     model = TrainedModel(head, store.spec, column, store.provenance, metrics)
-    write(model, out, held)
+    write(model, out, HeldOut.of(data, parts, probabilities, copies))
     return Outcome(summary(metrics, out), text(metrics, out), model)
 
 
@@ -180,16 +182,6 @@ def _not_converged(fitted: Fitted, config: TrainConfig) -> str:
         f"warning: the fit stopped at --max-iter {config.max_iter}; raise it{scaled}, or try a "
         f"smaller C (it has not converged{reached})"
     )
-
-
-def _evaluate(head: Head, data: Features, parts: Holdout) -> tuple[dict[str, Any], HeldOut]:
-    """Return metrics of the held-out rows, and how each of them did."""
-    test, truth = data.features[parts.test], data.labels[parts.test]
-    metrics, probabilities = evaluate_scores(head, head.scores(test), truth)
-    right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == truth
-    copies = near_duplicates(test, data.features[parts.train])
-    held = HeldOut.of(data, parts, probabilities, copies)
-    return metrics | accuracy_without(copies, right), held
 
 
 def main() -> None:
