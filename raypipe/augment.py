@@ -19,8 +19,6 @@ from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
 from raypipe.spec import Augment, digest
 
-__all__ = ["Draw", "draw", "resolve_augment", "view"]
-
 _CHANGES = ("rotate", "shift", "shear", "zoom", "flip")
 
 

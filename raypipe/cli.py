@@ -7,8 +7,6 @@ import sys
 from raypipe import config
 from raypipe.command import add_command, execute, new_app
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Run the command line and exit with its status."""

@@ -21,18 +21,6 @@ from raypipe.errors import RaypipeError
 from raypipe.options import parameters, resolve
 from raypipe.progress import say, say_as_json
 
-__all__ = [
-    "HEADINGS",
-    "Given",
-    "Outcome",
-    "add_command",
-    "call",
-    "execute",
-    "new_app",
-    "one_line",
-    "run_job",
-]
-
 _INTERNAL_ERROR = 1
 _WRONG_USE = 2
 _TRACEBACK_VARIABLE = "RAYPIPE_TRACEBACK"

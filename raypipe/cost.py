@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from raypipe.store.partition import File
 
-__all__ = ["Cost", "Finished", "Timer"]
-
 T = TypeVar("T")
 
 

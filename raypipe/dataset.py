@@ -13,8 +13,6 @@ import ray.data
 from raypipe.notebook import table
 from raypipe.store.reader import StoreReader
 
-__all__ = ["Store"]
-
 _LABELS = 8
 _COUNTED = 10**6  # rows whose labels are counted for a look at a store
 

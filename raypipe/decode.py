@@ -30,8 +30,6 @@ from PIL import Image, UnidentifiedImageError
 
 from raypipe.errors import RejectedItem, RejectReason
 
-__all__ = ["decode"]
-
 # This module has its own cap, checked per call; Pillow's would raise at a size of its own.
 Image.MAX_IMAGE_PIXELS = None
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
-__all__ = ["confusion_picture", "contact_sheet", "curves_picture", "draw_curves"]
-
 _DPI = 120
 
 

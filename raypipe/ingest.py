@@ -24,15 +24,6 @@ from raypipe.store.identity import read_identity
 from raypipe.store.partition import File
 from raypipe.store.snapshot import Part, Snapshot, newest
 
-__all__ = [
-    "Ingest",
-    "bring_up_to_date",
-    "check_apart",
-    "check_same_source",
-    "check_writable",
-    "find_missing",
-]
-
 
 @dataclass(frozen=True)
 class Ingest:

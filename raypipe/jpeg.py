@@ -6,8 +6,6 @@ import io
 
 from PIL import Image
 
-__all__ = ["is_plain_jpeg"]
-
 _END = b"\xff\xd9"
 #: A unit of these still is a block of Arrow's, whose texts may have 2 GiB in all.
 _MOST_BYTES = 2**20

@@ -9,8 +9,6 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-__all__ = ["available", "is_out_of_memory", "keep_freed", "readable"]
-
 #: Where each version of control groups says what is allowed, used, and given back on demand.
 _FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),

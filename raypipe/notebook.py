@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-__all__ = ["table"]
-
 
 def table(title: str, facts: Iterable[tuple[str, object]]) -> str:
     """Return a small HTML table of names and what is to be said of them."""

@@ -17,8 +17,6 @@ from raypipe.config.types import position
 from raypipe.config.values import Value, as_written
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["ENVIRONMENT_PREFIX", "Step", "parameters", "read_mapping", "read_recipe", "resolve"]
-
 ENVIRONMENT_PREFIX = "RAYPIPE_"
 
 _RECIPE = "have `steps:`, a list of `job: options`"

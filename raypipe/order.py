@@ -9,8 +9,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Order", "natural_key", "permutation"]
-
 Order = Literal["id", "natural", "shuffle"]
 
 _DIGITS = re.compile(r"([0-9]+)")

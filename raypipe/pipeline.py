@@ -50,8 +50,6 @@ from raypipe.store.partition import Format
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
     from raypipe.backbone import Backbone
 
-__all__ = ["EmbedderReplica", "Finish", "Reading", "one_server", "predict", "write"]
-
 Finish = Callable[[Batch], "Batch | pa.Table"]
 
 _SAMPLED_UNITS = 16

@@ -16,8 +16,6 @@ from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.spec import Spec, digest
 
-__all__ = ["Listing", "Plan", "Unit", "Versions", "make_plan", "pack_items", "unit_length"]
-
 #: A unit's decoded block stays below this: large enough to keep a device busy, small enough to
 #: hold several in memory.
 _MAX_BLOCK_BYTES = 96 * 2**20

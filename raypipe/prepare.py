@@ -19,8 +19,6 @@ from raypipe.store.identity import is_store, read_identity
 if TYPE_CHECKING:  # it takes torch
     from raypipe.backbone import Backbone
 
-__all__ = ["Extractor", "load_extractor", "prepare", "settled", "spec_of"]
-
 
 @dataclass(frozen=True)
 class Extractor:

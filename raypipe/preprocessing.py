@@ -6,8 +6,6 @@ from raypipe.config import BackboneConfig
 from raypipe.errors import UsageError
 from raypipe.spec import Preprocess
 
-__all__ = ["resolve_preprocess"]
-
 #: Mean and standard deviation of ImageNet's RGB channels in 0..1, as torchvision documents them.
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -23,20 +23,6 @@ from raypipe.sources.ahead import read_items
 from raypipe.spec import Spec
 from raypipe.transforms import least_side, to_pixels
 
-__all__ = [
-    "COST",
-    "ITEMS",
-    "UNIT",
-    "UNIT_ROWS",
-    "Batch",
-    "Fetch",
-    "Pixels",
-    "Reading",
-    "decoded",
-    "items_of",
-    "left_encoded",
-]
-
 Batch = dict[str, npt.NDArray[Any]]
 Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T")

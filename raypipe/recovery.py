@@ -27,8 +27,6 @@ from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject
 from raypipe.spec import Spec
 
-__all__ = ["Ledger", "survive"]
-
 #: How often an image has to kill its process by itself, and how often a process may die for no
 #: reason that can be found, before the flow is given up.
 _TIMES, _RIDDLES = 3, 3

@@ -32,15 +32,14 @@ from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps import from_block, to_block
 from raypipe.storage import Storage, open_storage
+from raypipe.store.features import to_array
 from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit
-from raypipe.store.reader import StoreReader, to_array
+from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
     from raypipe.backbone import Backbone
     from raypipe.runtime import Replicas
-
-__all__ = ["Images", "Stored", "outputs_of"]
 
 Batch = dict[str, npt.NDArray[Any]]
 

@@ -22,8 +22,6 @@ from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import flatten
 
-__all__ = ["RowsToFit", "ShardPool", "plan_shards"]
-
 Array = npt.NDArray[Any]
 
 _SHARD_BYTES = 2**23

@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # they take torch
     from raypipe.actors.trial import Trial
     from raypipe.backbone import Backbone
 
-__all__ = ["Sizing", "settle"]
-
 _SAMPLE = 4
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
 _WORTHWHILE = 1.05

@@ -13,18 +13,6 @@ from raypipe import schema
 from raypipe.config.types import Interpolation, Pool
 from raypipe.config.values import Filter
 
-__all__ = [
-    "REVISION",
-    "Augment",
-    "HeadSpec",
-    "Output",
-    "Pool",
-    "Preprocess",
-    "Spec",
-    "difference",
-    "digest",
-]
-
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
 REVISION = 2
 

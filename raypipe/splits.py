@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from raypipe.errors import UsageError
 
-__all__ = ["by_hash", "canonical", "is_usual", "names", "stratified"]
-
 _NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
 
 

@@ -32,20 +32,6 @@ from raypipe.spec import Spec
 from raypipe.storage import open_storage
 from raypipe.store.partition import File, Format, write_unit
 
-__all__ = [
-    "IMAGE",
-    "decode_and_embed",
-    "embed",
-    "feature_column",
-    "from_block",
-    "predict_rows",
-    "read",
-    "read_and_decode",
-    "read_and_embed",
-    "to_block",
-    "write_partition",
-]
-
 IMAGE = "image"
 _ENCODED = "encoded"
 Column = npt.NDArray[Any]

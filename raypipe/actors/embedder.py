@@ -19,8 +19,6 @@ from raypipe.memory import is_out_of_memory
 from raypipe.spec import Spec
 from raypipe.transforms import normalize
 
-__all__ = ["Embedder"]
-
 Pixels = npt.NDArray[np.uint8]
 
 

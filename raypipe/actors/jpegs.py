@@ -18,8 +18,6 @@ from raypipe.errors import RaypipeError, RejectedItem
 from raypipe.spec import Preprocess
 from raypipe.transforms import centre, scaled_size, to_pixels
 
-__all__ = ["JpegDecoder"]
-
 #: JPEGs handed to the decoder together: enough to keep it busy, and few in its memory.
 _TOGETHER = 32
 

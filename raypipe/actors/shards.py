@@ -19,8 +19,6 @@ from raypipe.memory import available
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import RowCache, flatten
 
-__all__ = ["Shards"]
-
 Array = npt.NDArray[Any]
 
 _BLOCK_BYTES = 2**23

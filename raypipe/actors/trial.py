@@ -20,8 +20,6 @@ from raypipe.decode import decode
 from raypipe.spec import Spec
 from raypipe.transforms import normalize, to_pixels
 
-__all__ = ["Trial", "compiling_gain", "decoding_parity", "try_out"]
-
 _SIZES = (32, 64, 128, 256, 512)
 _CLEARLY_FASTER = 1.05
 _ROUNDS = 5

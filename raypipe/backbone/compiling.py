@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from raypipe.backbone.parity import ENOUGH, least_cosine
 from raypipe.errors import RaypipeError
 
-__all__ = ["compile_network"]
-
 
 @torch.inference_mode()
 def compile_network(model: nn.Module, example: Tensor) -> nn.Module:

@@ -12,8 +12,6 @@ from raypipe.backbone import Backbone, restore
 from raypipe.backbone.precision import DTYPES
 from raypipe.spec import Spec
 
-__all__ = ["cpu_batch_size", "knee", "largest_output"]
-
 #: The most that glibc's allocator keeps in one piece (see `memory.keep_freed`). Outputs above that
 #: are new pages each time, which the system has to clear, and are far outside of any cache.
 _KEPT_BYTES = 32 * 2**20

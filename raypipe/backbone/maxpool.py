@@ -11,8 +11,6 @@ from torch import Tensor, fx, nn
 from raypipe.backbone.nodes import count_calls
 from raypipe.backbone.onednn import FusedConv2d
 
-__all__ = ["NonNegativeMaxPool2d", "replace_max_pools"]
-
 _Sides = tuple[int, int]
 
 

@@ -19,8 +19,6 @@ from torch.nn import functional as F
 
 from raypipe.backbone.nodes import count_calls, is_module
 
-__all__ = ["FusedConv2d", "fuse"]
-
 _Activation = tuple[str, list[float], str]
 _NONE: _Activation = ("none", [], "")
 _RELU: _Activation = ("relu", [], "")

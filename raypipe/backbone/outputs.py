@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from raypipe import schema
+from raypipe.config.types import Pool
 from raypipe.errors import UsageError, nearest
-from raypipe.spec import Output, Pool
-
-__all__ = ["parse_outputs", "pool"]
+from raypipe.spec import Output
 
 _COLUMN = re.compile(r"\w[\w.-]*")
 

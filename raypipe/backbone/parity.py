@@ -5,8 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["ENOUGH", "least_cosine"]
-
 #: Less than this between features of two ways to compute one network is an error, not rounding.
 ENOUGH = 0.99
 

@@ -19,8 +19,6 @@ from torch import nn
 from raypipe.errors import UsageError, nearest
 from raypipe.storage import user_path
 
-__all__ = ["BackboneSource", "build", "find", "prepare_import"]
-
 _FORMS = "a torchvision model, timm/NAME, package.module:callable or file.py:callable"
 
 

@@ -13,8 +13,6 @@ from torch import fx, nn
 
 from raypipe.backbone.registry import BackboneSource, prepare_import
 
-__all__ = ["from_bytes", "to_bytes"]
-
 
 def to_bytes(model: nn.Module, weights: set[str]) -> bytes | None:
     """Return a truncated network without its weights, or None if it has to be built anew.

@@ -16,8 +16,6 @@ from torchvision.models.feature_extraction import (
 from raypipe.backbone.nodes import is_module
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["LOGITS", "EarlyExit", "default_layer", "node_shapes", "truncate"]
-
 #: Stands for the network's own output.
 LOGITS = "logits"
 

@@ -21,8 +21,6 @@ from raypipe.errors import RaypipeError, UsageError, nearest
 from raypipe.spec import Preprocess, digest
 from raypipe.storage import user_path
 
-__all__ = ["LoadedWeights", "WeightsUnavailableError", "fit_state", "load_weights"]
-
 _FILE_TYPES = (".safetensors", ".pth", ".pt")
 _CONNECT_SECONDS = 15.0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["EXAMPLES"]
-
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "extract": (
         "raypipe extract photos --out features --backbone resnet50",

@@ -13,8 +13,6 @@ from raypipe.config.groups import (
 from raypipe.config.types import Grid, Seed, option
 from raypipe.config.values import KRange
 
-__all__ = ["ClusterConfig", "TrainConfig"]
-
 
 class TrainConfig(PerceptronConfig, EngineConfig):
     """Fit a classifier on the features of a store.

@@ -9,18 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from raypipe.config.types import Interpolation, Names, Pool, Precision, Seed, option
 from raypipe.config.values import ANY_NUMBER, Actors, HiddenLayers, Shares, Size
 
-__all__ = [
-    "AugmentConfig",
-    "BackboneConfig",
-    "EngineConfig",
-    "IngestConfig",
-    "JobConfig",
-    "LabelConfig",
-    "PerceptronConfig",
-    "RayConfig",
-    "SourceConfig",
-]
-
 
 class JobConfig(BaseModel):
     """What every job has in common."""

@@ -15,8 +15,6 @@ from raypipe.config.groups import (
 )
 from raypipe.config.types import Filters, option
 
-__all__ = ["DoctorConfig", "ExtractConfig", "PackConfig", "PredictConfig"]
-
 
 class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Turn images into features.

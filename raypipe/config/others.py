@@ -11,8 +11,6 @@ from raypipe.config.groups import (
 )
 from raypipe.config.types import Changes, option
 
-__all__ = ["DemoConfig", "LayersConfig", "RunConfig", "SubmitConfig"]
-
 
 class RunConfig(JobConfig):
     """Run a recipe: a YAML file with the options of several jobs, one after another."""

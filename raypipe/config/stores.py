@@ -12,17 +12,6 @@ from raypipe.config.groups import (
 from raypipe.config.types import Seed, option
 from raypipe.config.values import Shares
 
-__all__ = [
-    "CompactConfig",
-    "DedupeConfig",
-    "ExpireConfig",
-    "ExportConfig",
-    "InspectConfig",
-    "PinConfig",
-    "ReportConfig",
-    "SimilarConfig",
-]
-
 
 class InspectConfig(JobConfig):
     """Show what is in a store."""

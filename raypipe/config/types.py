@@ -9,19 +9,6 @@ from pydantic.fields import FieldInfo
 
 from raypipe.config.values import Change, Filter
 
-__all__ = [
-    "Changes",
-    "Filters",
-    "Grid",
-    "Interpolation",
-    "Names",
-    "Pool",
-    "Precision",
-    "Seed",
-    "option",
-    "position",
-]
-
 
 def option(group: str, *, position: int = 0) -> Any:
     """Metadata of one option: its heading in the help, and its place if it needs no name."""

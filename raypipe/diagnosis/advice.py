@@ -7,8 +7,6 @@ import math
 from raypipe.diagnosis.measure import Measured
 from raypipe.diagnosis.rates import Rates
 
-__all__ = ["advice"]
-
 #: A GPU whose rate of this network is unknown: cores are named for this many images per second.
 _EXAMPLE_RATE = 1000
 

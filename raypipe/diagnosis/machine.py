@@ -15,8 +15,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe.memory import readable
 from raypipe.runtime.nodes import alive_nodes
 
-__all__ = ["Machine", "busy", "look", "look_everywhere", "warnings"]
-
 _SHARED_MEMORY = Path("/dev/shm")
 
 

@@ -33,8 +33,6 @@ from raypipe.sources.read import is_sequential
 from raypipe.spec import Spec, digest
 from raypipe.storage import is_object, local_path, open_storage
 
-__all__ = ["Measured", "measure", "sample_units", "scratch"]
-
 #: The fewest results that a rate is taken from, once each replica has had its first unit.
 _RESULTS = 4
 #: Units per replica of the sample, and of a run of units that follow each other in the source.

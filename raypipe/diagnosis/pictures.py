@@ -12,8 +12,6 @@ from PIL import Image
 from raypipe import schema
 from raypipe.plan import Listing
 
-__all__ = ["listed_pictures"]
-
 #: There are no more of them: one is like the other. Each is listed many times.
 _PICTURES, _TIMES = 64, 256
 _PICTURE = (500, 375)

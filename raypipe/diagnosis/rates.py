@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from raypipe.cost import Cost
 
-__all__ = ["OTHER", "Estimate", "Limit", "Pool", "Rates", "estimate"]
-
 OTHER = "other"
 _STEPS = ("read", "decode", "compute", "write")
 

@@ -14,8 +14,6 @@ from raypipe.diagnosis.measure import Measured
 from raypipe.diagnosis.rates import OTHER, Estimate, Rates, estimate
 from raypipe.spec import Spec
 
-__all__ = ["duration", "report"]
-
 _MORE_NODES = 4
 _NOISE = 0.1
 #: Units of pixels that wait for each GPU, beside those that cores are decoding.

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from raypipe.fit.shuffle import ReadableRows, shuffled
 
-__all__ = ["Batch", "Batches"]
-
 #: Rows that are read at once where their order does not matter.
 _PIECE_BYTES = 16 * 2**20
 _PIECE_ROWS = 4096

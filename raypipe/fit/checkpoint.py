@@ -18,8 +18,6 @@ import numpy.typing as npt
 from raypipe.errors import UsageError
 from raypipe.spec import digest
 
-__all__ = ["FILES_FOLDER", "FOLDER", "Checkpoint", "is_checkpoint"]
-
 #: Where a job keeps it, below its --out.
 FOLDER = "checkpoint"
 

@@ -12,8 +12,6 @@ from sklearn.metrics import silhouette_score
 
 from raypipe.errors import UsageError
 
-__all__ = ["CRITERION", "SAMPLE", "choose_k"]
-
 Array = npt.NDArray[Any]
 
 #: Rows that are looked at. The silhouette compares all pairs of them.

@@ -8,8 +8,6 @@ from raypipe import memory
 from raypipe.config import EngineConfig
 from raypipe.errors import UsageError
 
-__all__ = ["Engine", "check_engine_options", "choose_engine"]
-
 Engine = Literal["sklearn", "ray"]
 
 #: Copies of the features that fitting with scikit-learn makes: as read, sorted, the training rows,

@@ -13,8 +13,6 @@ from raypipe.fit.reliability import calibration_error, log_loss, reliability_bin
 from raypipe.heads import Head
 from raypipe.heads.scorer import softmax
 
-__all__ = ["evaluate"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from raypipe.heads import Head
 
-__all__ = ["Fitted", "OutOfFold"]
-
 
 @dataclass(frozen=True)
 class OutOfFold:

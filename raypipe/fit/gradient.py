@@ -10,8 +10,6 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from raypipe.heads import Head, Linear
 
-__all__ = ["gradient_norm"]
-
 _BLOCK = 8192
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from raypipe.config.values import HiddenLayers
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["DEFAULT_GRIDS", "PARAMETERS", "Grid", "Parameter", "parse_grid"]
-
 Grid = dict[str, list[Any]]
 
 

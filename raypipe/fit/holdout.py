@@ -14,8 +14,6 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 from raypipe.errors import UsageError
 from raypipe.splits import by_hash, canonical
 
-__all__ = ["Holdout", "hold_out"]
-
 Labels = npt.NDArray[np.object_]
 Rows = npt.NDArray[np.int64]
 

@@ -12,8 +12,6 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from raypipe.notebook import table
 
-__all__ = ["Clusters", "KMeansOptions", "fit_kmeans", "scale_rows"]
-
 Floats = npt.NDArray[np.floating[Any]]
 
 

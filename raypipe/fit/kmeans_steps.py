@@ -14,16 +14,6 @@ from raypipe.fit.shard_rows import ShardRows
 from raypipe.fit.sums import Arrays, add
 from raypipe.heads import Scaling
 
-__all__ = [
-    "assign",
-    "draw",
-    "farthest",
-    "inertia",
-    "lloyd",
-    "potential",
-    "sample",
-]
-
 Array = npt.NDArray[Any]
 
 

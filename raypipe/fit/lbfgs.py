@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-__all__ = ["Minimum", "minimize_together"]
-
 Vector = npt.NDArray[np.float64]
 Evaluate = Callable[[dict[int, Vector]], dict[int, tuple[float, Vector]]]
 

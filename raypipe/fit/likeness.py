@@ -13,8 +13,6 @@ from scipy.sparse.csgraph import connected_components
 from raypipe.fit.moments import moments_of
 from raypipe.heads import Scaling
 
-__all__ = ["Likeness", "alike_pairs", "groups_of"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-__all__ = ["LinearModels"]
-
 Array = npt.NDArray[Any]
 
 

@@ -14,8 +14,6 @@ from raypipe.fit.sums import Moments, Sharded
 from raypipe.heads import Scaling
 from raypipe.progress import say
 
-__all__ = ["Lloyd", "Partition", "fit_lloyd", "relocate_empty"]
-
 Array = npt.NDArray[Any]
 
 

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["scores_of"]
-
 
 def scores_of(confusion: npt.NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, Any]:
     """Return accuracy, scikit-learn's report as text and numbers, and the confusion matrix.

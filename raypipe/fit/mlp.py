@@ -17,19 +17,6 @@ from raypipe.fit.batches import Batch
 from raypipe.fit.mlp_settings import MlpSettings
 from raypipe.heads import Mlp, Scaling
 
-__all__ = [
-    "Network",
-    "Score",
-    "Workers",
-    "make_optimizer",
-    "optimizer_state",
-    "restore_optimizer",
-    "scaler",
-    "to_scorer",
-    "train_epoch",
-    "validate",
-]
-
 Tensors = dict[str, Tensor]
 
 _CPU = torch.device("cpu")

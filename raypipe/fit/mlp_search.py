@@ -31,8 +31,6 @@ from raypipe.fit.moments import merged, moments_of
 from raypipe.fit.sums import Moments
 from raypipe.heads import Scaling
 
-__all__ = ["Record", "Search", "fit_scaling", "load_scaling", "load_search"]
-
 _RECORD_FILE = "search.json"
 _TENSORS_FILE = "search.safetensors"
 _SCALING_FILE = "scaling.npz"

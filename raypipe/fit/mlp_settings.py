@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from raypipe.fit.grid import Grid
 
-__all__ = ["MlpSettings", "Optimizer", "combinations", "shown"]
-
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
 
 

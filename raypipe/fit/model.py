@@ -18,16 +18,6 @@ from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, sav
 from raypipe.notebook import table
 from raypipe.spec import Spec
 
-__all__ = [
-    "CURVES_FILE",
-    "DUPLICATES_FILE",
-    "HOLDOUT_FILE",
-    "MODEL_FILES",
-    "TrainedModel",
-    "load_model",
-    "save_model",
-]
-
 _MODEL_FILE = "model.json"
 _ARRAYS_FILE = "arrays.safetensors"
 #: What it takes to read a model; the first is there when the model is complete.

@@ -28,8 +28,6 @@ from raypipe.fit.sums import Moments, Sharded
 from raypipe.heads import Scaling
 from raypipe.progress import say
 
-__all__ = ["LogisticPath", "PathResult"]
-
 Array = npt.NDArray[Any]
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["nearest", "squared_distances", "sum_by_nearest"]
-
 Array = npt.NDArray[Any]
 
 #: Rows that are compared at a time, so that they and their distances stay in a core's cache: as

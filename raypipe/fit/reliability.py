@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["calibration_error", "log_loss", "reliability_bins"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Codes = npt.NDArray[np.int64]
 

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.lbfgs import Minimum, Vector, minimize_together
 
-__all__ = ["Values", "minimize_in_rounds"]
-
 #: A round's length in iterations, and the bytes of answers it may leave in the checkpoint.
 _LENGTH = 500
 _SHORTEST = 20

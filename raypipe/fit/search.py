@@ -26,8 +26,6 @@ from raypipe.fit.gradient import gradient_norm
 from raypipe.fit.grid import DEFAULT_GRIDS, Grid
 from raypipe.fit.to_head import to_head
 
-__all__ = ["Settings", "fit_search"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]

@@ -14,15 +14,6 @@ from raypipe.errors import UsageError
 from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
 
-__all__ = [
-    "plus_plus",
-    "read_centers",
-    "sample_numbers",
-    "sample_rows",
-    "sample_size",
-    "scalable_plus_plus",
-]
-
 Array = npt.NDArray[Any]
 
 #: Rows of the sample that k-means++ runs on: of each centre, and at least.

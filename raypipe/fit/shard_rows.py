@@ -11,8 +11,6 @@ import torch
 
 from raypipe.heads import Scaling
 
-__all__ = ["ShardRows"]
-
 Array = npt.NDArray[Any]
 
 

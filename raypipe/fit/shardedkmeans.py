@@ -16,8 +16,6 @@ from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
 from raypipe.progress import say
 
-__all__ = ["Scaled", "fit_on_shards", "scaling_of"]
-
 Array = npt.NDArray[Any]
 
 

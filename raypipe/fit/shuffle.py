@@ -8,8 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ReadableRows", "shuffled"]
-
 #: What is read at once, and what is mixed at once. A block is long enough for a disk to read it
 #: about as fast as a longer one, and a pool mixes hundreds of them: rows of a class often lie
 #: side by side.

@@ -11,8 +11,6 @@ import torch.nn.functional as F
 
 from raypipe.fit.linear_models import LinearModels
 
-__all__ = ["hits", "loss_and_gradient"]
-
 Array = npt.NDArray[Any]
 
 #: Scores held at a time. They are read and written several times, so they should stay in a core's

@@ -21,8 +21,6 @@ from raypipe.fit.softmax import loss_and_gradient
 from raypipe.fit.sums import Arrays, Moments, combine_moments
 from raypipe.heads import Scaling
 
-__all__ = ["STEPS"]
-
 Array = npt.NDArray[Any]
 
 
@@ -116,6 +114,12 @@ STEPS: dict[str, Callable[..., Any]] = {
         gradient,
         hits,
         scores,
-        *(getattr(kmeans_steps, name) for name in kmeans_steps.__all__),
+        kmeans_steps.assign,
+        kmeans_steps.draw,
+        kmeans_steps.farthest,
+        kmeans_steps.inertia,
+        kmeans_steps.lloyd,
+        kmeans_steps.potential,
+        kmeans_steps.sample,
     )
 }

@@ -9,17 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "COMBINE",
-    "Moments",
-    "Partials",
-    "Sharded",
-    "add",
-    "combine_moments",
-    "merge_moments",
-    "reduce_tree",
-]
-
 Arrays = tuple[npt.NDArray[Any], ...]
 
 #: Partial results by (level, index): what the shards index·2^level … (index+1)·2^level − 1 add up

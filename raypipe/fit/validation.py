@@ -12,8 +12,6 @@ from raypipe.errors import UsageError
 from raypipe.fit.holdout import Holdout
 from raypipe.splits import stratified
 
-__all__ = ["validation_rows"]
-
 Rows = npt.NDArray[np.int64]
 
 

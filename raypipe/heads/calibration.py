@@ -10,8 +10,6 @@ import numpy as np
 
 from raypipe.heads.scorer import Arrays, Floats, softmax
 
-__all__ = ["Calibration"]
-
 #: Stands for the logarithm of a share that is none.
 _SMALLEST = float(np.log(np.finfo(np.float64).eps))
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from raypipe.heads.scorer import Arrays, Floats
 
-__all__ = ["Forest"]
-
 #: Values of a block of rows × trees that are worked on at once: some ten megabytes.
 _BLOCK = 2**20
 

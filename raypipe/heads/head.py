@@ -12,8 +12,6 @@ from raypipe.heads.calibration import Calibration
 from raypipe.heads.scaling import Scaling
 from raypipe.heads.scorer import Floats, Scorer, softmax
 
-__all__ = ["Channels", "Head", "Spatial", "as_rows", "channel_axis", "row_width"]
-
 Spatial = Literal["flatten", "average"]
 Channels = Literal["first", "last"]
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from raypipe.heads.scorer import Arrays, Floats
 
-__all__ = ["Neighbours"]
-
 #: Rows that are scored at once, and float64 values of training rows they are compared with at once.
 _QUERIES = 1024
 _VALUES = 2**22

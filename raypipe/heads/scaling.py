@@ -9,8 +9,6 @@ import numpy as np
 
 from raypipe.heads.scorer import Floats
 
-__all__ = ["Scaling"]
-
 Kind = Literal["none", "standard", "l2"]
 
 

@@ -32,8 +32,6 @@ from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import check_finite
 from raypipe.store.reader import StoreReader
 
-__all__ = ["check", "main", "run"]
-
 _JOINED_FILE = "joined.csv"
 _SEEDINGS = ("auto", "k-means++", "k-means||")
 _MANY_CLUSTERS = 256

@@ -19,8 +19,6 @@ from raypipe.fit.kmeans import Clusters
 from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.store.reader import StoreReader
 
-__all__ = ["agreement", "picture", "text", "write_assignments"]
-
 _PICTURE_CLUSTERS = 24
 _PICTURE_IMAGES = 10
 

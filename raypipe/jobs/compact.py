@@ -14,8 +14,6 @@ from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Snapshot
 
-__all__ = ["main", "run"]
-
 
 def run(config: CompactConfig) -> Outcome:
     """Compact; see `CompactConfig` for the options.

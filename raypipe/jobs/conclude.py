@@ -19,8 +19,6 @@ from raypipe.fit.model import TrainedModel
 from raypipe.jobs.labelled import Labelled
 from raypipe.jobs.trained import HeldOut, about, summary, text, write
 
-__all__ = ["conclude"]
-
 
 def conclude(
     config: TrainConfig, data: Labelled, parts: Holdout, fitted: Fitted, out: Path, started: float

@@ -23,8 +23,6 @@ from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.storage import local_path
 from raypipe.store.reader import StoreReader
 
-__all__ = ["main", "run"]
-
 #: Cosine of standardised features above which images are the same without a look at their pixels:
 #: where these cannot be read any more.
 _CERTAIN = 0.99

@@ -13,8 +13,6 @@ from raypipe.config import ClusterConfig, TrainConfig
 from raypipe.errors import UsageError
 from raypipe.storage import BucketStorage, is_object, local_path, upload
 
-__all__ = ["deliver"]
-
 Config = TypeVar("Config", TrainConfig, ClusterConfig)
 
 

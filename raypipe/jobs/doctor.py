@@ -22,8 +22,6 @@ from raypipe.progress import say
 from raypipe.sources import open_source
 from raypipe.storage import open_storage
 
-__all__ = ["main", "run"]
-
 _IMAGES = 1_000_000
 
 
@@ -88,7 +86,7 @@ def _listing(config: DoctorConfig, folder: Path) -> tuple[Listing, str]:
 
 def _network(config: DoctorConfig) -> Extractor:
     """Load the network; without its weights, random ones tell the speed as well."""
-    from raypipe.backbone.loading import WeightsUnavailableError
+    from raypipe.backbone.weights import WeightsUnavailableError
 
     try:
         return load_extractor(config)

@@ -9,8 +9,6 @@ from raypipe.config import ExpireConfig
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import expire
 
-__all__ = ["main", "run"]
-
 _DAY = 24 * 3600
 
 

@@ -19,8 +19,6 @@ from raypipe.storage import local_path
 from raypipe.store.export import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
 
-__all__ = ["check", "main", "run"]
-
 _SUFFIXES = {"hdf5": (".h5", ".hdf5"), "npy": (".npy",), "csv": (".csv",)}
 
 

@@ -34,8 +34,6 @@ from raypipe.store.reader import StoreReader
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
-__all__ = ["main", "run"]
-
 _GLANCE_SECONDS = 3.0
 
 

@@ -12,8 +12,6 @@ from raypipe.config import InspectConfig
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import numbers
 
-__all__ = ["main", "run"]
-
 _SHOWN = 10
 
 

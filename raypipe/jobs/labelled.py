@@ -21,8 +21,6 @@ from raypipe.store.pick import check_finite, pick
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import flatten
 
-__all__ = ["Labelled", "actor_bytes", "identity", "read_labelled", "row_maker"]
-
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -8,8 +8,6 @@ from raypipe.command import Outcome, run_job
 from raypipe.config import LayersConfig
 from raypipe.errors import UsageError
 
-__all__ = ["main", "run"]
-
 
 def run(config: LayersConfig) -> Outcome:
     """List layers; see `LayersConfig` for the options.

@@ -28,8 +28,6 @@ from raypipe.sources.remote import check_reachable
 from raypipe.sources.tar import IMAGE_EXTENSIONS
 from raypipe.storage import output_folder
 
-__all__ = ["main", "run"]
-
 _MARK = ".raypipe-pack.json"
 _REJECTS = "rejects.csv"
 _MB = 10**6

@@ -27,8 +27,6 @@ from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
 
-__all__ = ["OPTIONS", "check", "run"]
-
 Rows = npt.NDArray[np.int64]
 
 #: Options of no other head.

@@ -8,8 +8,6 @@ from raypipe.errors import UsageError
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import pin, pins, unpin
 
-__all__ = ["main", "run"]
-
 
 def run(config: PinConfig) -> Outcome:
     """Pin or unpin; see `PinConfig` for the options.

@@ -33,8 +33,6 @@ from raypipe.storage import is_object, local_copy, local_path, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
 
-__all__ = ["check", "main", "run"]
-
 _METRICS_FILE = "metrics.json"
 _SHOWN = 10
 _REJECTS = pa.schema([(n, pa.string()) for n in (schema.ID, schema.REASON, schema.MESSAGE)])

@@ -19,8 +19,6 @@ from raypipe.spec import Spec
 from raypipe.storage import Storage
 from raypipe.store.identity import create_store, is_store
 
-__all__ = ["preview"]
-
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 

@@ -10,8 +10,6 @@ from raypipe.config import ReportConfig
 from raypipe.errors import UsageError
 from raypipe.storage import local_path
 
-__all__ = ["main", "run"]
-
 
 def run(config: ReportConfig) -> Outcome:
     """Write a report; see `ReportConfig` for the options.

@@ -16,8 +16,6 @@ from raypipe.progress import say
 from raypipe.sources.globs import is_pattern
 from raypipe.storage import output_folder, user_path
 
-__all__ = ["main", "run"]
-
 #: Options that name what a step reads.
 _FILES = ("source", "join", "label_file")
 

@@ -26,8 +26,6 @@ from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
 
-__all__ = ["run"]
-
 _TOL = 1e-4  # scikit-learn's
 
 

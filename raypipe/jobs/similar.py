@@ -20,12 +20,11 @@ from raypipe.heads.head import as_rows
 from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.sources import read_item
 from raypipe.storage import local_path, user_path
-from raypipe.store.reader import StoreReader, to_array
+from raypipe.store.features import to_array
+from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
     from raypipe.fit.likeness import Likeness
-
-__all__ = ["main", "run"]
 
 _MAX_PIXELS = 178_956_970
 

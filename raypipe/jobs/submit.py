@@ -18,8 +18,6 @@ from raypipe.progress import say
 if TYPE_CHECKING:
     from raypipe.submission import Cluster
 
-__all__ = ["main", "run"]
-
 _FAILED = 1
 _WRONG_USE = 2
 

@@ -30,9 +30,8 @@ from raypipe.jobs.deliver import deliver
 from raypipe.jobs.trained import HeldOut, about, summary, text, write
 from raypipe.progress import say
 from raypipe.storage import local_path, output_folder
-from raypipe.store.reader import Features, StoreReader
-
-__all__ = ["check", "main", "run"]
+from raypipe.store.features import Features
+from raypipe.store.reader import StoreReader
 
 #: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
 #: takes a few seconds on one core, which is what their start takes.

@@ -28,8 +28,6 @@ from raypipe.fit.model import (
 from raypipe.store.features import Rows
 from raypipe.store.reader import StoreReader
 
-__all__ = ["about", "summary", "text", "write", "write_curves"]
-
 _METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
 _CONFUSION_FILE = "confusion.png"

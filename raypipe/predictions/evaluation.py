@@ -14,8 +14,6 @@ from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.fit.metrics import scores_of
 
-__all__ = ["Evaluation", "Tally", "check_labels", "text_of"]
-
 _NAMED = 5
 _SHOWN_CLASSES = 12
 

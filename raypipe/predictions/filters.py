@@ -6,8 +6,6 @@ from raypipe.config.values import Filter
 from raypipe.errors import UsageError, nearest
 from raypipe.spec import Output
 
-__all__ = ["check_filters"]
-
 
 def check_filters(
     filters: tuple[Filter, ...], outputs: tuple[Output, ...], taken: tuple[str, ...]

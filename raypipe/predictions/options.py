@@ -12,8 +12,6 @@ from raypipe.predictions.filters import check_filters
 from raypipe.predictions.table import SUFFIXES
 from raypipe.spec import HeadSpec, Output, digest
 
-__all__ = ["check_options", "head_spec", "is_one_file"]
-
 _LOOKS_LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w{0,5}")
 
 

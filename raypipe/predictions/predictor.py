@@ -13,8 +13,6 @@ import pyarrow as pa
 from raypipe import schema
 from raypipe.spec import HeadSpec
 
-__all__ = ["BELOW_THRESHOLD", "FILTERED", "OK", "Classifier", "Predictor", "to_arrow"]
-
 OK = "ok"
 BELOW_THRESHOLD = "below_threshold"
 FILTERED = "filtered"

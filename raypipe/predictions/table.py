@@ -17,8 +17,6 @@ from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.order import natural_key
 
-__all__ = ["SUFFIXES", "in_order", "shorten", "write"]
-
 SUFFIXES = (".csv", ".parquet")
 
 

@@ -11,8 +11,6 @@ from rich.text import Text
 
 from raypipe.progress.pace import Rate, pace_text
 
-__all__ = ["with_bar"]
-
 T = TypeVar("T")
 
 
@@ -32,6 +30,8 @@ def with_bar(stream: Iterable[T], total: int, count: Callable[[T], int], what: s
 
 
 class RateColumn(ProgressColumn):
+    """The pace, and the time that is left."""
+
     def __init__(self, what: str) -> None:
         super().__init__()
         self.what = what
@@ -39,6 +39,7 @@ class RateColumn(ProgressColumn):
         self.shown, self.pace = 0, "starting"
 
     def render(self, task: Task) -> Text:
+        """Return the pace since the last result."""
         done, total = int(task.completed), int(task.total or 0)
         if done != self.shown:  # drawn many times per result: the rate changes with results
             self.shown, self.pace = done, pace_text(self.rate(done), total, done, self.what)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
-__all__ = ["Pace", "Rate", "pace_text"]
-
 _FEWEST_RESULTS = 4
 
 T = TypeVar("T")

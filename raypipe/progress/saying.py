@@ -7,8 +7,6 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["say", "say_as_json", "says_json"]
-
 #: What each line has beside its message, if lines are JSON objects; None if they are plain text.
 _fields: dict[str, Any] | None = None
 

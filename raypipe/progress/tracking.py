@@ -11,8 +11,6 @@ from typing import TypeVar
 from raypipe.progress.pace import Rate, pace_text
 from raypipe.progress.saying import say, says_json
 
-__all__ = ["is_progress", "track"]
-
 _LOG_SECONDS = 5.0
 _PROGRESS = re.compile(r"\d+/\d+ \w+ \(\d+ %\), ")
 

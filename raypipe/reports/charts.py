@@ -16,8 +16,6 @@ from matplotlib.ticker import MaxNLocator
 
 from raypipe.figures import draw_curves
 
-__all__ = ["curves", "grid", "histogram", "k_figures", "map_of", "reliability"]
-
 # Matplotlib knows no CSS: these colours stand for the page's, which are light or dark.
 _INK, _LINE, _BLUE, _ORANGE, _GREY = "#010101", "#020202", "#030303", "#040404", "#050505"
 _COLOURS = {

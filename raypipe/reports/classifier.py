@@ -26,8 +26,6 @@ from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.reader import StoreReader
 
-__all__ = ["classifier_part"]
-
 _PAIRS = 12
 _NEEDED = ("confusion", "report", "reliability", "near_duplicates", "store", "grid")
 

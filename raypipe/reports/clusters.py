@@ -29,8 +29,6 @@ from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import pick
 from raypipe.store.reader import StoreReader
 
-__all__ = ["clusters_part"]
-
 #: Clusters with pictures, the largest ones; and how many of each kind.
 _PICTURED = 60
 _NEAREST, _RANDOM, _FARTHEST = 10, 6, 6

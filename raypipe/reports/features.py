@@ -15,8 +15,6 @@ from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.history import read_runs
 from raypipe.store.reader import StoreReader
 
-__all__ = ["features_part", "rejected", "runs_of", "store_facts"]
-
 _SOME = 24
 _OF_REASON = 12
 _RUNS = 50

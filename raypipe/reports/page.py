@@ -14,8 +14,6 @@ from markupsafe import Markup
 from raypipe.config.version import __version__
 from raypipe.reports.album import Album
 
-__all__ = ["PagePart", "Picture", "render"]
-
 _FOLDER = Path(__file__).with_name("templates")
 
 

@@ -23,8 +23,6 @@ from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.reader import StoreReader
 
-__all__ = ["Predictions", "predictions_part", "read_predictions"]
-
 _SHOWN = 24
 _OF_CLASS = 8
 _CLASSES = 60

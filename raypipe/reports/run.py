@@ -19,8 +19,6 @@ from raypipe.storage import is_object, local_path, user_path
 from raypipe.store.identity import is_store
 from raypipe.store.reader import StoreReader
 
-__all__ = ["Section", "make_page", "sections_of"]
-
 #: Makes a part of a page; the album gets its pictures.
 Section = Callable[[Album], PagePart]
 

@@ -16,8 +16,6 @@ from raypipe.errors import RaypipeError, RejectedItem
 from raypipe.sources import read_item
 from raypipe.store.reader import StoreReader
 
-__all__ = ["find_uris", "remains", "thumbnail"]
-
 _PIXELS = 2**26
 _SIDE = 96
 

@@ -19,8 +19,6 @@ from raypipe.progress import say, say_as_json, says_json
 from raypipe.runtime.metrics import job_name
 from raypipe.runtime.nodes import wait_for
 
-__all__ = ["joblib_backend", "session"]
-
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")

@@ -12,8 +12,6 @@ import ray.data
 
 from raypipe.errors import RaypipeError
 
-__all__ = ["ProcessDiedError", "first_cause", "retry_limits", "stream"]
-
 _RETRIES = 3
 _KEPT = "finished partitions are kept, and the same command goes on from them"
 _NEVER_BEGAN = "error raised in its creation task"

@@ -10,8 +10,6 @@ from ray.util.metrics import Counter, Gauge
 
 from raypipe.cost import Cost
 
-__all__ = ["Meters", "job_name"]
-
 #: Set by Ray for the driver of a submitted job.
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _JOB = "job"

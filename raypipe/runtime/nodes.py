@@ -17,8 +17,6 @@ from raypipe.sources import local_file
 from raypipe.storage import Storage
 from raypipe.store.identity import SPEC_FILE
 
-__all__ = ["alive_nodes", "check_reach", "check_seen", "largest_node", "wait_for"]
-
 _PATIENCE = 20 * 60.0
 
 

@@ -13,16 +13,6 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime.flow import first_cause
 from raypipe.runtime.nodes import alive_nodes, largest_node
 
-__all__ = [
-    "Replicas",
-    "best_precision",
-    "cores",
-    "device",
-    "on_replica_hardware",
-    "plan_replicas",
-    "slots",
-]
-
 T = TypeVar("T")
 
 

@@ -17,8 +17,6 @@ from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.sources.local import check_size, file_etag, unreadable
 from raypipe.sources.members import Member
 
-__all__ = ["DAMAGE", "Arrays", "open_arrays", "read_array"]
-
 _NPY = ".npy"
 _PICKLED = "pickled objects, which are refused because they run code"
 _CHUNK_CACHE = 64 * 2**20

@@ -17,8 +17,6 @@ from raypipe.sources.local import file_etag
 from raypipe.sources.members import spell
 from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
 
-__all__ = ["ARRAY_SUFFIXES", "ArraySource"]
-
 _KINDS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
 ARRAY_SUFFIXES = tuple(_KINDS)
 

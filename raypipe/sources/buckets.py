@@ -17,17 +17,6 @@ from raypipe.storage.answers import answer, failures
 from raypipe.storage.object_file import ObjectFile
 from raypipe.storage.objects import ObjectUri, Patience, connect, parse
 
-__all__ = [
-    "BucketSource",
-    "OpenObject",
-    "entries",
-    "object_etag",
-    "object_exists",
-    "open_object",
-    "probe",
-    "read_object",
-]
-
 #: How long an item is waited for, and one on a server that has failed many times in a row.
 PATIENCE = Patience(connect=10, answer=60, tries=4, total=60)
 HASTY = Patience(connect=2, answer=5, tries=1, total=2)

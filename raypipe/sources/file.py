@@ -11,8 +11,6 @@ import pyarrow as pa
 from raypipe.sources.local import file_etag, utf8
 from raypipe.sources.rows import in_batches
 
-__all__ = ["FileSource"]
-
 
 class FileSource:
     """One image; its id is its file name and it has no label."""

@@ -12,17 +12,6 @@ from raypipe.sources import buckets, local
 from raypipe.storage import is_object
 from raypipe.storage.objects import ObjectUri
 
-__all__ = [
-    "AnyPath",
-    "ObjectPath",
-    "file_etag",
-    "needs_requests",
-    "only_local",
-    "open_file",
-    "open_stream",
-    "readable",
-]
-
 _MISSING = "missing"
 
 

@@ -14,8 +14,6 @@ from raypipe.errors import RaypipeError
 from raypipe.sources.local import file_etag, utf8
 from raypipe.sources.rows import BATCH_ROWS, one_batch
 
-__all__ = ["FolderSource"]
-
 
 class FolderSource:
     """Every file below a folder is an item, whatever its extension: content decides.

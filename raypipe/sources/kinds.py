@@ -26,8 +26,6 @@ from raypipe.storage.objects import parse
 if TYPE_CHECKING:
     from raypipe.sources import Source
 
-__all__ = ["find_source"]
-
 _PARQUET_SUFFIXES = (".parquet",)
 # What may lie beside shards without making them a folder of loose files.
 _BESIDE_SHARDS = (".csv", ".json", ".md", ".txt", ".yaml", ".yml")

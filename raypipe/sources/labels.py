@@ -16,8 +16,6 @@ from raypipe.errors import UsageError
 from raypipe.schema import ID, ITEMS, LABEL, SPLIT
 from raypipe.storage import local_path
 
-__all__ = ["Labels"]
-
 _SPLIT_ADVICE = {
     "folder": "the top-most folder has to be train, valid, test or the like",
     "column": "name their column with --split-column",

@@ -10,8 +10,6 @@ import pyarrow as pa
 from raypipe.order import natural_key
 from raypipe.schema import ID, LABEL
 
-__all__ = ["limited"]
-
 Key = tuple[tuple[str | int, ...], str]
 
 

@@ -25,8 +25,6 @@ from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.members import spell_reject
 from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
 
-__all__ = ["MANIFEST_SUFFIXES", "ManifestSource", "UriColumns", "uri_batch"]
-
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MANIFEST_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")
 

@@ -20,8 +20,6 @@ from raypipe.sources.members import Member, spell
 from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
 from raypipe.storage import is_object
 
-__all__ = ["ParquetSource", "read_parquet"]
-
 _BYTES = "bytes"
 _PICKLE_PROTOCOLS = (2, 3, 4, 5)
 # A row group's images are held while they are read one by one.

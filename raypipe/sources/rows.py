@@ -10,8 +10,6 @@ import pyarrow as pa
 
 from raypipe import schema
 
-__all__ = ["BATCH_ROWS", "Row", "Texts", "in_batches", "one_batch"]
-
 #: Rows of a batch: a few MB, however large the source.
 BATCH_ROWS = 16_384
 

@@ -25,8 +25,6 @@ from raypipe.sources.members import Member, clean_name, spell, spell_reject
 from raypipe.sources.rows import Row, in_batches
 from raypipe.sources.tar_members import is_gzip, tar_members
 
-__all__ = ["IMAGE_EXTENSIONS", "TAR_SUFFIXES", "TarSource", "read_tar", "read_tar_gz"]
-
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 IMAGE_EXTENSIONS = frozenset(
     ["jpg", "jpeg", "png", "webp", "ppm", "pgm", "pbm", "tif", "tiff", "bmp", "gif", "avif"]

@@ -18,8 +18,6 @@ from raypipe.sources.local import check_size, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
 from raypipe.sources.rows import Row, in_batches
 
-__all__ = ["ZipSource", "read_zip"]
-
 _ENCRYPTED = 0x1
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")

@@ -11,8 +11,6 @@ from typing import Any
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage.objects import ObjectUri
 
-__all__ = ["Answer", "answer", "failure", "failures"]
-
 _STATUS = re.compile(r"status(?: code)?:? (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _NO_BUCKET = "NoSuchBucket"

@@ -18,8 +18,6 @@ from raypipe.storage.objects import Patience, connect, parse
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["BucketStorage"]
-
 #: How long a store is waited for: it may be busy, and a run of days should not end for a minute.
 PATIENCE = Patience(connect=10, answer=60, tries=10, total=180)
 

@@ -8,8 +8,6 @@ from typing import Any
 from raypipe.storage.answers import failures
 from raypipe.storage.objects import ObjectUri, Patience, connect
 
-__all__ = ["ObjectFile"]
-
 
 class ObjectFile(io.RawIOBase):
     """An object as a file: each read is one request for that range.

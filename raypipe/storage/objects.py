@@ -13,15 +13,6 @@ from urllib.parse import parse_qsl, unquote
 if TYPE_CHECKING:
     from obstore.store import GCSConfig, ObjectStore, S3Config
 
-__all__ = [
-    "SCHEMES",
-    "ObjectUri",
-    "Patience",
-    "connect",
-    "is_object",
-    "parse",
-]
-
 SCHEMES = ("s3", "gs")
 
 #: Parameters that an object's URI may carry, as PyArrow spells them.

@@ -28,8 +28,6 @@ from raypipe.store.partition import (
 from raypipe.store.retention import expired_files
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
-__all__ = ["Coverage", "adopt", "apart", "cover", "merge", "publish"]
-
 _PART = "part"
 _ROW = "row"
 _SPAN = "span"

@@ -13,8 +13,6 @@ from raypipe.store.features import to_array
 from raypipe.store.hdf5 import label_codes
 from raypipe.store.reader import StoreReader
 
-__all__ = ["StoreDataset"]
-
 
 class StoreDataset(IterableDataset[dict[str, Any]]):
     """The rows of a snapshot, one by one, in the order they are stored.

@@ -23,8 +23,6 @@ from raypipe.store import hdf5
 from raypipe.store.features import to_array
 from raypipe.store.reader import StoreReader
 
-__all__ = ["StoredRows", "Target", "export", "read_rows"]
-
 _PIECE_BYTES = 64 * 2**20
 
 

@@ -14,18 +14,6 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.errors import UsageError
 
-__all__ = [
-    "ROW_COLUMNS",
-    "Features",
-    "Rows",
-    "finite",
-    "not_finite",
-    "shared_texts",
-    "tensor",
-    "to_array",
-]
-
-
 #: What a row has beside its features.
 ROW_COLUMNS = (schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW)
 

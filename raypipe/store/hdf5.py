@@ -24,23 +24,6 @@ from raypipe.errors import RaypipeError
 from raypipe.storage import FileInput
 from raypipe.store.features import tensor, to_array
 
-__all__ = [
-    "SUFFIX",
-    "count_rows",
-    "create",
-    "dataset_type",
-    "encode",
-    "encode_pieces",
-    "iter_tables",
-    "label_codes",
-    "read_metadata",
-    "read_table",
-    "shapes",
-    "write_labels",
-    "write_splits",
-    "write_texts",
-]
-
 SUFFIX = ".h5"
 
 LABELS = "labels"

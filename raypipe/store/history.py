@@ -9,8 +9,6 @@ from typing import Any
 from raypipe.errors import RaypipeError
 from raypipe.storage import Storage
 
-__all__ = ["read_runs", "record_run"]
-
 _FOLDER = "runs"
 
 

@@ -12,8 +12,6 @@ from raypipe.spec import Spec, difference
 from raypipe.storage import Storage, open_storage
 from raypipe.store.partition import Format
 
-__all__ = ["SPEC_FILE", "create_store", "existing_spec", "is_store", "read_identity"]
-
 SPEC_FILE = "spec.json"
 _FORMAT = 2
 

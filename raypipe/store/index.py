@@ -15,8 +15,6 @@ from raypipe.errors import UsageError
 from raypipe.store.features import ROW_COLUMNS, Rows
 from raypipe.store.reader import StoreReader
 
-__all__ = ["RowIndex", "read_index"]
-
 
 @dataclass(frozen=True)
 class RowIndex(Rows):

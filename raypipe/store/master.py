@@ -17,8 +17,6 @@ from raypipe.store import hdf5
 from raypipe.store.identity import read_identity
 from raypipe.store.snapshot import Part, Snapshot, newest
 
-__all__ = ["MASTER", "write_master"]
-
 MASTER = "features.h5"
 
 #: Most systems let a process open 1,024 files. HDF5 reads what it cannot open as the fill value.

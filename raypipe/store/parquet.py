@@ -12,17 +12,6 @@ import pyarrow.parquet as pq
 from raypipe import schema
 from raypipe.storage import FileInput
 
-__all__ = [
-    "SUFFIX",
-    "count_rows",
-    "encode",
-    "encode_pieces",
-    "iter_tables",
-    "read_metadata",
-    "read_table",
-    "shapes",
-]
-
 SUFFIX = ".parquet"
 
 #: Rows are grouped so that a reader holds no more than about this many bytes at once.

@@ -12,8 +12,6 @@ from raypipe.store.features import finite, not_finite, to_array
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
 
-__all__ = ["check_finite", "pick"]
-
 
 def pick(
     store: StoreReader, column: str, index: RowIndex, rows: npt.NDArray[np.int64]

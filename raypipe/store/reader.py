@@ -25,8 +25,6 @@ from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
 if TYPE_CHECKING:  # importing it takes torch, which most readers do without
     from raypipe.store.dataset import StoreDataset
 
-__all__ = ["Features", "StoreReader", "to_array"]
-
 
 class StoreReader:
     """One snapshot of a store. What is published later does not change it.

@@ -15,8 +15,6 @@ from raypipe.errors import RaypipeError
 from raypipe.store.features import to_array
 from raypipe.store.reader import StoreReader
 
-__all__ = ["RowCache", "flatten"]
-
 Floats = npt.NDArray[np.floating[Any]]
 
 

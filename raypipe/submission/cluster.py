@@ -15,8 +15,6 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 from raypipe.command import one_line
 from raypipe.errors import RaypipeError, UsageError
 
-__all__ = ["Cluster"]
-
 #: As `ray job submit` has them; the second one may name a cluster to join instead.
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _DEFAULT_ADDRESS = "http://127.0.0.1:8265"

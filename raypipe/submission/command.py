@@ -15,8 +15,6 @@ from raypipe.config import JOBS, RunConfig, SubmitConfig
 from raypipe.errors import UsageError
 from raypipe.options import ENVIRONMENT_PREFIX, read_recipe
 
-__all__ = ["Command", "parse"]
-
 _HERE_ONLY = ("submit",)
 
 

@@ -19,8 +19,6 @@ from raypipe.errors import RaypipeError
 from raypipe.progress import is_progress, say
 from raypipe.submission.cluster import Cluster
 
-__all__ = ["Log", "follow"]
-
 _PAUSE = 1.0
 _PATIENCE = 300.0
 _CLEAR_LINE = "\r\x1b[2K"

@@ -13,8 +13,6 @@ from raypipe.errors import UsageError
 from raypipe.options import read_mapping
 from raypipe.submission.command import Command
 
-__all__ = ["runtime_env"]
-
 _POSITIONAL = ("recipe", "source", "model", "store", "image")
 _READ = (*_POSITIONAL, "config", "backbone", "weights", "label_file", "join", "init")
 _WRITTEN = "out"

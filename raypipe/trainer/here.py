@@ -21,8 +21,6 @@ if TYPE_CHECKING:  # importing these takes torch, which the command line does wi
     from raypipe.fit.mlp import Workers
     from raypipe.fit.mlp_search import Record, Search, Tensors
 
-__all__ = ["Job", "Trained", "make_search", "train_here"]
-
 #: Seconds between checkpoints: epochs that take less are cheaper to repeat than to save.
 CHECKPOINT_SECONDS = 2.0
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
-__all__ = ["scaling_config", "train_in_workers"]
-
 _RETRIES = 3
 
 

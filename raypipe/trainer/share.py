@@ -13,8 +13,6 @@ from raypipe.fit.batches import Batches
 from raypipe.store.reader import StoreReader
 from raypipe.store.rows import RowCache
 
-__all__ = ["HELD_OUT", "LEFT_OUT", "TRAIN", "VALIDATION", "Table", "share"]
-
 LEFT_OUT, TRAIN, VALIDATION, HELD_OUT = -1, 0, 1, 2
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:  # importing these takes torch
     from raypipe.fit.mlp import Workers
     from raypipe.fit.mlp_search import Search
 
-__all__ = ["LOG_FILE", "work"]
-
 LOG_FILE = "epochs.jsonl"
 
 #: Seconds between checkpoints: Ray Train takes a report when it looks, every two seconds.
