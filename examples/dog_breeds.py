@@ -23,9 +23,9 @@ from PIL import Image
 
 import raypipe
 from dog_pictures import Answer, Box, Unread, count, draw, read_answers, write_all
-from raypipe.dataset import Store
-from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.images.decode import decode
+from raypipe.runtime.dataset import Store
 from raypipe.sources import read_item
 
 CLASS = "imagenet_class"  # the recipe's second output

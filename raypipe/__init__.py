@@ -17,14 +17,14 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from raypipe import config as _config
+from raypipe.cli.options import parameters as _parameters
+from raypipe.cli.options import resolve as _resolve
 from raypipe.config.version import __version__ as __version__
-from raypipe.options import parameters as _parameters
-from raypipe.options import resolve as _resolve
 
 if TYPE_CHECKING:
-    from raypipe.dataset import Store
     from raypipe.fit.kmeans import Clusters
     from raypipe.fit.model import TrainedModel
+    from raypipe.runtime.dataset import Store
 
 __all__ = [
     "cluster",
@@ -59,7 +59,7 @@ def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
         >>> len(store), store.columns
         (61, ['features'])
     """
-    from raypipe.dataset import Store
+    from raypipe.runtime.dataset import Store
 
     return Store(_os.fspath(store), snapshot)
 

@@ -1,4 +1,4 @@
-"""How much memory there is to use, within the limits a container or a job has set."""
+"""Memory there is to use, within the limits a container or a job has set."""
 
 from __future__ import annotations
 

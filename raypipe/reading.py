@@ -14,14 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.augment import view
 from raypipe.cost import Cost, Timer
-from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
-from raypipe.jpeg import is_plain_jpeg
+from raypipe.images.augment import view
+from raypipe.images.decode import decode
+from raypipe.images.jpeg import is_plain_jpeg
+from raypipe.images.transforms import least_side, to_pixels
 from raypipe.sources.ahead import read_items
 from raypipe.spec import Spec
-from raypipe.transforms import least_side, to_pixels
 
 Batch = dict[str, npt.NDArray[Any]]
 Pixels = npt.NDArray[np.uint8]

@@ -19,9 +19,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe import schema
+from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectReason
 from raypipe.plan import Unit, pack_items
-from raypipe.progress import say
 from raypipe.reading import decoded
 from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject

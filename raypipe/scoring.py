@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
 from raypipe.cost import Cost, Finished
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.model import TrainedModel
 from raypipe.plan import Plan
 from raypipe.predictions.predictor import Predictor, to_arrow
-from raypipe.progress import say
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps import from_block, to_block

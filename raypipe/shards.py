@@ -13,14 +13,14 @@ import ray
 
 from raypipe.actors.plans import Loaded, ShardPlan
 from raypipe.config.values import ANY_NUMBER, Actors
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.memory import readable
-from raypipe.progress import say
 from raypipe.runtime import alive_nodes, first_cause, retry_limits
+from raypipe.store.cache import flatten
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import flatten
 
 Array = npt.NDArray[Any]
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from raypipe import runtime, schema
 from raypipe.config import RayConfig
+from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
-from raypipe.progress import say
 from raypipe.reading import decoded, left_encoded
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec

@@ -1,4 +1,4 @@
-"""What changes a feature's value; canonical form and fingerprint."""
+"""The spec: everything that changes a feature's value; canonical form and fingerprint."""
 
 from __future__ import annotations
 

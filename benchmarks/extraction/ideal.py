@@ -149,7 +149,7 @@ def _forward(
     from raypipe.actors.embedder import Embedder
     from raypipe.backbone.footprint import cpu_batch_size
     from raypipe.backbone.loading import load
-    from raypipe.transforms import normalize
+    from raypipe.images.transforms import normalize
 
     backbone = load(job.network, job.weights, (job.layer,))
     spec = _spec(job, backbone, precision)
@@ -169,8 +169,8 @@ def _forward(
 
 def _pixels(job: Job, number: int) -> Iterator[np.ndarray[Any, Any]]:
     """Yield this process's images, over and over."""
-    from raypipe.decode import decode
-    from raypipe.transforms import to_pixels
+    from raypipe.images.decode import decode
+    from raypipe.images.transforms import to_pixels
 
     preprocess = _preprocess(job)
     paths = jpegs(Path(job.images))[number :: job.cores]
@@ -180,7 +180,7 @@ def _pixels(job: Job, number: int) -> Iterator[np.ndarray[Any, Any]]:
 
 def _preprocess(job: Job) -> Any:
     from raypipe.config import BackboneConfig
-    from raypipe.preprocessing import resolve_preprocess
+    from raypipe.images.preprocessing import resolve_preprocess
 
     options: dict[str, Any] = {"size": job.size, "normalize": job.normalize, **SCALING}
     return resolve_preprocess(BackboneConfig(**options), None)

@@ -34,14 +34,14 @@ from raypipe.backbone.loading import load
 from raypipe.config import ExtractConfig
 from raypipe.config.values import Actors
 from raypipe.cost import Finished
-from raypipe.decode import decode
+from raypipe.images.decode import decode
+from raypipe.images.transforms import to_pixels
 from raypipe.ingest import bring_up_to_date, check_writable
 from raypipe.plan import Listing, Plan
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
 from raypipe.storage import FolderStorage
 from raypipe.store.identity import create_store
-from raypipe.transforms import to_pixels
 
 __all__ = ["Run", "measure"]
 

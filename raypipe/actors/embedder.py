@@ -15,9 +15,9 @@ from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.precision import DTYPES, prepare
 from raypipe.errors import RaypipeError
+from raypipe.images.transforms import normalize
 from raypipe.memory import is_out_of_memory
 from raypipe.spec import Spec
-from raypipe.transforms import normalize
 
 Pixels = npt.NDArray[np.uint8]
 

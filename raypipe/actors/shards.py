@@ -16,8 +16,8 @@ from raypipe.fit.steps import STEPS
 from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.heads import Scaling
 from raypipe.memory import available
+from raypipe.store.cache import RowCache, flatten
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import RowCache, flatten
 
 Array = npt.NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""Memory that a network takes per image, and how many images are best taken at a time."""
+"""Memory that a network takes per image, and the number of images a CPU should take at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which feature columns to make: from the text of an option to nodes and pooling."""
+"""Feature columns to make: from the text of an option to nodes and pooling."""
 
 from __future__ import annotations
 

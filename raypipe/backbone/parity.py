@@ -1,4 +1,4 @@
-"""How near features are to those of plain float32."""
+"""Nearness of features to those of plain float32."""
 
 from __future__ import annotations
 

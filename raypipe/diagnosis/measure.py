@@ -23,10 +23,10 @@ from raypipe.backbone import Backbone
 from raypipe.config import ExtractConfig
 from raypipe.cost import Cost
 from raypipe.diagnosis.rates import Pool, Rates
+from raypipe.display import Pace, say
 from raypipe.errors import UsageError
 from raypipe.plan import Plan, Unit, pack_items
 from raypipe.prepare import prepare
-from raypipe.progress import Pace, say
 from raypipe.runtime.nodes import alive_nodes
 from raypipe.sizing import Sizing
 from raypipe.sources.read import is_sequential

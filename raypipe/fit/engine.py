@@ -1,4 +1,4 @@
-"""Which engine fits: scikit-learn on features in memory, or shards on Ray."""
+"""Choice of the engine: scikit-learn on features in memory, or shards on Ray."""
 
 from __future__ import annotations
 

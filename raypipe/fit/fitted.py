@@ -1,4 +1,4 @@
-"""What every way of fitting returns."""
+"""Result of every way of fitting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be searched for each kind of head, and how it is written."""
+"""Parameters to search for each kind of head, and how they are written."""
 
 from __future__ import annotations
 

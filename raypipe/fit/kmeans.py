@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler, normalize
 
-from raypipe.notebook import table
+from raypipe.display.html import table
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.display import say
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.sums import Moments, Sharded
 from raypipe.heads import Scaling
-from raypipe.progress import say
 
 Array = npt.NDArray[Any]
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.display import say
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.kmeans import Clusters, KMeansOptions
 from raypipe.fit.lloyd import Lloyd, fit_lloyd
 from raypipe.fit.seeding import plus_plus, sample_rows, sample_size, scalable_plus_plus
 from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
-from raypipe.progress import say
 
 Array = npt.NDArray[Any]
 

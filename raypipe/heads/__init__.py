@@ -1,4 +1,4 @@
-"""What predicts: a fitted head as arrays, in NumPy alone."""
+"""Heads: fitted classifiers as arrays, which predict in NumPy alone."""
 
 from raypipe.heads.calibration import Calibration
 from raypipe.heads.forest import Forest

@@ -1,4 +1,4 @@
-"""What every kind of head has to offer."""
+"""The interface of every kind of head."""
 
 from __future__ import annotations
 

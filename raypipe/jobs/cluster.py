@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ClusterConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint, is_checkpoint
 from raypipe.fit.choose import CRITERION, SAMPLE, choose_k
@@ -25,7 +26,6 @@ from raypipe.heads import as_rows, row_width
 from raypipe.jobs.clustered import agreement, picture, text, write_assignments
 from raypipe.jobs.deliver import deliver
 from raypipe.jobs.labelled import actor_bytes, identity, row_maker
-from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import RowIndex, read_index

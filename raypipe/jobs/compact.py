@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import CompactConfig
-from raypipe.progress import say
+from raypipe.display import say
 from raypipe.store.compact import compact
 from raypipe.store.master import write_master
 from raypipe.store.partition import File

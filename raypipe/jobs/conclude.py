@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from raypipe import memory
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.duplicates import MOST_DUPLICATES_WORK, Copies, near_duplicates_in_pieces

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import ClusterConfig, TrainConfig
 from raypipe.errors import UsageError
 from raypipe.storage import BucketStorage, is_object, local_path, upload

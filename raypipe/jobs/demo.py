@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from raypipe import runtime
 from raypipe.backbone.loading import load
 from raypipe.backbone.weights import WeightsUnavailableError
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import (
     ClusterConfig,
     DemoConfig,
@@ -23,8 +23,8 @@ from raypipe.config import (
     ReportConfig,
     TrainConfig,
 )
+from raypipe.display import say
 from raypipe.jobs import cluster, extract, inspect, predict, report, train
-from raypipe.progress import say
 from raypipe.storage import output_folder
 
 _SIZE = 64

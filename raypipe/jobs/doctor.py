@@ -7,18 +7,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from raypipe import runtime
-from raypipe.augment import resolve_augment
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import DoctorConfig
 from raypipe.diagnosis.machine import busy, look_everywhere
 from raypipe.diagnosis.measure import measure, scratch
 from raypipe.diagnosis.pictures import listed_pictures
 from raypipe.diagnosis.report import report
+from raypipe.display import say
 from raypipe.errors import UsageError
+from raypipe.images.augment import resolve_augment
 from raypipe.ingest import check_apart
 from raypipe.plan import Listing, make_plan
 from raypipe.prepare import Extractor, load_extractor, spec_of
-from raypipe.progress import say
 from raypipe.sources import open_source
 from raypipe.storage import open_storage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExpireConfig
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import expire

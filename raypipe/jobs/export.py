@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 
 from raypipe import splits
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.order import permutation

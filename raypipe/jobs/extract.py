@@ -12,17 +12,17 @@ from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
 from raypipe import pipeline, runtime
-from raypipe.augment import resolve_augment
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.config.version import versions
 from raypipe.cost import Finished
+from raypipe.display import say
 from raypipe.errors import UsageError
+from raypipe.images.augment import resolve_augment
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.preview import preview
 from raypipe.plan import Listing, Plan
 from raypipe.prepare import Extractor, load_extractor, prepare, settled, spec_of
-from raypipe.progress import say
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
 from raypipe.spec import Spec

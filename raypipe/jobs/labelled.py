@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from raypipe.config import JobConfig, TrainConfig
 from raypipe.config.values import Size
+from raypipe.display import say
 from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
-from raypipe.progress import say
+from raypipe.store.cache import flatten
 from raypipe.store.features import Rows
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import check_finite, pick
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import flatten
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]

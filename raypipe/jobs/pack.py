@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image
 
 from raypipe import schema
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PackConfig
+from raypipe.display import track
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.plan import Listing
-from raypipe.progress import track
 from raypipe.sources import open_source
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import check_reachable

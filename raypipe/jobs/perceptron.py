@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import PerceptronConfig, TrainConfig
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.fitted import Fitted, OutOfFold
@@ -23,7 +24,6 @@ from raypipe.heads import Head
 from raypipe.jobs.conclude import conclude
 from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 from raypipe.jobs.trained import write_curves
-from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PinConfig
 from raypipe.errors import UsageError
 from raypipe.store.reader import StoreReader

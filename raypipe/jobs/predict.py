@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.config.version import versions
+from raypipe.display import track
 from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
 from raypipe.fit.model import MODEL_FILES, TrainedModel, load_model
@@ -27,7 +28,6 @@ from raypipe.predictions.evaluation import Tally, check_labels, text_of
 from raypipe.predictions.options import check_options, head_spec, is_one_file
 from raypipe.predictions.predictor import Predictor
 from raypipe.predictions.table import in_order, shorten, write
-from raypipe.progress import track
 from raypipe.scoring import Images, Stored
 from raypipe.storage import is_object, local_copy, local_path, open_storage
 from raypipe.store.identity import create_store, is_store

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import ExtractConfig
 from raypipe.ingest import check_same_source, find_missing
 from raypipe.memory import readable

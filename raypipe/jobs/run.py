@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from raypipe import runtime
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
+from raypipe.cli.options import Step, read_recipe, resolve
 from raypipe.config import JOBS, JobConfig, RunConfig
+from raypipe.display import say
 from raypipe.errors import UsageError, nearest
-from raypipe.options import Step, read_recipe, resolve
-from raypipe.progress import say
 from raypipe.sources.globs import is_pattern
 from raypipe.storage import output_folder, user_path
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe import memory
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import kind_for
 from raypipe.fit.checkpoint import FOLDER, Checkpoint
@@ -22,7 +23,6 @@ from raypipe.fit.multinomial import LogisticPath, PathResult
 from raypipe.heads import Head, Linear
 from raypipe.jobs.conclude import conclude
 from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
-from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import TrainConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.checkpoint import FOLDER, is_checkpoint
@@ -28,7 +29,6 @@ from raypipe.heads import Head, as_rows
 from raypipe.jobs import perceptron, sharded
 from raypipe.jobs.deliver import deliver
 from raypipe.jobs.trained import HeldOut, about, summary, text, write
-from raypipe.progress import say
 from raypipe.storage import local_path, output_folder
 from raypipe.store.features import Features
 from raypipe.store.reader import StoreReader

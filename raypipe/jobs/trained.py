@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import TrainConfig
-from raypipe.figures import confusion_picture, curves_picture
 from raypipe.fit.duplicates import Copies
 from raypipe.fit.engine import Engine
 from raypipe.fit.fitted import Fitted
@@ -25,6 +24,7 @@ from raypipe.fit.model import (
     TrainedModel,
     save_model,
 )
+from raypipe.reports.figures import confusion_picture, curves_picture
 from raypipe.store.features import Rows
 from raypipe.store.reader import StoreReader
 

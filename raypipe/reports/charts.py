@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raypipe.figures import draw_curves
+from raypipe.reports.figures import draw_curves
 
 # Matplotlib knows no CSS: these colours stand for the page's, which are light or dark.
 _INK, _LINE, _BLUE, _ORANGE, _GREY = "#010101", "#020202", "#030303", "#040404", "#050505"

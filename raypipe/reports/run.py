@@ -1,4 +1,4 @@
-"""What a folder holds, and the page about it."""
+"""The page about a folder of results."""
 
 from __future__ import annotations
 

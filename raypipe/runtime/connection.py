@@ -14,8 +14,8 @@ from typing import Any, Literal
 import ray
 import ray.data
 
+from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
-from raypipe.progress import say, say_as_json, says_json
 from raypipe.runtime.metrics import job_name
 from raypipe.runtime.nodes import wait_for
 

@@ -1,4 +1,4 @@
-"""What is done, as metrics at Ray's endpoint for Prometheus."""
+"""Metrics of what is done, at Ray's endpoint for Prometheus."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe import schema
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.progress import say
 from raypipe.sources import local_file
 from raypipe.storage import Storage
 from raypipe.store.identity import SPEC_FILE

@@ -11,8 +11,8 @@ from typing import IO, Any, Literal, cast
 import pyarrow as pa
 
 from raypipe.errors import RejectedItem, RejectReason
+from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.local import check_size
-from raypipe.sources.rows import Row, in_batches
 from raypipe.storage.answers import answer, failures
 from raypipe.storage.object_file import ObjectFile
 from raypipe.storage.objects import ObjectUri, Patience, connect, parse

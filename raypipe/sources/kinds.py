@@ -1,4 +1,4 @@
-"""Which kind of source a path is."""
+"""Recognition of a source's kind from its path."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RejectReason, UsageError
+from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import (
     IMAGE_NAMES,
     etag_column,
@@ -23,7 +24,6 @@ from raypipe.sources.columns import (
 )
 from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.members import spell_reject
-from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MANIFEST_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")

@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
+from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import IMAGE_NAMES, id_column, label_columns, present
 from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.local import check_size, unreadable
 from raypipe.sources.manifest import UriColumns, uri_batch
 from raypipe.sources.members import Member, spell
-from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
 from raypipe.storage import is_object
 
 _BYTES = "bytes"

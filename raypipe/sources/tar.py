@@ -19,10 +19,10 @@ import pyarrow as pa
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.schema import LABEL
+from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.files import AnyPath, file_etag, open_file, open_stream
 from raypipe.sources.local import check_size, unreadable, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
-from raypipe.sources.rows import Row, in_batches
 from raypipe.sources.tar_members import is_gzip, tar_members
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")

@@ -1,4 +1,4 @@
-"""What a failed request to a bucket means, and what users are told."""
+"""Meaning of a bucket's failed requests, and what users are told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which items the store covers: finding finished work again, and adding to it."""
+"""Coverage of items by a store: finding finished work again, and adding to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runs that published snapshots have done: for people, and no part of what a store is."""
+"""History of the runs that published snapshots: for people, and no part of what a store is."""
 
 from __future__ import annotations
 

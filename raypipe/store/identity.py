@@ -1,4 +1,4 @@
-"""What a store is: its spec, where that came from, and how partitions are stored."""
+"""Identity of a store: its spec, where that came from, and how partitions are stored."""
 
 from __future__ import annotations
 

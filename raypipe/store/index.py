@@ -1,4 +1,4 @@
-"""Which rows a snapshot has, without their features."""
+"""Index of a snapshot's rows, without their features."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.progress import say
+from raypipe.display import say
 from raypipe.spec import Spec
 from raypipe.storage import Storage
 from raypipe.store import hdf5

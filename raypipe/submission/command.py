@@ -10,10 +10,10 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from raypipe.command import Given, add_command, new_app, one_line
+from raypipe.cli.command import Given, add_command, new_app, one_line
+from raypipe.cli.options import ENVIRONMENT_PREFIX, read_recipe
 from raypipe.config import JOBS, RunConfig, SubmitConfig
 from raypipe.errors import UsageError
-from raypipe.options import ENVIRONMENT_PREFIX, read_recipe
 
 _HERE_ONLY = ("submit",)
 

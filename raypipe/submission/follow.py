@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 from ray.job_submission import JobDetails
 
+from raypipe.display import is_progress, say
 from raypipe.errors import RaypipeError
-from raypipe.progress import is_progress, say
 from raypipe.submission.cluster import Cluster
 
 _PAUSE = 1.0

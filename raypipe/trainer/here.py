@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe import memory
+from raypipe.display import say
 from raypipe.fit.checkpoint import FILES_FOLDER, Checkpoint
 from raypipe.fit.mlp_settings import MlpSettings
 from raypipe.heads import Scaling
-from raypipe.progress import say
 from raypipe.trainer.share import Table, share
 
 if TYPE_CHECKING:  # importing these takes torch, which the command line does without

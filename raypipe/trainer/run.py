@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.checkpoint import FILES_FOLDER
-from raypipe.progress import say
 from raypipe.trainer.here import Job, Trained
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.fit.batches import Batches
+from raypipe.store.cache import RowCache
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import RowCache
 
 LEFT_OUT, TRAIN, VALIDATION, HELD_OUT = -1, 0, 1, 2
 

@@ -18,16 +18,16 @@ import raypipe
 from raypipe import runtime, sizing
 from raypipe.actors import jpegs
 from raypipe.actors.jpegs import JpegDecoder
-from raypipe.augment import resolve_augment
 from raypipe.backbone.parity import least_cosine
 from raypipe.config import BackboneConfig, ExtractConfig
-from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.images.augment import resolve_augment
+from raypipe.images.decode import decode
+from raypipe.images.jpeg import is_plain_jpeg
+from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.images.transforms import to_pixels
 from raypipe.jobs import extract as job
-from raypipe.jpeg import is_plain_jpeg
-from raypipe.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess
-from raypipe.transforms import to_pixels
 from tests.conftest import draw, options
 
 _MOST = 10**6

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 import raypipe
-from raypipe.command import Given, add_command, execute, new_app
+from raypipe.cli.command import Given, add_command, execute, new_app
+from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOBS
 from raypipe.config.values import Actors, Change, Filter, HiddenLayers, KRange, Shares, Size
 from raypipe.errors import UsageError
-from raypipe.options import parameters, resolve
 from raypipe.spec import HeadSpec, Output, Spec
 
 #: By job and option: a text, and what it means.

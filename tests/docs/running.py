@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from raypipe import config
-from raypipe.command import Given, add_command, execute, new_app
-from raypipe.options import resolve
+from raypipe.cli.command import Given, add_command, execute, new_app
+from raypipe.cli.options import resolve
 from tests.docs.blocks import Block, is_raypipe, variables, without_variables
 from tests.docs.unrun import NOT_CODE, why_not, why_not_python
 

@@ -24,6 +24,7 @@ from PIL import Image
 import raypipe
 from raypipe import config, runtime, schema
 from raypipe.backbone.footprint import knee
+from raypipe.cli.options import resolve
 from raypipe.config import DoctorConfig, ExtractConfig
 from raypipe.cost import Cost
 from raypipe.diagnosis import machine, measure
@@ -33,11 +34,10 @@ from raypipe.diagnosis.measure import Measured, sample_units
 from raypipe.diagnosis.pictures import listed_pictures
 from raypipe.diagnosis.rates import Estimate, Pool, Rates, estimate
 from raypipe.diagnosis.report import duration, report
+from raypipe.display import Pace
 from raypipe.errors import UsageError
 from raypipe.jobs import doctor
-from raypipe.options import resolve
 from raypipe.plan import Unit, pack_items
-from raypipe.progress import Pace
 from raypipe.runtime import Replicas
 from raypipe.spec import Preprocess, Spec
 from tests.conftest import draw, options

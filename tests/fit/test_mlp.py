@@ -29,11 +29,11 @@ from raypipe.fit.shuffle import shuffled
 from raypipe.heads import Mlp, Scaling
 from raypipe.heads.scorer import softmax
 from raypipe.storage import FolderStorage
+from raypipe.store.cache import flatten
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
 from raypipe.store.index import read_index
 from raypipe.store.partition import write_unit
-from raypipe.store.rows import flatten
 from raypipe.store.snapshot import Part
 from raypipe.trainer import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table, here
 from raypipe.trainer.share import share

@@ -12,11 +12,11 @@ import pytest
 from sklearn.metrics import classification_report, confusion_matrix
 
 from raypipe import schema
+from raypipe.cli.options import resolve
 from raypipe.config import PredictConfig
 from raypipe.config.values import Filter
 from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
-from raypipe.options import resolve
 from raypipe.predictions.evaluation import Evaluation, check_labels, text_of
 from raypipe.predictions.filters import check_filters
 from raypipe.predictions.predictor import Predictor, to_arrow

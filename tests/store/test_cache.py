@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from raypipe.errors import UsageError
+from raypipe.store.cache import RowCache
 from raypipe.store.coverage import publish
 from raypipe.store.index import read_index
 from raypipe.store.partition import Format
 from raypipe.store.pick import check_finite
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import RowCache
 from tests.support import stores
 from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write
 

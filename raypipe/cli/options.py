@@ -1,4 +1,4 @@
-"""Where a job's options come from: command line, environment, file, defaults."""
+"""Sources of a job's options: command line, environment, file, defaults."""
 
 from __future__ import annotations
 

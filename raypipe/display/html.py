@@ -1,4 +1,4 @@
-"""How objects look in a notebook."""
+"""Tables of objects in a notebook."""
 
 from __future__ import annotations
 

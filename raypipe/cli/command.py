@@ -15,11 +15,11 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
+from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
+from raypipe.display import say, say_as_json
 from raypipe.errors import RaypipeError
-from raypipe.options import parameters, resolve
-from raypipe.progress import say, say_as_json
 
 _INTERNAL_ERROR = 1
 _WRONG_USE = 2

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray.data
 
-from raypipe.notebook import table
+from raypipe.display.html import table
 from raypipe.store.reader import StoreReader
 
 _LABELS = 8

@@ -1,4 +1,4 @@
-"""How fast something goes."""
+"""Pace of something that goes on, and the time that is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""bytes → RGB uint8 or a reject; no Ray.
+"""Decoding of bytes to RGB uint8, or a reject; no Ray.
 
 One rule for each kind of image:
 

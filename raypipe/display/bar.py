@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from raypipe.progress.pace import Rate, pace_text
+from raypipe.display.pace import Rate, pace_text
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from raypipe import config
-from raypipe.command import add_command, execute, new_app
+from raypipe.cli.command import add_command, execute, new_app
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Which JPEGs a GPU may decode in the CPU's stead; no Ray."""
+"""Choice of the JPEGs that a GPU may decode in the CPU's stead; no Ray."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from raypipe.progress.pace import Rate, pace_text
-from raypipe.progress.saying import say, says_json
+from raypipe.display.pace import Rate, pace_text
+from raypipe.display.saying import say, says_json
 
 _LOG_SECONDS = 5.0
 _PROGRESS = re.compile(r"\d+/\d+ \w+ \(\d+ %\), ")
@@ -29,7 +29,7 @@ def track(
         what: the word for what is counted.
     """
     if sys.stderr.isatty() and not says_json():
-        from raypipe.progress.bar import with_bar  # takes a tenth of a second
+        from raypipe.display.bar import with_bar  # takes a tenth of a second
 
         yield from with_bar(stream, total, count, what)
     else:
