@@ -14,7 +14,8 @@ from raypipe.config import IngestConfig
 from raypipe.cost import Cost, Finished
 from raypipe.display import Pace, say, track
 from raypipe.errors import UsageError
-from raypipe.plan import Listing, Plan, make_plan
+from raypipe.plan import Plan, make_plan
+from raypipe.rows.listing import Listing
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.storage import Storage, is_object

@@ -27,10 +27,10 @@ from ray.util.annotations import RayDeprecationWarning
 from raypipe import schema
 from raypipe.cost import Finished
 from raypipe.memory import keep_freed
-from raypipe.plan import Unit
 from raypipe.predictions.predictor import Predictor
 from raypipe.reading import ITEMS, UNIT, Batch
 from raypipe.recovery import survive
+from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.sources.remote import server
 from raypipe.spec import Spec

@@ -21,8 +21,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe import schema
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectReason
-from raypipe.plan import Unit, pack_items
 from raypipe.reading import decoded
+from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject
 from raypipe.spec import Spec

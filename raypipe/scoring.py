@@ -28,11 +28,11 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.model import TrainedModel
 from raypipe.plan import Plan
 from raypipe.predictions.predictor import Predictor, to_arrow
+from raypipe.rows.features import to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps import from_block, to_block
 from raypipe.storage import Storage, open_storage
-from raypipe.store.features import to_array
 from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader

@@ -37,7 +37,8 @@ from raypipe.cost import Finished
 from raypipe.images.decode import decode
 from raypipe.images.transforms import to_pixels
 from raypipe.ingest import bring_up_to_date, check_writable
-from raypipe.plan import Listing, Plan
+from raypipe.plan import Plan
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
 from raypipe.storage import FolderStorage

@@ -25,8 +25,9 @@ from raypipe.cost import Cost
 from raypipe.diagnosis.rates import Pool, Rates
 from raypipe.display import Pace, say
 from raypipe.errors import UsageError
-from raypipe.plan import Plan, Unit, pack_items
+from raypipe.plan import Plan
 from raypipe.prepare import prepare
+from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime.nodes import alive_nodes
 from raypipe.sizing import Sizing
 from raypipe.sources.read import is_sequential

@@ -10,7 +10,7 @@ import pyarrow as pa
 from PIL import Image
 
 from raypipe import schema
-from raypipe.plan import Listing
+from raypipe.rows.listing import Listing
 
 #: There are no more of them: one is like the other. Each is listed many times.
 _PICTURES, _TIMES = 64, 256

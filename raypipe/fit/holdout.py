@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from raypipe.errors import UsageError
-from raypipe.splits import by_hash, canonical
+from raypipe.rows.splits import by_hash, canonical
 
 Labels = npt.NDArray[np.object_]
 Rows = npt.NDArray[np.int64]

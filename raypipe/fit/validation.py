@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from raypipe.errors import UsageError
 from raypipe.fit.holdout import Holdout
-from raypipe.splits import stratified
+from raypipe.rows.splits import stratified
 
 Rows = npt.NDArray[np.int64]
 

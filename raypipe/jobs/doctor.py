@@ -17,8 +17,9 @@ from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.images.augment import resolve_augment
 from raypipe.ingest import check_apart
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
 from raypipe.prepare import Extractor, load_extractor, spec_of
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.storage import open_storage
 

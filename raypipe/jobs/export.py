@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from raypipe import splits
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.order import permutation
+from raypipe.rows import splits
+from raypipe.rows.order import permutation
 from raypipe.storage import local_path
 from raypipe.store.export import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader

@@ -15,8 +15,8 @@ from raypipe.config.values import Size
 from raypipe.display import say
 from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
+from raypipe.rows.features import Rows
 from raypipe.store.cache import flatten
-from raypipe.store.features import Rows
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import check_finite, pick
 from raypipe.store.reader import StoreReader

@@ -21,7 +21,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PackConfig
 from raypipe.display import track
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.plan import Listing
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import check_reachable

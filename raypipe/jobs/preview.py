@@ -13,7 +13,8 @@ from raypipe.cli.command import Outcome
 from raypipe.config import ExtractConfig
 from raypipe.ingest import check_same_source, find_missing
 from raypipe.memory import readable
-from raypipe.plan import Listing, Plan
+from raypipe.plan import Plan
+from raypipe.rows.listing import Listing
 from raypipe.runtime import Replicas
 from raypipe.spec import Spec
 from raypipe.storage import Storage

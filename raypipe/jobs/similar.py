@@ -18,9 +18,9 @@ from raypipe.config import SimilarConfig
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.heads.head import as_rows
 from raypipe.reports.thumbnails import find_uris, thumbnail
+from raypipe.rows.features import to_array
 from raypipe.sources import read_item
 from raypipe.storage import local_path, user_path
-from raypipe.store.features import to_array
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from raypipe.heads import Head, as_rows
 from raypipe.jobs import perceptron, sharded
 from raypipe.jobs.deliver import deliver
 from raypipe.jobs.trained import HeldOut, about, summary, text, write
+from raypipe.rows.features import Features
 from raypipe.storage import local_path, output_folder
-from raypipe.store.features import Features
 from raypipe.store.reader import StoreReader
 
 #: Values to go through, over all fits, above which it pays to start Ray's processes for them: less

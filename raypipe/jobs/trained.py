@@ -25,7 +25,7 @@ from raypipe.fit.model import (
     save_model,
 )
 from raypipe.reports.figures import confusion_picture, curves_picture
-from raypipe.store.features import Rows
+from raypipe.rows.features import Rows
 from raypipe.store.reader import StoreReader
 
 _METRICS_FILE = "metrics.json"

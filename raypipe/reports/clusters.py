@@ -24,7 +24,7 @@ from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
-from raypipe.store.features import Rows
+from raypipe.rows.features import Rows
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import pick
 from raypipe.store.reader import StoreReader

@@ -10,9 +10,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from raypipe import splits
 from raypipe.config import LabelConfig
 from raypipe.errors import UsageError
+from raypipe.rows import splits
 from raypipe.schema import ID, ITEMS, LABEL, SPLIT
 from raypipe.storage import local_path
 

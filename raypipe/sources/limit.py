@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from raypipe.order import natural_key
+from raypipe.rows.order import natural_key
 from raypipe.schema import ID, LABEL
 
 Key = tuple[tuple[str | int, ...], str]

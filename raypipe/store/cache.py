@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.errors import RaypipeError
-from raypipe.store.features import to_array
+from raypipe.rows.features import to_array
 from raypipe.store.reader import StoreReader
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import RejectReason
-from raypipe.plan import Listing, Unit, Versions
+from raypipe.rows.listing import Listing
+from raypipe.rows.unit import Unit
+from raypipe.rows.versions import Versions
 from raypipe.spec import digest
 from raypipe.storage import Storage
 from raypipe.store.partition import (

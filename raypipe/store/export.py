@@ -19,8 +19,8 @@ import pyarrow.csv
 
 from raypipe import schema
 from raypipe.errors import UsageError
+from raypipe.rows.features import to_array
 from raypipe.store import hdf5
-from raypipe.store.features import to_array
 from raypipe.store.reader import StoreReader
 
 _PIECE_BYTES = 64 * 2**20

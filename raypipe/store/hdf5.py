@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
+from raypipe.rows.features import tensor, to_array
 from raypipe.storage import FileInput
-from raypipe.store.features import tensor, to_array
 
 SUFFIX = ".h5"
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.store.features import ROW_COLUMNS, Rows
+from raypipe.rows.features import ROW_COLUMNS, Rows
 from raypipe.store.reader import StoreReader
 
 

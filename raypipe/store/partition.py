@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
+from raypipe.rows.features import tensor
 from raypipe.storage import Storage, stream
 from raypipe.store import hdf5, parquet
-from raypipe.store.features import tensor
 
 Format = Literal["parquet", "hdf5"]
 

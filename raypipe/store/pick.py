@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.store.features import finite, not_finite, to_array
+from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
 

@@ -15,9 +15,9 @@ from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import channel_axis
 from raypipe.heads.head import Channels
+from raypipe.rows.features import ROW_COLUMNS, Features, to_array
 from raypipe.spec import Spec, digest
 from raypipe.storage import FileInput, open_storage
-from raypipe.store.features import ROW_COLUMNS, Features, to_array
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot

@@ -37,7 +37,7 @@ from raypipe.diagnosis.report import duration, report
 from raypipe.display import Pace
 from raypipe.errors import UsageError
 from raypipe.jobs import doctor
-from raypipe.plan import Unit, pack_items
+from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime import Replicas
 from raypipe.spec import Preprocess, Spec
 from tests.conftest import draw, options

@@ -17,7 +17,7 @@ from raypipe.cli.options import resolve
 from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
-from raypipe.plan import Listing
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.spec import Preprocess, Spec
 from tests.conftest import TINY, draw, options

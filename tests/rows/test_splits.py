@@ -10,8 +10,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from raypipe.errors import UsageError
-from raypipe.order import natural_key, permutation
-from raypipe.splits import by_hash, names, stratified
+from raypipe.rows.order import natural_key, permutation
+from raypipe.rows.splits import by_hash, names, stratified
 
 IDS = [f"{'ab'[i % 2]}/{i}.jpg" for i in range(1000)]
 LABELS = [i[0] for i in IDS]

@@ -13,7 +13,7 @@ import pytest
 from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs.export import run
-from raypipe.splits import by_hash
+from raypipe.rows.splits import by_hash
 from raypipe.store import export as engine
 from raypipe.store.coverage import publish
 from raypipe.store.reader import StoreReader
