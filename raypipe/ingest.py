@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from raypipe.config import IngestConfig
-from raypipe.cost import Cost, Finished
 from raypipe.display import Pace, say, track
 from raypipe.errors import UsageError
 from raypipe.plan import Plan, make_plan
 from raypipe.rows.listing import Listing
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
+from raypipe.steps.cost import Cost, Finished
 from raypipe.storage import Storage, is_object
 from raypipe.store.coverage import Coverage, adopt, apart, cover, merge, publish
 from raypipe.store.history import record_run

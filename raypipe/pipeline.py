@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,25 +24,17 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from raypipe import schema
-from raypipe.cost import Finished
 from raypipe.memory import keep_freed
 from raypipe.predictions.predictor import Predictor
-from raypipe.reading import ITEMS, UNIT, Batch
 from raypipe.recovery import survive
 from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
-from raypipe.sources.remote import server
 from raypipe.spec import Spec
-from raypipe.steps import (
-    decode_and_embed,
-    embed,
-    from_block,
-    predict_rows,
-    read,
-    read_and_decode,
-    read_and_embed,
-    write_partition,
-)
+from raypipe.steps.batch import ITEMS, UNIT, Batch, ReadOptions
+from raypipe.steps.cost import Finished
+from raypipe.steps.embed import decode_and_embed, embed, read_and_embed
+from raypipe.steps.read import one_server, read, read_and_decode
+from raypipe.steps.write import from_block, predict_rows, write_partition
 from raypipe.storage import Storage
 from raypipe.store.partition import Format
 
@@ -52,17 +43,7 @@ if TYPE_CHECKING:  # importing it takes torch, which the workers that write do w
 
 Finish = Callable[[Batch], "Batch | pa.Table"]
 
-_SAMPLED_UNITS = 16
 _CALLS = 2
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options of the steps that read; as `steps.read_and_decode` takes them."""
-
-    spec: Spec
-    max_pixels: int
-    one_server: bool
 
 
 def write(
@@ -134,7 +115,7 @@ def _run(
     ledger: Any,
 ) -> Iterator[pa.Table]:
     """Lay out the steps for the hardware and stream the results."""
-    reading = Reading(spec, max_pixels, one_server(units))
+    reading = ReadOptions(spec, max_pixels, one_server(units))
     whole = (reading, finish) if replicas.whole_flow else None
     rows = [{UNIT: unit.id, ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -181,12 +162,6 @@ def _noted(batch: Batch, *, step: Callable[[Batch], Any], ledger: Any) -> Any:
     return found
 
 
-def one_server(units: list[Unit]) -> bool:
-    """Whether a sample of the items comes from one server, so that its failure concerns all."""
-    some = units[:: max(1, len(units) // _SAMPLED_UNITS)]
-    return len({server(uri) for unit in some for uri in unit.items[schema.URI].to_pylist()}) == 1
-
-
 class EmbedderReplica:
     """An `Embedder` in an actor, which takes its backbone from the object store.
 
@@ -204,7 +179,7 @@ class EmbedderReplica:
         backbone: ray.ObjectRef,
         spec: Spec,
         replicas: Replicas,
-        whole: tuple[Reading, Finish] | None,
+        whole: tuple[ReadOptions, Finish] | None,
         ledger: Any = None,
         max_pixels: int | None = None,
     ) -> None:

@@ -21,11 +21,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe import schema
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectReason
-from raypipe.reading import decoded
 from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject
 from raypipe.spec import Spec
+from raypipe.steps.read import decoded
 
 #: How often an image has to kill its process by itself, and how often a process may die for no
 #: reason that can be found, before the flow is given up.

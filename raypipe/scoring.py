@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
-from raypipe.cost import Cost, Finished
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.model import TrainedModel
@@ -31,7 +30,8 @@ from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.rows.features import to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
-from raypipe.steps import from_block, to_block
+from raypipe.steps.cost import Cost, Finished
+from raypipe.steps.write import from_block, to_block
 from raypipe.storage import Storage, open_storage
 from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit

@@ -17,9 +17,9 @@ from raypipe import runtime, schema
 from raypipe.config import RayConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
-from raypipe.reading import decoded, left_encoded
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
+from raypipe.steps.read import decoded, left_encoded
 
 if TYPE_CHECKING:  # they take torch
     import pyarrow as pa

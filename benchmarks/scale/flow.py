@@ -33,7 +33,6 @@ from raypipe.backbone import Backbone
 from raypipe.backbone.loading import load
 from raypipe.config import ExtractConfig
 from raypipe.config.values import Actors
-from raypipe.cost import Finished
 from raypipe.images.decode import decode
 from raypipe.images.transforms import to_pixels
 from raypipe.ingest import bring_up_to_date, check_writable
@@ -41,6 +40,7 @@ from raypipe.plan import Plan
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
+from raypipe.steps.cost import Finished
 from raypipe.storage import FolderStorage
 from raypipe.store.identity import create_store
 

@@ -15,10 +15,10 @@ from raypipe.backbone import Backbone, restore
 from raypipe.backbone.footprint import knee
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.parity import least_cosine
-from raypipe.cost import Timer
 from raypipe.images.decode import decode
 from raypipe.images.transforms import normalize, to_pixels
 from raypipe.spec import Spec
+from raypipe.steps.cost import Timer
 
 _SIZES = (32, 64, 128, 256, 512)
 _CLEARLY_FASTER = 1.05

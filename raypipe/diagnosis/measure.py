@@ -21,7 +21,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe import pipeline, runtime, schema
 from raypipe.backbone import Backbone
 from raypipe.config import ExtractConfig
-from raypipe.cost import Cost
 from raypipe.diagnosis.rates import Pool, Rates
 from raypipe.display import Pace, say
 from raypipe.errors import UsageError
@@ -32,6 +31,7 @@ from raypipe.runtime.nodes import alive_nodes
 from raypipe.sizing import Sizing
 from raypipe.sources.read import is_sequential
 from raypipe.spec import Spec, digest
+from raypipe.steps.cost import Cost
 from raypipe.storage import is_object, local_path, open_storage
 
 #: The fewest results that a rate is taken from, once each replica has had its first unit.

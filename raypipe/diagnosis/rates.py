@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from raypipe.cost import Cost
+from raypipe.steps.cost import Cost
 
 OTHER = "other"
 _STEPS = ("read", "decode", "compute", "write")

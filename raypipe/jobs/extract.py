@@ -15,7 +15,6 @@ from raypipe import pipeline, runtime
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.config.version import versions
-from raypipe.cost import Finished
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.images.augment import resolve_augment
@@ -27,6 +26,7 @@ from raypipe.rows.listing import Listing
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
 from raypipe.spec import Spec
+from raypipe.steps.cost import Finished
 from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store
 from raypipe.store.master import write_master

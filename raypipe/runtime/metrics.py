@@ -8,7 +8,7 @@ import os
 import ray
 from ray.util.metrics import Counter, Gauge
 
-from raypipe.cost import Cost
+from raypipe.steps.cost import Cost
 
 #: Set by Ray for the driver of a submitted job.
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"

@@ -26,7 +26,6 @@ from raypipe import config, runtime, schema
 from raypipe.backbone.footprint import knee
 from raypipe.cli.options import resolve
 from raypipe.config import DoctorConfig, ExtractConfig
-from raypipe.cost import Cost
 from raypipe.diagnosis import machine, measure
 from raypipe.diagnosis.advice import advice
 from raypipe.diagnosis.machine import Machine
@@ -40,6 +39,7 @@ from raypipe.jobs import doctor
 from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime import Replicas
 from raypipe.spec import Preprocess, Spec
+from raypipe.steps.cost import Cost
 from tests.conftest import draw, options
 
 #: Of 1,000 images: 0.1, 2, 4 and 0.1 ms each.

@@ -22,14 +22,15 @@ import ray
 import torch
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
-from raypipe import reading, runtime, schema
+from raypipe import runtime, schema
 from raypipe.config.values import Actors
-from raypipe.cost import Cost, Timer
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.reading import COST
 from raypipe.runtime import connection, flow, nodes
 from raypipe.spec import Preprocess, Spec
-from raypipe.steps import IMAGE, embed
+from raypipe.steps import read
+from raypipe.steps.batch import COST, IMAGE
+from raypipe.steps.cost import Cost, Timer
+from raypipe.steps.embed import embed
 from tests.conftest import draw_folder, flags
 
 SPEC = Spec(
@@ -216,8 +217,8 @@ def test_reading_and_decoding_are_timed_apart(
     monkeypatch.setattr(reading, "read_items", late)
     paths = sorted(map(str, photos.rglob("*.png")))[:8]
     items = pa.table({schema.ID: paths, schema.URI: paths})
-    list(reading.decoded(items.slice(0, 1), SPEC, 10**6))  # imports what it needs
-    found = reading.Reading(items, reading.decoded, SPEC, 10**6)
+    list(read.decoded(items.slice(0, 1), SPEC, 10**6))  # imports what it needs
+    found = read.ReadOutcome(items, read.decoded, SPEC, 10**6)
     assert len(list(found)) == 8
     assert found.cost.read_seconds > 0.4
     assert 0 < found.cost.decode_seconds < 0.4

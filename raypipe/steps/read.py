@@ -1,37 +1,45 @@
-"""Reading the items of a unit, and decoding them, as plain functions; no Ray.
-
-A unit travels as a batch of columns: `unit`, `unit_rows`, the texts of its items, why an item is a
-reject, its pixels (or its JPEG) or its features, and what it has taken so far.
-"""
+"""Reading of a unit's items, and decoding them, as plain functions; no Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.cost import Cost, Timer
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.images.augment import view
 from raypipe.images.decode import decode
 from raypipe.images.jpeg import is_plain_jpeg
 from raypipe.images.transforms import least_side, to_pixels
+from raypipe.rows.unit import Unit
 from raypipe.sources.ahead import read_items
+from raypipe.sources.remote import server
 from raypipe.spec import Spec
+from raypipe.steps.batch import (
+    COST,
+    ENCODED,
+    IMAGE,
+    UNIT,
+    UNIT_ROWS,
+    Batch,
+    Pixels,
+    items_of,
+)
+from raypipe.steps.cost import Cost, Timer
 
-Batch = dict[str, npt.NDArray[Any]]
-Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T")
 
-UNIT = "unit"
-ITEMS = "items"
-COST = "cost"
-UNIT_ROWS = "unit_rows"
+_SAMPLED_UNITS = 16
 _OUTAGE_ITEMS = 8  # a few images may be unlucky alone
+
+
+def one_server(units: list[Unit]) -> bool:
+    """Whether a sample of the items comes from one server, so that its failure concerns all."""
+    some = units[:: max(1, len(units) // _SAMPLED_UNITS)]
+    return len({server(uri) for unit in some for uri in unit.items[schema.URI].to_pylist()}) == 1
 
 
 class Fetch:
@@ -91,7 +99,7 @@ def _views(item: str, data: bytes, spec: Spec, max_pixels: int) -> Pixels | Reje
         return RejectedItem(RejectReason.TOO_LARGE, "out of memory")
 
 
-class Reading(Generic[T]):
+class ReadOutcome(Generic[T]):
     """Reads a unit's items; iterating gives the row and content of the good ones.
 
     Args:
@@ -172,6 +180,32 @@ class Reading(Generic[T]):
             )
 
 
-def items_of(batch: Batch) -> pa.Table:
-    """Return a unit's items."""
-    return pa.ipc.open_stream(batch[ITEMS][0]).read_all()
+def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+    """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank.
+
+    Args:
+        batch: one row with the unit's items.
+        spec: what the features are.
+        max_pixels: cap on an image's pixels.
+        one_server: whether all items come from the same server.
+
+    Raises:
+        RaypipeError: that server did not answer for any of the unit's items: what follows would
+            fail in the same way.
+    """
+    reading, size = ReadOutcome(items_of(batch), decoded, spec, max_pixels), spec.preprocess.size
+    images = np.zeros((len(reading.items), spec.views, size, size, 3), np.uint8)
+    for i, views in reading:
+        images[i] = views
+    return {**reading.columns(batch, one_server), IMAGE: images}
+
+
+def read(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+    """Do what `read_and_decode` does, but leave plain JPEGs for `decode_and_embed` to decode."""
+    items = items_of(batch)
+    reading: ReadOutcome[bytes | Pixels] = ReadOutcome(items, left_encoded, spec, max_pixels)
+    contents, encoded = np.full(len(items), b"", object), np.zeros(len(items), bool)
+    for i, found in reading:
+        encoded[i] = isinstance(found, bytes)
+        contents[i] = found if isinstance(found, bytes) else found.tobytes()
+    return {**reading.columns(batch, one_server), IMAGE: contents, ENCODED: encoded}

@@ -1,4 +1,4 @@
-"""What work has taken: images, bytes, rejects and seconds, per unit and in all."""
+"""Cost of work: images, bytes, rejects and seconds, per unit and in all."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The steps of the flow, as plain functions on one unit: read, embed, write; no Ray."""

@@ -1,0 +1,52 @@
+"""The columns in which a unit travels, from the first step to the last.
+
+A unit travels as a batch of columns: `unit`, `unit_rows`, the texts of its items, why an item is a
+reject, its pixels (or its JPEG) or its features, and what it has taken so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raypipe.spec import Spec
+from raypipe.steps.cost import Cost
+
+Batch = dict[str, npt.NDArray[Any]]
+Column = npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8]
+
+UNIT = "unit"
+ITEMS = "items"
+COST = "cost"
+UNIT_ROWS = "unit_rows"
+IMAGE = "image"
+ENCODED = "encoded"
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Options of the steps that read; as `read_and_decode` takes them."""
+
+    spec: Spec
+    max_pixels: int
+    one_server: bool
+
+
+def items_of(batch: Batch) -> pa.Table:
+    """Return a unit's items."""
+    return pa.ipc.open_stream(batch[ITEMS][0]).read_all()
+
+
+def cost_of(batch: Batch) -> Cost:
+    """Return what a unit has taken so far."""
+    return Cost.from_text(batch[COST][0])
+
+
+def feature_column(column: str) -> str:
+    """Return the name of a column of features in a batch: apart from those of the items."""
+    return f"feature:{column}"
