@@ -13,7 +13,7 @@ import pyarrow as pa
 from raypipe.config import IngestConfig
 from raypipe.display import Pace, say, track
 from raypipe.errors import UsageError
-from raypipe.plan import Plan, make_plan
+from raypipe.flow.plan import Plan, make_plan
 from raypipe.rows.listing import Listing
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec

@@ -25,7 +25,7 @@ from raypipe.config import LabelConfig, PredictConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.model import TrainedModel
-from raypipe.plan import Plan
+from raypipe.flow.plan import Plan
 from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.rows.features import to_array
 from raypipe.sources import open_source

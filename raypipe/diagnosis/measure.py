@@ -24,7 +24,7 @@ from raypipe.config import ExtractConfig
 from raypipe.diagnosis.rates import Pool, Rates
 from raypipe.display import Pace, say
 from raypipe.errors import UsageError
-from raypipe.plan import Plan
+from raypipe.flow.plan import Plan
 from raypipe.prepare import prepare
 from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime.nodes import alive_nodes

@@ -15,9 +15,9 @@ from raypipe.diagnosis.pictures import listed_pictures
 from raypipe.diagnosis.report import report
 from raypipe.display import say
 from raypipe.errors import UsageError
+from raypipe.flow.plan import make_plan
 from raypipe.images.augment import resolve_augment
 from raypipe.ingest import check_apart
-from raypipe.plan import make_plan
 from raypipe.prepare import Extractor, load_extractor, spec_of
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source

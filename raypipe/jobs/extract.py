@@ -17,10 +17,10 @@ from raypipe.config import ExtractConfig
 from raypipe.config.version import versions
 from raypipe.display import say
 from raypipe.errors import UsageError
+from raypipe.flow.plan import Plan
 from raypipe.images.augment import resolve_augment
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.preview import preview
-from raypipe.plan import Plan
 from raypipe.prepare import Extractor, load_extractor, prepare, settled, spec_of
 from raypipe.rows.listing import Listing
 from raypipe.sizing import Sizing, settle

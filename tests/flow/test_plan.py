@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raypipe import plan as planning
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.plan import Plan, make_plan, unit_length
+from raypipe.flow import plan as planning
+from raypipe.flow.plan import Plan, make_plan, unit_length
 from raypipe.rows.listing import Listing
 from raypipe.rows.versions import Versions
 from raypipe.spec import Augment, Output, Preprocess, Spec

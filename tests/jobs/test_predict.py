@@ -21,9 +21,9 @@ from raypipe.cli.options import resolve
 from raypipe.config import InspectConfig, PredictConfig
 from raypipe.errors import UsageError
 from raypipe.fit.model import load_model
+from raypipe.flow.plan import make_plan
 from raypipe.jobs import inspect
 from raypipe.jobs import predict as job
-from raypipe.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.store.coverage import publish
 from tests.conftest import draw, draw_folder, options

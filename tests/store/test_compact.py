@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from raypipe.config import CompactConfig
+from raypipe.flow.plan import make_plan
 from raypipe.jobs.compact import run
-from raypipe.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import compact as engine

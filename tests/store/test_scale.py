@@ -26,7 +26,7 @@ from benchmarks.scale.watch import Memory, own_mib
 from raypipe import schema
 from raypipe.backbone import restore
 from raypipe.backbone.loading import load
-from raypipe.plan import make_plan
+from raypipe.flow.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import compact, coverage, parquet

@@ -1,4 +1,4 @@
-"""items → units, minus what the store already has."""
+"""Planning of units: a listing, minus what the store already has."""
 
 from __future__ import annotations
 

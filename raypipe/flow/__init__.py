@@ -1,0 +1,1 @@
+"""The flow of `extract` and `predict`: plan, prepare, run on Ray, recover, publish."""
