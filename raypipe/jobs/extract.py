@@ -18,9 +18,9 @@ from raypipe.config.version import versions
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.flow.plan import Plan
+from raypipe.flow.preview import preview
 from raypipe.images.augment import resolve_augment
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
-from raypipe.jobs.preview import preview
 from raypipe.prepare import Extractor, load_extractor, prepare, settled, spec_of
 from raypipe.rows.listing import Listing
 from raypipe.sizing import Sizing, settle
@@ -162,7 +162,7 @@ def _glance(
     plan: Plan,
 ) -> tuple[runtime.Replicas, float | None]:
     """Extract for a few seconds; return the replicas and their rate, None if all are rejects."""
-    from raypipe.diagnosis.measure import measure, scratch
+    from raypipe.doctor.measure import measure, scratch
 
     kept = settled(storage)
     if config.compile == "auto" and not kept:  # trying that takes a minute

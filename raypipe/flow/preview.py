@@ -1,4 +1,4 @@
-"""What `extract --dry-run` says: what there is to do, and about how long it would take."""
+"""Preview of `extract --dry-run`: what there is to do, and about how long it would take."""
 
 from __future__ import annotations
 
