@@ -82,7 +82,7 @@ class Images:
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
         """Decode, embed, predict and write; Ray runs until the stack is closed."""
-        from raypipe import pipeline
+        from raypipe.flow import pipeline
 
         replicas = self._replicas(plan, stack, storage)
         return pipeline.write(
@@ -100,7 +100,7 @@ class Images:
         self, plan: Plan, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[pa.Table]:
         """Decode, embed and predict; yield `id`, `label`, `reason`, `message`, predictions."""
-        from raypipe import pipeline
+        from raypipe.flow import pipeline
 
         replicas = self._replicas(plan, stack)
         most = self.config.max_pixels
@@ -111,7 +111,7 @@ class Images:
     def _replicas(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
     ) -> Replicas:
-        from raypipe.prepare import prepare, settled
+        from raypipe.flow.prepare import prepare, settled
 
         kept = settled(storage) if storage else None
         _, replicas = prepare(

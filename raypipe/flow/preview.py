@@ -11,8 +11,8 @@ import numpy as np
 
 from raypipe.cli.command import Outcome
 from raypipe.config import ExtractConfig
+from raypipe.flow.ingest import check_same_source, find_missing
 from raypipe.flow.plan import Plan
-from raypipe.ingest import check_same_source, find_missing
 from raypipe.memory import readable
 from raypipe.rows.listing import Listing
 from raypipe.runtime import Replicas

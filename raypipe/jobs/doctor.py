@@ -15,10 +15,10 @@ from raypipe.doctor.machine import busy, look_everywhere
 from raypipe.doctor.measure import measure, scratch
 from raypipe.doctor.pictures import listed_pictures
 from raypipe.errors import UsageError
+from raypipe.flow.ingest import check_apart
 from raypipe.flow.plan import make_plan
+from raypipe.flow.prepare import Extractor, load_extractor, spec_of
 from raypipe.images.augment import resolve_augment
-from raypipe.ingest import check_apart
-from raypipe.prepare import Extractor, load_extractor, spec_of
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.storage import open_storage

@@ -21,8 +21,8 @@ from raypipe.display import track
 from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
 from raypipe.fit.model import MODEL_FILES, TrainedModel, load_model
+from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import make_plan
-from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.predicted import REPORT_FILE, report_on_rows, report_on_store
 from raypipe.predictions.evaluation import Tally, check_labels, text_of
 from raypipe.predictions.options import check_options, head_spec, is_one_file
