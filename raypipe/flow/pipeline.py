@@ -25,7 +25,7 @@ from ray.util.annotations import RayDeprecationWarning
 from raypipe import schema
 from raypipe.actors.replica import EmbedderReplica, Finish, noted
 from raypipe.flow.recovery import survive
-from raypipe.predictions.predictor import Predictor
+from raypipe.heads.predictor import Predictor
 from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.spec import Spec

@@ -1,4 +1,4 @@
-"""What is predicted: images, through the backbone in one pass, or a store's features.
+"""Inputs of predictions: images, through the backbone in one pass, or a store's features.
 
     images   units of items  ─ read, decode ─ backbone ─ head ─ write       pipeline.write
     store    its partitions  ─ read ──────────────────── head ─ write       a task for each
@@ -24,9 +24,9 @@ from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.model import TrainedModel
 from raypipe.flow.plan import Plan
-from raypipe.predictions.predictor import Predictor, to_arrow
+from raypipe.heads.model import TrainedModel
+from raypipe.heads.predictor import Predictor, to_arrow
 from raypipe.rows.features import to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
