@@ -22,7 +22,7 @@ from raypipe.cli.options import resolve as _resolve
 from raypipe.config.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from raypipe.fit.kmeans import Clusters
+    from raypipe.fit.kmeans.in_memory import Clusters
     from raypipe.heads.model import TrainedModel
     from raypipe.runtime.dataset import Store
 

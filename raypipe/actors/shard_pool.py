@@ -15,7 +15,7 @@ from raypipe.actors.shard_plan import Loaded, ShardPlan
 from raypipe.config.values import ANY_NUMBER, Actors
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.sums import COMBINE, Partials, reduce_tree
+from raypipe.fit.shards.sums import COMBINE, Partials, reduce_tree
 from raypipe.memory import readable
 from raypipe.runtime import alive_nodes, first_cause, retry_limits
 from raypipe.store.cache import flatten

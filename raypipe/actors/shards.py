@@ -12,8 +12,8 @@ import pyarrow as pa
 import torch
 
 from raypipe.actors.shard_plan import Loaded, ShardPlan
-from raypipe.fit.steps import STEPS
-from raypipe.fit.sums import COMBINE, Partials, reduce_tree
+from raypipe.fit.shards.steps import STEPS
+from raypipe.fit.shards.sums import COMBINE, Partials, reduce_tree
 from raypipe.heads import Scaling
 from raypipe.memory import available
 from raypipe.store.cache import RowCache, flatten

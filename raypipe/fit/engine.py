@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal
 
 from raypipe import memory
 from raypipe.config import EngineConfig
 from raypipe.errors import UsageError
+from raypipe.heads.head import Channels, Spatial
 
 Engine = Literal["sklearn", "ray"]
 
@@ -56,3 +58,63 @@ def choose_engine(
     if _COPIES * size > there:
         return "ray", f"engine ray: {about}; {needed}, but {have}"
     return "sklearn", f"engine sklearn: {about}; {needed}, and {have}"
+
+
+#: Heads that are fitted by scikit-learn alone, with all features in memory.
+_IN_MEMORY = ("svm", "forest", "knn")
+
+
+_BYTES = 4
+
+
+#: Copies of the features there are at most at one time: as read; the training rows; those of a
+#: fold, plain and scaled; and what an estimator makes of them (float64 for the svm).
+_COPIES = 5
+
+
+#: Copies while a store is read: in its order, and sorted by id.
+_COPIES_READING = 2
+
+
+_LARGE = 2**30
+
+
+def check_memory(
+    head: str, rows: int, shape: tuple[int, ...], spatial: Spatial, channels: Channels
+) -> None:
+    """Make sure, before they are read, that the features fit in memory five times over.
+
+    Args:
+        head: kind of head; those that need not have all in memory always pass.
+        rows: of the store's snapshot.
+        shape: of one row's features.
+        spatial: what becomes of them; with `average`, only what is left is copied so often.
+        channels: which axis is left then.
+
+    Raises:
+        UsageError: they do not; what is needed, what there is, and which heads need less.
+    """
+    if head not in _IN_MEMORY:
+        return
+    width = prod(shape)
+    needed = rows * width * _BYTES * _COPIES
+    if spatial == "average" and len(shape) > 1:
+        left = shape[-1] if channels == "last" else shape[0]
+        needed = rows * _BYTES * (width * _COPIES_READING + left * _COPIES)
+    if needed > (there := memory.available()):
+        raise UsageError(
+            f"--head {head}: {rows} rows of {width} values need about {memory.readable(needed)} of "
+            f"memory; {memory.readable(there)} are available; give --head logistic or --head mlp, "
+            "which can go through the features in pieces"
+        )
+
+
+def large_model(head: str, rows: int, width: int) -> str | None:
+    """Return a warning if the model will be larger than 1 GiB: knn keeps every training row."""
+    size = rows * width * _BYTES
+    if head != "knn" or size <= _LARGE:
+        return None
+    return (
+        f"warning: --head knn keeps all {rows} training rows, so that the model takes "
+        f"{memory.readable(size)}, on disk and wherever it predicts"
+    )

@@ -16,12 +16,12 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ClusterConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.fit.checkpoint import FOLDER, Checkpoint, is_checkpoint
-from raypipe.fit.choose import CRITERION, SAMPLE, choose_k
 from raypipe.fit.engine import check_engine_options, choose_engine
 from raypipe.fit.join import join_clusters, read_ids
-from raypipe.fit.kmeans import Clusters, KMeansOptions, fit_kmeans, scale_rows
-from raypipe.fit.seeding import read_centers, sample_numbers
+from raypipe.fit.kmeans.choose import CRITERION, SAMPLE, choose_k
+from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions, fit_kmeans, scale_rows
+from raypipe.fit.kmeans.seeding import read_centers, sample_numbers
+from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint, is_checkpoint
 from raypipe.heads import as_rows, row_width
 from raypipe.jobs.clustered import agreement, picture, text, write_assignments
 from raypipe.jobs.deliver import deliver
@@ -199,8 +199,8 @@ def _fit_on_ray(
 ) -> tuple[Clusters, KMeansOptions, Figures]:
     from raypipe import runtime
     from raypipe.actors.shard_pool import RowsToFit, ShardPool
-    from raypipe.fit.seeding import sample_rows
-    from raypipe.fit.shardedkmeans import fit_on_shards, scaling_of
+    from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
+    from raypipe.fit.kmeans.seeding import sample_rows
 
     own = index.views == 0
     check_finite(store, column, index, np.flatnonzero(own))

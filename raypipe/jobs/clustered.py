@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import adjusted_rand_score
 
 from raypipe import schema
-from raypipe.fit.kmeans import Clusters
+from raypipe.fit.kmeans.in_memory import Clusters
 from raypipe.reports.figures import contact_sheet
 from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.store.reader import StoreReader

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from raypipe import memory
 from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
-from raypipe.fit.calibrate import calibrated, kind_for
-from raypipe.fit.duplicates import MOST_DUPLICATES_WORK, Copies, near_duplicates_in_pieces
-from raypipe.fit.evaluation import evaluate
+from raypipe.fit.evaluate.calibrate import calibrated, kind_for
+from raypipe.fit.evaluate.duplicates import MOST_DUPLICATES_WORK, Copies, near_duplicates_in_pieces
+from raypipe.fit.evaluate.holdout import Holdout
+from raypipe.fit.evaluate.scores import evaluate
 from raypipe.fit.fitted import Fitted
-from raypipe.fit.holdout import Holdout
 from raypipe.heads.model import TrainedModel
 from raypipe.jobs.labelled import Labelled
 from raypipe.jobs.trained import HeldOut, about, summary, text, write

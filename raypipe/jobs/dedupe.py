@@ -43,7 +43,7 @@ def run(config: DedupeConfig) -> Outcome:
     Raises:
         UsageError: there is no such store.
     """
-    from raypipe.fit.likeness import Likeness, alike_pairs, groups_of
+    from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
 
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)

@@ -14,12 +14,11 @@ from raypipe.cli.command import Outcome
 from raypipe.config import PerceptronConfig, TrainConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.checkpoint import FOLDER, Checkpoint
+from raypipe.fit.evaluate.holdout import Holdout, hold_out, validation_rows
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
-from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.mlp_settings import MlpSettings, combinations, shown
-from raypipe.fit.validation import validation_rows
+from raypipe.fit.mlp.settings import MlpSettings, combinations, shown
+from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
 from raypipe.heads import Head
 from raypipe.jobs.conclude import conclude
 from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
@@ -82,7 +81,7 @@ def _fit(
 ) -> tuple[Fitted, list[dict[str, Any]], Checkpoint]:
     """Return the uncalibrated head, the curves of all combinations, and what can be removed."""
     from raypipe import trainer
-    from raypipe.fit.mlp import to_scorer  # with torch, which checking options does without
+    from raypipe.fit.mlp.network import to_scorer  # with torch, which checking options does without
 
     fit, validated = validation_rows(data.rows, parts, config.validation_size, config.seed)
     purpose = np.full(len(data.rows), trainer.LEFT_OUT, np.int8)

@@ -13,13 +13,13 @@ from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.fit.calibrate import kind_for
-from raypipe.fit.checkpoint import FOLDER, Checkpoint
+from raypipe.fit.evaluate.calibrate import kind_for
+from raypipe.fit.evaluate.holdout import Holdout, hold_out
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
-from raypipe.fit.groups import RowGroups, group_rows
-from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.multinomial import LogisticPath, PathResult
+from raypipe.fit.logistic.path import LogisticPath, PathResult
+from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
+from raypipe.fit.shards.groups import RowGroups, group_rows
 from raypipe.heads import Head, Linear
 from raypipe.jobs.conclude import conclude
 from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker

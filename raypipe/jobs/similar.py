@@ -24,7 +24,7 @@ from raypipe.storage import local_path, user_path
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
-    from raypipe.fit.likeness import Likeness
+    from raypipe.fit.evaluate.duplicates import Likeness
 
 _MAX_PIXELS = 178_956_970
 
@@ -46,7 +46,7 @@ def run(config: SimilarConfig) -> Outcome:
     Raises:
         UsageError: there is no such store or image, or the backbone is not the store's any more.
     """
-    from raypipe.fit.likeness import Likeness
+    from raypipe.fit.evaluate.duplicates import Likeness
 
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)

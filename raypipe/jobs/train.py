@@ -14,16 +14,21 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import TrainConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.fit.calibrate import calibrated, kind_for
-from raypipe.fit.checkpoint import FOLDER, is_checkpoint
-from raypipe.fit.duplicates import near_duplicates
-from raypipe.fit.engine import Engine, check_engine_options, choose_engine
-from raypipe.fit.evaluation import evaluate
+from raypipe.fit.engine import (
+    Engine,
+    check_engine_options,
+    check_memory,
+    choose_engine,
+    large_model,
+)
+from raypipe.fit.evaluate.calibrate import calibrated, kind_for
+from raypipe.fit.evaluate.duplicates import near_duplicates
+from raypipe.fit.evaluate.holdout import Holdout, hold_out
+from raypipe.fit.evaluate.scores import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
-from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.needs import check_memory, large_model
-from raypipe.fit.search import Settings, fit_search
+from raypipe.fit.in_memory.search import Settings, fit_search
+from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
 from raypipe.heads import Head, as_rows
 from raypipe.heads.model import MODEL_FILES, TrainedModel
 from raypipe.jobs import perceptron, sharded

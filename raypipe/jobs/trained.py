@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import TrainConfig
-from raypipe.fit.duplicates import Copies
 from raypipe.fit.engine import Engine
+from raypipe.fit.evaluate.duplicates import Copies
+from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
-from raypipe.fit.holdout import Holdout
 from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, save_model
 from raypipe.reports.figures import confusion_picture, curves_picture
 from raypipe.rows.features import Rows

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.fit.kmeans import scale_rows
+from raypipe.fit.kmeans.in_memory import scale_rows
 from raypipe.heads import as_rows, row_width
 from raypipe.reports import charts
 from raypipe.reports.album import Album

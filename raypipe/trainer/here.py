@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from raypipe import memory
 from raypipe.display import say
-from raypipe.fit.checkpoint import FILES_FOLDER, Checkpoint
-from raypipe.fit.mlp_settings import MlpSettings
+from raypipe.fit.mlp.settings import MlpSettings
+from raypipe.fit.shards.checkpoint import FILES_FOLDER, Checkpoint
 from raypipe.heads import Scaling
 from raypipe.trainer.share import Table, share
 
 if TYPE_CHECKING:  # importing these takes torch, which the command line does without
-    from raypipe.fit.mlp import Workers
-    from raypipe.fit.mlp_search import Record, Search, Tensors
+    from raypipe.fit.mlp.network import Workers
+    from raypipe.fit.mlp.search import Record, Search, Tensors
 
 #: Seconds between checkpoints: epochs that take less are cheaper to repeat than to save.
 CHECKPOINT_SECONDS = 2.0
@@ -71,7 +71,7 @@ def train_here(job: Job, kept: Checkpoint) -> Trained:
     """
     import torch
 
-    from raypipe.fit.mlp import Workers
+    from raypipe.fit.mlp.network import Workers
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     say(f"training in this process, on the {'GPU' if device.type == 'cuda' else 'CPU'}")
@@ -115,7 +115,7 @@ def make_search(job: Job, workers: Workers, before: Path | None, beside: int = 1
     """
     import torch
 
-    from raypipe.fit.mlp_search import Search, fit_scaling, load_scaling
+    from raypipe.fit.mlp.search import Search, fit_scaling, load_scaling
 
     size = job.memory or memory.available() // (2 * beside)
     rows = share(job.table, workers.rank, workers.count, size)

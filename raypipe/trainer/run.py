@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.checkpoint import FILES_FOLDER
+from raypipe.fit.shards.checkpoint import FILES_FOLDER
 from raypipe.trainer.here import Job, Trained
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def train_in_workers(job: Job, scaling: ScalingConfig, folder: Path) -> Trained:
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    from raypipe.fit.mlp_search import load_scaling, load_search
+    from raypipe.fit.mlp.search import load_scaling, load_search
     from raypipe.trainer.worker import LOG_FILE, work
 
     trainer = TorchTrainer(

@@ -16,8 +16,8 @@ from raypipe.trainer.here import make_search
 if TYPE_CHECKING:  # importing these takes torch
     from torch import Tensor
 
-    from raypipe.fit.mlp import Workers
-    from raypipe.fit.mlp_search import Search
+    from raypipe.fit.mlp.network import Workers
+    from raypipe.fit.mlp.search import Search
 
 LOG_FILE = "epochs.jsonl"
 
@@ -70,7 +70,7 @@ def _workers() -> Workers:
     import torch
     from ray.train.torch import get_device, prepare_model
 
-    from raypipe.fit.mlp import Workers
+    from raypipe.fit.mlp.network import Workers
 
     context = ray.train.get_context()
     count = context.get_world_size()

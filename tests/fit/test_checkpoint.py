@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raypipe.errors import UsageError
-from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.shards.checkpoint import Checkpoint
 
 
 def run(folder: Path, questions: str, offset: int = 0) -> tuple[list[int], str]:

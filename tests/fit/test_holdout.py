@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from raypipe.errors import UsageError
-from raypipe.fit.holdout import hold_out
+from raypipe.fit.evaluate.holdout import hold_out
 from raypipe.rows.features import Features
 
 

@@ -9,9 +9,9 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.lloyd import Lloyd, Partition, _means, fit_lloyd
-from raypipe.fit.seeding import plus_plus, sample_rows, scalable_plus_plus
+from raypipe.fit.kmeans.lloyd import Lloyd, Partition, _means, fit_lloyd
+from raypipe.fit.kmeans.seeding import plus_plus, sample_rows, scalable_plus_plus
+from raypipe.fit.shards.checkpoint import Checkpoint
 from raypipe.heads import Scaling
 from tests.support.sharded import LocalShards, store_of
 

@@ -20,12 +20,12 @@ from sklearn.preprocessing import StandardScaler
 import raypipe
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.batches import Batches
-from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.mlp import Network, Workers, to_scorer
-from raypipe.fit.mlp_search import Search, fit_scaling, load_search
-from raypipe.fit.mlp_settings import MlpSettings, combinations
-from raypipe.fit.shuffle import shuffled
+from raypipe.fit.mlp.batches import Batches
+from raypipe.fit.mlp.network import Network, Workers, to_scorer
+from raypipe.fit.mlp.search import Search, fit_scaling, load_search
+from raypipe.fit.mlp.settings import MlpSettings, combinations
+from raypipe.fit.mlp.shuffle import shuffled
+from raypipe.fit.shards.checkpoint import Checkpoint
 from raypipe.heads import Mlp, Scaling
 from raypipe.heads.scorer import softmax
 from raypipe.storage import FolderStorage
@@ -90,8 +90,8 @@ SETTINGS = MlpSettings(hidden=(16,), dropout=0.3, minibatch=32, epochs=6)
 def test_every_row_comes_once_and_in_a_new_order(
     monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("raypipe.fit.shuffle.BLOCK_BYTES", block)
-    monkeypatch.setattr("raypipe.fit.shuffle.POOL_BYTES", 4 * block)
+    monkeypatch.setattr("raypipe.fit.mlp.shuffle.BLOCK_BYTES", block)
+    monkeypatch.setattr("raypipe.fit.mlp.shuffle.POOL_BYTES", 4 * block)
     rows = Memory(np.arange(200, dtype=np.float32).reshape(100, 2))
     sizes = [30, 0, 7, 43]
     orders = []

@@ -11,9 +11,9 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from raypipe.fit.groups import group_rows
-from raypipe.fit.holdout import Holdout
-from raypipe.fit.multinomial import LogisticPath, PathResult
+from raypipe.fit.evaluate.holdout import Holdout
+from raypipe.fit.logistic.path import LogisticPath, PathResult
+from raypipe.fit.shards.groups import group_rows
 from tests.support.sharded import LocalShards, store_of
 
 

@@ -27,15 +27,16 @@ from sklearn.svm import LinearSVC
 import raypipe
 from raypipe import memory
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit import duplicates, needs
-from raypipe.fit.calibrate import calibrated, fit_calibration
+from raypipe.fit import engine as needs
+from raypipe.fit.engine import check_memory, large_model
+from raypipe.fit.evaluate import duplicates
+from raypipe.fit.evaluate.calibrate import calibrated, fit_calibration
+from raypipe.fit.evaluate.scores import calibration_error, log_loss, reliability_bins
 from raypipe.fit.fitted import Fitted
-from raypipe.fit.gradient import gradient_norm
 from raypipe.fit.grid import parse_grid
-from raypipe.fit.moments import moments_of
-from raypipe.fit.needs import check_memory, large_model
-from raypipe.fit.reliability import calibration_error, log_loss, reliability_bins
-from raypipe.fit.search import Settings, fit_search
+from raypipe.fit.in_memory.gradient import gradient_norm
+from raypipe.fit.in_memory.search import Settings, fit_search
+from raypipe.fit.shards.sums import moments_of
 from raypipe.heads import Head, Linear, Scaling, as_rows, channel_axis
 from raypipe.heads.model import TrainedModel, load_model, save_model
 from raypipe.heads.scorer import softmax

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 import raypipe
 from raypipe.config import DedupeConfig, SimilarConfig
 from raypipe.errors import UsageError
-from raypipe.fit.likeness import Likeness, alike_pairs, groups_of
+from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
 from raypipe.jobs import dedupe, similar
 from tests.conftest import SHARED, draw, options
 

@@ -11,7 +11,7 @@ import numpy as np
 from raypipe import schema
 from raypipe.actors.shard_plan import ShardPlan
 from raypipe.actors.shards import Shards
-from raypipe.fit.sums import COMBINE, reduce_tree
+from raypipe.fit.shards.sums import COMBINE, reduce_tree
 from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store

@@ -22,10 +22,10 @@ from raypipe.actors.shard_pool import RowsToFit, ShardPool, plan_shards
 from raypipe.config import ClusterConfig
 from raypipe.config.values import Actors
 from raypipe.errors import UsageError
-from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.engine import choose_engine
-from raypipe.fit.kmeans import Clusters, KMeansOptions
-from raypipe.fit.shardedkmeans import fit_on_shards, scaling_of
+from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions
+from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
+from raypipe.fit.shards.checkpoint import Checkpoint
 from raypipe.jobs.cluster import _checkpoint
 from raypipe.jobs.clustered import write_assignments
 from raypipe.store.index import read_index

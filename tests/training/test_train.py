@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import raypipe
 from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.duplicates import near_duplicates, near_duplicates_in_pieces
+from raypipe.fit.evaluate.duplicates import near_duplicates, near_duplicates_in_pieces
 from raypipe.reports.figures import confusion_picture
 from tests.conftest import draw, draw_folder, options
 

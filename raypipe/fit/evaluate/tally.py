@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.fit.metrics import scores_of
+from raypipe.fit.evaluate.scores import scores_of
 
 _NAMED = 5
 _SHOWN_CLASSES = 12

@@ -1,4 +1,4 @@
-"""How far a logistic regression is from its optimum."""
+"""Distance of a logistic regression from its optimum."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.errors import UsageError
-from raypipe.fit.holdout import Holdout
+from raypipe.fit.evaluate.holdout import Holdout
 
 _MOST_FOLDS = 63  # groups are numbered in one byte
 

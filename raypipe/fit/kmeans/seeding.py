@@ -1,4 +1,4 @@
-"""Where k-means starts: k-means++ on a sample, k-means|| on all rows, or centres from a file."""
+"""Start of k-means: k-means++ on a sample, k-means|| on all rows, or centres from a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.cluster import kmeans_plusplus
 
 from raypipe.errors import UsageError
-from raypipe.fit.sums import Sharded
+from raypipe.fit.shards.sums import Sharded
 from raypipe.heads import Scaling
 
 Array = npt.NDArray[Any]

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.display import say
-from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.groups import RowGroups
-from raypipe.fit.lbfgs import Vector
-from raypipe.fit.linear_models import LinearModels
-from raypipe.fit.rounds import minimize_in_rounds
-from raypipe.fit.sums import Moments, Sharded
+from raypipe.fit.logistic.lbfgs import Vector
+from raypipe.fit.logistic.loss import LinearModels
+from raypipe.fit.logistic.rounds import minimize_in_rounds
+from raypipe.fit.shards.checkpoint import Checkpoint
+from raypipe.fit.shards.groups import RowGroups
+from raypipe.fit.shards.sums import Moments, Sharded
 from raypipe.heads import Scaling
 
 Array = npt.NDArray[Any]

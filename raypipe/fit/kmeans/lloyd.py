@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.display import say
-from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.sums import Moments, Sharded
+from raypipe.fit.shards.checkpoint import Checkpoint
+from raypipe.fit.shards.sums import Moments, Sharded
 from raypipe.heads import Scaling
 
 Array = npt.NDArray[Any]

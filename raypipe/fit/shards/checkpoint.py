@@ -1,4 +1,4 @@
-"""What a killed fit goes on from."""
+"""Checkpoints that a killed fit goes on from."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,3 +125,22 @@ COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "moments": combine_moments,
     **dict.fromkeys(("gradient", "hits", "lloyd", "inertia", "potential"), add),
 }
+
+
+def moments_of(pieces: Iterable[npt.NDArray[Any]], width: int) -> Moments:
+    """Return the moments, in float64, of (n, D) pieces, as one group."""
+    return merged(map(_moments, pieces), width)
+
+
+def merged(found: Iterable[Moments], width: int) -> Moments:
+    """Return the moments of several sets of rows together."""
+    none = Moments(np.zeros(1), np.zeros((1, width)), np.zeros((1, width)))
+    return reduce(merge_moments, found, none)
+
+
+def _moments(piece: npt.NDArray[Any]) -> Moments:
+    rows = piece.astype(np.float64)
+    mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+    rows -= mean
+    squares = np.square(rows, out=rows).sum(axis=0)
+    return Moments(np.array([float(len(rows))]), mean[None], squares[None])

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from raypipe.fit.nearest import nearest, squared_distances, sum_by_nearest
-from raypipe.fit.shard_rows import ShardRows
-from raypipe.fit.sums import Arrays, add
+from raypipe.fit.kmeans.nearest import nearest, squared_distances, sum_by_nearest
+from raypipe.fit.shards.rows import ShardRows
+from raypipe.fit.shards.sums import Arrays, add
 from raypipe.heads import Scaling
 
 Array = npt.NDArray[Any]

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.lbfgs import Minimum, Vector, minimize_together
+from raypipe.fit.logistic.lbfgs import Minimum, Vector, minimize_together
+from raypipe.fit.shards.checkpoint import Checkpoint
 
 #: A round's length in iterations, and the bytes of answers it may leave in the checkpoint.
 _LENGTH = 500

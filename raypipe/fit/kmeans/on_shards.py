@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.display import say
-from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.kmeans import Clusters, KMeansOptions
-from raypipe.fit.lloyd import Lloyd, fit_lloyd
-from raypipe.fit.seeding import plus_plus, sample_rows, sample_size, scalable_plus_plus
-from raypipe.fit.sums import Sharded
+from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions
+from raypipe.fit.kmeans.lloyd import Lloyd, fit_lloyd
+from raypipe.fit.kmeans.seeding import plus_plus, sample_rows, sample_size, scalable_plus_plus
+from raypipe.fit.shards.checkpoint import Checkpoint
+from raypipe.fit.shards.sums import Sharded
 from raypipe.heads import Scaling
 
 Array = npt.NDArray[Any]

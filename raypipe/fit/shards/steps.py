@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from raypipe.fit import kmeans_steps
-from raypipe.fit.linear_models import LinearModels
-from raypipe.fit.shard_rows import ShardRows
-from raypipe.fit.softmax import hits as count_hits
-from raypipe.fit.softmax import loss_and_gradient
-from raypipe.fit.sums import Arrays, Moments, combine_moments
+from raypipe.fit.kmeans import steps as kmeans_steps
+from raypipe.fit.logistic.loss import LinearModels, loss_and_gradient
+from raypipe.fit.logistic.loss import hits as count_hits
+from raypipe.fit.shards.rows import ShardRows
+from raypipe.fit.shards.sums import Arrays, Moments, combine_moments
 from raypipe.heads import Scaling
 
 Array = npt.NDArray[Any]

@@ -22,9 +22,9 @@ from sklearn.svm import LinearSVC
 
 from raypipe.errors import UsageError
 from raypipe.fit.fitted import Fitted, OutOfFold
-from raypipe.fit.gradient import gradient_norm
 from raypipe.fit.grid import DEFAULT_GRIDS, Grid
-from raypipe.fit.to_head import to_head
+from raypipe.fit.in_memory.gradient import gradient_norm
+from raypipe.fit.in_memory.to_head import to_head
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]

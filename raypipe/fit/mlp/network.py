@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.fit.batches import Batch
-from raypipe.fit.mlp_settings import MlpSettings
+from raypipe.fit.mlp.batches import Batch
+from raypipe.fit.mlp.settings import MlpSettings
 from raypipe.heads import Mlp, Scaling
 
 Tensors = dict[str, Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.fit.shuffle import ReadableRows, shuffled
+from raypipe.fit.mlp.shuffle import ReadableRows, shuffled
 
 #: Rows that are read at once where their order does not matter.
 _PIECE_BYTES = 16 * 2**20

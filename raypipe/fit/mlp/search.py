@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from raypipe.fit.batches import Batches
-from raypipe.fit.mlp import (
+from raypipe.fit.mlp.batches import Batches
+from raypipe.fit.mlp.network import (
     Network,
     Workers,
     make_optimizer,
@@ -26,9 +26,8 @@ from raypipe.fit.mlp import (
     train_epoch,
     validate,
 )
-from raypipe.fit.mlp_settings import MlpSettings
-from raypipe.fit.moments import merged, moments_of
-from raypipe.fit.sums import Moments
+from raypipe.fit.mlp.settings import MlpSettings
+from raypipe.fit.shards.sums import Moments, merged, moments_of
 from raypipe.heads import Scaling
 
 _RECORD_FILE = "search.json"

@@ -1,0 +1,1 @@
+"""Fits by scikit-learn, on features in the driver's memory."""

@@ -1,0 +1,1 @@
+"""Logistic regression on shards: loss, L-BFGS, a path over the grid."""
