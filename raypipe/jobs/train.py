@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from math import prod
-from typing import Any
-
-import numpy as np
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import TrainConfig
@@ -19,28 +15,21 @@ from raypipe.fit.engine import (
     check_engine_options,
     check_memory,
     choose_engine,
-    large_model,
 )
-from raypipe.fit.evaluate.calibrate import calibrated, kind_for
+from raypipe.fit.evaluate.calibrate import kind_for
 from raypipe.fit.evaluate.duplicates import near_duplicates
-from raypipe.fit.evaluate.holdout import Holdout, hold_out
+from raypipe.fit.evaluate.holdout import hold_out
 from raypipe.fit.evaluate.scores import evaluate
-from raypipe.fit.fitted import Fitted
-from raypipe.fit.grid import Grid, parse_grid
-from raypipe.fit.in_memory.search import Settings, fit_search
+from raypipe.fit.grid import parse_grid
 from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
-from raypipe.heads import Head, as_rows
+from raypipe.heads import as_rows
 from raypipe.heads.model import MODEL_FILES, TrainedModel
-from raypipe.jobs import perceptron, sharded
-from raypipe.jobs.deliver import deliver
-from raypipe.jobs.trained import HeldOut, about, summary, text, write
-from raypipe.rows.features import Features
 from raypipe.storage import local_path, output_folder
 from raypipe.store.reader import StoreReader
-
-#: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
-#: takes a few seconds on one core, which is what their start takes.
-_WORTH_RAY = 3 * 10**7
+from raypipe.training import logistic_on_shards, perceptron
+from raypipe.training.deliver import deliver
+from raypipe.training.in_memory import _fit, _labelled
+from raypipe.training.outputs import HeldOut, about, summary, text, write
 
 
 def run(config: TrainConfig) -> Outcome:
@@ -58,7 +47,7 @@ def _run(config: TrainConfig) -> Outcome:
     if config.head == "mlp":
         return perceptron.run(config)
     if config.head == "logistic" and _engine(config) == "ray":
-        return sharded.run(config)
+        return logistic_on_shards.run(config)
     started = time.monotonic()
     grid = parse_grid(config.head, config.grid)
     store = StoreReader(config.store, config.snapshot)
@@ -132,60 +121,6 @@ def _engine(config: TrainConfig) -> Engine:
     )
     say(why)
     return engine
-
-
-def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
-    data = store.to_numpy(column)
-    known = np.array([label is not None for label in data.labels], dtype=bool)
-    if unlabelled := int((~known).sum()):
-        say(f"{unlabelled} rows have no label and are left out")
-        data = data[known]
-    return data, unlabelled
-
-
-def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tuple[Fitted, Head]:
-    """Fit and calibrate the head on the training rows, on Ray where that pays."""
-    x, labels = data.features[parts.train], data.labels[parts.train]
-    fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
-    if warning := large_model(config.head, *x.shape):
-        say(warning)
-    say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
-    with contextlib.ExitStack() as stack:
-        if config.address or x.size * fits > _WORTH_RAY:
-            from raypipe import runtime  # with Ray, whose import takes a second
-
-            stack.enter_context(runtime.session(config.address))
-            stack.enter_context(runtime.joblib_backend())
-        fitted = _fit_head(x, labels, parts, grid, config)
-        if not fitted.converged:
-            say(_not_converged(fitted, config))
-        kind = kind_for(config.head, config.calibrate)
-        return fitted, calibrated(fitted, labels, kind)
-
-
-def _fit_head(x: Any, labels: Any, parts: Holdout, grid: Grid, config: TrainConfig) -> Fitted:
-    """Search the grid of the chosen head; one function per way of fitting, each of which returns
-    an uncalibrated head on rows.
-    """
-    settings = Settings(
-        head=config.head,  # type: ignore[arg-type]  # the perceptron is fitted elsewhere
-        scale=config.scale,
-        max_iter=config.max_iter,
-        tol=config.tol,
-        class_weight=config.class_weight,
-        seed=config.seed,
-    )
-    return fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
-
-
-def _not_converged(fitted: Fitted, config: TrainConfig) -> str:
-    norm = fitted.details.get("gradient_norm")
-    reached = f" with a gradient norm of {norm:.3g}" if norm is not None else ""
-    scaled = "" if config.scale == "standard" else ", give --scale standard"
-    return (
-        f"warning: the fit stopped at --max-iter {config.max_iter}; raise it{scaled}, or try a "
-        f"smaller C (it has not converged{reached})"
-    )
 
 
 def main() -> None:

@@ -35,8 +35,8 @@ from raypipe.store.identity import create_store
 from raypipe.store.index import read_index
 from raypipe.store.partition import write_unit
 from raypipe.store.snapshot import Part
-from raypipe.trainer import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table, here
-from raypipe.trainer.share import share
+from raypipe.training import in_process
+from raypipe.training.share import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table, share
 from tests.support.stores import items_of, make_spec
 
 WIDTH, CLASSES = 12, 3
@@ -327,7 +327,7 @@ def test_train(clouds: str, tmp_path: Path, capfd: Any) -> None:
 def test_workers_train_what_this_process_does(
     clouds: str, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    """Two come to the same but for the order of rows; what one left is gone on from here."""
+    """Two come to the same but for the order of rows; what one left is gone on from in_process."""
     usual = {**USUAL, "dropout": 0}
     alone = raypipe.train(clouds, out=str(tmp_path / "alone"), **usual)
     two = raypipe.train(clouds, out=str(tmp_path / "two"), **usual, workers=2)
@@ -360,7 +360,7 @@ assert "ray" not in sys.modules
 
 def stop_at_the_second(patch: pytest.MonkeyPatch) -> None:
     """Have every epoch saved, and the process stopped once the second is."""
-    patch.setattr(here, "CHECKPOINT_SECONDS", 0.0)
+    patch.setattr(in_process, "CHECKPOINT_SECONDS", 0.0)
     real, saved = Checkpoint.save_files, []
 
     def save_files(self: Checkpoint, write: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raypipe.errors import UsageError
-from raypipe.fit.join import join_clusters, read_ids
+from raypipe.training.join import join_clusters, read_ids
 
 CLUSTERS = {"a/1.jpg": 3, "a/2.jpg": 0, "b/2.jpg": 4, "b/9": 1}
 

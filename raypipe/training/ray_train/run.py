@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.shards.checkpoint import FILES_FOLDER
-from raypipe.trainer.here import Job, Trained
+from raypipe.training.in_process import Job, Trained
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
@@ -34,7 +34,7 @@ def train_in_workers(job: Job, scaling: ScalingConfig, folder: Path) -> Trained:
     from ray.train.torch import TorchTrainer
 
     from raypipe.fit.mlp.search import load_scaling, load_search
-    from raypipe.trainer.worker import LOG_FILE, work
+    from raypipe.training.ray_train.worker import LOG_FILE, work
 
     trainer = TorchTrainer(
         work,

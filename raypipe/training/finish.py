@@ -16,8 +16,8 @@ from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.evaluate.scores import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.heads.model import TrainedModel
-from raypipe.jobs.labelled import Labelled
-from raypipe.jobs.trained import HeldOut, about, summary, text, write
+from raypipe.training.labelled import Labelled
+from raypipe.training.outputs import HeldOut, about, summary, text, write
 
 
 def conclude(

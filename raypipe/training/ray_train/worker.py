@@ -1,4 +1,4 @@
-"""The work of one worker of Ray Train."""
+"""Work of one worker of Ray Train."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray.train
 
-from raypipe.trainer.here import make_search
+from raypipe.training.in_process import make_search
 
 if TYPE_CHECKING:  # importing these takes torch
     from torch import Tensor

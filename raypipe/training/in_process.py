@@ -15,7 +15,7 @@ from raypipe.display import say
 from raypipe.fit.mlp.settings import MlpSettings
 from raypipe.fit.shards.checkpoint import FILES_FOLDER, Checkpoint
 from raypipe.heads import Scaling
-from raypipe.trainer.share import Table, share
+from raypipe.training.share import Table, share
 
 if TYPE_CHECKING:  # importing these takes torch, which the command line does without
     from raypipe.fit.mlp.network import Workers

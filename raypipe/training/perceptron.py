@@ -20,11 +20,13 @@ from raypipe.fit.grid import parse_grid
 from raypipe.fit.mlp.settings import MlpSettings, combinations, shown
 from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
 from raypipe.heads import Head
-from raypipe.jobs.conclude import conclude
-from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
-from raypipe.jobs.trained import write_curves
 from raypipe.spec import digest
 from raypipe.storage import output_folder
+from raypipe.training.finish import conclude
+from raypipe.training.in_process import Job, train_here
+from raypipe.training.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
+from raypipe.training.outputs import write_curves
+from raypipe.training.share import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table
 
 Rows = npt.NDArray[np.int64]
 
@@ -80,13 +82,12 @@ def _fit(
     data: Labelled, parts: Holdout, out: Path, config: TrainConfig
 ) -> tuple[Fitted, list[dict[str, Any]], Checkpoint]:
     """Return the uncalibrated head, the curves of all combinations, and what can be removed."""
-    from raypipe import trainer
     from raypipe.fit.mlp.network import to_scorer  # with torch, which checking options does without
 
     fit, validated = validation_rows(data.rows, parts, config.validation_size, config.seed)
-    purpose = np.full(len(data.rows), trainer.LEFT_OUT, np.int8)
-    purpose[parts.test] = trainer.HELD_OUT
-    purpose[fit], purpose[validated] = trainer.TRAIN, trainer.VALIDATION
+    purpose = np.full(len(data.rows), LEFT_OUT, np.int8)
+    purpose[parts.test] = HELD_OUT
+    purpose[fit], purpose[validated] = TRAIN, VALIDATION
     classes = sorted(set(data.rows.labels[parts.train]))
     tried = combinations(_settings(config), parse_grid("mlp", config.grid))
     table = _table(data, purpose, classes, config)
@@ -106,7 +107,7 @@ def _fit(
     )
     weights = _class_weights(table, config.class_weight)
     size = actor_bytes(config.actor_memory)
-    job = trainer.Job(table, tuple(tried), config.scale, weights, size)
+    job = Job(table, tuple(tried), config.scale, weights, size)
     trained = _train(job, kept, out / FOLDER, config)
     if trained.record.kept is None:
         raise RaypipeError(
@@ -126,17 +127,17 @@ def _fit(
 
 def _train(job: Any, kept: Checkpoint, folder: Path, config: TrainConfig) -> Any:
     """Train in this process, or in as many others as are asked for."""
-    from raypipe import trainer
+    from raypipe.training.ray_train import scaling_config, train_in_workers
 
     if not config.workers:
         if config.address:
             say("--address is for --workers, which were not asked for")
-        return trainer.train_here(job, kept)
+        return train_here(job, kept)
     from raypipe import runtime
 
     with runtime.session(config.address):
-        place = trainer.scaling_config(config.workers)
-        return trainer.train_in_workers(job, place, folder)
+        place = scaling_config(config.workers)
+        return train_in_workers(job, place, folder)
 
 
 def _settings(config: TrainConfig) -> MlpSettings:
@@ -156,7 +157,6 @@ def _settings(config: TrainConfig) -> MlpSettings:
 def _table(
     data: Labelled, purpose: npt.NDArray[np.int8], classes: list[str], config: TrainConfig
 ) -> Any:
-    from raypipe.trainer import LEFT_OUT, Table
 
     # Classes that are not trained on have no number: their rows are left out.
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
@@ -175,7 +175,6 @@ def _table(
 
 def _class_weights(table: Any, how: str) -> npt.NDArray[np.float64]:
     """Return (K,) weights whose mean over the training rows is one."""
-    from raypipe.trainer import TRAIN
 
     counts = np.bincount(table.codes[table.groups == TRAIN], minlength=table.classes)
     even = np.ones(table.classes)

@@ -21,10 +21,10 @@ from raypipe.fit.logistic.path import LogisticPath, PathResult
 from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.shards.groups import RowGroups, group_rows
 from raypipe.heads import Head, Linear
-from raypipe.jobs.conclude import conclude
-from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 from raypipe.spec import digest
 from raypipe.storage import output_folder
+from raypipe.training.finish import conclude
+from raypipe.training.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 
 _TOL = 1e-4  # scikit-learn's
 

@@ -1,0 +1,123 @@
+"""Fits of k-means, in memory and on shards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypipe.config import ClusterConfig
+from raypipe.display import say
+from raypipe.fit.kmeans.choose import CRITERION, SAMPLE, choose_k
+from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions, fit_kmeans, scale_rows
+from raypipe.fit.kmeans.seeding import sample_numbers
+from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
+from raypipe.heads import as_rows
+from raypipe.spec import digest
+from raypipe.storage import user_path
+from raypipe.store.index import RowIndex
+from raypipe.store.pick import check_finite
+from raypipe.store.reader import StoreReader
+from raypipe.training.labelled import actor_bytes, identity, row_maker
+
+_SEEDINGS = ("auto", "k-means++", "k-means||")
+
+
+_MANY_CLUSTERS = 256
+
+
+#: One of the figures a number of clusters was chosen by: k, inertia and silhouette.
+Figures = list[dict[str, float]]
+
+
+def _fit_in_memory(
+    config: ClusterConfig,
+    store: StoreReader,
+    column: str,
+    index: RowIndex,
+    options: KMeansOptions,
+    checkpoint: Checkpoint,
+) -> tuple[Clusters, KMeansOptions, Figures]:
+    del index, checkpoint  # what the other engine needs
+    data = store.to_numpy(column)
+    if store.spec.views > 1:
+        data = data[data.views == 0]
+    data.check_finite()
+    flat = as_rows(data.features, config.spatial, store.channels(column))
+    rows = scale_rows(flat, options.scale)
+    sample = rows[sample_numbers(len(rows), min(SAMPLE, len(rows)), config.seed)]
+    options, choices = _chosen(config, options, sample)
+    options = _seeded(options, "k-means++")
+    say(f"k-means with k={options.k} on {len(rows)} rows")
+    return fit_kmeans(rows, options), options, choices
+
+
+def _fit_on_ray(
+    config: ClusterConfig,
+    store: StoreReader,
+    column: str,
+    index: RowIndex,
+    options: KMeansOptions,
+    checkpoint: Checkpoint,
+) -> tuple[Clusters, KMeansOptions, Figures]:
+    from raypipe import runtime
+    from raypipe.actors.shard_pool import RowsToFit, ShardPool
+    from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
+    from raypipe.fit.kmeans.seeding import sample_rows
+
+    own = index.views == 0
+    check_finite(store, column, index, np.flatnonzero(own))
+    count = int(own.sum())
+    groups = np.where(own, 0, -1).astype(np.int8)
+    to_rows = row_maker(config.spatial, store.channels(column))
+    rows = RowsToFit(store, column, index, groups, to_rows=to_rows)
+    with (
+        runtime.session(config.address),
+        ShardPool(rows, actors=config.actors, memory=actor_bytes(config.actor_memory)) as shards,
+    ):
+        scaling = scaling_of(shards, options)
+        sample: npt.NDArray[Any] = np.empty((0, 0))
+        if len(config.k.numbers) > 1:
+            sample = sample_rows(shards, scaling.rows, count, min(count, SAMPLE), config.seed)
+        options, choices = _chosen(config, options, sample)
+        options = _seeded(options, "k-means||" if options.k > _MANY_CLUSTERS else "k-means++")
+        say(f"k-means with k={options.k} on {count} rows")
+        clusters, stored = fit_on_shards(shards, count, options, scaling, checkpoint)
+    place = np.empty(len(index), np.int64)
+    place[stored] = np.arange(count)
+    order = place[index.order[own]]
+    clusters = replace(clusters, labels=clusters.labels[order], distances=clusters.distances[order])
+    return clusters, options, choices
+
+
+def _seeded(options: KMeansOptions, usual: str) -> KMeansOptions:
+    is_open = isinstance(options.init, str) and options.init == "auto"
+    return replace(options, init=usual) if is_open else options
+
+
+def _chosen(
+    config: ClusterConfig, options: KMeansOptions, sample: npt.NDArray[Any]
+) -> tuple[KMeansOptions, Figures]:
+    """Choose the number of clusters, if there is a choice."""
+    numbers = config.k.numbers
+    if len(numbers) == 1:
+        return options, []
+    say(f"trying k from {numbers[0]} to {numbers[-1]} on {len(sample)} rows")
+    k, choices = choose_k(sample, numbers, config.seed)
+    return replace(options, k=k), choices
+
+
+def _checkpoint(
+    config: ClusterConfig, store: StoreReader, column: str, out: Path | None
+) -> Checkpoint:
+    """Return what a killed fit goes on from: a fit of the same options on the same rows."""
+    init = config.init
+    if init not in _SEEDINGS:
+        init = digest(user_path(init, "--init").read_bytes())
+    options = ("distance", "seed", "n_init", "tol", "max_iter")
+    k = config.k.text
+    fit = identity(store, column, config, options, choose=CRITERION, init=init, k=k)
+    return Checkpoint(None if out is None else out / FOLDER, fit, resume=config.resume)
