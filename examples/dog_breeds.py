@@ -25,7 +25,7 @@ import raypipe
 from dog_pictures import Answer, Box, Unread, count, draw, read_answers, write_all
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.images.decode import decode
-from raypipe.runtime.dataset import Store
+from raypipe.runtime.ray_dataset import Store
 from raypipe.sources import read_item
 
 CLASS = "imagenet_class"  # the recipe's second output

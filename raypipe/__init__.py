@@ -24,7 +24,7 @@ from raypipe.config.version import __version__ as __version__
 if TYPE_CHECKING:
     from raypipe.fit.kmeans.in_memory import Clusters
     from raypipe.heads.model import TrainedModel
-    from raypipe.runtime.dataset import Store
+    from raypipe.runtime.ray_dataset import Store
 
 __all__ = [
     "cluster",
@@ -59,7 +59,7 @@ def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
         >>> len(store), store.columns
         (61, ['features'])
     """
-    from raypipe.runtime.dataset import Store
+    from raypipe.runtime.ray_dataset import Store
 
     return Store(_os.fspath(store), snapshot)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from raypipe.actors.shard_plan import Loaded, ShardPlan
-from raypipe.fit.shards.steps import STEPS
+from raypipe.fit.shards.shard_steps import STEPS
 from raypipe.fit.shards.sums import COMBINE, Partials, reduce_tree
 from raypipe.heads import Scaling
 from raypipe.memory import available

@@ -6,8 +6,10 @@ and whether it may be given by position. `options.resolve` merges the places a v
 
 from __future__ import annotations
 
+from raypipe.config.extraction import DoctorConfig, ExtractConfig, PackConfig, PredictConfig
 from raypipe.config.fits import ClusterConfig, TrainConfig
-from raypipe.config.groups import (
+from raypipe.config.others import DemoConfig, LayersConfig, RunConfig, SubmitConfig
+from raypipe.config.shared import (
     AugmentConfig,
     BackboneConfig,
     EngineConfig,
@@ -18,8 +20,6 @@ from raypipe.config.groups import (
     RayConfig,
     SourceConfig,
 )
-from raypipe.config.ingest import DoctorConfig, ExtractConfig, PackConfig, PredictConfig
-from raypipe.config.others import DemoConfig, LayersConfig, RunConfig, SubmitConfig
 from raypipe.config.stores import (
     CompactConfig,
     DedupeConfig,

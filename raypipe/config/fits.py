@@ -6,10 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raypipe.config.groups import (
-    EngineConfig,
-    PerceptronConfig,
-)
+from raypipe.config.shared import EngineConfig, PerceptronConfig
 from raypipe.config.types import Grid, Seed, option
 from raypipe.config.values import KRange
 

@@ -6,9 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from raypipe.config.groups import (
-    JobConfig,
-)
+from raypipe.config.shared import JobConfig
 from raypipe.config.types import Changes, option
 
 

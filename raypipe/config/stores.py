@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raypipe.config.groups import (
-    JobConfig,
-)
+from raypipe.config.shared import JobConfig
 from raypipe.config.types import Seed, option
 from raypipe.config.values import Shares
 

@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.memory import readable
-from raypipe.runtime.nodes import alive_nodes
+from raypipe.runtime.cluster_nodes import alive_nodes
 
 _SHARED_MEMORY = Path("/dev/shm")
 

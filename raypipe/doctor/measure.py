@@ -29,8 +29,8 @@ from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import prepare
 from raypipe.flow.sizing import Sizing
 from raypipe.rows.unit import Unit, pack_items
-from raypipe.runtime.nodes import alive_nodes
-from raypipe.sources.read import is_sequential
+from raypipe.runtime.cluster_nodes import alive_nodes
+from raypipe.sources.content import is_sequential
 from raypipe.spec import Spec, digest
 from raypipe.steps.cost import Cost
 from raypipe.storage import is_object, local_path, open_storage

@@ -23,7 +23,7 @@ from raypipe.heads import row_width
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
-from raypipe.training.cluster_outputs import agreement, picture, text, write_assignments
+from raypipe.training.cluster_files import agreement, picture, text, write_assignments
 from raypipe.training.deliver import deliver
 from raypipe.training.join import join_clusters, read_ids
 from raypipe.training.kmeans import _SEEDINGS, Figures, _checkpoint, _fit_in_memory, _fit_on_ray

@@ -8,7 +8,7 @@ from typing import Any
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import CompactConfig
 from raypipe.display import say
-from raypipe.store.compact import compact
+from raypipe.store.compaction import compact
 from raypipe.store.master import write_master
 from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader

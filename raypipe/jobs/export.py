@@ -16,7 +16,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.rows import splits
 from raypipe.rows.order import permutation
 from raypipe.storage import local_path
-from raypipe.store.export import StoredRows, Target, export, read_rows
+from raypipe.store.exports import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
 
 _SUFFIXES = {"hdf5": (".h5", ".hdf5"), "npy": (".npy",), "csv": (".csv",)}

@@ -24,9 +24,9 @@ from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_wri
 from raypipe.flow.plan import make_plan
 from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
 from raypipe.heads.predictor import Predictor
+from raypipe.predictions.checks import check_options, head_spec, is_one_file
 from raypipe.predictions.inputs import Images, Stored
-from raypipe.predictions.options import check_options, head_spec, is_one_file
-from raypipe.predictions.report import REPORT_FILE, report_on_rows, report_on_store
+from raypipe.predictions.pages import REPORT_FILE, report_on_rows, report_on_store
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.rows.listing import Listing
 from raypipe.storage import is_object, local_copy, local_path, open_storage

@@ -29,7 +29,7 @@ from raypipe.store.reader import StoreReader
 from raypipe.training import logistic_on_shards, perceptron
 from raypipe.training.deliver import deliver
 from raypipe.training.in_memory import _fit, _labelled
-from raypipe.training.outputs import HeldOut, about, summary, text, write
+from raypipe.training.model_files import HeldOut, about, summary, text, write
 
 
 def run(config: TrainConfig) -> Outcome:

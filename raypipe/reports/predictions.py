@@ -17,7 +17,7 @@ from raypipe import schema
 from raypipe.fit.evaluate.tally import Evaluation
 from raypipe.reports import charts
 from raypipe.reports.album import Album
-from raypipe.reports.features import rejected, runs_of, store_facts
+from raypipe.reports.contents import rejected, runs_of, store_facts
 from raypipe.reports.judged import IN_CELL, ON_DIAGONAL, Judged
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.wording import Facts, spec_facts

@@ -12,7 +12,7 @@ from raypipe.heads.model import MODEL_FILES
 from raypipe.reports.album import Album
 from raypipe.reports.classifier import classifier_part
 from raypipe.reports.clusters import clusters_part
-from raypipe.reports.features import features_part
+from raypipe.reports.contents import features_part
 from raypipe.reports.page import PagePart, render
 from raypipe.reports.predictions import predictions_part, read_predictions
 from raypipe.storage import is_object, local_path, user_path

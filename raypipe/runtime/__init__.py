@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from raypipe.runtime.cluster_nodes import alive_nodes, check_reach, check_seen, wait_for
 from raypipe.runtime.connection import joblib_backend, session
 from raypipe.runtime.flow import ProcessDiedError, first_cause, retry_limits, stream
 from raypipe.runtime.metrics import Meters
-from raypipe.runtime.nodes import alive_nodes, check_reach, check_seen, wait_for
 from raypipe.runtime.replicas import (
     Replicas,
     best_precision,

@@ -16,8 +16,8 @@ import ray.data
 
 from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
+from raypipe.runtime.cluster_nodes import wait_for
 from raypipe.runtime.metrics import job_name
-from raypipe.runtime.nodes import wait_for
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0

@@ -10,8 +10,8 @@ import ray
 
 from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.runtime.cluster_nodes import alive_nodes, largest_node
 from raypipe.runtime.flow import first_cause
-from raypipe.runtime.nodes import alive_nodes, largest_node
 
 T = TypeVar("T")
 

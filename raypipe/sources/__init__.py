@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.schema import ID
+from raypipe.sources.content import local_file, read_item
 from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
-from raypipe.sources.read import local_file, read_item
 
 __all__ = ["Source", "from_on", "local_file", "open_source", "read_item"]
 

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from raypipe.errors import RejectedItem
+from raypipe.sources.content import is_sequential, read_item
 from raypipe.sources.files import needs_requests
-from raypipe.sources.read import is_sequential, read_item
 from raypipe.sources.remote import REMOTE_SCHEMES
 
 #: Reads in flight per process, whose results wait to be decoded. A request waits for its server

@@ -17,7 +17,7 @@ from raypipe.sources.files import AnyPath, ObjectPath, only_local
 from raypipe.sources.folder import FolderSource
 from raypipe.sources.globs import expand, expand_objects, is_pattern
 from raypipe.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
-from raypipe.sources.parquet import ParquetSource
+from raypipe.sources.parquet_files import ParquetSource
 from raypipe.sources.tar import TAR_SUFFIXES, TarSource
 from raypipe.sources.zip import ZipSource
 from raypipe.storage import is_object, local_path

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias, cast
 
 from raypipe.storage.bucket import BucketStorage
-from raypipe.storage.folder import FolderStorage
+from raypipe.storage.disk import FolderStorage
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path
 from raypipe.storage.transfer import local_copy, upload

@@ -23,7 +23,7 @@ from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
 
 if TYPE_CHECKING:  # importing it takes torch, which most readers do without
-    from raypipe.store.dataset import StoreDataset
+    from raypipe.store.torch_dataset import StoreDataset
 
 
 class StoreReader:
@@ -203,7 +203,7 @@ class StoreReader:
         Raises:
             UsageError: no such column or split.
         """
-        from raypipe.store.dataset import StoreDataset
+        from raypipe.store.torch_dataset import StoreDataset
 
         return StoreDataset(self, self.column(column), split)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from raypipe.submission.cluster import Cluster
-from raypipe.submission.command import Command, parse
+from raypipe.submission.client import Cluster
+from raypipe.submission.entrypoint import Command, parse
 from raypipe.submission.follow import Log, follow
 from raypipe.submission.upload import runtime_env
 

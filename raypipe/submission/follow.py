@@ -17,7 +17,7 @@ from ray.job_submission import JobDetails
 
 from raypipe.display import is_progress, say
 from raypipe.errors import RaypipeError
-from raypipe.submission.cluster import Cluster
+from raypipe.submission.client import Cluster
 
 _PAUSE = 1.0
 _PATIENCE = 300.0

@@ -11,7 +11,7 @@ from typing import Any
 import raypipe
 from raypipe.cli.options import read_mapping
 from raypipe.errors import UsageError
-from raypipe.submission.command import Command
+from raypipe.submission.entrypoint import Command
 
 _POSITIONAL = ("recipe", "source", "model", "store", "image")
 _READ = (*_POSITIONAL, "config", "backbone", "weights", "label_file", "join", "init")

@@ -17,7 +17,7 @@ from raypipe.fit.evaluate.scores import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.heads.model import TrainedModel
 from raypipe.training.labelled import Labelled
-from raypipe.training.outputs import HeldOut, about, summary, text, write
+from raypipe.training.model_files import HeldOut, about, summary, text, write
 
 
 def conclude(

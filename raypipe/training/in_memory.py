@@ -16,7 +16,7 @@ from raypipe.fit.evaluate.calibrate import calibrated, kind_for
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid
-from raypipe.fit.in_memory.search import Settings, fit_search
+from raypipe.fit.in_memory.grid_search import Settings, fit_search
 from raypipe.heads import Head
 from raypipe.rows.features import Features
 from raypipe.store.reader import StoreReader

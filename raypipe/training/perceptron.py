@@ -25,7 +25,7 @@ from raypipe.storage import output_folder
 from raypipe.training.finish import conclude
 from raypipe.training.in_process import Job, train_here
 from raypipe.training.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
-from raypipe.training.outputs import write_curves
+from raypipe.training.model_files import write_curves
 from raypipe.training.share import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table
 
 Rows = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.fit.mlp.batches import Batches
+from raypipe.fit.mlp.minibatches import Batches
 from raypipe.store.cache import RowCache
 from raypipe.store.reader import StoreReader
 

@@ -12,7 +12,7 @@ import pytest
 
 import raypipe
 from raypipe.heads.model import TrainedModel
-from raypipe.runtime.dataset import Store
+from raypipe.runtime.ray_dataset import Store
 
 #: What has examples, at least; those of others run as well.
 _WITH = (

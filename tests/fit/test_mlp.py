@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 import raypipe
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.mlp.batches import Batches
+from raypipe.fit.mlp.minibatches import Batches
 from raypipe.fit.mlp.network import Network, Workers, to_scorer
 from raypipe.fit.mlp.search import Search, fit_scaling, load_search
 from raypipe.fit.mlp.settings import MlpSettings, combinations

@@ -27,7 +27,7 @@ from sklearn.svm import LinearSVC
 import raypipe
 from raypipe import memory
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit import engine as needs
+from raypipe.fit import engine
 from raypipe.fit.engine import check_memory, large_model
 from raypipe.fit.evaluate import duplicates
 from raypipe.fit.evaluate.calibrate import calibrated, fit_calibration
@@ -35,7 +35,7 @@ from raypipe.fit.evaluate.scores import calibration_error, log_loss, reliability
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.in_memory.gradient import gradient_norm
-from raypipe.fit.in_memory.search import Settings, fit_search
+from raypipe.fit.in_memory.grid_search import Settings, fit_search
 from raypipe.fit.shards.sums import moments_of
 from raypipe.heads import Head, Linear, Scaling, as_rows, channel_axis
 from raypipe.heads.model import TrainedModel, load_model, save_model
@@ -383,7 +383,7 @@ def test_memory_within_control_groups(tmp_path: Path) -> None:
 
 
 def test_features_that_do_not_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needs.memory, "available", lambda: 2**30)
+    monkeypatch.setattr(engine.memory, "available", lambda: 2**30)
     big = (2**20, (7, 7, 64), "flatten", "last")
     with pytest.raises(UsageError, match=r"--head svm: .* about 61.2 GiB .*; 1 GiB .*logistic"):
         check_memory("svm", *big)
@@ -446,7 +446,7 @@ def test_average_over_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert head.channels == "first"  # the spec's pooling is not hwc
     assert head.scorer.coef.shape == (1, 4)
     np.testing.assert_allclose(model.predict_proba(x), model.predict_proba(x.mean((2, 3))))
-    monkeypatch.setattr(needs.memory, "available", lambda: 1000)
+    monkeypatch.setattr(engine.memory, "available", lambda: 1000)
     with pytest.raises(UsageError, match="--head forest: 80 rows of 32 values"):
         raypipe.train(store, out=tmp_path / "f", head="forest")
     assert not (tmp_path / "f").exists()

@@ -18,7 +18,7 @@ from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.images.augment import view
 from raypipe.jobs.extract import run as run_extract
-from raypipe.runtime.dataset import Store
+from raypipe.runtime.ray_dataset import Store
 from raypipe.sources import remote
 from raypipe.spec import Augment
 from raypipe.store.history import read_runs

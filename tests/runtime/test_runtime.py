@@ -25,7 +25,8 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from raypipe import runtime, schema
 from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.runtime import connection, flow, nodes
+from raypipe.runtime import cluster_nodes as nodes
+from raypipe.runtime import connection, flow
 from raypipe.spec import Preprocess, Spec
 from raypipe.steps import read
 from raypipe.steps.batch import COST, IMAGE

@@ -15,8 +15,8 @@ from raypipe.flow.plan import make_plan
 from raypipe.jobs.compact import run
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
-from raypipe.store import compact as engine
-from raypipe.store.compact import compact
+from raypipe.store import compaction as engine
+from raypipe.store.compaction import compact
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.partition import Format
 from raypipe.store.reader import StoreReader

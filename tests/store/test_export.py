@@ -14,7 +14,7 @@ from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs.export import run
 from raypipe.rows.splits import by_hash
-from raypipe.store import export as engine
+from raypipe.store import exports as engine
 from raypipe.store.coverage import publish
 from raypipe.store.reader import StoreReader
 from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write

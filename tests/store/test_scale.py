@@ -29,7 +29,8 @@ from raypipe.backbone.loading import load
 from raypipe.flow.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
-from raypipe.store import compact, coverage, parquet
+from raypipe.store import compaction as compact
+from raypipe.store import coverage, parquet
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.partition import File, describe
 from raypipe.store.reader import StoreReader

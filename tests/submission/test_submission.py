@@ -17,7 +17,7 @@ import pytest
 import raypipe
 from raypipe.errors import UsageError
 from raypipe.submission import Log, parse, runtime_env, upload
-from raypipe.submission.cluster import _url
+from raypipe.submission.client import _url
 from raypipe.submission.follow import follow
 
 FAR = ("extract", "s3://b/photos", "--out", "s3://b/features")

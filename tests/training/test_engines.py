@@ -28,7 +28,7 @@ from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
 from raypipe.fit.shards.checkpoint import Checkpoint
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
-from raypipe.training.cluster_outputs import write_assignments
+from raypipe.training.cluster_files import write_assignments
 from raypipe.training.kmeans import _checkpoint
 from tests.fit.test_multinomial import blobs
 from tests.support.sharded import store_of
@@ -259,7 +259,7 @@ def test_assignments_of_an_earlier_run_are_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for most, rows in ((4, 12), (4, 6), (10, 6), (4, 5)):  # a folder, a smaller one, a file, …
-        monkeypatch.setattr("raypipe.training.cluster_outputs._FILE_ROWS", most)
+        monkeypatch.setattr("raypipe.training.cluster_files._FILE_ROWS", most)
         labels = np.arange(rows, dtype=np.int32)
         nothing = np.zeros(1)
         clusters = Clusters(labels, nothing, np.zeros(rows), nothing, 0.0, 1)

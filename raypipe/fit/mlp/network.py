@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raypipe.fit.mlp.batches import Batch
+from raypipe.fit.mlp.minibatches import Batch
 from raypipe.fit.mlp.settings import MlpSettings
 from raypipe.heads import Mlp, Scaling
 

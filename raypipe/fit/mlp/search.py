@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from raypipe.fit.mlp.batches import Batches
+from raypipe.fit.mlp.minibatches import Batches
 from raypipe.fit.mlp.network import (
     Network,
     Workers,

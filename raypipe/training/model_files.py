@@ -1,4 +1,4 @@
-"""What `train` leaves behind: files in the model's folder, and lines for people."""
+"""Results of `train`: files in the model's folder, and lines for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shard computes in one pass over its rows: the steps of the iterative fits.
+"""Steps of the iterative fits: a shard's work in one pass over its rows.
 
 Each takes a `ShardRows` and plain arrays, and returns arrays; none changes anything. Results of
 those in `sums.COMBINE` add up over shards; the others belong to their shard.
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from raypipe.fit.kmeans import steps as kmeans_steps
+from raypipe.fit.kmeans import passes
 from raypipe.fit.logistic.loss import LinearModels, loss_and_gradient
 from raypipe.fit.logistic.loss import hits as count_hits
 from raypipe.fit.shards.rows import ShardRows
@@ -113,12 +113,12 @@ STEPS: dict[str, Callable[..., Any]] = {
         gradient,
         hits,
         scores,
-        kmeans_steps.assign,
-        kmeans_steps.draw,
-        kmeans_steps.farthest,
-        kmeans_steps.inertia,
-        kmeans_steps.lloyd,
-        kmeans_steps.potential,
-        kmeans_steps.sample,
+        passes.assign,
+        passes.draw,
+        passes.farthest,
+        passes.inertia,
+        passes.lloyd,
+        passes.potential,
+        passes.sample,
     )
 }

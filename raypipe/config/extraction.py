@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raypipe.config.groups import (
+from raypipe.config.shared import (
     AugmentConfig,
     BackboneConfig,
     IngestConfig,

@@ -1,4 +1,4 @@
-"""What a shard computes for k-means in one pass over its rows."""
+"""Sums of a shard for k-means, in one pass over its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An item's URI → its bytes."""
+"""Content of an item: from its URI to its bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from raypipe.sources.array_files import read_array
 from raypipe.sources.local import read_local
 from raypipe.sources.members import Member, parse, raise_reject
-from raypipe.sources.parquet import read_parquet
+from raypipe.sources.parquet_files import read_parquet
 from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
 from raypipe.sources.tar import read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip

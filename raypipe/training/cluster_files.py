@@ -1,4 +1,4 @@
-"""What `cluster` leaves behind: assignments, a picture, and lines for people."""
+"""Results of `cluster`: assignments, a picture, and lines for people."""
 
 from __future__ import annotations
 
