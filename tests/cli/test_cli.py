@@ -114,7 +114,7 @@ def test_wrong_use_of_a_program(tmp_path: Path) -> None:
     assert "no file or folder at" in line_of(run("extract", "/nowhere", "--out", str(tmp_path)))
 
 
-@pytest.mark.usefixtures("no_ray")
+@pytest.mark.usefixtures("ray_session")
 def test_wrong_layer_is_found_before_anything_is_written(here: Here, tmp_path: Path) -> None:
     source = draw_folder(tmp_path / "photos", 1)
     command = ["extract", str(source), "--out", str(tmp_path / "s"), *flags(layer=("blck2",))]

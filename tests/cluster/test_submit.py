@@ -30,6 +30,7 @@ def submit(head: Head, *arguments: str, **options: Any) -> Any:
     return run(*command, **options)
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_flowers_as_jobs_of_a_checkout_are_as_on_one_machine(head: Head, tmp_path: Path) -> None:
     photos = str(SHARED / "flowers17")

@@ -68,7 +68,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return source, root / "store"
 
 
-@pytest.mark.parametrize("seed", [0])
+#: Twenty times five, before a release.
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 20))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_five_kills(tmp_path: Path, seed: int, undisturbed: tuple[Path, Path]) -> None:
     chance = random.Random(seed)
     source, reference = undisturbed
