@@ -80,7 +80,7 @@ def _pixels(memory: SharedMemory, count: int, size: int) -> npt.NDArray[np.uint8
 def _one_thread() -> None:
     import torch
 
-    from raypipe import decode, transforms  # noqa: F401  imported before anything is measured
+    from raypipe.images import decode, transforms  # noqa: F401  imported before anything is measured
 
     torch.set_num_threads(1)
 
@@ -90,8 +90,8 @@ def _nothing(_: Any) -> None: ...
 
 def _fill(name: str, paths: list[Path], preprocess: Preprocess) -> int:
     """Decode images into shared memory; return how many."""
-    from raypipe.decode import decode
-    from raypipe.transforms import to_pixels
+    from raypipe.images.decode import decode
+    from raypipe.images.transforms import to_pixels
 
     memory = _attach(name)
     pixels = _pixels(memory, len(paths), preprocess.size)

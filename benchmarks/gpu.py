@@ -40,10 +40,10 @@ from raypipe.backbone import Backbone
 from raypipe.backbone.footprint import cpu_batch_size
 from raypipe.backbone.loading import load
 from raypipe.config import BackboneConfig
+from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.images.transforms import normalize
 from raypipe.memory import keep_freed
-from raypipe.preprocessing import resolve_preprocess
 from raypipe.spec import Spec
-from raypipe.transforms import normalize
 
 _WARM_UP = 3
 _MAX_PIXELS = 178_956_970

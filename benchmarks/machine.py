@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
+
+from raypipe.config.version import __version__
 
 __all__ = ["cores", "describe"]
 
@@ -17,7 +20,7 @@ _FLAGS = {
     "amx_tile": "AMX",
     "amx_bf16": "AMX BF16",
 }
-_PACKAGES = ("torch", "torchvision", "ray", "raypipe", "pillow", "numpy", "pyarrow")
+_PACKAGES = ("torch", "torchvision", "ray", "pillow", "numpy", "pyarrow")
 
 
 def cores() -> int:
@@ -34,7 +37,7 @@ def describe() -> dict[str, str]:
         "vector units": ", ".join(found) or "no AVX-512, no AMX",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+        "versions": ", ".join(f"{name} {found}" for name, found in _versions()),
     }
     gpu = _gpu()
     return machine | ({"GPU": gpu} if gpu else {})
@@ -50,11 +53,13 @@ def _processor() -> tuple[str, set[str]]:
     return found.get("model name", platform.machine()), set(found.get("flags", "").split())
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "none"
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "raypipe", __version__
+    for name in _PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            yield name, "none"
 
 
 def _gpu() -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import re
+import os
 import signal
 import subprocess
 import sys
@@ -21,29 +21,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.scale.watch import family
 from benchmarks.stores import blob_store
 
 _ACTOR = "ray::ShardsActor"
 
 
-def watched(command: list[str], cap: int) -> dict[str, Any]:
-    """Run a command; return its seconds, its result, and peak memory by kind of process."""
+def limited(command: list[str], cap: int) -> dict[str, Any]:
+    """Run a command, and kill actors above the cap; return its times, result and peak memory."""
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    root = psutil.Process(process.pid)
     peaks: dict[str, int] = {}
     killed = 0
-    while process.poll() is None:
-        for child in [root, *_children(root)]:
-            with contextlib.suppress(psutil.Error, OSError, IndexError):  # it has ended
-                name, peak = _name(child, root), _peak(child.pid)
+    for some in family(process, 0.1):
+        for name, pid in some:
+            with contextlib.suppress(OSError, IndexError):  # it has ended
+                peak = _peak(pid)
                 peaks[name] = max(peaks.get(name, 0), peak)
                 if name.startswith(_ACTOR) and peak > cap:
-                    child.send_signal(signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
                     killed += 1
-        time.sleep(0.1)
     output = process.stdout.read() if process.stdout else ""
     return {
         "seconds": time.monotonic() - started,
@@ -52,19 +49,6 @@ def watched(command: list[str], cap: int) -> dict[str, Any]:
         "peaks": dict(sorted(peaks.items(), key=lambda item: -item[1])),
         "result": json.loads(output) if process.returncode == 0 else None,
     }
-
-
-def _children(root: psutil.Process) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return list(root.children(recursive=True))
-    return []
-
-
-def _name(process: psutil.Process, root: psutil.Process) -> str:
-    if process.pid == root.pid:
-        return "driver"
-    title = " ".join(process.cmdline())
-    return re.sub(r"[.(].*", "", title)[:24] if title.startswith("ray::") else process.name()
 
 
 def _peak(pid: int) -> int:
@@ -101,10 +85,10 @@ def main() -> None:
         train = ["train", store.uri, "--out", f"{folder}/model", "--grid", "C=0.01"]
         train += ["--cv", "2"]
         show(
-            "logistic regression, 2 folds and the final fit", watched([*base, *train, *common], cap)
+            "logistic regression, 2 folds and the final fit", limited([*base, *train, *common], cap)
         )
         cluster = ["cluster", store.uri, "--out", f"{folder}/clusters", "--k", "50"]
-        show("k-means, k=50", watched([*base, *cluster, "--max-iter", "30", *common], cap))
+        show("k-means, k=50", limited([*base, *cluster, "--max-iter", "30", *common], cap))
 
 
 if __name__ == "__main__":

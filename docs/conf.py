@@ -22,6 +22,7 @@ extensions = [
     "command_pages",
     "outside_pages",
     "python_api",
+    "rooms",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "_ext"]

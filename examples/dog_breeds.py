@@ -23,13 +23,13 @@ from PIL import Image
 
 import raypipe
 from dog_pictures import Answer, Box, Unread, count, draw, read_answers, write_all
-from raypipe.dataset import Store
-from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.images.decode import decode
+from raypipe.runtime.dataset import Store
 from raypipe.sources import read_item
 
 CLASS = "imagenet_class"  # the recipe's second output
-REMEDY = "pip install 'raypipe[faces]'"
+REMEDY = "pip install 'raypipe-features[faces]'"
 MAX_PIXELS = 178_956_970
 SIDE = 800  # of a picture; faces are looked for at this size, too
 TOP = 3

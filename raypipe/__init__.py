@@ -17,13 +17,14 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 from raypipe import config as _config
-from raypipe.config.types import position as _position
-from raypipe.options import resolve as _resolve
+from raypipe.cli.options import parameters as _parameters
+from raypipe.cli.options import resolve as _resolve
+from raypipe.config.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from raypipe.dataset import Store
     from raypipe.fit.kmeans import Clusters
     from raypipe.fit.model import TrainedModel
+    from raypipe.runtime.dataset import Store
 
 __all__ = [
     "cluster",
@@ -41,7 +42,6 @@ __all__ = [
     "similar",
     "train",
 ]
-__version__ = "0.1.0"
 
 
 def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
@@ -59,7 +59,7 @@ def open(store: str | _os.PathLike[str], snapshot: int | None = None) -> Store:
         >>> len(store), store.columns
         (61, ['features'])
     """
-    from raypipe.dataset import Store
+    from raypipe.runtime.dataset import Store
 
     return Store(_os.fspath(store), snapshot)
 
@@ -87,23 +87,12 @@ def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
     """Give a function the signature and documentation of a job's configuration."""
 
     def decorate(function: Any) -> Any:
-        positional = _inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = []
-        fields = model.model_fields
-        for name in sorted(fields, key=lambda name: _position(fields[name]) or len(fields)):
-            info = fields[name]
-            kind = positional if _position(info) else _inspect.Parameter.KEYWORD_ONLY
-            default = _inspect.Parameter.empty if info.is_required() else info.default
-            parameters.append(
-                _inspect.Parameter(name, kind, default=default, annotation=info.annotation)
-            )
-        signature = _inspect.Signature(parameters)
         text = _inspect.getdoc(function)
         described = "\n".join(
             f"    {name}: {' '.join((info.description or '').split())}"
             for name, info in model.model_fields.items()
         )
-        function.__signature__ = signature
+        function.__signature__ = _inspect.Signature(_parameters(model))
         function.__doc__ = f"{_inspect.getdoc(model)}\n\n{text}\n\nArgs:\n{described}"
         return function
 

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from raypipe.store.partition import File
 
-__all__ = ["Cost", "Finished", "Timer"]
-
 T = TypeVar("T")
 
 
@@ -25,7 +23,8 @@ class Cost:
         rejects: how many became rejects, by reason.
         bytes_read: size of the images.
         bytes_written: size of the partitions.
-        read_seconds: spent reading, decoding and preprocessing (waiting for storage included).
+        read_seconds: spent waiting for bytes, which are read ahead of decoding.
+        decode_seconds: spent decoding and preprocessing.
         compute_seconds: spent in the network.
         write_seconds: spent writing partitions.
         device_bytes: most memory of the GPU that was in use, of any replica; 0 without one.
@@ -36,6 +35,7 @@ class Cost:
     bytes_read: int = 0
     bytes_written: int = 0
     read_seconds: float = 0.0
+    decode_seconds: float = 0.0
     compute_seconds: float = 0.0
     write_seconds: float = 0.0
     device_bytes: int = 0
@@ -61,10 +61,16 @@ class Cost:
         return cls(**json.loads(text))
 
     @property
+    def items(self) -> int:
+        """How many images were worked on, rejects among them."""
+        return self.images + sum(self.rejects.values())
+
+    @property
     def seconds(self) -> dict[str, float]:
         """Seconds of work by step, summed over processes."""
         return {
             "read": round(self.read_seconds, 3),
+            "decode": round(self.decode_seconds, 3),
             "compute": round(self.compute_seconds, 3),
             "write": round(self.write_seconds, 3),
         }

@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable
 from enum import StrEnum
 
-__all__ = ["RaypipeError", "RejectReason", "RejectedItem", "UsageError", "nearest"]
-
 
 class RaypipeError(Exception):
     """Something went wrong that is worth one clear line instead of a stack trace."""

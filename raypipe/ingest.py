@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from raypipe.config import IngestConfig
 from raypipe.cost import Cost, Finished
+from raypipe.display import Pace, say, track
 from raypipe.errors import UsageError
-from raypipe.plan import Listing, Plan, make_plan
-from raypipe.progress import Pace, say, track
+from raypipe.plan import Plan, make_plan
+from raypipe.rows.listing import Listing
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.storage import Storage, is_object
@@ -23,15 +24,6 @@ from raypipe.store.history import record_run
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import File
 from raypipe.store.snapshot import Part, Snapshot, newest
-
-__all__ = [
-    "Ingest",
-    "bring_up_to_date",
-    "check_apart",
-    "check_same_source",
-    "check_writable",
-    "find_missing",
-]
 
 
 @dataclass(frozen=True)

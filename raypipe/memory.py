@@ -1,4 +1,4 @@
-"""How much memory there is to use, within the limits a container or a job has set."""
+"""Memory there is to use, within the limits a container or a job has set."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import psutil
-
-__all__ = ["available", "is_out_of_memory", "keep_freed", "readable"]
 
 #: Where each version of control groups says what is allowed, used, and given back on demand.
 _FILES = {

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import ray
 import ray.data
@@ -29,10 +27,10 @@ from ray.util.annotations import RayDeprecationWarning
 from raypipe import schema
 from raypipe.cost import Finished
 from raypipe.memory import keep_freed
-from raypipe.plan import Unit
 from raypipe.predictions.predictor import Predictor
 from raypipe.reading import ITEMS, UNIT, Batch
 from raypipe.recovery import survive
+from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.sources.remote import server
 from raypipe.spec import Spec
@@ -50,11 +48,7 @@ from raypipe.storage import Storage
 from raypipe.store.partition import Format
 
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
-    import torch
-
     from raypipe.backbone import Backbone
-
-__all__ = ["EmbedderReplica", "Finish", "Reading", "one_server", "predict", "write"]
 
 Finish = Callable[[Batch], "Batch | pa.Table"]
 
@@ -230,13 +224,18 @@ class EmbedderReplica:
         if max_pixels is not None:
             self.decoder = JpegDecoder(spec.preprocess, replicas.device, max_pixels)
         self.whole, self.ledger = whole, ledger
-        self.computing = threading.Lock()
+        self.computing = threading.Lock()  # calls may be made side by side
 
     def __call__(self, batch: Batch) -> Batch | pa.Table:
         """Embed one unit, with the steps before and after it if they happen here."""
         if self.whole is None:
             how = partial(decode_and_embed, decoder=self.decoder) if self.decoder else embed
-            return how(batch, embedder=self._embed, device_bytes=self.embedder.device_bytes)
+            return how(
+                batch,
+                embedder=self.embedder,
+                device_bytes=self.embedder.device_bytes,
+                turn=self.computing,
+            )
         if self.ledger is None:
             return self._whole_step(batch)
         return _noted(batch, step=self._whole_step, ledger=self.ledger)
@@ -244,7 +243,3 @@ class EmbedderReplica:
     def _whole_step(self, batch: Batch) -> Batch | pa.Table:
         reading, finish = self.whole  # type: ignore[misc]
         return finish(read_and_embed(batch, embedder=self.embedder.stream, **vars(reading)))
-
-    def _embed(self, images: npt.NDArray[np.uint8] | torch.Tensor) -> Batch:
-        with self.computing:  # calls may be made side by side
-            return self.embedder(images)

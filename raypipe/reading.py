@@ -14,27 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.augment import view
 from raypipe.cost import Cost, Timer
-from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
-from raypipe.jpeg import is_plain_jpeg
+from raypipe.images.augment import view
+from raypipe.images.decode import decode
+from raypipe.images.jpeg import is_plain_jpeg
+from raypipe.images.transforms import least_side, to_pixels
 from raypipe.sources.ahead import read_items
 from raypipe.spec import Spec
-from raypipe.transforms import least_side, to_pixels
-
-__all__ = [
-    "COST",
-    "ITEMS",
-    "UNIT",
-    "UNIT_ROWS",
-    "Batch",
-    "Pixels",
-    "Reading",
-    "decoded",
-    "items_of",
-    "left_encoded",
-]
 
 Batch = dict[str, npt.NDArray[Any]]
 Pixels = npt.NDArray[np.uint8]
@@ -47,36 +34,48 @@ UNIT_ROWS = "unit_rows"
 _OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
-def decoded(
-    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None] = lambda _: None
-) -> Iterator[Pixels | RejectedItem]:
-    """Yield each item's (views, size, size, 3) pixels, or why there are none.
+class Fetch:
+    """Fetches the bytes of items.
 
-    `count` is called with the bytes of each image that was read.
+    Attributes:
+        watch: the time that is waited for them.
+        bytes: how many there were.
     """
-    for item, data in _read(items, max_pixels, count):
+
+    def __init__(self) -> None:
+        self.watch, self.bytes = Timer(), 0
+
+    def __call__(
+        self, items: pa.Table, max_pixels: int
+    ) -> Iterator[tuple[str, bytes | RejectedItem]]:
+        """Yield each item's id with its bytes, or why there are none."""
+        fetched = self.watch.watch(read_items(items[schema.URI].to_pylist(), max_pixels))
+        for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
+            self.bytes += 0 if isinstance(data, RejectedItem) else memoryview(data).nbytes
+            yield item, data
+
+
+def decoded(
+    items: pa.Table, spec: Spec, max_pixels: int, fetch: Fetch | None = None
+) -> Iterator[Pixels | RejectedItem]:
+    """Yield each item's (views, size, size, 3) pixels, or why there are none."""
+    for item, data in (fetch or Fetch())(items, max_pixels):
         yield data if isinstance(data, RejectedItem) else _views(item, data, spec, max_pixels)
 
 
 def left_encoded(
-    items: pa.Table, spec: Spec, max_pixels: int, count: Callable[[int], None] = lambda _: None
+    items: pa.Table, spec: Spec, max_pixels: int, fetch: Fetch | None = None
 ) -> Iterator[bytes | Pixels | RejectedItem]:
-    """Do what `decoded` does, except for plain JPEGs, which stay as they are."""
-    for item, data in _read(items, max_pixels, count):
+    """Do what `decoded` does, except for plain JPEGs, which stay as they are.
+
+    Yields:
+        For each item the bytes of a plain JPEG, (views, size, size, 3) uint8, or a reject.
+    """
+    for item, data in (fetch or Fetch())(items, max_pixels):
         if isinstance(data, RejectedItem) or is_plain_jpeg(data, max_pixels):
             yield data
         else:
             yield _views(item, data, spec, max_pixels)
-
-
-def _read(
-    items: pa.Table, max_pixels: int, count: Callable[[int], None]
-) -> Iterator[tuple[str, bytes | RejectedItem]]:
-    fetched = read_items(items[schema.URI].to_pylist(), max_pixels)
-    for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
-        if not isinstance(data, RejectedItem):
-            count(memoryview(data).nbytes)
-        yield item, data
 
 
 def _views(item: str, data: bytes, spec: Spec, max_pixels: int) -> Pixels | RejectedItem:
@@ -97,26 +96,30 @@ class Reading(Generic[T]):
 
     Args:
         items: the items.
-        contents: what there is of each of them, or why there is nothing; given the items and what
-            is to be called with the bytes of each.
+        contents: what there is of each of them, or why there is nothing; `decoded` or
+            `left_encoded`.
+        spec: what the features are.
+        max_pixels: cap on an image's pixels.
 
     Attributes:
         reasons: why each row is a reject; empty for one that is none.
         messages: the same in detail.
-        watch: the time it takes.
-        bytes: how much was read.
+        watch: the time it takes, with that of fetching.
+        fetch: what fetches the bytes.
     """
 
     def __init__(
         self,
         items: pa.Table,
-        contents: Callable[[pa.Table, Callable[[int], None]], Iterator[T | RejectedItem]],
+        contents: Callable[[pa.Table, Spec, int, Fetch], Iterator[T | RejectedItem]],
+        spec: Spec,
+        max_pixels: int,
     ) -> None:
         self.items = items
         self.reasons = np.full(len(items), "", object)
         self.messages = np.full(len(items), "", object)
-        self.watch, self.bytes = Timer(), 0
-        self._contents = contents(items, self._count)
+        self.watch, self.fetch = Timer(), Fetch()
+        self._contents = contents(items, spec, max_pixels, self.fetch)
 
     def __iter__(self) -> Iterator[tuple[int, T]]:
         for row, found in enumerate(self.watch.watch(self._contents)):
@@ -125,20 +128,30 @@ class Reading(Generic[T]):
             else:
                 yield row, found
 
-    def columns(self, batch: Batch, one_server: bool, cost: Cost | None = None) -> Batch:
+    @property
+    def cost(self) -> Cost:
+        """What it has taken."""
+        waited = self.fetch.watch.seconds
+        return Cost(
+            read_seconds=waited,
+            decode_seconds=self.watch.seconds - waited,
+            bytes_read=self.fetch.bytes,
+        )
+
+    def columns(self, batch: Batch, one_server: bool, also: Cost | None = None) -> Batch:
         """Return what is known of the items once they have been read.
 
         Args:
             batch: one row with the unit's items.
             one_server: whether all items come from the same server.
-            cost: what it took; by default that of reading.
+            also: what it took beside reading.
 
         Raises:
             RaypipeError: that server did not answer for any of them.
         """
         if one_server:
             self._check_server()
-        cost = cost or Cost(read_seconds=self.watch.seconds, bytes_read=self.bytes)
+        cost = self.cost + (also or Cost())
         rows = len(self.items)
         texts = {n: np.array(self.items[n].to_pylist(), object) for n in self.items.column_names}
         return {
@@ -157,9 +170,6 @@ class Reading(Generic[T]):
             raise RaypipeError(
                 f"SOURCE: none of {len(down)} images could be fetched: {self.messages[0]}"
             )
-
-    def _count(self, size: int) -> None:
-        self.bytes += size
 
 
 def items_of(batch: Batch) -> pa.Table:

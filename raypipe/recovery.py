@@ -19,15 +19,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe import schema
+from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectReason
-from raypipe.plan import Unit, pack_items
-from raypipe.progress import say
 from raypipe.reading import decoded
+from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject
 from raypipe.spec import Spec
-
-__all__ = ["Ledger", "survive"]
 
 #: How often an image has to kill its process by itself, and how often a process may die for no
 #: reason that can be found, before the flow is given up.

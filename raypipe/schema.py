@@ -7,29 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-__all__ = [
-    "ETAG",
-    "FEATURES",
-    "ID",
-    "ITEMS",
-    "LABEL",
-    "MESSAGE",
-    "PREDICTED",
-    "PROBABILITIES",
-    "PROBABILITY",
-    "REASON",
-    "REJECTS",
-    "RESERVED_COLUMNS",
-    "ROW_COLUMNS",
-    "SPLIT",
-    "STATUS",
-    "TEXT",
-    "URI",
-    "VERSION_COLUMNS",
-    "VIEW",
-    "data_schema",
-]
-
 ID = "id"
 URI = "uri"
 ETAG = "etag"

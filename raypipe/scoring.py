@@ -23,24 +23,23 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
 from raypipe.cost import Cost, Finished
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.model import TrainedModel
 from raypipe.plan import Plan
 from raypipe.predictions.predictor import Predictor, to_arrow
-from raypipe.progress import say
+from raypipe.rows.features import to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps import from_block, to_block
 from raypipe.storage import Storage, open_storage
 from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit
-from raypipe.store.reader import StoreReader, to_array
+from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
     from raypipe.backbone import Backbone
     from raypipe.runtime import Replicas
-
-__all__ = ["Images", "Stored", "outputs_of"]
 
 Batch = dict[str, npt.NDArray[Any]]
 
@@ -112,22 +111,11 @@ class Images:
     def _replicas(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
     ) -> Replicas:
-        from raypipe import runtime
-        from raypipe.sizing import settle
+        from raypipe.prepare import prepare, settled
 
-        config = self.config
-        stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-        runtime.check_reach(plan.some_items(), self.uri, storage)
-        sizing = settle(
-            config,
-            self.backbone,
-            self.spec,
-            plan.some_items(),
-            images=plan.items,
-            max_pixels=config.max_pixels,
-        )
-        replicas = runtime.plan_replicas(
-            config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
+        kept = settled(storage) if storage else None
+        _, replicas = prepare(
+            self.config, self.backbone, self.spec, plan, self.uri, storage, stack, kept=kept
         )
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
         return replicas

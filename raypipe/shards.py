@@ -12,17 +12,15 @@ import numpy.typing as npt
 import ray
 
 from raypipe.actors.plans import Loaded, ShardPlan
+from raypipe.config.values import ANY_NUMBER, Actors
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.memory import readable
-from raypipe.progress import say
-from raypipe.runtime import first_cause, retry_limits
-from raypipe.store.features import not_finite
+from raypipe.runtime import alive_nodes, first_cause, retry_limits
+from raypipe.store.cache import flatten
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import flatten
-
-__all__ = ["RowsToFit", "ShardPool", "plan_shards"]
 
 Array = npt.NDArray[Any]
 
@@ -40,8 +38,7 @@ class RowsToFit:
         store: the snapshot.
         column: its feature column.
         index: its rows.
-        groups: (N,) group of each row of the index; a negative one leaves it out, and −1 even if it
-            holds NaN or infinity.
+        groups: (N,) group of each row of the index; a negative one leaves it out.
         group_count: how many groups there are.
         codes: (N,) class number of each row, or None.
         to_rows: makes (N, D) of (N, …) features.
@@ -105,7 +102,7 @@ class ShardPool:
 
     Args:
         rows: the rows.
-        actors: `auto`, N or MIN:MAX.
+        actors: how many are asked for.
         memory: bytes each actor may take; None takes what is free.
 
     Attributes:
@@ -114,16 +111,18 @@ class ShardPool:
             which a step sees them.
 
     Raises:
-        UsageError: rows hold NaN or infinity, or `actors` are more than the cluster has room for.
+        UsageError: `actors` are more than the cluster has room for.
     """
 
-    def __init__(self, rows: RowsToFit, *, actors: str = "auto", memory: int | None = None) -> None:
+    def __init__(
+        self, rows: RowsToFit, *, actors: Actors = ANY_NUMBER, memory: int | None = None
+    ) -> None:
         width = int(np.prod(rows.store.shapes[rows.column]))
         plans = plan_shards(rows, width)
         self._count = len(plans)
         self.stored = _stored_rows(rows, plans)
         number, threads, gpu = _layout(actors, len(plans))
-        nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"]))
+        nodes = max(1, len(alive_nodes()))
         remote = ray.remote(ShardsActor).options(
             num_cpus=0 if gpu else threads,
             num_gpus=1 if gpu else 0,
@@ -150,7 +149,6 @@ class ShardPool:
         ]
         try:
             loaded = self._load()
-            _check_finite(rows, plans, loaded)
         except BaseException:
             self.close()
             raise
@@ -224,33 +222,16 @@ def _get(references: Sequence[Any]) -> list[Any]:
         raise RaypipeError(f"the fit failed: {first_cause(error)}") from error
 
 
-def _layout(actors: str, shards: int) -> tuple[int, int, bool]:
+def _layout(actors: Actors, shards: int) -> tuple[int, int, bool]:
     """Return the number of actors, the threads of each, and whether they have GPUs."""
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
-    nodes = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
+    nodes = [int(n["Resources"].get("CPU", 0)) for n in alive_nodes()]
     threads = max(1, max(nodes, default=1) // _MOST_ACTORS_PER_NODE)
     most = gpus or sum(count // threads for count in nodes) or cpus
-    wanted, _, upper = actors.partition(":")
-    if wanted != "auto" and int(wanted) > most:
+    least, upper = actors.bounds or (1, most)
+    if actors.bounds and least > most:
         raise UsageError(
-            f"--actors: the cluster has room for {most} of {threads} threads; got {actors!r}"
+            f"--actors: the cluster has room for {most} of {threads} threads; got {actors.text!r}"
         )
-    number = most if wanted == "auto" else min(int(upper or wanted), most)
-    return max(1, min(number, shards)), threads, bool(gpus)
-
-
-def _check_finite(rows: RowsToFit, plans: Sequence[ShardPlan], loaded: Sequence[Loaded]) -> None:
-    """Make sure that there is no NaN or infinity.
-
-    Raises:
-        UsageError: naming the ids.
-    """
-    starts = np.concatenate([[0], np.cumsum(rows.index.lengths)])
-    bad = [
-        int(starts[plan.parts[0]]) + row
-        for plan, one in zip(plans, loaded, strict=True)
-        for row in one.bad
-    ]
-    if bad:
-        raise not_finite(sum(one.bad_count for one in loaded), rows.index.ids_of_stored(bad[:5]))
+    return max(1, min(upper, most, shards)), threads, bool(gpus)

@@ -6,7 +6,7 @@ Bits of features depend on the first two. So a store keeps them, and later runs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from raypipe import runtime, schema
 from raypipe.config import RayConfig
+from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
-from raypipe.progress import say
 from raypipe.reading import decoded, left_encoded
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # they take torch
 
     from raypipe.actors.trial import Trial
     from raypipe.backbone import Backbone
-
-__all__ = ["Sizing", "settle"]
 
 _SAMPLE = 4
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
@@ -42,15 +40,17 @@ class Sizing:
         device: torch device it was settled for.
         batch_size: images per forward pass.
         compiled: whether the network is compiled.
+        seconds: of a replica's time for an image, by the first pass; None where none was made.
     """
 
     device: str
     batch_size: int
     compiled: bool
+    seconds: float | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a store keeps."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "seconds"}
 
 
 def settle(
@@ -98,7 +98,7 @@ def settle(
     else:  # not by what is still to be done: a run that goes on after a kill computes alike
         long = trial is not None and images * trial.seconds / runtime.slots() > _LONG_RUN
         compiled = long and _gains_by_compiling(backbone, spec, device, batch_size)
-    return Sizing(device, batch_size, compiled)
+    return Sizing(device, batch_size, compiled, trial.seconds if trial else None)
 
 
 def _try_out(

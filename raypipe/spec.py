@@ -1,4 +1,4 @@
-"""What changes a feature's value; canonical form and fingerprint."""
+"""The spec: everything that changes a feature's value; canonical form and fingerprint."""
 
 from __future__ import annotations
 
@@ -10,24 +10,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from raypipe import schema
-
-__all__ = [
-    "REVISION",
-    "Augment",
-    "HeadSpec",
-    "Output",
-    "Pool",
-    "Preprocess",
-    "Spec",
-    "difference",
-    "digest",
-]
+from raypipe.config.types import Interpolation, Pool
+from raypipe.config.values import Filter
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
 REVISION = 2
-
-
-Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
 
 
 class _Frozen(BaseModel):
@@ -49,7 +36,7 @@ class Preprocess(_Frozen):
     resize: Literal["squash", "shorter"] = "shorter"
     resize_to: int | None = 256
     size: int = 224
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     antialias: bool = True
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -109,8 +96,8 @@ class HeadSpec(_Frozen):
     top_k: int = 1
     probabilities: bool = False
     threshold: float | None = None
-    where: tuple[str, ...] = ()
-    """Filters, as `COLUMN=LOW:HIGH`."""
+    where: tuple[Filter, ...] = ()
+    """Filters, stored as `COLUMN=LOW:HIGH`."""
 
     @property
     def is_selective(self) -> bool:

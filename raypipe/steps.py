@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -31,20 +32,6 @@ from raypipe.spec import Spec
 from raypipe.storage import open_storage
 from raypipe.store.partition import File, Format, write_unit
 
-__all__ = [
-    "IMAGE",
-    "decode_and_embed",
-    "embed",
-    "feature_column",
-    "from_block",
-    "predict_rows",
-    "read",
-    "read_and_decode",
-    "read_and_embed",
-    "to_block",
-    "write_partition",
-]
-
 IMAGE = "image"
 _ENCODED = "encoded"
 Column = npt.NDArray[Any]
@@ -64,7 +51,7 @@ def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bo
         RaypipeError: that server did not answer for any of the unit's items: what follows would
             fail in the same way.
     """
-    reading, size = _decoding(batch, spec, max_pixels), spec.preprocess.size
+    reading, size = Reading(items_of(batch), decoded, spec, max_pixels), spec.preprocess.size
     images = np.zeros((len(reading.items), spec.views, size, size, 3), np.uint8)
     for i, views in reading:
         images[i] = views
@@ -74,9 +61,7 @@ def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bo
 def read(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
     """Do what `read_and_decode` does, but leave plain JPEGs for `decode_and_embed` to decode."""
     items = items_of(batch)
-    reading: Reading[bytes | Pixels] = Reading(
-        items, lambda items, count: left_encoded(items, spec, max_pixels, count)
-    )
+    reading: Reading[bytes | Pixels] = Reading(items, left_encoded, spec, max_pixels)
     contents, encoded = np.full(len(items), b"", object), np.zeros(len(items), bool)
     for i, found in reading:
         encoded[i] = isinstance(found, bytes)
@@ -99,32 +84,35 @@ def read_and_embed(
 
     Args:
         batch: one row with the unit's items.
-        embedder: turns images as they come into features; as `Embedder.stream`.
+        embedder: turns (size, size, 3) images as they come into features; as `Embedder.stream`.
         spec: what the features are.
         max_pixels: cap on an image's pixels.
         one_server: as in `read_and_decode`, which also says what it raises.
     """
-    reading, whole = _decoding(batch, spec, max_pixels), Timer()
+    reading, whole = Reading(items_of(batch), decoded, spec, max_pixels), Timer()
     with whole:
         found = embedder(image for _, views in reading for image in views)
-    spent = reading.watch.seconds
-    cost = Cost(read_seconds=spent, compute_seconds=whole.seconds - spent, bytes_read=reading.bytes)
-    columns = reading.columns(batch, one_server, cost)
+    computing = Cost(compute_seconds=whole.seconds - reading.watch.seconds)
+    columns = reading.columns(batch, one_server, computing)
     return {**columns, **_spread(found, columns[schema.REASON] == "", spec.views)}
 
 
 def embed(
-    batch: Batch, embedder: Callable[[Pixels], Batch], device_bytes: Callable[[], int] = lambda: 0
+    batch: Batch,
+    embedder: Callable[[Pixels], Batch],
+    device_bytes: Callable[[], int],
+    turn: AbstractContextManager[Any],
 ) -> Batch:
     """Replace (N, views, …) pixels by features of that form; rejected rows get zeros.
 
-    `device_bytes` says how much memory of the GPU has been in use.
+    `device_bytes` says how much memory of the GPU has been in use. `turn` is held while the network
+    computes; waiting for it does not count.
     """
     images = batch.pop(IMAGE)
     good = batch[schema.REASON] == ""
     wanted = images if good.all() else images[good]
     watch = Timer()
-    with watch:
+    with turn, watch:
         found = embedder(wanted.reshape(-1, *images.shape[2:]))
     cost = _cost(batch) + Cost(compute_seconds=watch.seconds, device_bytes=device_bytes())
     return {
@@ -139,6 +127,7 @@ def decode_and_embed(
     decoder: Callable[[Column, Column], tuple[Any, dict[int, RejectedItem]]],
     embedder: Callable[[Any], Batch],
     device_bytes: Callable[[], int],
+    turn: AbstractContextManager[Any],
 ) -> Batch:
     """Replace JPEGs and pixels of `read` by (N, 1, …) features; rejected rows get zeros.
 
@@ -147,17 +136,23 @@ def decode_and_embed(
         decoder: as a `JpegDecoder`: pixels on the device, and those there are none of by number.
         embedder: turns these pixels into features.
         device_bytes: says how much memory of the GPU has been in use.
+        turn: as in `embed`; the decoder does not take turns with the network.
     """
     contents, encoded = batch.pop(IMAGE), batch.pop(_ENCODED)
     reasons, messages = batch[schema.REASON].copy(), batch[schema.MESSAGE].copy()
     rows = np.flatnonzero(reasons == "")
-    watch = Timer()
-    with watch:
+    decoding, watch = Timer(), Timer()
+    with decoding:
         pixels, rejected = decoder(contents[rows], encoded[rows])
+    with turn, watch:
         found = embedder(pixels)
     for number, reject in rejected.items():
         reasons[rows[number]], messages[rows[number]] = reject.reason.value, reject.message
-    cost = _cost(batch) + Cost(compute_seconds=watch.seconds, device_bytes=device_bytes())
+    cost = _cost(batch) + Cost(
+        decode_seconds=decoding.seconds,
+        compute_seconds=watch.seconds,
+        device_bytes=device_bytes(),
+    )
     changed = {
         schema.REASON: reasons,
         schema.MESSAGE: messages,
@@ -221,10 +216,6 @@ def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
     names = (schema.ID, schema.LABEL, schema.REASON, schema.MESSAGE)
     items = {name: pa.array(batch[name], pa.string(), from_pandas=True) for name in names}
     return pa.table(items | {name: values.take(place) for name, values in columns.items()})
-
-
-def _decoding(batch: Batch, spec: Spec, max_pixels: int) -> Reading[Pixels]:
-    return Reading(items_of(batch), lambda items, count: decoded(items, spec, max_pixels, count))
 
 
 def _cost(batch: Batch) -> Cost:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.extraction.images import jpegs
 from benchmarks.extraction.recipe import SCALING, Job
 
 __all__ = ["Cost", "combine", "ideal_rate", "measure_decode", "measure_forward"]
@@ -148,7 +149,7 @@ def _forward(
     from raypipe.actors.embedder import Embedder
     from raypipe.backbone.footprint import cpu_batch_size
     from raypipe.backbone.loading import load
-    from raypipe.transforms import normalize
+    from raypipe.images.transforms import normalize
 
     backbone = load(job.network, job.weights, (job.layer,))
     spec = _spec(job, backbone, precision)
@@ -168,18 +169,18 @@ def _forward(
 
 def _pixels(job: Job, number: int) -> Iterator[np.ndarray[Any, Any]]:
     """Yield this process's images, over and over."""
-    from raypipe.decode import decode
-    from raypipe.transforms import to_pixels
+    from raypipe.images.decode import decode
+    from raypipe.images.transforms import to_pixels
 
     preprocess = _preprocess(job)
-    paths = sorted(Path(job.images).rglob("*.jp*g"))[number :: job.cores]
+    paths = jpegs(Path(job.images))[number :: job.cores]
     for path in cycle(paths):
         yield to_pixels(decode(path.read_bytes(), _MAX_PIXELS), preprocess)
 
 
 def _preprocess(job: Job) -> Any:
     from raypipe.config import BackboneConfig
-    from raypipe.preprocessing import resolve_preprocess
+    from raypipe.images.preprocessing import resolve_preprocess
 
     options: dict[str, Any] = {"size": job.size, "normalize": job.normalize, **SCALING}
     return resolve_preprocess(BackboneConfig(**options), None)

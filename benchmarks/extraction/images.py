@@ -52,7 +52,7 @@ def link(source: Path, folder: Path, count: int | None = None) -> list[Path]:
     Raises:
         SystemExit: there are none.
     """
-    found = list(jpegs(source))
+    found = jpegs(source)
     if not found:
         raise SystemExit(f"--images: no .jpg files in {source}")
     if count is not None and count < len(found):
@@ -68,7 +68,7 @@ def link(source: Path, folder: Path, count: int | None = None) -> list[Path]:
     return links
 
 
-def jpegs(folder: Path) -> Iterable[Path]:
+def jpegs(folder: Path) -> list[Path]:
     """Return a folder's JPEGs at any depth, sorted."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
 

@@ -32,15 +32,17 @@ from raypipe.actors.embedder import Embedder
 from raypipe.backbone import Backbone
 from raypipe.backbone.loading import load
 from raypipe.config import ExtractConfig
+from raypipe.config.values import Actors
 from raypipe.cost import Finished
-from raypipe.decode import decode
+from raypipe.images.decode import decode
+from raypipe.images.transforms import to_pixels
 from raypipe.ingest import bring_up_to_date, check_writable
-from raypipe.plan import Listing, Plan
+from raypipe.plan import Plan
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
 from raypipe.storage import FolderStorage
 from raypipe.store.identity import create_store
-from raypipe.transforms import to_pixels
 
 __all__ = ["Run", "measure"]
 
@@ -166,7 +168,7 @@ def _cluster(what: Run) -> Iterator[None]:
 def _flow(
     what: Run, planned: Plan, backbone: Backbone, spec: Spec, storage: FolderStorage
 ) -> Iterator[Finished]:
-    replicas = runtime.plan_replicas(str(what.actors), BATCH, len(planned.units))
+    replicas = runtime.plan_replicas(Actors.parse(what.actors), BATCH, len(planned.units))
     return pipeline.write(
         planned.units,
         backbone,

@@ -19,7 +19,8 @@ from benchmarks.scale.stores import SPEC
 from benchmarks.scale.watch import own_mib, run
 from raypipe import schema
 from raypipe.config import ExtractConfig
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 
 __all__ = ["listings", "measure"]

@@ -21,7 +21,8 @@ import pyarrow as pa
 from benchmarks.scale.sections import Section, readable, slope
 from benchmarks.scale.watch import run
 from raypipe import schema
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
+from raypipe.rows.listing import Listing
 from raypipe.spec import Output, Spec
 from raypipe.storage import FolderStorage
 from raypipe.store.coverage import adopt, cover, merge, publish

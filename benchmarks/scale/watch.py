@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,11 +15,16 @@ from typing import Any
 
 import psutil
 
-__all__ = ["Memory", "run", "watched"]
+__all__ = ["Memory", "family", "run", "watched"]
 
 _SECONDS = 0.5
 _MIB = 1024  # /proc counts in KiB
-_KINDS = {"ray::MapWorker": "replica", "raylet": "raylet", "gcs_server": "gcs_server"}
+_KINDS = {
+    "driver": "driver",
+    "ray::MapWorker": "replica",
+    "raylet": "raylet",
+    "gcs_server": "gcs_server",
+}
 
 
 @dataclass
@@ -53,12 +59,9 @@ def watched(module: str, **options: Any) -> tuple[dict[str, Any], dict[str, Memo
     """Do that, and return the memory by kind of process: `driver`, `replica`, `raylet`, …"""
     command = [sys.executable, "-m", f"benchmarks.scale.{module}", json.dumps(options)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    root = psutil.Process(process.pid)
     found: dict[str, Memory] = {}
-    while process.poll() is None:
-        _sample(root, found)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_SECONDS)
+    for some in family(process, _SECONDS):
+        _sample(some, found)
     output, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{errors[-4000:]}")
@@ -66,24 +69,39 @@ def watched(module: str, **options: Any) -> tuple[dict[str, Any], dict[str, Memo
     return result, found
 
 
-def _sample(root: psutil.Process, found: dict[str, Memory]) -> None:
+def family(process: subprocess.Popen[str], seconds: float) -> Iterator[list[tuple[str, int]]]:
+    """Yield kind and number of a command and of all it has started, every few seconds, to its end.
+
+    The kind is `driver`, `ray::` with the name of the class or function, or the program's name.
+    """
+    root = psutil.Process(process.pid)
+    while process.poll() is None:
+        some: list[tuple[str, int]] = []
+        with contextlib.suppress(psutil.Error):
+            some.append(("driver", root.pid))
+            for child in root.children(recursive=True):
+                with contextlib.suppress(psutil.Error, OSError):  # it has ended
+                    some.append((_kind(child), child.pid))
+        yield some
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+
+
+def _sample(some: list[tuple[str, int]], found: dict[str, Memory]) -> None:
     now, most = time.monotonic(), dict[str, float]()
-    with contextlib.suppress(psutil.Error):
-        for process in [root, *root.children(recursive=True)]:
-            with contextlib.suppress(psutil.Error, OSError):  # it has ended
-                kind = "driver" if process.pid == root.pid else _kind(process)
-                if kind:
-                    most[kind] = max(most.get(kind, 0.0), own_mib(process.pid))
+    for kind, pid in some:
+        if name := _KINDS.get(kind):
+            with contextlib.suppress(OSError):  # it has ended
+                most[name] = max(most.get(name, 0.0), own_mib(pid))
     for kind, mib in most.items():
         memory = found.setdefault(kind, Memory())
         memory.times.append(now)
         memory.mib.append(mib)
 
 
-def _kind(process: psutil.Process) -> str | None:
+def _kind(process: psutil.Process) -> str:
     title = " ".join(process.cmdline())
-    ends = (kind for start, kind in _KINDS.items() if title.startswith(start))
-    return next(ends, _KINDS.get(process.name()))
+    return re.sub(r"[.(].*", "", title)[:24] if title.startswith("ray::") else str(process.name())
 
 
 def own_mib(pid: int | str = "self") -> float:

@@ -12,11 +12,11 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from raypipe.command import HEADINGS
+from raypipe.cli.command import HEADINGS
+from raypipe.cli.options import ENVIRONMENT_PREFIX
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import position
-from raypipe.options import ENVIRONMENT_PREFIX
 
 FOLDER = "reference/commands"
 #: What every command takes beside its own options.

@@ -1,1 +1,1 @@
-"""What a pool of replicas holds: plain classes, usable without Ray."""
+"""Work of actors: replicas of a backbone, shards of features; and the pools that hold them."""

@@ -15,11 +15,9 @@ from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.precision import DTYPES, prepare
 from raypipe.errors import RaypipeError
+from raypipe.images.transforms import normalize
 from raypipe.memory import is_out_of_memory
 from raypipe.spec import Spec
-from raypipe.transforms import normalize
-
-__all__ = ["Embedder"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -78,7 +76,7 @@ class Embedder:
         return self._joined(images[i : i + starts.step] for i in starts)
 
     def stream(self, images: Iterable[Pixels]) -> dict[str, npt.NDArray[np.generic]]:
-        """Return what a call returns, for (size, size, 3) images as they come."""
+        """Return what a call returns, `{column: (N, …)}`, for (size, size, 3) images that come."""
         return self._joined(map(np.stack, _runs(images, self.batch_size)))
 
     def _joined(
@@ -106,7 +104,11 @@ class Embedder:
 
     @torch.inference_mode()
     def embed(self, images: Pixels | torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the features of at most `batch_size` images, on the device."""
+        """Return the features of (n, size, size, 3) uint8 images, n at most `batch_size`.
+
+        Returns:
+            `{column: (n, …)}` on the device: float32, and class numbers as int32.
+        """
         outputs = self.model(self._input(images))
         return {
             wanted.column: pool(outputs[wanted.layer], wanted.pool)[: len(images)]

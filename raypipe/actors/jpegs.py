@@ -13,12 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem
+from raypipe.images.decode import decode
+from raypipe.images.transforms import centre, scaled_size, to_pixels
 from raypipe.spec import Preprocess
-from raypipe.transforms import centre, scaled_size, to_pixels
-
-__all__ = ["JpegDecoder"]
 
 #: JPEGs handed to the decoder together: enough to keep it busy, and few in its memory.
 _TOGETHER = 32

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Loaded", "ShardPlan"]
-
 
 @dataclass(frozen=True)
 class ShardPlan:
@@ -37,14 +35,10 @@ class Loaded:
 
     Attributes:
         width: values in a row.
-        bad: the first rows with NaN or infinity: number among the rows of its partitions.
-        bad_count: how many there are.
         in_memory: bytes held in memory.
         in_file: bytes held in a local file.
     """
 
     width: int
-    bad: tuple[int, ...]
-    bad_count: int
     in_memory: int
     in_file: int

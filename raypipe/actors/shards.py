@@ -16,10 +16,8 @@ from raypipe.fit.steps import STEPS
 from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.heads import Scaling
 from raypipe.memory import available
+from raypipe.store.cache import RowCache, flatten
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import RowCache, flatten
-
-__all__ = ["Shards"]
 
 Array = npt.NDArray[Any]
 
@@ -136,7 +134,7 @@ class _Shard:
         size = len(cache) * cache.width * cache.dtype.itemsize
         here = cache.array is not None or self._on_device is not None
         held, filed = (size, 0) if here else (0, size)
-        return Loaded(cache.width, tuple(cache.bad), cache.bad_count, held, filed)
+        return Loaded(cache.width, held, filed)
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -152,7 +150,7 @@ class _Shard:
             here = slice(at, min(at + length, end))
             self._cache.expect(here.stop, min(here.stop + length, end))
             x = self._tensor(here)
-            yield here, x if ready else _scaled(x, scaling)
+            yield here, x if ready or scaling is None else scaling.apply(x)
 
     def codes(self, rows: slice) -> torch.Tensor:
         """Return class numbers."""
@@ -169,7 +167,7 @@ class _Shard:
             x = self._on_device[torch.from_numpy(rows).to(self.device)].float()
         else:
             x = torch.cat([self._tensor(slice(row, row + 1)) for row in rows.tolist()])
-        return x if ready else _scaled(x, scaling)
+        return x if ready or scaling is None else scaling.apply(x)
 
     def _read(self) -> RowCache:
         uri, snapshot, column = self._place
@@ -215,7 +213,8 @@ class _Shard:
         if self._applied is None and held is not None:
             self._applied = scaling
             for start in range(0, len(held), 4096):
-                _scaled(held[start : start + 4096], scaling)
+                rows = slice(start, start + 4096)
+                held[rows] = scaling.apply(held[rows])
         return True
 
     def _held(self) -> torch.Tensor | None:
@@ -230,17 +229,6 @@ class _Shard:
         self._cache.close()
         self._cache, self._applied = self._read(), None
         self._on_device = self._to_device()
-
-
-def _scaled(x: torch.Tensor, scaling: Scaling | None) -> torch.Tensor:
-    """Scale (n, D) float32 rows in their own memory."""
-    if scaling is None or scaling.kind == "none":
-        return x
-    if scaling.kind == "standard":
-        mean, std = torch.from_numpy(scaling.mean), torch.from_numpy(scaling.std)
-        return x.sub_(mean.to(x)).div_(std.to(x))
-    norms = x.norm(dim=1, keepdim=True)
-    return x.div_(torch.where(norms == 0, torch.ones_like(norms), norms))
 
 
 def _same(one: Scaling, other: Scaling) -> bool:

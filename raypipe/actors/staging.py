@@ -9,8 +9,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Staging"]
-
 _BUFFERS = 2  # one is copied to the device while the next one is filled
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,14 +12,13 @@ import torch
 from raypipe.actors.embedder import Embedder
 from raypipe.actors.jpegs import JpegDecoder
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.footprint import knee
 from raypipe.backbone.outputs import pool
 from raypipe.backbone.parity import least_cosine
-from raypipe.decode import decode
-from raypipe.diagnosis.rates import knee
+from raypipe.cost import Timer
+from raypipe.images.decode import decode
+from raypipe.images.transforms import normalize, to_pixels
 from raypipe.spec import Spec
-from raypipe.transforms import normalize, to_pixels
-
-__all__ = ["Trial", "compiling_gain", "decoding_parity", "try_out"]
 
 _SIZES = (32, 64, 128, 256, 512)
 _CLEARLY_FASTER = 1.05
@@ -61,10 +59,10 @@ def try_out(
     """
     exact = _plain(backbone, spec, images, device)
     embedder = Embedder(backbone, spec, device=device, batch_size=len(images))
-    started = time.perf_counter()
-    found = embedder(images)
-    seconds = (time.perf_counter() - started) / len(images)
-    seconds *= torch.get_num_threads() if device == "cpu" else 1  # a replica has one
+    with Timer() as timer:
+        found = embedder(images)
+    threads = torch.get_num_threads() if device == "cpu" else 1  # a replica has one
+    seconds = threads * timer.seconds / len(images)
     parity = {
         column: least_cosine(value, torch.from_numpy(found[column]))
         for column, value in exact.items()
@@ -124,9 +122,9 @@ def compiling_gain(backbone: Backbone, spec: Spec, *, device: str, batch_size: i
     seconds: list[list[float]] = [[], []]
     for _ in range(_ROUNDS):  # by turns: a machine is not as fast at all times
         for embedder, taken in zip(both, seconds, strict=True):
-            started = time.perf_counter()
-            embedder(images)
-            taken.append(time.perf_counter() - started)
+            with Timer() as timer:
+                embedder(images)
+            taken.append(timer.seconds)
     return min(seconds[0]) / min(seconds[1])
 
 
@@ -148,11 +146,11 @@ def _rates(backbone: Backbone, spec: Spec, device: str) -> dict[int, float]:
         embedder = Embedder(backbone, spec, device=device, batch_size=size)
         blank = np.zeros((4 * size, side, side, 3), np.uint8)
         embedder(blank[:size])
-        started = time.perf_counter()
-        embedder(blank)
+        with Timer() as timer:
+            embedder(blank)
         if embedder.batch_size < size:
             break
-        rates[size] = len(blank) / (time.perf_counter() - started)
+        rates[size] = len(blank) / timer.seconds
         if rates[size] < _CLEARLY_FASTER * max([0.0, *list(rates.values())[:-1]]):
             break
     return rates or {embedder.batch_size: 1.0}

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from raypipe.backbone.parity import ENOUGH, least_cosine
 from raypipe.errors import RaypipeError
 
-__all__ = ["compile_network"]
-
 
 @torch.inference_mode()
 def compile_network(model: nn.Module, example: Tensor) -> nn.Module:
@@ -26,7 +24,7 @@ def compile_network(model: nn.Module, example: Tensor) -> nn.Module:
 
     Args:
         model: a prepared network.
-        example: an input of the size and type it will get.
+        example: (N, 3, size, size), an input as it will get, in size and type.
 
     Raises:
         RaypipeError: it cannot be compiled, or computes something else when it is.

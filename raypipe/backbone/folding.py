@@ -8,8 +8,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from raypipe.backbone.nodes import count_calls, is_module
 
-__all__ = ["fold_batch_norm", "merge_padding"]
-
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
     """Merge each batch norm into the convolution in front of it, where the network was traced.

@@ -1,7 +1,8 @@
-"""How much memory a network takes per image, and how many images a CPU should take at a time."""
+"""Memory that a network takes per image, and the number of images a CPU should take at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +11,6 @@ from torch import Tensor, nn
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.precision import DTYPES
 from raypipe.spec import Spec
-
-__all__ = ["cpu_batch_size", "largest_output"]
 
 #: The most that glibc's allocator keeps in one piece (see `memory.keep_freed`). Outputs above that
 #: are new pages each time, which the system has to clear, and are far outside of any cache.
@@ -55,3 +54,17 @@ def largest_output(model: nn.Module, size: int) -> int:
     except Exception:  # a network may look at values, which are not there
         return 0
     return most
+
+
+def knee(rates: Mapping[int, float], within: float = 0.05) -> int:
+    """Return the smallest batch size whose rate is at most `within` below the best.
+
+    Args:
+        rates: images per second by batch size.
+        within: share of the best rate.
+
+    Raises:
+        ValueError: there are no rates.
+    """
+    best = max(rates.values())
+    return min(size for size, rate in rates.items() if rate >= (1 - within) * best)

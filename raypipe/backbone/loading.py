@@ -14,11 +14,10 @@ from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.shipping import to_bytes
 from raypipe.backbone.truncate import default_layer, truncate
-from raypipe.backbone.weights import WeightsUnavailableError, fit_state, load_weights
+from raypipe.backbone.weights import fit_state, load_weights
+from raypipe.config.types import Pool
 from raypipe.errors import UsageError
-from raypipe.spec import Output, Pool, Spec
-
-__all__ = ["WeightsUnavailableError", "feature_shapes", "load", "load_again"]
+from raypipe.spec import Output, Spec
 
 
 def load(

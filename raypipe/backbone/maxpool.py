@@ -11,8 +11,6 @@ from torch import Tensor, fx, nn
 from raypipe.backbone.nodes import count_calls
 from raypipe.backbone.onednn import FusedConv2d
 
-__all__ = ["NonNegativeMaxPool2d", "replace_max_pools"]
-
 _Sides = tuple[int, int]
 
 
@@ -30,7 +28,7 @@ class NonNegativeMaxPool2d(nn.Module):
         self.windows = tuple(zip(kernel, stride, padding, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the greatest value in each window of (N, C, H, W)."""
+        """Return the greatest value in each window of (N, C, H, W), as (N, C, H′, W′)."""
         bits = x.view(torch.int16)
         for dim, window in zip((2, 3), self.windows, strict=True):
             bits = _maximum_along(bits, dim, *window)
@@ -52,6 +50,10 @@ def _maximum_along(x: Tensor, dim: int, kernel: int, stride: int, padding: int) 
         (offset, max(0, -(offset // stride)), min(count, (length - 1 - offset) // stride + 1))
         for offset in range(-padding, kernel - padding)
     ]
+    # Window i begins at i·stride − padding: the values at one place of all windows are one strided
+    # slice, and the result is the maximum of `kernel` such slices. The first two that all windows
+    # have make a new tensor, into which the others are taken in place: those that are padding for
+    # some windows, into the part of the other windows.
     begin = [place for place in places if place[1:] == (0, count)][:2]
     found = values(*begin[0])
     found = torch.maximum(found, values(*begin[1])) if len(begin) == 2 else found.clone()

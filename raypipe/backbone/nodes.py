@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["count_calls", "is_module"]
-
 
 def count_calls(graph: fx.Graph) -> Counter[str]:
     """Return how often each module is called, by its name."""

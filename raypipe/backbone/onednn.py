@@ -19,8 +19,6 @@ from torch.nn import functional as F
 
 from raypipe.backbone.nodes import count_calls, is_module
 
-__all__ = ["FusedConv2d", "fuse"]
-
 _Activation = tuple[str, list[float], str]
 _NONE: _Activation = ("none", [], "")
 _RELU: _Activation = ("relu", [], "")
@@ -51,7 +49,7 @@ class FusedConv2d(nn.Module):
         )
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """Return activation(convolution(x) + added)."""
+        """Return activation(convolution(x) + added) for (N, C, H, W); `added` may be broadcast."""
         if not self.weight.is_mkldnn:  # else they would be brought into this order for each batch
             order = torch.ops.mkldnn._reorder_convolution_weight
             self.weight = order(self.weight, *self.shape, x.shape)

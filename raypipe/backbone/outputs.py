@@ -1,4 +1,4 @@
-"""Which feature columns to make: from the text of an option to nodes and pooling."""
+"""Feature columns to make: from the text of an option to nodes and pooling."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from raypipe import schema
+from raypipe.config.types import Pool
 from raypipe.errors import UsageError, nearest
-from raypipe.spec import Output, Pool
-
-__all__ = ["parse_outputs", "pool"]
+from raypipe.spec import Output
 
 _COLUMN = re.compile(r"\w[\w.-]*")
 

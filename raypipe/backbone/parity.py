@@ -1,11 +1,9 @@
-"""How near features are to those of plain float32."""
+"""Nearness of features to those of plain float32."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional as F
-
-__all__ = ["ENOUGH", "least_cosine"]
 
 #: Less than this between features of two ways to compute one network is an error, not rounding.
 ENOUGH = 0.99
@@ -14,7 +12,7 @@ _NOTHING = 1e-12
 
 
 def least_cosine(expected: Tensor, found: Tensor) -> float:
-    """Return the least cosine between the rows of two (N, …) tensors.
+    """Return the least cosine, a scalar, between the rows of two (N, …) tensors of one shape.
 
     Rows that are zero in both are equal; a row with values that are no numbers has cosine −1.
     """

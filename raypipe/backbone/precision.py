@@ -9,8 +9,6 @@ from raypipe.backbone import onednn
 from raypipe.backbone.folding import fold_batch_norm, merge_padding
 from raypipe.backbone.maxpool import replace_max_pools
 
-__all__ = ["DTYPES", "prepare", "round_keeping_sums"]
-
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

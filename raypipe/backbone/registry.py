@@ -19,8 +19,6 @@ from torch import nn
 from raypipe.errors import UsageError, nearest
 from raypipe.storage import user_path
 
-__all__ = ["BackboneSource", "build", "find", "prepare_import"]
-
 _FORMS = "a torchvision model, timm/NAME, package.module:callable or file.py:callable"
 
 
@@ -158,7 +156,7 @@ def _timm() -> types.ModuleType:
         return importlib.import_module("timm")
     except ImportError:
         raise UsageError(
-            "--backbone: timm/… needs the timm package; pip install 'raypipe[timm]'"
+            "--backbone: timm/… needs the timm package; pip install 'raypipe-features[timm]'"
         ) from None
 
 

@@ -13,8 +13,6 @@ from torch import fx, nn
 
 from raypipe.backbone.registry import BackboneSource, prepare_import
 
-__all__ = ["from_bytes", "to_bytes"]
-
 
 def to_bytes(model: nn.Module, weights: set[str]) -> bytes | None:
     """Return a truncated network without its weights, or None if it has to be built anew.
@@ -29,7 +27,7 @@ def to_bytes(model: nn.Module, weights: set[str]) -> bytes | None:
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
         bare = getattr(module, leaf).detach().to("meta")
-        is_parameter = leaf in module._parameters
+        is_parameter = leaf in dict(module.named_parameters(recurse=False, remove_duplicate=False))
         setattr(module, leaf, nn.Parameter(bare, requires_grad=False) if is_parameter else bare)
     content = io.BytesIO()
     try:

@@ -16,8 +16,6 @@ from torchvision.models.feature_extraction import (
 from raypipe.backbone.nodes import is_module
 from raypipe.errors import UsageError, nearest
 
-__all__ = ["LOGITS", "EarlyExit", "default_layer", "node_shapes", "truncate"]
-
 #: Stands for the network's own output.
 LOGITS = "logits"
 
@@ -105,7 +103,11 @@ class EarlyExit(nn.Module):
         return self.model.load_state_dict(*args, **kwargs)
 
     def forward(self, x: Tensor) -> dict[str, Any]:
-        """Return `{layer: output}` for (N, 3, H, W)."""
+        """Return `{layer: output}` for (N, 3, H, W).
+
+        Raises:
+            UsageError: the network does not come by one of the layers.
+        """
         self._seen = {}
         try:
             result = self.model(x)

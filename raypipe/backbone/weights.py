@@ -21,8 +21,6 @@ from raypipe.errors import RaypipeError, UsageError, nearest
 from raypipe.spec import Preprocess, digest
 from raypipe.storage import user_path
 
-__all__ = ["LoadedWeights", "WeightsUnavailableError", "fit_state", "load_weights"]
-
 _FILE_TYPES = (".safetensors", ".pth", ".pt")
 _CONNECT_SECONDS = 15.0
 
@@ -75,6 +73,11 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], weights: str) -> di
     """Return the tensors that the truncated network uses.
 
     What lies behind the cut may be absent or of another shape: it is not computed.
+
+    Args:
+        model: the network, cut; its own tensors say which shapes are needed, scalars among them.
+        state: tensors by name, of any shapes.
+        weights: what they are called in messages.
 
     Raises:
         UsageError: naming the keys that are missing or of another shape.

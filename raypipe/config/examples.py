@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["EXAMPLES"]
-
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "extract": (
         "raypipe extract photos --out features --backbone resnet50",
@@ -17,7 +15,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "cluster": (
         "raypipe cluster features --out groups --k 17 --scale standard --report",
-        "raypipe cluster features --out groups --k 5:50:5 --choose elbow",
+        "raypipe cluster features --out groups --k 5:50:5",
     ),
     "predict": (
         "raypipe predict model new-photos --out predictions.csv --top-k 3",

@@ -10,9 +10,8 @@ from raypipe.config.groups import (
     EngineConfig,
     PerceptronConfig,
 )
-from raypipe.config.types import Clusters, Grid, Seed, option
-
-__all__ = ["ClusterConfig", "TrainConfig"]
+from raypipe.config.types import Grid, Seed, option
+from raypipe.config.values import KRange
 
 
 class TrainConfig(PerceptronConfig, EngineConfig):
@@ -80,11 +79,9 @@ class ClusterConfig(EngineConfig):
     """Folder, or bucket and prefix, for the assignments and figures."""
     report: Annotated[bool, option("Output")] = False
     """Also write report.html there, a page with pictures; see `raypipe report`."""
-    k: Annotated[Clusters, option("Model")]
-    """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5) to choose from."""
-    choose: Annotated[Literal["silhouette", "elbow"], option("Model")] = "silhouette"
-    """How k is chosen from a range, on a sample: largest mean silhouette, or where the inertia
-    stops falling fast."""
+    k: Annotated[KRange, option("Model")]
+    """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5), of which the one with the
+    largest mean silhouette on a sample is taken."""
     distance: Annotated[Literal["euclidean", "cosine"], option("Model")] = "euclidean"
     """`cosine`: spherical k-means, on features of unit length."""
     seed: Annotated[Seed, option("Model")] = 42
@@ -99,10 +96,8 @@ class ClusterConfig(EngineConfig):
     file of k centres. `auto`: k-means++, or k-means|| for more than 256 clusters on shards."""
     n_init: Annotated[int, Field(ge=1), option("Model")] = 1
     """Starts to try; the end with the smallest inertia is kept."""
-    minibatch: Annotated[int | None, Field(ge=1), option("Model")] = None
-    """Move the centres by random batches of so many rows: faster, and not exact."""
     max_iter: Annotated[int, Field(ge=1), option("Model")] = 300
-    """Most iterations, or passes of mini-batches over the rows."""
+    """Most iterations."""
     tol: Annotated[float, Field(ge=0), option("Model")] = 0.0001
     """Stop once the centres' squared shift is at most this share of the features' variance."""
     join: Annotated[str | None, option("Output")] = None

@@ -6,30 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raypipe.config.types import (
-    Actors,
-    Hidden,
-    Interpolation,
-    Names,
-    Pool,
-    Precision,
-    Seed,
-    Shares,
-    Size,
-    option,
-)
-
-__all__ = [
-    "AugmentConfig",
-    "BackboneConfig",
-    "EngineConfig",
-    "IngestConfig",
-    "JobConfig",
-    "LabelConfig",
-    "PerceptronConfig",
-    "RayConfig",
-    "SourceConfig",
-]
+from raypipe.config.types import Interpolation, Names, Pool, Precision, Seed, option
+from raypipe.config.values import ANY_NUMBER, Actors, HiddenLayers, Shares, Size
 
 
 class JobConfig(BaseModel):
@@ -85,7 +63,7 @@ class LabelConfig(SourceConfig):
     `column`, or by `hash` of its id, which stays as it is when the set grows."""
     split_column: Annotated[str, option("Input")] = "split"
     """Column with the split."""
-    split_sizes: Annotated[Shares, option("Input")] = "0.8,0.1,0.1"
+    split_sizes: Annotated[Shares, option("Input")] = Shares.parse("0.8,0.1,0.1")
     """Shares of train, validation and test for --split hash; two numbers: train and test."""
 
 
@@ -106,7 +84,7 @@ class RayConfig(JobConfig):
     address: Annotated[str | None, option("Ray")] = None
     """Ray to use: `local` starts one in this process, `auto` or an address joins a running cluster.
     Default: the cluster in RAY_ADDRESS if set, else local."""
-    actors: Annotated[Actors, option("Ray")] = "auto"
+    actors: Annotated[Actors, option("Ray")] = ANY_NUMBER
     """Replicas of the backbone: `auto` (one per GPU, else one per CPU core), N, or MIN:MAX, where
     a cluster that grows may bring the number up to MAX."""
     wait_for: Annotated[Literal["none", "cpu", "gpu"], option("Ray")] = "none"
@@ -132,7 +110,7 @@ class EngineConfig(JobConfig):
     over the cluster. Both find the same optimum. `auto`: sklearn while the features fit."""
     address: Annotated[str | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
-    actors: Annotated[Actors, option("Ray")] = "auto"
+    actors: Annotated[Actors, option("Ray")] = ANY_NUMBER
     """Actors that hold shards with --engine ray: `auto` (one per GPU, else per core, at most 8 on a
     machine), N, or MIN:MAX."""
     actor_memory: Annotated[Size | None, option("Ray")] = None
@@ -145,7 +123,7 @@ class EngineConfig(JobConfig):
 class PerceptronConfig(JobConfig):
     """Options of `--head mlp`."""
 
-    hidden: Annotated[Hidden, option("Perceptron")] = "256"
+    hidden: Annotated[HiddenLayers, option("Perceptron")] = HiddenLayers.parse("256")
     """Units of each hidden layer, as `256` or `512x128`, or `none`."""
     dropout: Annotated[float, Field(ge=0, lt=1), option("Perceptron")] = 0.5
     """Share of a hidden layer's outputs (without one, of the features) left out in training."""
@@ -165,8 +143,8 @@ class PerceptronConfig(JobConfig):
     """Share of the training images that epochs and grid are validated on, where the store's split
     has no validation images."""
     workers: Annotated[int | None, Field(ge=0), option("Perceptron")] = None
-    """Processes to train in; 0 trains in this one, which starts some ten seconds sooner. Default:
-    one for each GPU, else one."""
+    """Processes to train in, over the cluster, each with a GPU if it has some. Default, or 0: this
+    process alone, on its GPU if it has one, which starts some ten seconds sooner."""
 
 
 class BackboneConfig(JobConfig):

@@ -13,9 +13,7 @@ from raypipe.config.groups import (
     LabelConfig,
     RayConfig,
 )
-from raypipe.config.types import Names, option
-
-__all__ = ["DoctorConfig", "ExtractConfig", "PackConfig", "PredictConfig"]
+from raypipe.config.types import Filters, option
 
 
 class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
@@ -55,7 +53,7 @@ class PredictConfig(IngestConfig, RayConfig):
     """Write the probabilities of all classes as well (not to one file)."""
     threshold: Annotated[float | None, Field(gt=0, le=1), option("Output")] = None
     """Give no label to images whose most probable class is less probable than this."""
-    where: Annotated[Names, option("Output")] = ()
+    where: Annotated[Filters, option("Output")] = ()
     """Give a label only to images with COLUMN=LOW:HIGH (or COLUMN=VALUE), a column of the model's
     features with one number per image, as `imagenet_class=151:268`; repeat it for several."""
     evaluate: Annotated[bool, option("Evaluation")] = False
@@ -89,10 +87,10 @@ class PackConfig(LabelConfig):
 
 
 class DoctorConfig(ExtractConfig):
-    """Measure what limits an extraction here, and name the settings that fit.
+    """Measure what limits an extraction here, and at which rate.
 
-    Takes the options of `extract`, so that `doctor` can stand in its place in a command. It runs
-    the same steps on a sample of SOURCE for about a minute, and writes nothing that stays.
+    Takes the options of `extract`, so that `doctor` can stand in its place in a command. It
+    extracts a sample of SOURCE for about half a minute, and writes nothing that stays.
     """
 
     source: Annotated[str | None, option("Input", position=1)] = None  # type: ignore[assignment]
@@ -103,5 +101,7 @@ class DoctorConfig(ExtractConfig):
     """Images to estimate time and cost for. Default: as many as SOURCE has, else 1,000,000."""
     price: Annotated[float | None, Field(ge=0), option("Estimate")] = None
     """What one node costs for an hour, to estimate the cost."""
-    sample: Annotated[int, Field(ge=1), option("Estimate")] = 256
-    """Images to measure on."""
+    seconds: Annotated[float, Field(gt=0), option("Estimate")] = 20.0
+    """How long to measure, from when the first images are done."""
+    sample: Annotated[int | None, Field(ge=1), option("Estimate")] = None
+    """Images to measure on at most. Default: as many as are done in that time."""

@@ -9,9 +9,7 @@ from pydantic import Field
 from raypipe.config.groups import (
     JobConfig,
 )
-from raypipe.config.types import Settings, option
-
-__all__ = ["DemoConfig", "LayersConfig", "RunConfig", "SubmitConfig"]
+from raypipe.config.types import Changes, option
 
 
 class RunConfig(JobConfig):
@@ -23,7 +21,7 @@ class RunConfig(JobConfig):
     """Images to extract from, instead of the recipe's."""
     out: Annotated[str | None, option("Output")] = None
     """Folder for everything that is written. Default: the recipe's, else its name."""
-    set: Annotated[Settings, option("Input")] = ()
+    set: Annotated[Changes, option("Input")] = ()
     """Change one option of a step, as STEP.OPTION=VALUE (`extract.weights=random`); repeat it for
     several."""
     dry_run: Annotated[bool, option("Output")] = False

@@ -9,18 +9,8 @@ from pydantic import Field
 from raypipe.config.groups import (
     JobConfig,
 )
-from raypipe.config.types import Projection, Seed, Shares, option
-
-__all__ = [
-    "CompactConfig",
-    "DedupeConfig",
-    "ExpireConfig",
-    "ExportConfig",
-    "InspectConfig",
-    "PinConfig",
-    "ReportConfig",
-    "SimilarConfig",
-]
+from raypipe.config.types import Seed, option
+from raypipe.config.values import Shares
 
 
 class InspectConfig(JobConfig):
@@ -50,7 +40,7 @@ class ExportConfig(JobConfig):
     split: Annotated[Literal["none", "store", "stratified", "hash"], option("Output")] = "none"
     """Write a file for each split: the `store`'s own, `stratified` by label, or by `hash` of the
     id."""
-    split_sizes: Annotated[Shares, option("Output")] = "0.8,0.1,0.1"
+    split_sizes: Annotated[Shares, option("Output")] = Shares.parse("0.8,0.1,0.1")
     """Shares of train, validation and test; two numbers: train and test."""
     seed: Annotated[Seed, option("Output")] = 42
     """Seed of the shuffle and of the split."""
@@ -107,9 +97,6 @@ class ReportConfig(JobConfig):
     """File to write."""
     title: Annotated[str | None, option("Output")] = None
     """Title of the page. Default: the name of RUN."""
-    map: Annotated[Projection, option("Output")] = "pca"
-    """How features of clusters become places on a map: by principal components, or by `umap`
-    (pip install 'raypipe[umap]')."""
     picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 6
     """Most megabytes of pictures in the page; 0 for none."""
 

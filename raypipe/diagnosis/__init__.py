@@ -1,1 +1,1 @@
-"""What limits an extraction, and what helps: arithmetic and words on what was measured; no Ray."""
+"""Measuring of a short extraction, and what its figures say about the long one."""

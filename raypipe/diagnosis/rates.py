@@ -1,73 +1,14 @@
-"""From seconds per image to images per second, limits, batch sizes, clusters, hours and costs."""
+"""From the cost of some images to rates, the step that limits, and hours."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-__all__ = [
-    "DEVICE_STEPS",
-    "Costs",
-    "Estimate",
-    "Limit",
-    "Pool",
-    "Shape",
-    "better_batch",
-    "cluster_shape",
-    "estimate",
-    "images_per_second",
-    "knee",
-    "limit",
-]
+from raypipe.cost import Cost
 
-_CORE_STEPS = ("wait", "read", "decode", "put", "write")
-#: Steps of a replica on a GPU; the others are done by cores.
-DEVICE_STEPS = ("get", "to_device", "forward")
-#: A change of settings is worth a word from this ratio of the rates on; measurements waver by less.
-_CLEARLY = 1.1
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Seconds that one image takes in each step, on one core or on one GPU.
-
-    Of steps that go on behind others, only what is left over counts.
-
-    Attributes:
-        wait: for storage, as the source was found, beyond all that reading goes on behind.
-        read: for bytes that are cached.
-        decode: bytes → pixels, and augmented views.
-        forward: the network.
-        write: its features into a partition.
-        put: pixels into the object store; only where they leave the process.
-        get: pixels out of it, beyond the network of the unit before.
-        to_device: pixels to the GPU.
-    """
-
-    wait: float
-    read: float
-    decode: float
-    forward: float
-    write: float
-    put: float = 0.0
-    get: float = 0.0
-    to_device: float = 0.0
-
-    @property
-    def core(self) -> float:
-        """Seconds of a core, where the network runs on a GPU."""
-        return self.wait + self.read + self.decode + self.put + self.write
-
-    @property
-    def device(self) -> float:
-        """Seconds of whatever runs the network."""
-        return self.get + self.to_device + self.forward
-
-    @property
-    def whole(self) -> float:
-        """Seconds of all steps, one after the other."""
-        return self.core + self.device
+OTHER = "other"
+_STEPS = ("read", "decode", "compute", "write")
 
 
 @dataclass(frozen=True)
@@ -77,12 +18,27 @@ class Pool:
     Attributes:
         replicas: of the network.
         cores: CPU cores that the cluster has.
-        gpus: GPUs that the replicas take; 0 where each one does the whole flow on a core.
+        gpus: whether replicas are on GPUs; else each one does the whole flow on a core.
+        decoding: whether GPUs decode.
     """
 
     replicas: int
     cores: int
-    gpus: int = 0
+    gpus: bool = False
+    decoding: bool = False
+
+    @property
+    def device(self) -> tuple[str, ...]:
+        """The steps that replicas do."""
+        if not self.gpus:
+            return _STEPS
+        return ("decode", "compute") if self.decoding else ("compute",)
+
+    @property
+    def sides(self) -> dict[tuple[str, ...], int]:
+        """Steps that are done one after the other, and by how many processes at a time."""
+        rest = tuple(step for step in _STEPS if step not in self.device)
+        return {self.device: self.replicas} | ({rest: self.cores} if rest else {})
 
 
 @dataclass(frozen=True)
@@ -90,8 +46,8 @@ class Limit:
     """What an extraction spends its time on.
 
     Attributes:
-        step: name of a cost.
-        share: its share of the time of the busy side.
+        step: `read`, `decode`, `compute`, `write` or, between units, `other`.
+        share: its share of the time of the busier side.
         idle: share of time that the other side waits; 0 where there is only one.
         without: images per second if that step took no time; None if nothing else takes any.
     """
@@ -102,17 +58,71 @@ class Limit:
     without: float | None
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How many cores the GPUs need.
+class Rates:
+    """Seconds per image by step, and what follows from them.
+
+    Replicas without a GPU do one step after the other. GPUs and the cores around them work at the
+    same time, so that the busier side sets the pace.
+
+    Args:
+        cost: of some images, at least one.
+        pool: what computes.
+        steady: images per second that were measured; None to reckon them from the cost.
 
     Attributes:
-        cores_per_gpu: cores that keep one GPU busy.
-        cores_missing: how many more the cluster would need to keep all of its GPUs busy.
+        seconds: per image, by step; `other` is time of the busier side that is in none of them.
+        steady: images per second; no more than the busier side can do.
+        shares: of the time of those that do a step, by step.
     """
 
-    cores_per_gpu: float
-    cores_missing: int
+    def __init__(self, cost: Cost, pool: Pool, steady: float | None) -> None:
+        self.pool = pool
+        self.seconds: dict[str, float] = {
+            step: getattr(cost, f"{step}_seconds") / cost.items for step in _STEPS
+        }
+        sides = pool.sides
+        self._busier = max(sides, key=lambda side: self._sum(side) / sides[side])
+        busy, workers = self._sum(self._busier), sides[self._busier]
+        most = workers / busy
+        self.steady = min(steady or most, most)  # a line through few results may be steeper
+        self.seconds[OTHER] = max(0.0, workers / self.steady - busy)
+        whole = busy + self.seconds[OTHER]
+        self.shares = {step: self.seconds[step] / whole for step in (*self._busier, OTHER)}
+        for side in sides.keys() - {self._busier}:
+            self.shares |= {step: self.steady * self.seconds[step] / sides[side] for step in side}
+
+    def limit(self) -> Limit:
+        """Return the step that takes the largest part of the time of the busier side."""
+        sides, parts = self.pool.sides, (*self._busier, OTHER)
+        step = max(parts, key=lambda name: self.seconds[name])
+        times = [(self._sum(parts) - self.seconds[step]) / sides[self._busier]]
+        times += [self._sum(side) / sides[side] for side in sides if side != self._busier]
+        idle = max(0.0, 1 - self.steady * times[1]) if len(times) > 1 else 0.0
+        without = 1 / max(times) if max(times) > 0 else None
+        return Limit(step, self.shares[step], idle, without)
+
+    @property
+    def core(self) -> float:
+        """Seconds of a core for an image, where a GPU computes."""
+        return self._sum(tuple(s for s in _STEPS if s not in {"compute", *self._on_gpus()}))
+
+    def cores_per_gpu(self) -> float | None:
+        """Return how many cores keep one GPU busy; None without a GPU."""
+        return self.core / self._sum(self.pool.device) if self.pool.gpus else None
+
+    def cores_missing(self) -> int | None:
+        """Return how many more cores would keep all GPUs busy; None without a GPU."""
+        needed = self.cores_per_gpu()
+        if needed is None:
+            return None
+        # a hundredth of a core is within what is measured
+        return max(0, math.ceil(needed * self.pool.replicas - self.pool.cores - 0.01))
+
+    def _on_gpus(self) -> tuple[str, ...]:
+        return self.pool.device if self.pool.gpus else ()
+
+    def _sum(self, steps: tuple[str, ...]) -> float:
+        return sum(self.seconds[step] for step in steps)
 
 
 @dataclass(frozen=True)
@@ -128,74 +138,6 @@ class Estimate:
     nodes: int
     seconds: float
     cost: float | None
-
-
-def images_per_second(costs: Costs, pool: Pool) -> float:
-    """Return the steady rate.
-
-    Replicas without a GPU do everything themselves, one step after the other. GPUs and the cores
-    around them work at the same time, so that the slower side sets the pace.
-    """
-    if not pool.gpus:
-        return pool.replicas / costs.whole
-    return min(pool.gpus / costs.device, pool.cores / costs.core)
-
-
-def limit(costs: Costs, pool: Pool) -> Limit:
-    """Return the step that takes the largest part of the time of the side that sets the pace."""
-    seconds = asdict(costs)
-    steps, idle = tuple(seconds), 0.0
-    if pool.gpus:
-        device, core = costs.device / pool.gpus, costs.core / pool.cores
-        steps = DEVICE_STEPS if device >= core else _CORE_STEPS
-        idle = 1 - min(device, core) / max(device, core)
-    step = max(steps, key=lambda name: seconds[name])
-    share = seconds[step] / sum(seconds[name] for name in steps)
-    rest = Costs(**{**seconds, step: 0.0})
-    measurable = rest.device and rest.core if pool.gpus else rest.whole
-    return Limit(step, share, idle, images_per_second(rest, pool) if measurable else None)
-
-
-def knee(rates: Mapping[int, float], within: float = 0.05) -> int:
-    """Return the smallest size whose rate is at most `within` below the best.
-
-    Args:
-        rates: images per second by batch size.
-        within: share of the best rate.
-
-    Raises:
-        ValueError: there are no rates.
-    """
-    best = max(rates.values())
-    return min(size for size, rate in rates.items() if rate >= (1 - within) * best)
-
-
-def better_batch(
-    rates: Mapping[int, float], size: int, costs: Costs, pool: Pool
-) -> tuple[int, float] | None:
-    """Return the batch size to take instead, and the steady rate it gives; None if none is needed.
-
-    Args:
-        rates: images per second of one replica's network, transfers included, by batch size.
-        size: the batch size that `costs` were measured with.
-        costs: seconds per image.
-        pool: what computes.
-    """
-    if size not in rates:
-        return None
-    best = knee(rates)
-    faster = costs.forward * rates[size] / rates[best]
-    rate = images_per_second(Costs(**{**asdict(costs), "forward": faster}), pool)
-    return (best, rate) if rate >= _CLEARLY * images_per_second(costs, pool) else None
-
-
-def cluster_shape(costs: Costs, pool: Pool) -> Shape | None:
-    """Return how many cores the GPUs need, or None where there is no GPU to measure."""
-    if not pool.gpus:
-        return None
-    needed = costs.core / costs.device
-    # a hundredth of a core is within what is measured
-    return Shape(needed, max(0, math.ceil(needed * pool.gpus - pool.cores - 0.01)))
 
 
 def estimate(

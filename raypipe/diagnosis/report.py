@@ -1,159 +1,178 @@
-"""Puts together what is said about the findings: for people, and for machines."""
+"""What is said about a measurement: for people, the conclusion first, and for programs."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from raypipe.config import DoctorConfig
-from raypipe.diagnosis import wording
-from raypipe.diagnosis.advice import advice, command
-from raypipe.diagnosis.findings import Findings
-from raypipe.diagnosis.machine import warnings
-from raypipe.diagnosis.rates import (
-    Estimate,
-    better_batch,
-    cluster_shape,
-    estimate,
-    images_per_second,
-    knee,
-    limit,
-)
-
-__all__ = ["report"]
+from raypipe.diagnosis.advice import advice
+from raypipe.diagnosis.machine import Machine, warnings
+from raypipe.diagnosis.measure import Measured
+from raypipe.diagnosis.rates import OTHER, Estimate, Rates, estimate
+from raypipe.spec import Spec
 
 _MORE_NODES = 4
 _NOISE = 0.1
 #: Units of pixels that wait for each GPU, beside those that cores are decoding.
 _WAITING_UNITS = 4
-
-Shapes = dict[str, tuple[tuple[int, ...], str]]
+_NEGLIGIBLE = 0.0005
+_WORDS = {
+    "read": ("Reading limits", "read"),
+    "decode": ("Decoding limits", "decode"),
+    "compute": ("The network limits", "network"),
+    "write": ("Writing limits", "write"),
+    OTHER: ("Handing over limits", "between units"),
+}
 
 
 def report(
-    findings: Findings, config: DoctorConfig, images: int, shapes: Shapes, others: float
+    config: DoctorConfig,
+    spec: Spec,
+    measured: Measured,
+    machines: list[Machine],
+    *,
+    images: int,
+    start: float,
+    others: float,
 ) -> tuple[dict[str, Any], str]:
     """Return the summary and the text.
 
     Args:
-        findings: what was measured.
         config: the options.
+        spec: what the features are.
+        measured: the short extraction.
+        machines: the nodes.
         images: how many to estimate for.
-        shapes: of each column's features, with their type.
+        start: seconds until the first features were there.
         others: share of this machine's time that other processes took before.
     """
-    costs, pool = findings.costs, findings.pool
-    batch = better_batch(findings.batches, findings.batch_size, costs, pool)
-    size, rate = batch or (None, images_per_second(costs, pool))
-    changed = {"batch_size": size} if size else {}
-    told = {
-        "conclusion": wording.conclusion(findings),
-        "use": changed,
-        "command": command(config, changed),
-        "images_per_second_then": round(rate, 2),
-        "images": images,
-        "price": config.price,
-        "advice": advice(findings, quiet=others <= _NOISE),
-        "warnings": _warnings(findings, others),
-    }
-    estimates = _estimates(findings, images, rate, config.price)
-    summary = {
-        **_figures(findings, shapes),
-        **told,
-        "estimates": [asdict(one) for one in estimates],
-    }
-    return summary, _text(findings, told, estimates)
-
-
-def _estimates(findings: Findings, images: int, rate: float, price: float | None) -> list[Estimate]:
-    nodes, start = len(findings.nodes), findings.start
-    return [
-        estimate(images, rate, nodes=nodes, times=times, start=start, price=price)
+    rate, count = measured.rates.steady, len(machines)
+    estimates = [
+        estimate(images, rate, nodes=count, times=times, start=start, price=config.price)
         for times in (1, _MORE_NODES)
     ]
-
-
-def _text(findings: Findings, told: dict[str, Any], estimates: list[Estimate]) -> str:
-    better = f"     which makes {wording.rate_text(told['images_per_second_then'])} images/s"
+    summary: dict[str, Any] = {
+        **_figures(measured),
+        "precision": spec.precision,
+        "images": images,
+        "price": config.price,
+        "estimates": [asdict(one) for one in estimates],
+        "start_seconds": round(start, 1),
+        "advice": advice(measured, images, start),
+        "warnings": _warnings(measured, spec, machines, others),
+        "nodes": [asdict(machine) for machine in machines],
+    }
+    kinds = Counter(map(str, machines))
     lines = [
-        told["conclusion"],
+        summary["conclusion"],
         "",
-        *wording.table(findings),
-        wording.transfers(findings),
+        *_table(measured.rates),
+        _sampled(measured, spec),
         "",
-        f"Use: {told['command']}",
-        *([better] if told["use"] else []),
-        wording.outlook(told["images"], estimates, told["price"]),
+        _outlook(images, estimates, config.price),
         "",
-        *(f"- {one}" for one in told["advice"] + wording.arithmetic(findings)),
-        *wording.hardware(findings.nodes),
-        *(f"! {one}" for one in told["warnings"]),
+        *(f"- {one}" for one in summary["advice"]),
+        *(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items()),
+        *(f"! {one}" for one in summary["warnings"]),
     ]
-    return "\n".join(lines)
+    return summary, "\n".join(lines)
 
 
-def _figures(findings: Findings, shapes: Shapes) -> dict[str, Any]:
-    """Return everything that was measured and follows from it, for machines."""
-    costs, pool = findings.costs, findings.pool
-    found, shape = limit(costs, pool), cluster_shape(costs, pool)
-    reading = findings.reading
+def _figures(measured: Measured) -> dict[str, Any]:
+    rates, replicas = measured.rates, measured.replicas
     return {
-        "images_per_second": round(images_per_second(costs, pool), 2),
-        "limit": asdict(found),
-        "seconds_per_image": asdict(costs),
-        "steps_images_per_second": {
-            step: round(1 / seconds, 1) for step, seconds in asdict(costs).items() if seconds > 0
-        },
-        "pool": asdict(pool),
-        "batch_size": findings.batch_size,
-        "batch_sizes": {str(size): round(rate, 1) for size, rate in findings.batches.items()},
-        "knee": knee(findings.batches) if findings.batches else None,
-        "precision": findings.precision,
-        "precisions": [asdict(one) for one in findings.precisions],
-        "cores_per_gpu": shape and round(shape.cores_per_gpu, 2),
-        "cores_missing": shape and shape.cores_missing,
-        "decode_images_per_core_second": round(1 / costs.core, 1),
-        "reading": asdict(reading),
-        "read_bytes_per_second": _per_second(reading.bytes / reading.images, reading.cold),
-        "write_bytes_per_second": _per_second(_row_bytes(shapes), costs.write),
-        "features": {column: list(shape) for column, (shape, _) in shapes.items()},
-        "object_store": asdict(findings.transfer),
-        "replica_alone_images_per_second": findings.alone,
-        "replica_memory": findings.replica_memory,
-        "start_seconds": round(findings.start, 1),
-        "sampled": {"images": reading.images, "rejects": findings.rejects},
-        "unit": findings.unit,
-        "nodes": [asdict(node) for node in findings.nodes],
-        "object_store_bytes": findings.store,
+        "conclusion": _conclusion(rates),
+        "images_per_second": round(rates.steady, 2),
+        "limit": asdict(rates.limit()),
+        "seconds_per_image": rates.seconds,
+        "pool": asdict(measured.pool),
+        "device": replicas.device,
+        "batch_size": replicas.batch_size,
+        "compiled": replicas.compiled,
+        "cores_per_gpu": rates.cores_per_gpu(),
+        "cores_missing": rates.cores_missing(),
+        "sampled": {"images": measured.items, "rejects": measured.rejects},
+        "unit": measured.unit,
+        "bytes_read": measured.cost.bytes_read,
     }
 
 
-def _per_second(size: float, seconds: float | None) -> float | None:
-    return size / seconds if seconds else None
+def _sampled(measured: Measured, spec: Spec) -> str:
+    replicas, compiled = measured.replicas, ", compiled" * measured.replicas.compiled
+    return (
+        f"measured on {measured.items:,} images in units of {measured.unit}: {replicas.max_size} × "
+        f"{replicas.device}, {spec.precision}, batches of {replicas.batch_size}{compiled}"
+    )
 
 
-def _row_bytes(shapes: Shapes) -> int:
-    return sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in shapes.values())
+def _conclusion(rates: Rates) -> str:
+    found, rate = rates.limit(), _rate(rates.steady)
+    without = f" ({_rate(found.without)} without it)" if found.without else ""
+    subject = _WORDS[found.step][0]
+    if not rates.pool.gpus:
+        return f"{subject}: {found.share:.0%} of each core's time, at {rate} images/s{without}."
+    idle = "cores" if found.step in rates.pool.device else "GPUs"
+    return f"{subject}: {rate} images/s{without}, and the {idle} idle {found.idle:.0%} of the time."
 
 
-def _warnings(findings: Findings, others: float) -> list[str]:
+def _table(rates: Rates) -> list[str]:
+    """Return a line per step: the rate of one core or GPU, and the share of its time."""
+    device = rates.pool.device if rates.pool.gpus else ()
+    lines = [f"{'step':<20}{'images/s':>10}{'share':>8}"]
+    for step, (_, name) in _WORDS.items():
+        if (share := rates.shares[step]) >= _NEGLIGIBLE:
+            whose, rate = "GPU" if step in device else "core", _rate(1 / rates.seconds[step])
+            lines.append(f"{name:<20}{rate:>10}{share:>8.1%}  of a {whose}")
+    return lines
+
+
+def _outlook(images: int, estimates: list[Estimate], price: float | None) -> str:
+    """Return how long so many images take, on these nodes and on more of them."""
+    parts = []
+    for one in estimates:
+        where = "1 node" if one.nodes == 1 else f"{one.nodes} such nodes"
+        cost = "" if one.cost is None else f" (cost {one.cost:,.2f})"
+        parts.append(f"{where} {duration(one.seconds)}{cost}")
+    at = "" if price is None else f", at {price:g} per node-hour"
+    return f"{images:,} images: {'; '.join(parts)}{at}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people write it: `48 s`, `18 min`, `1 h 12 min`, `4 d 15 h`."""
+    if seconds < 60:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 10 * 60:
+        return _two(round(seconds), 60, "min", "s")
+    if seconds < 48 * 3600:
+        return _two(round(seconds / 60), 60, "h", "min")
+    return _two(round(seconds / 3600), 24, "d", "h")
+
+
+def _two(count: int, ratio: int, large: str, small: str) -> str:
+    whole, rest = divmod(count, ratio)
+    parts = [f"{number} {unit}" for number, unit in ((whole, large), (rest, small)) if number]
+    return " ".join(parts)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def _warnings(
+    measured: Measured, spec: Spec, machines: list[Machine], others: float
+) -> list[str]:  # fmt: skip
     """Return what makes the machines slow."""
     found = []
     if others > _NOISE:
         found.append(
             f"other processes took {others:.0%} of this machine before: alone, it would be faster"
         )
-    for node in findings.nodes:
-        waiting = _WAITING_UNITS * node.replicas + node.cpus if findings.pool.gpus else 0
-        found += warnings(
-            node.machine,
-            cpus=node.cpus,
-            replicas=node.replicas,
-            replica_memory=findings.replica_memory,
-            store=findings.store,
-            in_flight=waiting * findings.unit * findings.pixel_bytes,
-        )
+    unit = 3 * spec.views * spec.preprocess.size**2 * measured.unit
+    for machine in machines:
+        gpus = len(machine.gpus) if measured.pool.gpus else 0
+        waiting = _WAITING_UNITS * gpus + machine.cpus if gpus else 0
+        found += warnings(machine, waiting * unit)
     return list(dict.fromkeys(found))

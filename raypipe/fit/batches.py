@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.fit.shuffle import Rows, shuffled
-
-__all__ = ["Batch", "Batches"]
+from raypipe.fit.shuffle import ReadableRows, shuffled
 
 #: Rows that are read at once where their order does not matter.
 _PIECE_BYTES = 16 * 2**20
@@ -45,7 +43,7 @@ class Batches:
         rank: number of this worker.
     """
 
-    rows: Rows
+    rows: ReadableRows
     codes: npt.NDArray[np.int64]
     classes: int
     shares: Sequence[int]

@@ -16,8 +16,6 @@ from raypipe.fit.fitted import Fitted
 from raypipe.heads import Calibration, Head
 from raypipe.heads.scorer import Arrays
 
-__all__ = ["Kind", "calibrated", "fit_calibration", "kind_for"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Codes = npt.NDArray[np.int64]
 Kind = Literal["temperature", "sigmoid", "isotonic"]

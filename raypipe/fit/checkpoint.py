@@ -18,8 +18,6 @@ import numpy.typing as npt
 from raypipe.errors import UsageError
 from raypipe.spec import digest
 
-__all__ = ["FOLDER", "Checkpoint", "is_checkpoint"]
-
 #: Where a job keeps it, below its --out.
 FOLDER = "checkpoint"
 
@@ -28,6 +26,9 @@ Arrays = dict[str, npt.NDArray[Any]]
 _PROBLEM_FILE = "fit.json"
 _STATE_FILE = "state.npz"
 _LOG_FILE = "log.bin"
+#: Below it, for states that are files: the newest, the one before, and one that is not yet whole.
+FILES_FOLDER = "run"
+_LAST, _BEFORE, _NEW = "last", "before", ".new"
 _HEADER = 12  # length and checksum
 _NAME = "_question"
 
@@ -81,6 +82,25 @@ class Checkpoint:
         # The log goes first: answers from before a state do not belong behind it.
         (self.folder / _LOG_FILE).unlink(missing_ok=True)
         temporary.replace(self.folder / _STATE_FILE)
+
+    @property
+    def files(self) -> Path | None:
+        """The folder that `save_files` filled last; None if there is none."""
+        kept = [self.folder / FILES_FOLDER / name for name in (_LAST, _BEFORE) if self.folder]
+        return next(filter(Path.exists, kept), None)
+
+    def save_files(self, write: Callable[[Path], None]) -> None:
+        """Keep what `write` puts into a folder; at any moment there is a whole one."""
+        if self.folder is None:
+            return
+        new, last, before = (self.folder / FILES_FOLDER / name for name in (_NEW, _LAST, _BEFORE))
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        write(new)
+        if last.exists():
+            shutil.rmtree(before, ignore_errors=True)
+            last.rename(before)
+        new.rename(last)
 
     def answer(self, question: bytes, compute: Callable[[], Arrays]) -> Arrays:
         """Return the recorded answer to a question, or compute and record it."""

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from raypipe.spec import digest
 
-__all__ = ["head_sha256"]
-
 
 def head_sha256(folder: Path) -> str:
     """Return the checksum of a saved model's head: its arrays and settings.

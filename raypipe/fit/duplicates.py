@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from raypipe.fit.likeness import Likeness
 
-__all__ = ["MOST_DUPLICATES_WORK", "Copies", "near_duplicates", "near_duplicates_in_pieces"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Rows = npt.NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""Which engine fits: scikit-learn on features in memory, or shards on Ray."""
+"""Choice of the engine: scikit-learn on features in memory, or shards on Ray."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Literal
 from raypipe import memory
 from raypipe.config import EngineConfig
 from raypipe.errors import UsageError
-
-__all__ = ["Engine", "check_engine_options", "choose_engine"]
 
 Engine = Literal["sklearn", "ray"]
 

@@ -8,33 +8,38 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.fit.duplicates import Copies
-from raypipe.fit.metrics import evaluate
+from raypipe.fit.metrics import scores_of
 from raypipe.fit.reliability import calibration_error, log_loss, reliability_bins
 from raypipe.heads import Head
 from raypipe.heads.scorer import softmax
-
-__all__ = ["accuracy_without", "evaluate_scores"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
 
 
-def evaluate_scores(head: Head, scores: Floats, truth: Labels) -> tuple[dict[str, Any], Floats]:
+def evaluate(
+    head: Head, scores: Floats, truth: Labels, copies: Copies | None
+) -> tuple[dict[str, Any], Floats]:
     """Return metrics of held-out rows, and their probabilities (N, K).
 
     Args:
         head: calibrated, if it is to be.
         scores: (N, K) of `head.scores`.
         truth: (N,) class names.
+        copies: what rows are most like among those the head was fitted on; None if nobody has
+            looked.
     """
     probabilities = head.probabilities(scores)
-    classes = np.array(head.classes, dtype=object)
-    codes = np.searchsorted(classes, truth)
-    predicted = classes[probabilities.argmax(axis=1)]
-    metrics = evaluate(truth, predicted, head.classes)
-    return {**metrics, "reliability": _reliability(head, scores, probabilities, codes)}, (
-        probabilities
-    )
+    count = len(head.classes)
+    codes = np.searchsorted(np.array(head.classes, dtype=object), truth)
+    predicted = probabilities.argmax(axis=1)
+    confusion = np.bincount(codes * count + predicted, minlength=count**2).reshape(count, count)
+    metrics = {
+        **scores_of(confusion, head.classes),
+        "reliability": _reliability(head, scores, probabilities, codes),
+        **_without(copies, predicted == codes),
+    }
+    return metrics, probabilities
 
 
 def _reliability(
@@ -57,15 +62,8 @@ def _errors(probabilities: Floats, codes: npt.NDArray[np.int64]) -> dict[str, fl
     }
 
 
-def accuracy_without(
-    copies: Copies | None, right: npt.NDArray[np.bool_]
-) -> dict[str, int | float | None]:
-    """Return how many held-out rows are copies, and the accuracy on the others.
-
-    Args:
-        copies: what held-out rows are most like; None if nobody has looked.
-        right: (N,) whether its class was found.
-    """
+def _without(copies: Copies | None, right: npt.NDArray[np.bool_]) -> dict[str, int | float | None]:
+    """Return how many rows are copies, and the accuracy on the others."""
     if copies is None:
         return {"near_duplicates": None, "accuracy_without_duplicates": None}
     rest = right[~copies.mask]

@@ -1,4 +1,4 @@
-"""What every way of fitting returns."""
+"""Result of every way of fitting."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.heads import Head
-
-__all__ = ["Fitted", "OutOfFold"]
 
 
 @dataclass(frozen=True)

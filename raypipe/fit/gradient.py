@@ -10,8 +10,6 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from raypipe.heads import Head, Linear
 
-__all__ = ["gradient_norm"]
-
 _BLOCK = 8192
 
 
@@ -34,6 +32,9 @@ def gradient_norm(
         labels: (N,) their classes.
         c: C.
         class_weight: `balanced` or None.
+
+    Raises:
+        TypeError: the head is not linear.
     """
     linear = head.scorer
     if not isinstance(linear, Linear):

@@ -1,15 +1,13 @@
-"""What can be searched for each kind of head, and how it is written."""
+"""Parameters to search for each kind of head, and how they are written."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from raypipe.config.values import HiddenLayers
 from raypipe.errors import UsageError, nearest
-
-__all__ = ["DEFAULT_GRIDS", "PARAMETERS", "Grid", "Parameter", "parse_grid"]
 
 Grid = dict[str, list[Any]]
 
@@ -66,12 +64,6 @@ def _share(text: str) -> str | float:
     return value
 
 
-def _layers(text: str) -> str:
-    if not re.fullmatch(r"none|[1-9]\d*(x[1-9]\d*)*", text):
-        raise ValueError(text)
-    return text
-
-
 _POSITIVE = Parameter(_number(0), "positive numbers")
 _COUNT = Parameter(_whole, "whole numbers from 1")
 
@@ -87,7 +79,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
     },
     "knn": {"n_neighbors": _COUNT, "weights": _choice("uniform", "distance")},
     "mlp": {
-        "hidden": Parameter(_layers, "units of each layer, as 256 or 512x128, or none"),
+        "hidden": Parameter(lambda text: HiddenLayers.parse(text).units, HiddenLayers.allowed),
         "dropout": Parameter(_number(0, 1, from_low=True), "numbers from 0 and below 1"),
         "learning_rate": _POSITIVE,
         "weight_decay": Parameter(_number(0, from_low=True), "numbers from 0"),

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from raypipe.errors import UsageError
 from raypipe.fit.holdout import Holdout
 
-__all__ = ["RowGroups", "group_rows"]
-
 _MOST_FOLDS = 63  # groups are numbered in one byte
 
 

@@ -12,9 +12,7 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from raypipe.errors import UsageError
-from raypipe.splits import by_hash, canonical
-
-__all__ = ["Holdout", "hold_out"]
+from raypipe.rows.splits import by_hash, canonical
 
 Labels = npt.NDArray[np.object_]
 Rows = npt.NDArray[np.int64]
@@ -53,7 +51,7 @@ def hold_out(
     validation part beside a test part takes the place of the folds.
 
     Args:
-        data: `store.reader.Features`; every row has a label.
+        data: `store.features.Rows`; every row has a label.
         how: the store's split, a stratified random one, one by hash of the id, or `auto`: the
             store's if it has one.
         test_size: share that is held out (not with the store's split).
@@ -74,7 +72,7 @@ def hold_out(
             np.arange(len(ids)), test_size=test_size, stratify=labels, random_state=seed
         )
     elif how == "hash":
-        part = np.array(by_hash(list(ids), f"{1 - test_size},{test_size}"), dtype=object)
+        part = np.array(by_hash(list(ids), (1 - test_size, test_size)), dtype=object)
         fitted, held = np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
     else:
         part = np.array([canonical(split) for split in data.splits[first]], dtype=object)

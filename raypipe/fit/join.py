@@ -11,8 +11,6 @@ from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.storage import local_path
 
-__all__ = ["IdTable", "join_clusters", "read_ids"]
-
 _CLUSTER = "cluster"
 
 

@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler, normalize
 
-from raypipe.notebook import table
-
-__all__ = ["Clusters", "KMeansOptions", "fit_kmeans", "scale_rows"]
+from raypipe.display.html import table
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -62,7 +60,6 @@ class KMeansOptions:
         tol: iterations stop once the squared shift of all centres is at most this share of the
             features' mean variance.
         max_iter: most iterations.
-        minibatch: rows of a batch; None for Lloyd's iterations over all rows.
         spherical: whether the distance is the cosine.
     """
 
@@ -73,12 +70,11 @@ class KMeansOptions:
     n_init: int = 1
     tol: float = 1e-4
     max_iter: int = 300
-    minibatch: int | None = None
     spherical: bool = False
 
 
 def scale_rows(features: Floats, how: Literal["none", "standard", "l2"]) -> Floats:
-    """Return (N, D) features scaled to zero mean and unit variance, to unit length, or as is."""
+    """Return (N, D) of (N, D) features: with zero mean and unit variance, unit length, or as is."""
     if how == "standard":
         return np.asarray(StandardScaler().fit_transform(features))
     return np.asarray(normalize(features)) if how == "l2" else features
@@ -87,18 +83,14 @@ def scale_rows(features: Floats, how: Literal["none", "standard", "l2"]) -> Floa
 def fit_kmeans(features: Floats, options: KMeansOptions) -> Clusters:
     """Cluster (N, D) scaled features with scikit-learn."""
     init = options.init if isinstance(options.init, str) else options.init.astype(features.dtype)
-    given = {
-        "n_clusters": options.k,
-        "random_state": options.seed,
-        "init": init,
-        "n_init": options.n_init,
-        "tol": options.tol,
-        "max_iter": options.max_iter,
-    }
-    if options.minibatch:
-        fitted = MiniBatchKMeans(**given, batch_size=options.minibatch).fit(features)
-    else:
-        fitted = KMeans(**given).fit(features)
+    fitted = KMeans(
+        options.k,
+        random_state=options.seed,
+        init=init,
+        n_init=options.n_init,
+        tol=options.tol,
+        max_iter=options.max_iter,
+    ).fit(features)
     return Clusters(
         labels=fitted.labels_,
         centers=fitted.cluster_centers_,

@@ -14,17 +14,6 @@ from raypipe.fit.shard_rows import ShardRows
 from raypipe.fit.sums import Arrays, add
 from raypipe.heads import Scaling
 
-__all__ = [
-    "assign",
-    "draw",
-    "farthest",
-    "inertia",
-    "lloyd",
-    "lloyd_sample",
-    "potential",
-    "sample",
-]
-
 Array = npt.NDArray[Any]
 
 
@@ -44,20 +33,8 @@ def _stacked(arrays: Sequence[Array]) -> Array:
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
-def lloyd_sample(shard: ShardRows, scaling: Scaling, centers: Array, rows: Array) -> Arrays:
-    """Return sums (K, D), numbers (K,) and inertia () of some rows, by number over all shards."""
-    on_device = torch.from_numpy(centers).to(shard.device, torch.float32)
-    x = shard.take(_own(shard, rows), scaling)
-    sums, counts = sum_by_nearest(x, on_device)
-    # ‖x − c‖² summed over each centre's rows, from what there is: Σ‖x‖² − 2·c·Σx + n·‖c‖².
-    squares = float((x * x).sum(dtype=torch.float64))
-    cross = float((centers * sums).sum())
-    far = squares - 2 * cross + float(counts @ (centers**2).sum(axis=1))
-    return sums, counts, np.array(max(0.0, far))
-
-
 def inertia(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array]:
-    """Return the sum of squared distances to the nearest of each run's centres, (R,)."""
+    """Return the sum of squared distances to the nearest of each run's (R, K, D) centres, (R,)."""
     total = np.zeros(len(centers))
     on_device = torch.from_numpy(centers).to(shard.device, torch.float32)
     for _, x in shard.blocks(scaling):
@@ -114,7 +91,7 @@ def assign(shard: ShardRows, scaling: Scaling, centers: Array) -> tuple[Array, A
 
 
 def sample(shard: ShardRows, scaling: Scaling | None, rows: Array) -> Array:
-    """Return those of some rows, by number over all shards, that are in this shard, (n, D)."""
+    """Return those of some rows, numbers (m,) over all shards, that are in this one, (n, D)."""
     found: Array = shard.take(_own(shard, rows), scaling).cpu().numpy()
     return found
 
@@ -133,7 +110,10 @@ def potential(shard: ShardRows, scaling: Scaling, drawn: Sequence[Array]) -> tup
 def draw(
     shard: ShardRows, scaling: Scaling, drawn: Sequence[Array], rate: float, seed: Sequence[int]
 ) -> Array:
-    """Return rows (n, D), each drawn with probability rate·d², d its distance as in `potential`."""
+    """Return rows (n, D), each drawn with probability rate·d², d its distance as in `potential`.
+
+    Bahmani et al., Scalable k-means++, 2012, algorithm 2, step 4; `drawn` as in `potential`.
+    """
     luck = np.random.default_rng([*seed, shard.number]).random(len(shard), dtype=np.float32)
     chosen = np.flatnonzero(luck < rate * _distances_so_far(shard, scaling, drawn))
     found: Array = shard.take(chosen, scaling).cpu().numpy()

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-__all__ = ["Minimum", "minimize_together"]
-
 Vector = npt.NDArray[np.float64]
 Evaluate = Callable[[dict[int, Vector]], dict[int, tuple[float, Vector]]]
 
@@ -58,10 +56,13 @@ def minimize_together(
     one pass over the data serves all of them.
 
     Args:
-        starts: where to start, one point per function.
-        evaluate: returns value and gradient for points by the number of their function.
+        starts: where to start, one point (P,) per function; each may have a P of its own.
+        evaluate: returns value and gradient (P,) for points by the number of their function.
         tol: largest absolute value of the gradient to stop at.
         max_iter: most iterations of each.
+
+    Raises:
+        BaseException: what `evaluate` raised, or an optimiser did.
     """
     asked: queue.Queue[tuple[int, Any]] = queue.Queue()
     answers: list[queue.Queue[Any]] = [queue.Queue() for _ in starts]

@@ -11,8 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from raypipe.fit.moments import moments_of
-
-__all__ = ["Likeness", "alike_pairs", "groups_of"]
+from raypipe.heads import Scaling
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
@@ -33,14 +32,12 @@ class Likeness:
     """
 
     def __init__(self, pieces: Callable[[], Iterable[Floats]], width: int) -> None:
-        mean, std = moments_of(pieces(), width).of([0])
-        self.mean, self.std = mean.astype(np.float32), std.astype(np.float32)
+        self.scaling = Scaling("standard", *moments_of(pieces(), width).of([0]))
 
     def unit(self, features: Floats) -> npt.NDArray[np.float32]:
         """Return (N, D) standardised rows of unit length, whose products are the cosines."""
-        rows = (features.astype(np.float32) - self.mean) / self.std
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        found: npt.NDArray[np.float32] = rows / np.where(norms == 0, 1, norms)
+        rows = self.scaling.apply(features.astype(np.float32))
+        found: npt.NDArray[np.float32] = Scaling.without("l2").apply(rows)
         return found
 
 
@@ -59,7 +56,15 @@ def alike_pairs(rows: npt.NDArray[np.float32], least: float) -> Iterator[tuple[I
 
 
 def groups_of(count: int, pairs: Ints) -> list[Ints]:
-    """Return the rows that pairs connect, group by group, the largest group first."""
+    """Return the rows that pairs connect, group by group, the largest group first.
+
+    Args:
+        count: rows there are.
+        pairs: (M, 2) numbers of rows.
+
+    Returns:
+        For each group the numbers of its rows (n,), n at least 2, in rising order.
+    """
     links = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
     _, labels = connected_components(links, directed=False)
     members = np.unique(pairs)

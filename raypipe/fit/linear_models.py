@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-__all__ = ["LinearModels"]
-
 Array = npt.NDArray[Any]
 
 
@@ -29,7 +27,7 @@ class LinearModels:
     double: bool = False
 
     def take(self, rows: Array) -> LinearModels:
-        """Return some of the models."""
+        """Return some of the models: `rows` are their numbers (m,), or a mask (M,)."""
         weight = None if self.class_weight is None else self.class_weight[rows]
         return LinearModels(self.coef[rows], self.intercept[rows], weight, self.double)
 

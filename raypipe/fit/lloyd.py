@@ -1,4 +1,4 @@
-"""k-means on rows that lie in shards: Lloyd's iterations, exact, and mini-batches."""
+"""k-means on rows that lie in shards: Lloyd's iterations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.display import say
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.sums import Moments, Sharded
 from raypipe.heads import Scaling
-from raypipe.progress import say
-
-__all__ = ["Lloyd", "Partition", "fit_lloyd", "fit_minibatch", "relocate_empty"]
 
 Array = npt.NDArray[Any]
 
@@ -107,7 +105,11 @@ def relocate_empty(
     Args:
         sums: (K, D) of each centre's rows.
         counts: (K,) rows of each centre.
-        candidates: each shard's farthest rows: squared distances, numbers, centres, rows.
+        candidates: each shard's farthest rows: squared distances (n,), numbers (n,), centres'
+            numbers (n,), rows (n, D).
+
+    Returns:
+        Sums (K, D) and counts (K,) after it.
     """
     far, numbers, owners, rows = (
         np.concatenate(column) for column in zip(*candidates, strict=True)
@@ -133,51 +135,3 @@ def _mean_variance(shards: Sharded, scaling: Scaling) -> float:
     found: Moments = shards.total("moments", scaling)
     total = max(1.0, float(found.count[0]))
     return float(found.squares[0].mean() / total)
-
-
-#: As in scikit-learn's MiniBatchKMeans.
-_PATIENCE = 10
-
-
-def fit_minibatch(
-    shards: Sharded, how: Lloyd, start: Array, *, rows: int, batch: int, seed: int
-) -> Partition:
-    """Move centres by random batches of rows (Sculley, 2010).
-
-    A centre is the mean of all rows it has been given so far. Ends after `how.max_iter` times the
-    number of rows, or when the smoothed inertia of the batches has not fallen for 10 batches, as
-    scikit-learn's MiniBatchKMeans does.
-
-    Args:
-        shards: the rows.
-        how: scaling and most passes.
-        start: (K, D) centres.
-        rows: how many there are.
-        batch: rows of a batch.
-        seed: of the batches.
-    """
-    random = np.random.default_rng([seed, 1])
-    centers, given = start.copy(), np.zeros(len(start))
-    smoothed: float | None = None
-    best, waited = np.inf, 0
-    batches = how.max_iter * -(-rows // batch)
-    share = min(1.0, 2 * batch / (rows + 1))
-    for number in range(1, batches + 1):
-        chosen = np.sort(random.choice(rows, min(batch, rows), replace=False))
-        sums, counts, inertia = shards.total("lloyd_sample", how.scaling, centers, chosen)
-        centers, given = _moved(centers, given, sums, counts, how.spherical)
-        mean = float(inertia) / len(chosen)
-        smoothed = mean if smoothed is None else (1 - share) * smoothed + share * mean
-        waited = 0 if smoothed < best else waited + 1
-        best = min(best, smoothed)
-        if waited >= _PATIENCE:
-            return Partition(centers, number, converged=True)
-    return Partition(centers, batches, converged=False)
-
-
-def _moved(
-    centers: Array, given: Array, sums: Array, counts: Array, spherical: bool
-) -> tuple[Array, Array]:
-    total = given + counts
-    weighted = centers * given[:, None] + sums
-    return _means(weighted, np.where(counts > 0, total, 0), centers, spherical), total

@@ -17,19 +17,6 @@ from raypipe.fit.batches import Batch
 from raypipe.fit.mlp_settings import MlpSettings
 from raypipe.heads import Mlp, Scaling
 
-__all__ = [
-    "Network",
-    "Score",
-    "Workers",
-    "make_optimizer",
-    "optimizer_state",
-    "restore_optimizer",
-    "scaler",
-    "to_scorer",
-    "train_epoch",
-    "validate",
-]
-
 Tensors = dict[str, Tensor]
 
 _CPU = torch.device("cpu")
@@ -54,7 +41,7 @@ class Workers:
     gather: Callable[[Tensor], list[Tensor]] = lambda tensor: [tensor]
 
     def total(self, tensor: Tensor) -> Tensor:
-        """Return the sum over the workers."""
+        """Return the sum over the workers of a tensor, which has the same shape (…,) in each."""
         return torch.stack(self.gather(tensor)).sum(dim=0)
 
 
@@ -152,17 +139,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
 
 
 def scaler(scaling: Scaling, device: torch.device) -> Callable[[npt.NDArray[Any]], Tensor]:
-    """Return what makes scaled float32 rows on the device of rows as they are stored."""
-    mean, std = (
-        torch.as_tensor(array, dtype=torch.float32, device=device)
-        for array in (scaling.mean, scaling.std)
-    )
+    """Return what makes (n, D) scaled float32 rows on the device of (n, D) rows as stored."""
 
     def scale(x: npt.NDArray[Any]) -> Tensor:
         rows = torch.from_numpy(np.ascontiguousarray(x)).to(device, non_blocking=True).float()
-        if scaling.kind == "standard":
-            return (rows - mean) / std
-        return F.normalize(rows, eps=1e-30) if scaling.kind == "l2" else rows
+        scaled: Tensor = scaling.apply(rows)
+        return scaled
 
     return scale
 
@@ -184,7 +166,7 @@ def train_epoch(
         network: as `Workers.wrap` returned it: the gradient of a step is the mean over workers.
         optimizer: of its parameters.
         batches: this worker's rows; every worker has the same number of batches.
-        scale: makes scaled tensors.
+        scale: makes scaled tensors (n, D).
         weights: (K,) of the classes.
         workers: the others.
     """
@@ -208,7 +190,14 @@ def validate(
     scale: Callable[[npt.NDArray[Any]], Tensor],
     workers: Workers,
 ) -> Score:
-    """Return mean cross-entropy and accuracy over the rows of all workers, without dropout."""
+    """Return mean cross-entropy and accuracy over the rows of all workers, without dropout.
+
+    Args:
+        network: gives (n, K) logits for (n, D) scaled rows.
+        batches: this worker's rows.
+        scale: makes scaled tensors (n, D).
+        workers: the others.
+    """
     network.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=workers.device)
     for batch in batches:

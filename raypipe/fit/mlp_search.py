@@ -1,4 +1,4 @@
-"""Train every combination of settings, keep the best epoch of the best one."""
+"""Search among settings of a perceptron: every combination is trained, the best epoch kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from raypipe.fit.mlp import (
     make_optimizer,
     optimizer_state,
     restore_optimizer,
+    scaler,
     train_epoch,
     validate,
 )
@@ -31,13 +31,11 @@ from raypipe.fit.moments import merged, moments_of
 from raypipe.fit.sums import Moments
 from raypipe.heads import Scaling
 
-__all__ = ["Record", "Search", "fit_scaling", "load_search"]
-
 _RECORD_FILE = "search.json"
 _TENSORS_FILE = "search.safetensors"
+_SCALING_FILE = "scaling.npz"
 
 Tensors = dict[str, Tensor]
-Scale = Callable[[npt.NDArray[Any]], Tensor]
 
 
 @dataclass
@@ -71,7 +69,7 @@ class Search:
     Args:
         batches: this worker's rows.
         combinations: the settings to try.
-        scale: makes scaled tensors.
+        scaling: of the rows.
         weights: (K,) of the classes.
         workers: the others.
 
@@ -84,13 +82,14 @@ class Search:
         self,
         batches: Batches,
         combinations: Sequence[MlpSettings],
-        scale: Scale,
+        scaling: Scaling,
         weights: Tensor,
         workers: Workers,
     ) -> None:
         self.batches = batches
         self.combinations = combinations
-        self.scale = scale
+        self.scaling = scaling
+        self.scale = scaler(scaling, workers.device)
         self.weights = weights.to(workers.device)
         self.workers = workers
         self.record = Record()
@@ -106,13 +105,14 @@ class Search:
             self._combination(self.combinations[self.record.combination], after_epoch)
 
     def save(self, folder: Path) -> None:
-        """Write what `resume` reads."""
+        """Write what `resume` reads, and `load_scaling`."""
         parts = {"best": self._best, "kept": self.kept}
         if self._network is not None and self._optimizer is not None:
             parts["network"] = self._network.state()
             parts["optimizer"] = optimizer_state(self._optimizer)
         tensors = {f"{part}.{name}": t for part, ts in parts.items() for name, t in ts.items()}
         save_file({name: t.contiguous() for name, t in tensors.items()}, folder / _TENSORS_FILE)
+        np.savez(folder / _SCALING_FILE, mean=self.scaling.mean, std=self.scaling.std)
         (folder / _RECORD_FILE).write_text(json.dumps(asdict(self.record)))
 
     def resume(self, folder: Path) -> None:
@@ -196,6 +196,12 @@ def load_search(folder: Path) -> tuple[Record, dict[str, Tensors]]:
         part, _, name = key.partition(".")
         parts[part][name] = tensor
     return record, parts
+
+
+def load_scaling(kind: str, folder: Path) -> Scaling:
+    """Return the scaling of the search that was saved there."""
+    with np.load(folder / _SCALING_FILE) as arrays:
+        return Scaling(kind, arrays["mean"], arrays["std"])  # type: ignore[arg-type]
 
 
 def fit_scaling(kind: str, batches: Batches, workers: Workers) -> Scaling:

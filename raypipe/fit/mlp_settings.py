@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from raypipe.fit.grid import Grid
 
-__all__ = ["MlpSettings", "Optimizer", "combinations", "hidden_layers", "shown"]
-
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
 
 
@@ -44,13 +42,8 @@ class MlpSettings:
 def combinations(settings: MlpSettings, grid: Grid) -> list[MlpSettings]:
     """Return every combination of the grid's values, in place of those of the settings."""
     chosen = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    found = [replace(settings, **_read(values)) for values in chosen]
+    found = [replace(settings, **values) for values in chosen]
     return list(dict.fromkeys(found))
-
-
-def hidden_layers(text: str) -> tuple[int, ...]:
-    """Return the widths that `256`, `512x128` or `none` stand for."""
-    return () if text == "none" else tuple(map(int, text.split("x")))
 
 
 def shown(settings: MlpSettings) -> dict[str, Any]:
@@ -58,9 +51,3 @@ def shown(settings: MlpSettings) -> dict[str, Any]:
     hidden = "x".join(map(str, settings.hidden)) or "none"
     rest = ("dropout", "optimizer", "learning_rate", "weight_decay")
     return {"hidden": hidden} | {name: getattr(settings, name) for name in rest}
-
-
-def _read(values: dict[str, Any]) -> dict[str, Any]:
-    if "hidden" in values:
-        return values | {"hidden": hidden_layers(values["hidden"])}
-    return values

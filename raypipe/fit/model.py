@@ -13,20 +13,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, saved_settings
-from raypipe.notebook import table
 from raypipe.spec import Spec
-
-__all__ = [
-    "CURVES_FILE",
-    "DUPLICATES_FILE",
-    "HOLDOUT_FILE",
-    "MODEL_FILES",
-    "TrainedModel",
-    "load_model",
-    "save_model",
-]
 
 _MODEL_FILE = "model.json"
 _ARRAYS_FILE = "arrays.safetensors"

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from raypipe.fit.sums import Moments, merge_moments
 
-__all__ = ["merged", "moments_of"]
-
 
 def moments_of(pieces: Iterable[npt.NDArray[Any]], width: int) -> Moments:
     """Return the moments, in float64, of (n, D) pieces, as one group."""

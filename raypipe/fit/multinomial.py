@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.display import say
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.groups import RowGroups
 from raypipe.fit.lbfgs import Vector
@@ -26,9 +27,6 @@ from raypipe.fit.linear_models import LinearModels
 from raypipe.fit.rounds import minimize_in_rounds
 from raypipe.fit.sums import Moments, Sharded
 from raypipe.heads import Scaling
-from raypipe.progress import say
-
-__all__ = ["LogisticPath", "PathResult"]
 
 Array = npt.NDArray[Any]
 

@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["nearest", "squared_distances", "sum_by_nearest"]
-
 Array = npt.NDArray[Any]
 
 #: Rows that are compared at a time, so that they and their distances stay in a core's cache: as
@@ -31,7 +29,12 @@ def nearest(x: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 def sum_by_nearest(x: torch.Tensor, centers: torch.Tensor) -> tuple[Array, Array]:
-    """Return the sum (K, D) and number (K,) of the rows nearest to each centre, in float64."""
+    """Return the sum (K, D) and number (K,) of the rows nearest to each centre, in float64.
+
+    Args:
+        x: (N, D).
+        centers: (K, D).
+    """
     total = torch.zeros_like(centers)
     number = torch.zeros(len(centers), dtype=torch.int64, device=x.device)
     for rows, scores in _compared(x, centers):
@@ -54,7 +57,13 @@ def _compared(
 
 
 def squared_distances(x: torch.Tensor, centers: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return (N,) squared distances of rows to their centres, from differences: no cancellation."""
+    """Return (N,) squared distances of rows to their centres, from differences: no cancellation.
+
+    Args:
+        x: (N, D).
+        centers: (K, D).
+        labels: (N,) number of each row's centre.
+    """
     parts = [
         (x[start : start + 4096] - centers[labels[start : start + 4096]]).square_().sum(1)
         for start in range(0, len(x), 4096)

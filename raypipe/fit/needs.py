@@ -8,8 +8,6 @@ from raypipe import memory
 from raypipe.errors import UsageError
 from raypipe.heads.head import Channels, Spatial
 
-__all__ = ["check_memory", "large_model"]
-
 #: Heads that are fitted by scikit-learn alone, with all features in memory.
 _IN_MEMORY = ("svm", "forest", "knn")
 _BYTES = 4

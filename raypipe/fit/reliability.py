@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["calibration_error", "log_loss", "reliability_bins"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Codes = npt.NDArray[np.int64]
 
@@ -57,6 +55,11 @@ def calibration_error(bins: list[dict[str, Any]]) -> float:
 
 
 def log_loss(probabilities: Floats, codes: Codes) -> float:
-    """Return the mean of −log of the true class's probability, that taken as 2e-16 or more."""
+    """Return the mean of −log of the true class's probability, that taken as 2e-16 or more.
+
+    Args:
+        probabilities: (N, K).
+        codes: (N,) number of the true class.
+    """
     true = probabilities[np.arange(len(codes)), codes]
     return float(-np.log(np.maximum(true, np.finfo(np.float64).eps)).mean())

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.lbfgs import Minimum, Vector, minimize_together
 
-__all__ = ["Values", "minimize_in_rounds"]
-
 #: A round's length in iterations, and the bytes of answers it may leave in the checkpoint.
 _LENGTH = 500
 _SHORTEST = 20
@@ -26,7 +24,7 @@ class Values(Protocol):
     def __call__(
         self, points: dict[int, Vector], *, double: bool
     ) -> dict[int, tuple[float, Vector]]:
-        """Return values and gradients, computed in float64 or in float32."""
+        """Return values and gradients (P,) of points (P,), computed in float64 or in float32."""
 
 
 def minimize_in_rounds(
@@ -46,7 +44,7 @@ def minimize_in_rounds(
 
     Args:
         values: evaluates points.
-        starts: where to start.
+        starts: where to start, one point (P,) per function.
         tol: largest absolute value of the gradient to stop at.
         max_iter: most iterations of each.
         checkpoint: keeps state and answers.

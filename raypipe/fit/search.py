@@ -26,8 +26,6 @@ from raypipe.fit.gradient import gradient_norm
 from raypipe.fit.grid import DEFAULT_GRIDS, Grid
 from raypipe.fit.to_head import to_head
 
-__all__ = ["Settings", "fit_search"]
-
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
@@ -66,7 +64,7 @@ def fit_search(
         labels: (N,) class names.
         settings: what is not searched.
         grid: values by parameter name.
-        folds: rows to fit on and rows to score on, for each fold.
+        folds: numbers of rows to fit on (n,) and of rows to score on (m,), for each fold.
 
     Raises:
         UsageError: more neighbours than a fold has rows.

@@ -14,15 +14,6 @@ from raypipe.errors import UsageError
 from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
 
-__all__ = [
-    "plus_plus",
-    "read_centers",
-    "sample_numbers",
-    "sample_rows",
-    "sample_size",
-    "scalable_plus_plus",
-]
-
 Array = npt.NDArray[Any]
 
 #: Rows of the sample that k-means++ runs on: of each centre, and at least.
@@ -73,6 +64,9 @@ def scalable_plus_plus(shards: Sharded, scaling: Scaling, first: Array, k: int, 
         first: (1, D) the row to begin with.
         k: number of centres.
         seed: of the drawing.
+
+    Raises:
+        UsageError: there are fewer than k different rows.
     """
     rounds = [first.astype(float)]
     for number in range(_ROUNDS):

@@ -11,8 +11,6 @@ import torch
 
 from raypipe.heads import Scaling
 
-__all__ = ["ShardRows"]
-
 Array = npt.NDArray[Any]
 
 
@@ -41,7 +39,7 @@ class ShardRows(Protocol):
         """Yield places and (n, D) float32 scaled rows, of one group or of all, in order."""
 
     def codes(self, rows: slice) -> torch.Tensor:
-        """Return the class numbers of some rows."""
+        """Return the class numbers (n,) of the n rows at some places, as int64 on the device."""
 
     def take(self, rows: Array, scaling: Scaling | None) -> torch.Tensor:
-        """Return some rows by number within the shard, scaled."""
+        """Return rows by their numbers (n,) within the shard: (n, D) float32, scaled."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.display import say
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.kmeans import Clusters, KMeansOptions
-from raypipe.fit.lloyd import Lloyd, Partition, fit_lloyd, fit_minibatch
+from raypipe.fit.lloyd import Lloyd, fit_lloyd
 from raypipe.fit.seeding import plus_plus, sample_rows, sample_size, scalable_plus_plus
 from raypipe.fit.sums import Sharded
 from raypipe.heads import Scaling
-from raypipe.progress import say
-
-__all__ = ["Scaled", "fit_on_shards", "scaling_of"]
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +44,12 @@ def fit_on_shards(
     """
     scaling, origin = scaled.rows, scaled.origin
     how = Lloyd(scaling, options.tol, options.max_iter, options.spherical)
-    found = _fit(shards, rows, how, origin, options, checkpoint)
+    starts: list[Array] = []
+    if checkpoint.state is None:
+        starts = _starts(shards, rows, scaling, origin, options)
+    else:  # which has left them behind it
+        say("going on from the checkpoint")
+    found = fit_lloyd(shards, how, starts, checkpoint)
     assigned = shards.each("assign", scaling, found.centers)
     labels = np.concatenate([part[0] for part in assigned])
     clusters = Clusters(
@@ -73,36 +75,6 @@ def scaling_of(shards: Sharded, options: KMeansOptions) -> Scaled:
     if options.scale == "standard":
         return Scaled(Scaling("standard", mean, std), np.zeros(shards.width))
     return Scaled(Scaling("standard", mean, np.ones_like(mean)), mean)
-
-
-def _fit(
-    shards: Sharded,
-    rows: int,
-    how: Lloyd,
-    origin: Array,
-    options: KMeansOptions,
-    checkpoint: Checkpoint,
-) -> Partition:
-    def starts() -> list[Array]:
-        return _starts(shards, rows, how.scaling, origin, options)
-
-    if options.minibatch:
-        batch = options.minibatch
-        ends = [
-            fit_minibatch(shards, how, start, rows=rows, batch=batch, seed=options.seed)
-            for start in starts()
-        ]
-        (inertia,) = shards.total("inertia", how.scaling, np.array([end.centers for end in ends]))
-        return ends[int(inertia.argmin())]
-    return fit_lloyd(shards, how, _unless(checkpoint, starts), checkpoint)
-
-
-def _unless(checkpoint: Checkpoint, starts: Callable[[], list[Array]]) -> list[Array]:
-    """Return the starts, which a resumed fit has left behind it."""
-    if checkpoint.state is not None:
-        say("going on from the checkpoint")
-        return []
-    return starts()
 
 
 def _starts(

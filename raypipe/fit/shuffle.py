@@ -8,8 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Rows", "shuffled"]
-
 #: What is read at once, and what is mixed at once. A block is long enough for a disk to read it
 #: about as fast as a longer one, and a pool mixes hundreds of them: rows of a class often lie
 #: side by side.
@@ -19,23 +17,23 @@ POOL_BYTES = 64 * 2**20
 Numbers = npt.NDArray[np.int64]
 
 
-class Rows(Protocol):
+class ReadableRows(Protocol):
     """Rows of (N, D) that can be read by range."""
 
     width: int
     dtype: np.dtype[Any]
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return rows `start` to `stop`."""
+        """Return rows `start` to `stop` as (stop − start, D)."""
 
     def expect(self, start: int, stop: int) -> None:
         """Say which rows are read next."""
 
 
 def shuffled(
-    rows: Rows, start: int, sizes: Sequence[int], random: np.random.Generator
+    rows: ReadableRows, start: int, sizes: Sequence[int], random: np.random.Generator
 ) -> Iterator[tuple[npt.NDArray[Any], Numbers]]:
-    """Yield batches of rows with their numbers, each row once, in random order.
+    """Yield batches of rows (n, D) with their numbers (n,), each row once, in random order.
 
     Blocks of neighbouring rows are drawn at random, and rows at random from a pool of blocks. The
     order depends on the generator and on the sizes alone, not on whether the rows are in memory.
@@ -66,7 +64,7 @@ def shuffled(
 
 
 def _pools(
-    rows: Rows, start: int, stop: int, random: np.random.Generator
+    rows: ReadableRows, start: int, stop: int, random: np.random.Generator
 ) -> Iterator[tuple[npt.NDArray[Any], Numbers]]:
     row_bytes = rows.width * rows.dtype.itemsize
     length = max(1, BLOCK_BYTES // max(1, row_bytes))

@@ -11,8 +11,6 @@ import torch.nn.functional as F
 
 from raypipe.fit.linear_models import LinearModels
 
-__all__ = ["hits", "loss_and_gradient"]
-
 Array = npt.NDArray[Any]
 
 #: Scores held at a time. They are read and written several times, so they should stay in a core's
@@ -63,7 +61,13 @@ def loss_and_gradient(x: torch.Tensor, y: torch.Tensor, models: LinearModels) ->
 
 
 def hits(x: torch.Tensor, y: torch.Tensor, models: LinearModels) -> Array:
-    """Return how many rows each model gets right, (M,)."""
+    """Return how many rows each of M models gets right, (M,).
+
+    Args:
+        x: (N, D).
+        y: (N,) class numbers.
+        models: M of them.
+    """
     count, classes, width = models.coef.shape
     coef = torch.from_numpy(models.coef).reshape(count * classes, width).to(x)
     intercept = torch.from_numpy(models.intercept).reshape(-1).to(x)

@@ -21,8 +21,6 @@ from raypipe.fit.softmax import loss_and_gradient
 from raypipe.fit.sums import Arrays, Moments, combine_moments
 from raypipe.heads import Scaling
 
-__all__ = ["STEPS"]
-
 Array = npt.NDArray[Any]
 
 
@@ -64,7 +62,7 @@ def gradient(
         shard: the rows.
         scaling: of the features.
         models: M of them.
-        members: for each group the numbers of the models that are fitted on it.
+        members: for each group the numbers (m,) of the models that are fitted on it.
     """
     loss = np.zeros(len(models))
     by_coef, by_intercept = np.zeros(models.coef.shape), np.zeros(models.intercept.shape)
@@ -116,6 +114,12 @@ STEPS: dict[str, Callable[..., Any]] = {
         gradient,
         hits,
         scores,
-        *(getattr(kmeans_steps, name) for name in kmeans_steps.__all__),
+        kmeans_steps.assign,
+        kmeans_steps.draw,
+        kmeans_steps.farthest,
+        kmeans_steps.inertia,
+        kmeans_steps.lloyd,
+        kmeans_steps.potential,
+        kmeans_steps.sample,
     )
 }

@@ -9,17 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "COMBINE",
-    "Moments",
-    "Partials",
-    "Sharded",
-    "add",
-    "combine_moments",
-    "merge_moments",
-    "reduce_tree",
-]
-
 Arrays = tuple[npt.NDArray[Any], ...]
 
 #: Partial results by (level, index): what the shards index·2^level … (index+1)·2^level − 1 add up
@@ -57,6 +46,10 @@ def reduce_tree(
     Returns:
         What is left: at the end, with all shards, one result.
     """
+    # Level by level from the leaves: a left child (of even index) becomes its parent, at half the
+    # index one level up, together with its right neighbour, or alone if that would begin behind the
+    # last shard. A node whose neighbour is in other hands stays for a later call, and so does the
+    # root, which spans all shards.
     left = dict(partials)
     level = 0
     while any(at >= level for at, _ in left):
@@ -129,5 +122,5 @@ def combine_moments(first: Moments, second: Moments) -> Moments:
 #: How the results of those steps of a fit add up over shards that do.
 COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "moments": combine_moments,
-    **dict.fromkeys(("gradient", "hits", "lloyd", "lloyd_sample", "inertia", "potential"), add),
+    **dict.fromkeys(("gradient", "hits", "lloyd", "inertia", "potential"), add),
 }

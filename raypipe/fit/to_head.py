@@ -15,8 +15,6 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from raypipe.heads import Forest, Head, Linear, Neighbours, Scaling, Scorer
 
-__all__ = ["to_head"]
-
 
 def to_head(fitted: Pipeline) -> Head:
     """Return a fitted pipeline of `scale` and `head` as a head on rows."""

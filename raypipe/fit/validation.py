@@ -10,21 +10,21 @@ import numpy.typing as npt
 
 from raypipe.errors import UsageError
 from raypipe.fit.holdout import Holdout
-from raypipe.splits import stratified
-
-__all__ = ["validation_rows"]
+from raypipe.rows.splits import stratified
 
 Rows = npt.NDArray[np.int64]
 
 
 def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[Rows, Rows]:
-    """Return rows to fit on, views included, and rows to validate on, which are no views.
+    """Return rows to fit on (n,), views included, and rows to validate on (m,), which are no views.
+
+    Both are numbers of rows of `data`.
 
     These are the store's own validation images, where it has some beside those to test on;
     otherwise a stratified random part of the training images, with at least one of each class.
 
     Args:
-        data: `store.reader.Features`; every row has a label.
+        data: `store.features.Rows`; every row has a label.
         parts: what is trained on.
         size: share of the training images (not with the store's own).
         seed: of the random choice.
@@ -38,7 +38,7 @@ def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[
         return train[fitted], train[validated]
     own = train[data.views[train] == 0]
     _check(Counter(data.labels[own]), size)
-    shares = f"{1 - size},{size}"
+    shares = (1 - size, size)
     split = stratified(data.ids[own].tolist(), data.labels[own].tolist(), shares, seed)
     validated = own[split == "test"]
     image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it

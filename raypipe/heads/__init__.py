@@ -1,8 +1,8 @@
-"""What predicts: a fitted head as arrays, in NumPy alone."""
+"""Heads: fitted classifiers as arrays, which predict in NumPy alone."""
 
 from raypipe.heads.calibration import Calibration
 from raypipe.heads.forest import Forest
-from raypipe.heads.head import Head, as_rows, channel_axis
+from raypipe.heads.head import Head, as_rows, channel_axis, row_width
 from raypipe.heads.linear import Linear
 from raypipe.heads.mlp import Mlp
 from raypipe.heads.neighbours import Neighbours
@@ -23,6 +23,7 @@ __all__ = [
     "as_rows",
     "channel_axis",
     "restore_head",
+    "row_width",
     "saved_arrays",
     "saved_settings",
 ]

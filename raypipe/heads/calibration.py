@@ -10,8 +10,6 @@ import numpy as np
 
 from raypipe.heads.scorer import Arrays, Floats, softmax
 
-__all__ = ["Calibration"]
-
 #: Stands for the logarithm of a share that is none.
 _SMALLEST = float(np.log(np.finfo(np.float64).eps))
 
@@ -38,7 +36,7 @@ class Calibration:
     of: Literal["scores", "odds", "probabilities"] = "scores"
 
     def apply(self, scores: Floats) -> Floats:
-        """Return (N, K) probabilities."""
+        """Return (N, K) probabilities for (N, K) scores; each row adds up to 1."""
         if self.kind == "temperature":
             return softmax(self.start(scores) / self.arrays["temperature"])
         start = self.start(scores)
@@ -49,7 +47,7 @@ class Calibration:
         return probabilities
 
     def start(self, scores: Floats) -> Floats:
-        """Return (N, K) finite values that the map is fitted on and applied to."""
+        """Return (N, K) finite values that the map takes, for (N, K) scores."""
         scores = np.asarray(scores, np.float64)
         if self.of == "scores" or self.kind == "temperature":
             return np.where(np.isneginf(scores), _SMALLEST, scores)

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from raypipe.heads.scorer import Arrays, Floats
 
-__all__ = ["Forest"]
-
 #: Values of a block of rows × trees that are worked on at once: some ten megabytes.
 _BLOCK = 2**20
 
@@ -39,7 +37,7 @@ class Forest:
     kind: ClassVar[str] = "forest"
 
     def scores(self, x: Floats) -> Floats:
-        """Return (N, K) logarithms of the trees' mean share; minus infinity where it is none."""
+        """Return (N, K) logarithms of the trees' mean share for (N, D); −∞ where it is none."""
         x = np.asarray(x, np.float32)  # as scikit-learn compares
         size = max(1, _BLOCK // len(self.roots))
         blocks = [self._shares(x[start : start + size]) for start in range(0, len(x), size)]

@@ -12,8 +12,6 @@ from raypipe.heads.calibration import Calibration
 from raypipe.heads.scaling import Scaling
 from raypipe.heads.scorer import Floats, Scorer, softmax
 
-__all__ = ["Channels", "Head", "Spatial", "as_rows", "channel_axis"]
-
 Spatial = Literal["flatten", "average"]
 Channels = Literal["first", "last"]
 
@@ -71,6 +69,11 @@ def as_rows(
         return rows
     width = int(np.prod(features.shape[1:]))  # there may be no rows
     return features.reshape(len(features), width).astype(kind, copy=False)
+
+
+def row_width(shape: tuple[int, ...], spatial: Spatial, channels: Channels) -> int:
+    """Return D, the values of the row that one row's features of this shape become."""
+    return int(as_rows(np.empty((0, *shape), np.float32), spatial, channels).shape[1])
 
 
 def channel_axis(pool: str, shape: tuple[int, ...]) -> Channels:

@@ -9,8 +9,6 @@ import numpy as np
 
 from raypipe.heads.scorer import Arrays, Floats
 
-__all__ = ["Mlp"]
-
 
 @dataclass(frozen=True)
 class Mlp:

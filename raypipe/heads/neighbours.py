@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from raypipe.heads.scorer import Arrays, Floats
 
-__all__ = ["Neighbours"]
-
 #: Rows that are scored at once, and float64 values of training rows they are compared with at once.
 _QUERIES = 1024
 _VALUES = 2**22
@@ -42,7 +40,7 @@ class Neighbours:
     kind: ClassVar[str] = "knn"
 
     def scores(self, x: Floats) -> Floats:
-        """Return (N, K) logarithms of each class's share; minus infinity where it is none."""
+        """Return (N, K) logarithms of each class's share for (N, D); −∞ where it is none."""
         shares = np.zeros((len(x), self.classes))
         for start in range(0, len(x), _QUERIES):
             some = x[start : start + _QUERIES].astype(np.float64)

@@ -13,8 +13,6 @@ from raypipe.heads.neighbours import Neighbours
 from raypipe.heads.scaling import Scaling
 from raypipe.heads.scorer import Arrays, Scorer
 
-__all__ = ["SCORERS", "restore_head", "saved_arrays", "saved_settings"]
-
 #: The kinds of heads, by the name they are saved under.
 SCORERS: dict[str, type[Scorer]] = {
     "logistic": Linear,

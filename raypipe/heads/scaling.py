@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from raypipe.heads.scorer import Floats
 
-__all__ = ["Scaling"]
+Kind = Literal["none", "standard", "l2"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Scaling:
         std: (D,) divided by with `standard`; empty otherwise.
     """
 
-    kind: Literal["none", "standard", "l2"]
+    kind: Kind
     mean: Floats
     std: Floats
 
@@ -31,17 +31,24 @@ class Scaling:
         """Return a scaling that has nothing to fit."""
         return cls(kind, np.empty(0), np.empty(0))
 
-    def apply(self, x: Floats) -> Floats:
-        """Return (N, D) scaled rows, of the type of `x`.
+    def apply(self, x: Any) -> Any:
+        """Return (N, D) scaled rows, of the type of `x` (N, D): NumPy's array or PyTorch's tensor.
 
         Rounded at every step as scikit-learn does, so that a tree's thresholds fall as it set them.
+        Rows that are shorter than 10 ε stay as they are with `l2`, as in its Normalizer.
         """
         if self.kind == "none":
             return x
         if self.kind == "standard":
-            scaled = x - self.mean.astype(x.dtype, copy=False)
-            scaled /= self.std.astype(x.dtype, copy=False)
+            scaled = x - _like(self.mean, x)
+            scaled /= _like(self.std, x)
             return scaled
-        norms = np.linalg.norm(x, axis=1, keepdims=True)
-        unit: Floats = x / np.where(norms == 0, 1, norms)
-        return unit
+        is_array = isinstance(x, np.ndarray)
+        lengths = np.linalg.norm(x, axis=1, keepdims=True) if is_array else x.norm(2, 1, True)
+        lengths[lengths < 10 * np.finfo(x.dtype if is_array else np.float32).eps] = 1
+        return x / lengths
+
+
+def _like(values: Floats, x: Any) -> Any:
+    """Return an array of the type, and on the device, of another one."""
+    return values.astype(x.dtype, copy=False) if isinstance(x, np.ndarray) else x.new_tensor(values)

@@ -1,4 +1,4 @@
-"""What every kind of head has to offer."""
+"""The interface of every kind of head."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-__all__ = ["Arrays", "Floats", "Scorer", "softmax"]
 
 Floats = npt.NDArray[np.floating[Any]]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -35,7 +33,7 @@ class Scorer(Protocol):
 
 
 def softmax(scores: Floats) -> Floats:
-    """Return (N, K) probabilities; a score may be minus infinity, but not all of a row."""
+    """Return (N, K) probabilities for (N, K) scores; some of a row may be −∞, but not all."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     probabilities: Floats = powers / powers.sum(axis=1, keepdims=True)
     return probabilities

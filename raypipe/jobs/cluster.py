@@ -12,26 +12,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ClusterConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint, is_checkpoint
-from raypipe.fit.choose import SAMPLE, choose_k, parse_clusters
+from raypipe.fit.choose import CRITERION, SAMPLE, choose_k
 from raypipe.fit.engine import check_engine_options, choose_engine
 from raypipe.fit.join import join_clusters, read_ids
 from raypipe.fit.kmeans import Clusters, KMeansOptions, fit_kmeans, scale_rows
 from raypipe.fit.seeding import read_centers, sample_numbers
-from raypipe.heads import as_rows
+from raypipe.heads import as_rows, row_width
 from raypipe.jobs.clustered import agreement, picture, text, write_assignments
 from raypipe.jobs.deliver import deliver
-from raypipe.jobs.labelled import actor_bytes, row_maker
-from raypipe.progress import say
+from raypipe.jobs.labelled import actor_bytes, identity, row_maker
 from raypipe.spec import digest
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import RowIndex, read_index
+from raypipe.store.pick import check_finite
 from raypipe.store.reader import StoreReader
-
-__all__ = ["check", "main", "run"]
 
 _JOINED_FILE = "joined.csv"
 _SEEDINGS = ("auto", "k-means++", "k-means||")
@@ -57,13 +56,13 @@ def _run(config: ClusterConfig) -> Outcome:
     column = store.column(config.layer)
     _check_numbers(config, len(store) // store.spec.views)
     wanted = read_ids(config.join) if config.join else None
-    width = _width(config, store, column)
-    options = _options(config, width)
+    shape = store.shapes.get(column, ())
+    options = _options(config, row_width(shape, config.spatial, store.channels(column)))
     out = output_folder(config.out)
     engine, why = choose_engine(
         config.engine,
         rows=len(store),
-        width=prod(store.shapes.get(column, ())),  # read before positions are averaged
+        width=prod(shape),  # read before positions are averaged
         only_ray=_only_ray(config, out),
     )
     say(why)
@@ -71,8 +70,8 @@ def _run(config: ClusterConfig) -> Outcome:
     fit = _fit_on_ray if engine == "ray" else _fit_in_memory
     kept = _checkpoint(config, store, column, out if engine == "ray" else None)
     clusters, chosen, choices = fit(config, store, column, index, options, kept)
-    own = index.views == 0  # an augmented view is no further image
-    ids, labels = index.ids[own], index.labels[own]
+    images = index.rows(index.views == 0)  # an augmented view is no further image
+    ids = images.ids
     write_assignments(ids, clusters, out)
     assigned = dict(zip(ids, clusters.labels.tolist(), strict=True)) if wanted else {}
     summary: dict[str, Any] = {
@@ -80,8 +79,8 @@ def _run(config: ClusterConfig) -> Outcome:
         **_figures(clusters, chosen, choices),
         "rows": len(ids),
         "joined": join_clusters(wanted, assigned, out / _JOINED_FILE) if wanted else None,
-        "ari": agreement(labels, clusters),
-        "choose": config.choose if choices else None,
+        "ari": agreement(images.labels, clusters),
+        "choose": CRITERION if choices else None,
         "distance": config.distance,
         "seed": config.seed,
         "engine": engine,
@@ -119,7 +118,7 @@ def check(config: ClusterConfig) -> None:
     Raises:
         UsageError: options that do not go together.
     """
-    numbers = parse_clusters(config.k)
+    numbers = config.k.numbers
     from_file = config.init not in _SEEDINGS
     if config.distance == "cosine" and config.scale == "standard":
         raise UsageError("--distance cosine compares features of unit length: --scale none or l2")
@@ -128,13 +127,11 @@ def check(config: ClusterConfig) -> None:
     if from_file and not user_path(config.init, "--init").is_file():
         raise UsageError(f"--init: {', '.join(_SEEDINGS)} or an .npy file; got {config.init!r}")
     check_engine_options(config)
-    if config.minibatch and config.resume:
-        raise UsageError("--resume: mini-batches keep no checkpoint; leave one of the two out")
 
 
 def _check_numbers(config: ClusterConfig, images: int) -> None:
-    numbers = parse_clusters(config.k)
-    if (most := max(numbers)) > images:
+    numbers = config.k.numbers
+    if (most := numbers[-1]) > images:
         raise UsageError(f"--k: at most the number of images, {images}; got {most}")
     if len(numbers) > 1 and most >= (sampled := min(images, SAMPLE)):
         raise UsageError(
@@ -153,13 +150,8 @@ def _only_ray(config: ClusterConfig, out: Path) -> str | None:
     return "the checkpoint to go on from" if resumed else None
 
 
-def _width(config: ClusterConfig, store: StoreReader, column: str) -> int:
-    empty = np.empty((0, *store.shapes.get(column, ())), np.float32)
-    return int(as_rows(empty, config.spatial, store.channels(column)).shape[1])
-
-
 def _options(config: ClusterConfig, width: int) -> KMeansOptions:
-    k = max(parse_clusters(config.k))
+    k = config.k.numbers[-1]
     init: Any = config.init
     if init not in _SEEDINGS:
         init = read_centers(user_path(config.init, "--init"), k, width)
@@ -171,7 +163,6 @@ def _options(config: ClusterConfig, width: int) -> KMeansOptions:
         n_init=config.n_init,
         tol=config.tol,
         max_iter=config.max_iter,
-        minibatch=config.minibatch,
         spherical=config.distance == "cosine",
     )
 
@@ -212,6 +203,7 @@ def _fit_on_ray(
     from raypipe.shards import RowsToFit, ShardPool
 
     own = index.views == 0
+    check_finite(store, column, index, np.flatnonzero(own))
     count = int(own.sum())
     groups = np.where(own, 0, -1).astype(np.int8)
     to_rows = row_maker(config.spatial, store.channels(column))
@@ -222,7 +214,7 @@ def _fit_on_ray(
     ):
         scaling = scaling_of(shards, options)
         sample: npt.NDArray[Any] = np.empty((0, 0))
-        if len(parse_clusters(config.k)) > 1:
+        if len(config.k.numbers) > 1:
             sample = sample_rows(shards, scaling.rows, count, min(count, SAMPLE), config.seed)
         options, choices = _chosen(config, options, sample)
         options = _seeded(options, "k-means||" if options.k > _MANY_CLUSTERS else "k-means++")
@@ -244,11 +236,11 @@ def _chosen(
     config: ClusterConfig, options: KMeansOptions, sample: npt.NDArray[Any]
 ) -> tuple[KMeansOptions, Figures]:
     """Choose the number of clusters, if there is a choice."""
-    numbers = parse_clusters(config.k)
+    numbers = config.k.numbers
     if len(numbers) == 1:
         return options, []
     say(f"trying k from {numbers[0]} to {numbers[-1]} on {len(sample)} rows")
-    k, choices = choose_k(sample, numbers, config.choose, config.seed)
+    k, choices = choose_k(sample, numbers, config.seed)
     return replace(options, k=k), choices
 
 
@@ -256,20 +248,13 @@ def _checkpoint(
     config: ClusterConfig, store: StoreReader, column: str, out: Path | None
 ) -> Checkpoint:
     """Return what a killed fit goes on from: a fit of the same options on the same rows."""
-    names = ("k", "choose", "distance", "seed", "scale", "spatial", "n_init", "tol", "max_iter")
     init = config.init
     if init not in _SEEDINGS:
         init = digest(user_path(init, "--init").read_bytes())
-    problem = {
-        "fingerprint": store.spec.fingerprint,
-        "snapshot": store.snapshot.number,
-        "content": store.content,
-        "column": column,
-        "init": init,
-        **{name: getattr(config, name) for name in names},
-    }
-    folder = None if out is None or config.minibatch else out / FOLDER
-    return Checkpoint(folder, problem, resume=config.resume)
+    options = ("distance", "seed", "n_init", "tol", "max_iter")
+    k = config.k.text
+    fit = identity(store, column, config, options, choose=CRITERION, init=init, k=k)
+    return Checkpoint(None if out is None else out / FOLDER, fit, resume=config.resume)
 
 
 def main() -> None:

@@ -14,12 +14,10 @@ import pyarrow.parquet as pq
 from sklearn.metrics import adjusted_rand_score
 
 from raypipe import schema
-from raypipe.figures import contact_sheet
 from raypipe.fit.kmeans import Clusters
+from raypipe.reports.figures import contact_sheet
 from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.store.reader import StoreReader
-
-__all__ = ["agreement", "picture", "text", "write_assignments"]
 
 _PICTURE_CLUSTERS = 24
 _PICTURE_IMAGES = 10
@@ -32,6 +30,11 @@ def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Pat
     """Write `clusters.csv` and `clusters.parquet`, which is a folder if there are many rows.
 
     `distance` is that to the cluster's centre, among scaled features.
+
+    Args:
+        ids: (N,) of the rows.
+        clusters: of the same rows.
+        out: the folder.
     """
     table = pa.table(
         {
@@ -54,7 +57,10 @@ def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Pat
 
 
 def agreement(labels: npt.NDArray[np.object_], clusters: Clusters) -> float | None:
-    """Return the adjusted Rand index against the labels, over the rows that have one."""
+    """Return the adjusted Rand index against (N,) labels, over the rows that have one.
+
+    None if these have less than two different labels.
+    """
     known = np.array([label is not None for label in labels], dtype=bool)
     if len(set(labels[known])) < 2:
         return None
@@ -64,7 +70,14 @@ def agreement(labels: npt.NDArray[np.object_], clusters: Clusters) -> float | No
 def picture(
     store: StoreReader, ids: npt.NDArray[np.object_], clusters: Clusters, path: Path
 ) -> bool:
-    """Draw the images nearest to each centre, where they can still be read."""
+    """Draw the images nearest to each centre, where they can still be read; return if any could.
+
+    Args:
+        store: knows where the images are.
+        ids: (N,) of the rows.
+        clusters: of the same rows.
+        path: of the picture.
+    """
     largest = np.argsort(-clusters.sizes, kind="stable")[:_PICTURE_CLUSTERS]
     nearest: dict[int, list[str]] = {}
     for cluster in largest:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import CompactConfig
-from raypipe.progress import say
+from raypipe.display import say
 from raypipe.store.compact import compact
 from raypipe.store.master import write_master
 from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Snapshot
-
-__all__ = ["main", "run"]
 
 
 def run(config: CompactConfig) -> Outcome:

@@ -5,22 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from raypipe import memory
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.duplicates import MOST_DUPLICATES_WORK, Copies, near_duplicates_in_pieces
-from raypipe.fit.evaluation import accuracy_without, evaluate_scores
+from raypipe.fit.evaluation import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
 from raypipe.fit.model import TrainedModel
 from raypipe.jobs.labelled import Labelled
 from raypipe.jobs.trained import HeldOut, about, summary, text, write
-
-__all__ = ["conclude"]
 
 
 def conclude(
@@ -39,10 +36,8 @@ def conclude(
     labels = data.rows.labels
     head = calibrated(fitted, labels[parts.train], kind_for(config.head, config.calibrate))
     scores = data.made(parts.test, head.scores, len(head.classes))
-    metrics, probabilities = evaluate_scores(head, scores, labels[parts.test])
-    right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == labels[parts.test]
     copies = _copies(data, parts)
-    metrics |= accuracy_without(copies, right)
+    metrics, probabilities = evaluate(head, scores, labels[parts.test], copies)
     metrics |= about(config, fitted, parts, data.store, data.unlabelled, started, engine="ray")
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))

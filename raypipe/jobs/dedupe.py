@@ -13,17 +13,15 @@ import pyarrow.csv
 from PIL import Image, ImageOps
 
 from raypipe import schema
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import DedupeConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.heads.head import as_rows
 from raypipe.memory import available, readable
-from raypipe.progress import say
 from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.storage import local_path
 from raypipe.store.reader import StoreReader
-
-__all__ = ["main", "run"]
 
 #: Cosine of standardised features above which images are the same without a look at their pixels:
 #: where these cannot be read any more.
@@ -130,7 +128,7 @@ def _write(
         return None
     out = local_path(config.out, "--out")
     if out.suffix == ".png":
-        from raypipe.figures import contact_sheet
+        from raypipe.reports.figures import contact_sheet
 
         sheet = []
         for number, group in enumerate(groups[:_SHEET_GROUPS]):

@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import ClusterConfig, TrainConfig
 from raypipe.errors import UsageError
 from raypipe.storage import BucketStorage, is_object, local_path, upload
-
-__all__ = ["deliver"]
 
 Config = TypeVar("Config", TrainConfig, ClusterConfig)
 
@@ -33,10 +31,10 @@ def deliver(config: Config, run: Callable[[Config], Outcome], *, last: str) -> O
         return _with_report(config, run(config))
     if config.resume:
         raise UsageError("--resume: a fit goes on from files of a folder; --out is in a bucket")
-    if isinstance(config, TrainConfig) and config.head == "mlp" and config.workers != 0:
+    if isinstance(config, TrainConfig) and config.head == "mlp" and config.workers:
         raise UsageError(
             "--out: workers of --head mlp keep checkpoints in a folder that they share; give one, "
-            "or --workers 0 to train in the driver"
+            "or leave out --workers to train in this process"
         )
     storage = BucketStorage(config.out, "--out")
     storage.check_writable()

@@ -11,8 +11,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from raypipe import runtime
-from raypipe.backbone.loading import WeightsUnavailableError, load
-from raypipe.command import Outcome, run_job
+from raypipe.backbone.loading import load
+from raypipe.backbone.weights import WeightsUnavailableError
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import (
     ClusterConfig,
     DemoConfig,
@@ -22,11 +23,9 @@ from raypipe.config import (
     ReportConfig,
     TrainConfig,
 )
+from raypipe.display import say
 from raypipe.jobs import cluster, extract, inspect, predict, report, train
-from raypipe.progress import say
 from raypipe.storage import output_folder
-
-__all__ = ["main", "run"]
 
 _SIZE = 64
 _SHALLOW_LAYER = "layer2"  # random filters still see strokes here, and little of them deeper

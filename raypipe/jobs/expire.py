@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExpireConfig
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import expire
-
-__all__ = ["main", "run"]
 
 _DAY = 24 * 3600
 

@@ -10,16 +10,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from raypipe import splits
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.order import permutation
+from raypipe.rows import splits
+from raypipe.rows.order import permutation
 from raypipe.storage import local_path
-from raypipe.store.export import Rows, Target, export, read_rows
+from raypipe.store.export import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
-
-__all__ = ["check", "main", "run"]
 
 _SUFFIXES = {"hdf5": (".h5", ".hdf5"), "npy": (".npy",), "csv": (".csv",)}
 
@@ -84,7 +82,7 @@ def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
     return path
 
 
-def _targets(config: ExportConfig, path: Path, rows: Rows) -> dict[str, Target]:
+def _targets(config: ExportConfig, path: Path, rows: StoredRows) -> dict[str, Target]:
     """Return the files to write by split, in the order splits are used; one without a name else."""
     order = permutation(rows.ids.tolist(), rows.views, config.order, config.seed)
     if config.split == "none":
@@ -93,7 +91,7 @@ def _targets(config: ExportConfig, path: Path, rows: Rows) -> dict[str, Target]:
     found = Counter(split_of.tolist())
     known = [name for name in ("train", "validation", "test") if name in found]
     if config.split == "hash":  # a small store may have no item in one of them
-        known = list(splits.names(splits.parse_shares(config.split_sizes)))
+        known = list(splits.names(config.split_sizes.parts))
     named = [*known, *sorted(name for name in found if name is not None and name not in known)]
     return {
         name: Target(
@@ -104,12 +102,12 @@ def _targets(config: ExportConfig, path: Path, rows: Rows) -> dict[str, Target]:
     }
 
 
-def _split_of(config: ExportConfig, rows: Rows) -> Any:
+def _split_of(config: ExportConfig, rows: StoredRows) -> Any:
     ids = rows.ids.tolist()
     if config.split == "hash":
-        return np.array(splits.by_hash(ids, config.split_sizes), dtype=object)
+        return np.array(splits.by_hash(ids, config.split_sizes.parts), dtype=object)
     if config.split == "stratified":
-        return splits.stratified(ids, rows.labels, config.split_sizes, config.seed)
+        return splits.stratified(ids, rows.labels, config.split_sizes.parts, config.seed)
     if all(split is None for split in rows.splits):
         raise UsageError(
             "--split: the source of this store recorded no splits; use stratified or hash"

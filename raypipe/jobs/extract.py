@@ -7,35 +7,35 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
 from raypipe import pipeline, runtime
-from raypipe.augment import resolve_augment
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
+from raypipe.config.version import versions
 from raypipe.cost import Finished
+from raypipe.display import say
 from raypipe.errors import UsageError
+from raypipe.images.augment import resolve_augment
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.preview import preview
-from raypipe.plan import Listing, Plan
-from raypipe.preprocessing import resolve_preprocess
-from raypipe.progress import say
+from raypipe.plan import Plan
+from raypipe.prepare import Extractor, load_extractor, prepare, settled, spec_of
+from raypipe.rows.listing import Listing
 from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
-from raypipe.spec import Preprocess, Spec
+from raypipe.spec import Spec
 from raypipe.storage import Storage, open_storage, user_path
-from raypipe.store.identity import create_store, existing_spec, is_store, read_identity
+from raypipe.store.identity import create_store, existing_spec, is_store
 from raypipe.store.master import write_master
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
-__all__ = ["main", "run"]
+_GLANCE_SECONDS = 3.0
 
 
 def run(config: ExtractConfig) -> Outcome:
@@ -52,21 +52,10 @@ def run(config: ExtractConfig) -> Outcome:
     augment = resolve_augment(config)
     with contextlib.ExitStack() as stack:
         listing, network = _start(config, storage, source, stack)
-        spec = Spec(
-            backbone=network.backbone.source.name,
-            source_sha256=network.backbone.source.sha256,
-            weights_sha256=network.backbone.weights_sha256,
-            outputs=network.backbone.outputs,
-            preprocess=network.preprocess,
-            augment=augment,
-            precision=_precision(config, storage),
-            dtype=config.dtype,
-        )
+        spec = spec_of(config, network, augment, _precision(config, storage))
         if config.dry_run:
-            shapes = network.shapes
-            return preview(
-                config, storage, source.uri, spec, network.backbone, listing, shapes, stack
-            )
+            look = partial(_glance, config, storage, source, spec, network.backbone, stack)
+            return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
         sizing = _create(config, storage, spec, network, source, listing)
         write = partial(_write, config, storage, source, spec, network.backbone, sizing, stack)
@@ -76,16 +65,9 @@ def run(config: ExtractConfig) -> Outcome:
     return _outcome(storage, work, network.shapes, started)
 
 
-@dataclass(frozen=True)
-class _Network:
-    backbone: Backbone
-    preprocess: Preprocess
-    shapes: dict[str, tuple[tuple[int, ...], str]]
-
-
 def _start(
     config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
-) -> tuple[Listing, _Network]:
+) -> tuple[Listing, Extractor]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
     batches = source.list()
     first = next((batch for batch in batches if len(batch)), None)
@@ -95,7 +77,7 @@ def _start(
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
         listing = beside.submit(Listing, wanted)
-        loading = beside.submit(_load, config)
+        loading = beside.submit(load_extractor, config)
         try:
             if not is_store(storage.uri):
                 session = runtime.session(config.address, quiet=True, wait=config.wait_for)
@@ -107,27 +89,11 @@ def _start(
             raise
 
 
-def _load(config: ExtractConfig) -> _Network:
-    from raypipe.backbone.loading import feature_shapes, load  # takes torch: seconds
-
-    backbone = load(
-        config.backbone,
-        config.weights,
-        config.layer,
-        pool=config.pool,
-        weights_sha256=config.weights_sha256,
-        seed=config.seed,
-    )
-    preprocess = resolve_preprocess(config, backbone.trained)
-    shapes = feature_shapes(backbone, preprocess.size, config.dtype)
-    return _Network(backbone, preprocess, shapes)
-
-
 def _create(
     config: ExtractConfig,
     storage: Storage,
     spec: Spec,
-    network: _Network,
+    network: Extractor,
     source: Source,
     listing: Listing,
 ) -> Sizing | None:
@@ -159,20 +125,16 @@ def _write(
     plan: Plan,
 ) -> Iterator[Finished]:
     """Run the flow over what is missing."""
-    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-    runtime.check_reach(plan.some_items(), source.uri, storage)
-    kept = read_identity(storage, "--out")["provenance"].get("computed")
-    sizing = sizing or settle(
+    _, replicas = prepare(
         config,
         backbone,
         spec,
-        plan.some_items(),
-        images=plan.items,
-        max_pixels=config.max_pixels,
-        kept=kept,
-    )
-    replicas = runtime.plan_replicas(
-        config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
+        plan,
+        source.uri,
+        storage,
+        stack,
+        sizing=sizing,
+        kept=settled(storage),
     )
     say(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
@@ -188,6 +150,37 @@ def _write(
         storage=storage,
         form=config.format,
     )
+
+
+def _glance(
+    config: ExtractConfig,
+    storage: Storage,
+    source: Source,
+    spec: Spec,
+    backbone: Backbone,
+    stack: contextlib.ExitStack,
+    plan: Plan,
+) -> tuple[runtime.Replicas, float | None]:
+    """Extract for a few seconds; return the replicas and their rate, None if all are rejects."""
+    from raypipe.diagnosis.measure import measure, scratch
+
+    kept = settled(storage)
+    if config.compile == "auto" and not kept:  # trying that takes a minute
+        config = config.model_copy(update={"compile": "off"})
+    folder = stack.enter_context(scratch(None))
+    measured = measure(
+        config,
+        backbone,
+        spec,
+        plan,
+        folder / "store",
+        stack,
+        source=source.uri,
+        images=plan.items,
+        seconds=_GLANCE_SECONDS,
+        kept=kept,
+    )
+    return measured.replicas, measured.rates.steady if measured.cost.images else None
 
 
 def _narrowed(config: ExtractConfig) -> str:
@@ -212,7 +205,7 @@ def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict
         "weights": str(weights),
         "seed": config.seed,
         "source": source.uri,
-        "versions": {name: version(name) for name in ("raypipe", "torch", "torchvision", "pillow")},
+        "versions": versions(),
     }
 
 

@@ -7,12 +7,10 @@ from collections import Counter
 from typing import Any
 
 from raypipe import schema
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import InspectConfig
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import numbers
-
-__all__ = ["main", "run"]
 
 _SHOWN = 10
 

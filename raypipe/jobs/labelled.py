@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,20 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.config import TrainConfig
-from raypipe.config.types import size_in_bytes
-from raypipe.heads import as_rows
+from raypipe.config import JobConfig, TrainConfig
+from raypipe.config.values import Size
+from raypipe.display import say
+from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
-from raypipe.progress import say
-from raypipe.store.features import Features
+from raypipe.rows.features import Rows
+from raypipe.store.cache import flatten
 from raypipe.store.index import RowIndex, read_index
-from raypipe.store.pick import pick
+from raypipe.store.pick import check_finite, pick
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import flatten
 
-__all__ = ["Labelled", "actor_bytes", "read_labelled", "row_maker"]
-
-Rows = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating[Any]]
 
 
@@ -36,7 +34,7 @@ class Labelled:
         column: the feature column.
         index: of all rows.
         known: numbers in the index of the labelled ones.
-        rows: these; their features are empty.
+        rows: these.
         spatial: how features become rows, as in `Head`.
         channels: likewise.
         width: D, values of a row.
@@ -45,8 +43,8 @@ class Labelled:
     store: StoreReader
     column: str
     index: RowIndex
-    known: Rows
-    rows: Features
+    known: Numbers
+    rows: Rows
     spatial: Spatial
     channels: Channels
     width: int
@@ -60,8 +58,16 @@ class Labelled:
         """Return (n, D) of (n, …) features."""
         return as_rows(features, self.spatial, self.channels)
 
+    def check_finite(self, rows: Numbers) -> None:
+        """Make sure that the features of some of the rows are finite.
+
+        Raises:
+            UsageError: naming the ids.
+        """
+        check_finite(self.store, self.column, self.index, self.known[rows])
+
     def made(
-        self, rows: Rows, make: Callable[[npt.NDArray[Any]], Floats], width: int
+        self, rows: Numbers, make: Callable[[npt.NDArray[Any]], Floats], width: int
     ) -> npt.NDArray[np.float32]:
         """Return (n, width) of what is made of the features of some of the rows, piece by piece."""
         found = np.empty((len(rows), width), np.float32)
@@ -69,13 +75,13 @@ class Labelled:
             found[places] = make(features)
         return found
 
-    def pieces(self, rows: Rows) -> Iterator[tuple[Rows, Floats]]:
+    def pieces(self, rows: Numbers) -> Iterator[tuple[Numbers, Floats]]:
         """Yield positions (n,) within `rows`, and the features there as (n, D)."""
         for places, features in pick(self.store, self.column, self.index, self.known[rows]):
             yield places, self.to_rows(features)
 
     def stored(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
-        """Return values of the rows in the order all rows are stored in.
+        """Return values of the rows as (N,) of all rows, in the order these are stored in.
 
         Args:
             values: (n,) of the labelled rows.
@@ -84,7 +90,7 @@ class Labelled:
         return np.concatenate(self.index.by_partition(self.of_index(values, other)))
 
     def of_index(self, values: npt.NDArray[Any], other: Any) -> npt.NDArray[Any]:
-        """Return values of the rows as values of all rows of the index; `other` if unlabelled."""
+        """Return (n,) values of the rows as (N,) of the whole index; `other` where unlabelled."""
         found = np.full(len(self.index), other, values.dtype)
         found[self.known] = values
         return found
@@ -102,17 +108,32 @@ def read_labelled(config: TrainConfig) -> Labelled:
     known = np.flatnonzero([label is not None for label in index.labels])
     if unlabelled := len(index) - len(known):
         say(f"{unlabelled} rows have no label and are left out")
-    rows = Features(
-        index.ids[known],
-        index.labels[known],
-        index.splits[known],
-        index.views[known],
-        np.empty((len(known), 0), np.float32),
-    )
-    shape = store.shapes[column]
     channels = store.channels(column)
-    width = as_rows(np.empty((0, *shape), np.float32), config.spatial, channels).shape[1]
+    width = row_width(store.shapes[column], config.spatial, channels)
+    rows = index.rows(known)
     return Labelled(store, column, index, known, rows, config.spatial, channels, width)
+
+
+def identity(
+    store: StoreReader, column: str, config: JobConfig, names: Iterable[str], **more: Any
+) -> dict[str, Any]:
+    """Return what has to be the same for a fit to go on: `Checkpoint` compares it.
+
+    Args:
+        store: the snapshot that is fitted on.
+        column: its feature column.
+        config: of the job.
+        names: options that the result depends on, beside `--scale` and `--spatial`.
+        more: whatever else it depends on; rows as a digest.
+    """
+    return {
+        "fingerprint": store.spec.fingerprint,
+        "snapshot": store.snapshot.number,
+        "content": store.content,
+        "column": column,
+        **{name: getattr(config, name) for name in ("scale", "spatial", *names)},
+        **more,
+    }
 
 
 def row_maker(spatial: Spatial, channels: Channels) -> Callable[[npt.NDArray[Any]], Floats]:
@@ -120,6 +141,6 @@ def row_maker(spatial: Spatial, channels: Channels) -> Callable[[npt.NDArray[Any
     return flatten if spatial == "flatten" else partial(as_rows, spatial=spatial, channels=channels)
 
 
-def actor_bytes(size: str | None) -> int | None:
+def actor_bytes(size: Size | None) -> int | None:
     """Return what --actor-memory means; None where it is not given."""
-    return None if size is None else size_in_bytes(size)
+    return None if size is None else size.bytes

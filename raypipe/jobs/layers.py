@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.truncate import LOGITS, default_layer, node_shapes
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import LayersConfig
 from raypipe.errors import UsageError
-
-__all__ = ["main", "run"]
 
 
 def run(config: LayersConfig) -> Outcome:

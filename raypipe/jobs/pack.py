@@ -8,9 +8,7 @@ import io
 import json
 import tarfile
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +17,21 @@ import numpy as np
 from PIL import Image
 
 from raypipe import schema
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PackConfig
+from raypipe.display import track
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.plan import Listing
-from raypipe.progress import track
-from raypipe.sources import is_sequential, open_source, read_item
+from raypipe.rows.listing import Listing
+from raypipe.sources import open_source
+from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import check_reachable
 from raypipe.sources.tar import IMAGE_EXTENSIONS
 from raypipe.storage import output_folder
 
-__all__ = ["main", "run"]
-
 _MARK = ".raypipe-pack.json"
 _REJECTS = "rejects.csv"
 _MB = 10**6
-_READERS = 16
-_AHEAD = 64
+_PROBED = 64
 # So many items in a row without an answer are no longer their own fault.
 _PATIENCE = 100
 _NPY_MAGIC = b"\x93NUMPY"
@@ -77,12 +73,11 @@ def run(config: PackConfig) -> Outcome:
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
         if config.shards and config.shards > len(listing):
             raise UsageError(f"--shards: at most the number of images, {len(listing)}")
-        first = next(listing.batches())[schema.URI].slice(0, _AHEAD).to_pylist()
+        first = next(listing.batches())[schema.URI].slice(0, _PROBED).to_pylist()
         check_reachable(first)
         out = output_folder(config.out)
         _claim(out, config, listing)
-        readers = 1 if is_sequential(first[0]) else _READERS
-        items = _read(listing, config.max_pixels, readers)
+        items = _read(listing, config.max_pixels)
         writer = _Writer(out, config, len(listing))
         for packed in _with_patience(track(items, total=len(listing), count=lambda _: 1)):
             writer.add(packed)
@@ -112,24 +107,20 @@ def _claim(out: Path, config: PackConfig, listing: Listing) -> None:
     file.write_text(mark)
 
 
-def _read(listing: Listing, max_pixels: int, readers: int) -> Iterator[_Packed]:
+def _read(listing: Listing, max_pixels: int) -> Iterator[_Packed]:
     """Yield the items in order; some are read ahead, since many wait for a disk or a server."""
-    waiting: deque[Future[_Packed]] = deque()
-    with ThreadPoolExecutor(readers) as pool:
-        number = 0
-        for batch in listing.batches():
-            for item in batch.to_pylist():
-                waiting.append(pool.submit(_read_one, number, item, max_pixels))
-                number += 1
-                if len(waiting) >= _AHEAD:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    number = 0
+    for batch in listing.batches():
+        found = read_items(batch[schema.URI].to_pylist(), max_pixels)
+        for item, data in zip(batch.to_pylist(), found, strict=True):
+            yield _packed(number, item, data)
+            number += 1
 
 
-def _read_one(number: int, item: dict[str, Any], max_pixels: int) -> _Packed:
+def _packed(number: int, item: dict[str, Any], data: bytes | RejectedItem) -> _Packed:
+    if isinstance(data, RejectedItem):
+        return _Packed(number, item, reject=data)
     try:
-        data = read_item(item[schema.URI], max_pixels)
         if data.startswith(_NPY_MAGIC):
             return _Packed(number, item, _png(data), "png")
         return _Packed(number, item, data, _extension(data, item[schema.ID]))

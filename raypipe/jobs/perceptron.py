@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,24 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import PerceptronConfig, TrainConfig
-from raypipe.errors import UsageError
+from raypipe.display import say
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.checkpoint import FOLDER, Checkpoint
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.mlp_settings import MlpSettings, combinations, hidden_layers, shown
+from raypipe.fit.mlp_settings import MlpSettings, combinations, shown
 from raypipe.fit.validation import validation_rows
 from raypipe.heads import Head
 from raypipe.jobs.conclude import conclude
-from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled
+from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 from raypipe.jobs.trained import write_curves
-from raypipe.progress import say
 from raypipe.spec import digest
 from raypipe.storage import output_folder
-
-__all__ = ["OPTIONS", "check", "run"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -69,6 +66,7 @@ def run(config: TrainConfig) -> Outcome:
     parts = hold_out(data.rows, config.split, test_size=config.test_size, cv=0, seed=config.seed)
     if parts.left_out:
         say(f"{parts.left_out} images are in no split to train or test on and are left out")
+    data.check_finite(np.concatenate([parts.train, parts.test]))
     fitted, curves, kept = _fit(data, parts, out, config)
     if not fitted.converged:
         say("the validation loss was lowest in the last epoch; raise --epochs")
@@ -83,7 +81,8 @@ def _fit(
     data: Labelled, parts: Holdout, out: Path, config: TrainConfig
 ) -> tuple[Fitted, list[dict[str, Any]], Checkpoint]:
     """Return the uncalibrated head, the curves of all combinations, and what can be removed."""
-    from raypipe import runtime, trainer  # with Ray, which checking options does without
+    from raypipe import trainer
+    from raypipe.fit.mlp import to_scorer  # with torch, which checking options does without
 
     fit, validated = validation_rows(data.rows, parts, config.validation_size, config.seed)
     purpose = np.full(len(data.rows), trainer.LEFT_OUT, np.int8)
@@ -92,33 +91,58 @@ def _fit(
     classes = sorted(set(data.rows.labels[parts.train]))
     tried = combinations(_settings(config), parse_grid("mlp", config.grid))
     table = _table(data, purpose, classes, config)
-    kept = Checkpoint(out / FOLDER, _problem(data, table, tried, config), resume=config.resume)
+    same = identity(
+        data.store,
+        data.column,
+        config,
+        ("class_weight", "workers"),
+        head="mlp",
+        rows=digest(table.groups.tobytes() + table.codes.tobytes()),
+        combinations=[asdict(settings) for settings in tried],
+    )
+    kept = Checkpoint(out / FOLDER, same, resume=config.resume)
     say(
         f"{len(fit)} rows to train on, {len(validated)} to validate on, {len(parts.test)} held "
         f"out; combinations to try: {len(tried)}"
     )
     weights = _class_weights(table, config.class_weight)
-    with contextlib.ExitStack() as stack:
-        if config.workers != 0:
-            stack.enter_context(runtime.session(config.address))
-        place = trainer.place(config.workers)
-        size = actor_bytes(config.actor_memory)
-        job = trainer.Job(table, tuple(tried), config.scale, weights, kept.folder or out, size)
-        trained = trainer.train(job, place, data.index.ids_of_stored)
+    size = actor_bytes(config.actor_memory)
+    job = trainer.Job(table, tuple(tried), config.scale, weights, size)
+    trained = _train(job, kept, out / FOLDER, config)
+    if trained.record.kept is None:
+        raise RaypipeError(
+            "the loss of every combination left the range of numbers in its first epoch; give a "
+            "lower --learning-rate, or --scale standard"
+        )
     head = Head(
         classes=tuple(classes),
         spatial=config.spatial,
         scaling=trained.scaling,
-        scorer=trained.scorer,
+        scorer=to_scorer(trained.kept),
         channels=data.channels,
     )
     fitted = _fitted(head, trained.record, tried, data, parts, validated)
     return fitted, trained.record.curves, kept
 
 
+def _train(job: Any, kept: Checkpoint, folder: Path, config: TrainConfig) -> Any:
+    """Train in this process, or in as many others as are asked for."""
+    from raypipe import trainer
+
+    if not config.workers:
+        if config.address:
+            say("--address is for --workers, which were not asked for")
+        return trainer.train_here(job, kept)
+    from raypipe import runtime
+
+    with runtime.session(config.address):
+        place = trainer.scaling_config(config.workers)
+        return trainer.train_in_workers(job, place, folder)
+
+
 def _settings(config: TrainConfig) -> MlpSettings:
     return MlpSettings(
-        hidden=hidden_layers(config.hidden),
+        hidden=config.hidden.units,
         dropout=config.dropout,
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,
@@ -146,28 +170,8 @@ def _table(
         codes=data.stored(codes, 0),
         classes=len(classes),
         width=data.width,
-        spatial=config.spatial,
-        channels=data.channels,
+        to_rows=row_maker(config.spatial, data.channels),
     )
-
-
-def _problem(
-    data: Labelled, table: Any, tried: list[MlpSettings], config: TrainConfig
-) -> dict[str, Any]:
-    """Return what has to be the same for a fit to go on."""
-    return {
-        "head": "mlp",
-        "fingerprint": data.store.spec.fingerprint,
-        "snapshot": table.snapshot,
-        "content": data.store.content,
-        "column": table.column,
-        "rows": digest(table.groups.tobytes() + table.codes.tobytes()),
-        "scale": config.scale,
-        "spatial": config.spatial,
-        "class_weight": config.class_weight,
-        "workers": config.workers,
-        "combinations": [asdict(settings) for settings in tried],
-    }
 
 
 def _class_weights(table: Any, how: str) -> npt.NDArray[np.float64]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PinConfig
 from raypipe.errors import UsageError
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import pin, pins, unpin
-
-__all__ = ["main", "run"]
 
 
 def run(config: PinConfig) -> Outcome:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
+from raypipe.config.version import versions
+from raypipe.display import track
 from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
 from raypipe.fit.model import MODEL_FILES, TrainedModel, load_model
 from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.jobs.predicted import REPORT_FILE, report_on_rows, report_on_store
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
 from raypipe.predictions.evaluation import Tally, check_labels, text_of
 from raypipe.predictions.options import check_options, head_spec, is_one_file
 from raypipe.predictions.predictor import Predictor
 from raypipe.predictions.table import in_order, shorten, write
-from raypipe.progress import track
+from raypipe.rows.listing import Listing
 from raypipe.scoring import Images, Stored
 from raypipe.storage import is_object, local_copy, local_path, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
-
-__all__ = ["check", "main", "run"]
 
 _METRICS_FILE = "metrics.json"
 _SHOWN = 10
@@ -239,7 +238,7 @@ def _provenance(config: PredictConfig, model: TrainedModel, source: Input) -> di
         "classes": list(model.classes),
         **{name: there[name] for name in ("backbone", "weights", "seed") if name in there},
         "source": source.uri,
-        "versions": {name: version(name) for name in ("raypipe", "torch", "torchvision", "pillow")},
+        "versions": versions(),
     }
 
 

@@ -16,8 +16,6 @@ from raypipe.store.reader import StoreReader
 if TYPE_CHECKING:  # templates and charts take a second to import, which most predictions do without
     from raypipe.scoring import Images, Stored
 
-__all__ = ["REPORT_FILE", "report_on_rows", "report_on_store"]
-
 REPORT_FILE = "report.html"
 
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import timedelta
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from raypipe import runtime
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import ExtractConfig
 from raypipe.ingest import check_same_source, find_missing
 from raypipe.memory import readable
-from raypipe.plan import Listing, Plan
+from raypipe.plan import Plan
+from raypipe.rows.listing import Listing
+from raypipe.runtime import Replicas
 from raypipe.spec import Spec
 from raypipe.storage import Storage
-from raypipe.store.identity import create_store, is_store, read_identity
-
-if TYPE_CHECKING:
-    from raypipe.backbone import Backbone
-    from raypipe.rehearsal.glance import Glance
-
-__all__ = ["preview"]
+from raypipe.store.identity import create_store, is_store
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 
@@ -33,10 +28,9 @@ def preview(
     storage: Storage,
     source: str,
     spec: Spec,
-    backbone: Backbone,
     listing: Listing,
     shapes: Shapes,
-    stack: ExitStack,
+    look: Callable[[Plan], tuple[Replicas, float | None]],
 ) -> Outcome:
     """Return what a run would do; nothing is written.
 
@@ -45,10 +39,9 @@ def preview(
         storage: where the store is, or would be.
         source: where the images come from.
         spec: what the features would be.
-        backbone: the network.
         listing: all items of the source.
         shapes: shape and type of one row's features, by column.
-        stack: keeps Ray running, if it is needed.
+        look: runs a plan's steps for a moment; returns the replicas, and their images per second.
 
     Raises:
         UsageError: the store that is there has another spec, or another source.
@@ -78,35 +71,16 @@ def preview(
         "estimated_seconds": None,
     }
     if plan.units:
-        summary |= _estimate(config, storage, spec, backbone, plan, stack)
+        summary |= _estimate(plan, look)
     return Outcome(summary, _text(summary, config), summary)
 
 
-def _estimate(
-    config: ExtractConfig,
-    storage: Storage,
-    spec: Spec,
-    backbone: Backbone,
-    plan: Plan,
-    stack: ExitStack,
-) -> dict[str, Any]:
-    """Try the steps on a few images, and say what that comes to."""
-    from raypipe.backbone.footprint import cpu_batch_size
-    from raypipe.rehearsal.glance import glance
-
-    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-    kept: dict[str, Any] = {}
-    if is_store(storage.uri):
-        kept = read_identity(storage, "--out")["provenance"].get("computed") or {}
-    size = config.batch_size if config.batch_size != "auto" else kept.get("batch_size")
-    replicas = runtime.plan_replicas(
-        config.actors, size or cpu_batch_size(backbone, spec), len(plan.units)
-    )
-    found: Glance | None = glance(backbone, spec, plan.some_items(), replicas, config.max_pixels)
+def _estimate(plan: Plan, look: Callable[[Plan], tuple[Replicas, float | None]]) -> dict[str, Any]:
+    """Try the steps on some images, and say what that comes to."""
+    replicas, rate = look(plan)
     about = {"replicas": replicas.max_size, "device": replicas.device}
-    if found is None:
+    if rate is None:
         return about
-    rate = found.rate(replicas)
     seconds = round(plan.pending / rate, 1)
     return about | {"images_per_second": round(rate, 1), "estimated_seconds": seconds}
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ReportConfig
 from raypipe.errors import UsageError
 from raypipe.storage import local_path
-
-__all__ = ["main", "run"]
 
 
 def run(config: ReportConfig) -> Outcome:
@@ -19,12 +17,11 @@ def run(config: ReportConfig) -> Outcome:
     Raises:
         UsageError: there is nothing to report on, or the page cannot be written.
     """
-    from raypipe.reports.run import check_projection, make_page, sections_of
+    from raypipe.reports.run import make_page, sections_of
 
     out = local_path(config.out, "--out")
     _check_out(out)
-    check_projection(config.map)
-    sections = sections_of(config.run, config.map)
+    sections = sections_of(config.run)
     title = config.title or Path(config.run.rstrip("/")).name or config.run
     out.write_bytes(make_page(sections, title=title, megabytes=config.picture_mb))
     size = out.stat().st_size

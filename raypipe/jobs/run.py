@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from raypipe import config as configs
 from raypipe import runtime
-from raypipe.command import Outcome, run_job
-from raypipe.config import JobConfig, RunConfig
+from raypipe.cli.command import Outcome, run_job
+from raypipe.cli.options import Step, read_recipe, resolve
+from raypipe.config import JOBS, JobConfig, RunConfig
+from raypipe.display import say
 from raypipe.errors import UsageError, nearest
-from raypipe.options import read_mapping, resolve
-from raypipe.progress import say
 from raypipe.sources.globs import is_pattern
 from raypipe.storage import output_folder, user_path
-
-__all__ = ["main", "run"]
-
-_JOBS: dict[str, type[JobConfig]] = {
-    "extract": configs.ExtractConfig,
-    "compact": configs.CompactConfig,
-    "export": configs.ExportConfig,
-    "train": configs.TrainConfig,
-    "cluster": configs.ClusterConfig,
-    "predict": configs.PredictConfig,
-    "report": configs.ReportConfig,
-}
-_SHAPE = "have `steps:`, a list of `job: options`"
-_KEYS = ("description", "out", "steps")
 
 #: Options that name what a step reads.
 _FILES = ("source", "join", "label_file")
 
-#: What a step takes and writes where the recipe does not say, below the recipe's folder.
+#: The jobs of steps; what each takes and writes in the recipe's folder where nothing is said.
 _PLACES: dict[str, dict[str, str]] = {
     "extract": {"out": "features"},
     "compact": {"store": "features"},
@@ -58,14 +40,14 @@ def run(config: RunConfig) -> Outcome:
         UsageError: the recipe or one of its steps is wrong.
     """
     path = user_path(config.recipe, "RECIPE")
-    recipe = _read(path)
-    folder = user_path(config.out or str(recipe.get("out") or path.stem), "--out")
-    steps = _steps(recipe, config, folder, path)
+    out, written = read_recipe(str(path))
+    folder = user_path(config.out or out or path.stem, "--out")
+    steps = _steps(written, config, folder, path)
     plan = [f"{i}. {name}: {_shown(job)}" for i, (name, job) in enumerate(steps, 1)]
     if config.dry_run:
         shown = [{"job": name} | job.model_dump(mode="json") for name, job in steps]
         return Outcome({"out": str(folder), "steps": shown}, "\n".join(plan), [])
-    out = output_folder(str(folder))
+    place = output_folder(str(folder))
     say("\n".join(plan))
     outcomes: list[tuple[str, Outcome]] = []
     with ExitStack() as stack:
@@ -74,74 +56,41 @@ def run(config: RunConfig) -> Outcome:
         for name, job in steps:
             say(f"── {name}")
             outcomes.append((name, import_module(f"raypipe.jobs.{name}").run(job)))
-    summary = {"out": str(out), "steps": [{"job": n} | o.summary for n, o in outcomes]}
+    summary = {"out": str(place), "steps": [{"job": n} | o.summary for n, o in outcomes]}
     text = "\n\n".join(f"{name}\n{outcome.text}" for name, outcome in outcomes)
     return Outcome(summary, text, [outcome.value for _, outcome in outcomes])
 
 
-def _read(path: Path) -> dict[str, Any]:
-    recipe = read_mapping(str(path), "RECIPE", _SHAPE)
-    if not isinstance(recipe.get("steps"), list):
-        raise UsageError(f"RECIPE: {path} must {_SHAPE}")
-    if unknown := [key for key in recipe if key not in _KEYS]:
-        raise UsageError(
-            f"RECIPE: {path} has unknown key {unknown[0]!r}{nearest(str(unknown[0]), _KEYS)}"
-        )
-    return recipe
-
-
 def _steps(
-    recipe: Mapping[str, Any], config: RunConfig, out: Path, path: Path
+    written: list[Step], config: RunConfig, out: Path, path: Path
 ) -> list[tuple[str, JobConfig]]:
-    entries = [_entry(entry, f"step {n} of {path}") for n, entry in enumerate(recipe["steps"], 1)]
-    changes = [_change(text) for text in config.set]
-    names = [name for name, _ in entries]
-    for step, option, _ in changes:
-        if step not in names:
+    names = [name for name, _ in written]
+    for number, name in enumerate(names, 1):
+        if name not in _PLACES:
             raise UsageError(
-                f"--set {step}.{option}: the recipe has no such step; it has {', '.join(names)}"
+                f"RECIPE: step {number} of {path} must be one of {', '.join(_PLACES)}; "
+                f"got {name!r}{nearest(name, _PLACES)}"
+            )
+    for change in config.set:
+        if change.step not in names:
+            raise UsageError(
+                f"--set {change.step}.{change.option}: the recipe has no such step; "
+                f"it has {', '.join(names)}"
             )
     if config.source is not None and "extract" not in names:
         raise UsageError("--source: the recipe has no extract step; use --set STEP.source=…")
     steps = []
-    for number, (name, options) in enumerate(entries, 1):
-        given = {str(key).replace("-", "_"): value for key, value in (options or {}).items()}
-        given |= {option: value for step, option, value in changes if step == name}
+    for number, (name, options) in enumerate(written, 1):
+        given = options | {one.option: one.value for one in config.set if one.step == name}
         if name == "extract" and config.source is not None:
             given["source"] = config.source
         steps.append((name, _resolve(name, given, out, number)))
     return steps
 
 
-def _entry(entry: Any, place: str) -> tuple[str, dict[str, Any]]:
-    if not isinstance(entry, dict) or len(entry) != 1:
-        raise UsageError(f"RECIPE: {place} must be one `job: options`")
-    ((name, options),) = entry.items()
-    if name not in _JOBS:
-        known = ", ".join(_JOBS)
-        raise UsageError(
-            f"RECIPE: {place} must be one of {known}; got {name!r}{nearest(str(name), _JOBS)}"
-        )
-    if options is not None and not isinstance(options, dict):
-        raise UsageError(f"RECIPE: {place}: expected `option: value` lines; got {options!r}")
-    return name, options or {}
-
-
-def _change(text: str) -> tuple[str, str, Any]:
-    place, equals, value = text.partition("=")
-    step, dot, option = place.partition(".")
-    if not (equals and dot and option):
-        raise UsageError(f"--set: expected STEP.OPTION=VALUE; got {text!r}")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        parsed = value  # `*.jpg` is a pattern, and no alias
-    return step, option.replace("-", "_"), parsed
-
-
 def _resolve(name: str, given: dict[str, Any], out: Path, number: int) -> JobConfig:
     """Check a step's options; what it reads and writes lies in the recipe's folder."""
-    model = _JOBS[name]
+    model = JOBS[name]
     for key in given:
         if key not in model.model_fields:
             known = nearest(key, model.model_fields)

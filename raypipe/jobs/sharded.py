@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe import memory
-from raypipe.command import Outcome
+from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import kind_for
 from raypipe.fit.checkpoint import FOLDER, Checkpoint
@@ -21,13 +22,9 @@ from raypipe.fit.holdout import Holdout, hold_out
 from raypipe.fit.multinomial import LogisticPath, PathResult
 from raypipe.heads import Head, Linear
 from raypipe.jobs.conclude import conclude
-from raypipe.jobs.labelled import Labelled, actor_bytes, read_labelled, row_maker
-from raypipe.progress import say
+from raypipe.jobs.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 from raypipe.spec import digest
 from raypipe.storage import output_folder
-from raypipe.store.rows import UNUSED
-
-__all__ = ["run"]
 
 _TOL = 1e-4  # scikit-learn's
 
@@ -52,8 +49,11 @@ def run(config: TrainConfig) -> Outcome:
     _check_scores_fit(config, len(parts.train), len(classes))
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
     groups = group_rows(parts, codes, len(classes))
-    problem = _problem(config, data, groups, codes)
-    kept = Checkpoint(out / FOLDER, problem, resume=config.resume)
+    data.check_finite(np.concatenate([parts.train, parts.test]))
+    options = ("grid", "class_weight", "tol", "max_iter")
+    rows = digest(groups.of_row.tobytes() + codes.tobytes())
+    fit = identity(data.store, data.column, config, options, head="logistic", rows=rows)
+    kept = Checkpoint(out / FOLDER, fit, resume=config.resume)
     fits = len(penalties) * groups.folds + 1
     say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
     found, scores = _fit(config, data, parts, groups, codes, penalties, kept)
@@ -82,7 +82,7 @@ def _fit(
         data.store,
         data.column,
         data.index,
-        data.of_index(_with_held_out(groups, parts), UNUSED),
+        data.of_index(groups.of_row, -1),
         len(groups),
         data.of_index(codes, 0),
         row_maker(config.spatial, data.channels),
@@ -108,13 +108,6 @@ def _fit(
         return found, _out_of_fold(shards, data, parts, path, found) if wanted else None
 
 
-def _with_held_out(groups: RowGroups, parts: Holdout) -> npt.NDArray[np.int8]:
-    """Return each row's group; held-out rows are in none, but have to be numbers as well."""
-    of_row: npt.NDArray[np.int8] = groups.of_row.copy()
-    of_row[parts.test] = UNUSED - 1
-    return of_row
-
-
 def _check_scores_fit(config: TrainConfig, rows: int, classes: int) -> None:
     """Make sure that a calibration's scores fit in the driver's memory."""
     needed, there = 4 * 8 * rows * classes, memory.available()
@@ -124,24 +117,6 @@ def _check_scores_fit(config: TrainConfig, rows: int, classes: int) -> None:
             f"{memory.readable(needed)} in the driver; {memory.readable(there)} are available; "
             "give none"
         )
-
-
-def _problem(
-    config: TrainConfig, data: Labelled, groups: RowGroups, codes: npt.NDArray[np.int32]
-) -> dict[str, Any]:
-    """Return what has to be the same for a fit to go on."""
-    return {
-        "head": "logistic",
-        "fingerprint": data.store.spec.fingerprint,
-        "snapshot": data.store.snapshot.number,
-        "content": data.store.content,
-        "column": data.column,
-        "rows": digest(groups.of_row.tobytes() + codes.tobytes()),
-        **{
-            name: getattr(config, name)
-            for name in ("grid", "scale", "spatial", "class_weight", "tol", "max_iter")
-        },
-    }
 
 
 def _out_of_fold(

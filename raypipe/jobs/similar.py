@@ -13,19 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import SimilarConfig
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.heads.head import as_rows
 from raypipe.reports.thumbnails import find_uris, thumbnail
+from raypipe.rows.features import to_array
 from raypipe.sources import read_item
 from raypipe.storage import local_path, user_path
-from raypipe.store.reader import StoreReader, to_array
+from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
     from raypipe.fit.likeness import Likeness
-
-__all__ = ["main", "run"]
 
 _MAX_PIXELS = 178_956_970
 
@@ -91,8 +90,8 @@ def _embedded(
     """Return the features of any image, made as those of the store, and where it is."""
     from raypipe.actors.embedder import Embedder  # takes torch
     from raypipe.backbone.loading import load_again
-    from raypipe.decode import decode
-    from raypipe.transforms import to_pixels
+    from raypipe.images.decode import decode
+    from raypipe.images.transforms import to_pixels
 
     uri = config.image if "://" in config.image else str(user_path(config.image, "IMAGE"))
     try:
@@ -138,7 +137,7 @@ def _nearest(
 
 
 def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Found]) -> str:
-    from raypipe.figures import contact_sheet
+    from raypipe.reports.figures import contact_sheet
 
     out = local_path(str(config.out), "--out")
     uris = find_uris(store, (one.id for one in found))

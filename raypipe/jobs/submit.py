@@ -10,15 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import SubmitConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.progress import say
 
 if TYPE_CHECKING:
     from raypipe.submission import Cluster
-
-__all__ = ["main", "run"]
 
 _FAILED = 1
 _WRONG_USE = 2

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from raypipe import runtime
-from raypipe.command import Outcome, run_job
+from raypipe.cli.command import Outcome, run_job
 from raypipe.config import TrainConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.calibrate import calibrated, kind_for
 from raypipe.fit.checkpoint import FOLDER, is_checkpoint
 from raypipe.fit.duplicates import near_duplicates
 from raypipe.fit.engine import Engine, check_engine_options, choose_engine
-from raypipe.fit.evaluation import accuracy_without, evaluate_scores
+from raypipe.fit.evaluation import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
@@ -29,11 +29,9 @@ from raypipe.heads import Head, as_rows
 from raypipe.jobs import perceptron, sharded
 from raypipe.jobs.deliver import deliver
 from raypipe.jobs.trained import HeldOut, about, summary, text, write
-from raypipe.progress import say
+from raypipe.rows.features import Features
 from raypipe.storage import local_path, output_folder
-from raypipe.store.reader import Features, StoreReader
-
-__all__ = ["check", "main", "run"]
+from raypipe.store.reader import StoreReader
 
 #: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
 #: takes a few seconds on one core, which is what their start takes.
@@ -72,10 +70,12 @@ def _run(config: TrainConfig) -> Outcome:
     data = replace(data, features=as_rows(data.features, config.spatial, channels))
     fitted, head = _fit(data, parts, grid, config)
     head = replace(head, spatial=config.spatial, channels=channels)
-    metrics, held = _evaluate(head, data, parts)
+    test = data.features[parts.test]
+    copies = near_duplicates(test, data.features[parts.train])
+    metrics, probabilities = evaluate(head, head.scores(test), data.labels[parts.test], copies)
     metrics |= about(config, fitted, parts, store, unlabelled, started, engine="sklearn")
     model = TrainedModel(head, store.spec, column, store.provenance, metrics)
-    write(model, out, held)
+    write(model, out, HeldOut.of(data, parts, probabilities, copies))
     return Outcome(summary(metrics, out), text(metrics, out), model)
 
 
@@ -97,7 +97,7 @@ def check(config: TrainConfig) -> None:
     if config.head != "logistic" and config.engine != "auto":
         raise UsageError(
             f"--engine is for --head logistic; {config.head} is fitted "
-            + ("with Ray Train" if config.head == "mlp" else "by scikit-learn")
+            + ("by PyTorch" if config.head == "mlp" else "by scikit-learn")
         )
     if config.class_weight == "balanced" and config.head == "knn":
         raise UsageError("--class-weight balanced: --head knn cannot weigh classes; give none")
@@ -147,6 +147,8 @@ def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tup
     say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
     with contextlib.ExitStack() as stack:
         if config.address or x.size * fits > _WORTH_RAY:
+            from raypipe import runtime  # with Ray, whose import takes a second
+
             stack.enter_context(runtime.session(config.address))
             stack.enter_context(runtime.joblib_backend())
         fitted = _fit_head(x, labels, parts, grid, config)
@@ -179,16 +181,6 @@ def _not_converged(fitted: Fitted, config: TrainConfig) -> str:
         f"warning: the fit stopped at --max-iter {config.max_iter}; raise it{scaled}, or try a "
         f"smaller C (it has not converged{reached})"
     )
-
-
-def _evaluate(head: Head, data: Features, parts: Holdout) -> tuple[dict[str, Any], HeldOut]:
-    """Return metrics of the held-out rows, and how each of them did."""
-    test, truth = data.features[parts.test], data.labels[parts.test]
-    metrics, probabilities = evaluate_scores(head, head.scores(test), truth)
-    right = np.array(head.classes, dtype=object)[probabilities.argmax(axis=1)] == truth
-    copies = near_duplicates(test, data.features[parts.train])
-    held = HeldOut.of(data, parts, probabilities, copies)
-    return metrics | accuracy_without(copies, right), held
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import TrainConfig
-from raypipe.figures import confusion_picture, curves_picture
 from raypipe.fit.duplicates import Copies
 from raypipe.fit.engine import Engine
 from raypipe.fit.fitted import Fitted
@@ -25,9 +24,9 @@ from raypipe.fit.model import (
     TrainedModel,
     save_model,
 )
-from raypipe.store.reader import Features, StoreReader
-
-__all__ = ["about", "summary", "text", "write", "write_curves"]
+from raypipe.reports.figures import confusion_picture, curves_picture
+from raypipe.rows.features import Rows
+from raypipe.store.reader import StoreReader
 
 _METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
@@ -84,14 +83,14 @@ class HeldOut:
 
     @classmethod
     def of(
-        cls, rows: Features, parts: Holdout, probabilities: npt.NDArray[Any], copies: Copies | None
+        cls, rows: Rows, parts: Holdout, probabilities: npt.NDArray[Any], copies: Copies | None
     ) -> HeldOut:
-        """Pick the held-out rows out of all, and the training rows they are copies of."""
+        """Pick out held-out rows and what they are copies of; (N, K) probabilities are of these."""
         found = [] if copies is None else _pairs(rows, parts, copies)
         return cls(rows.ids[parts.test], rows.labels[parts.test], probabilities, found)
 
 
-def _pairs(rows: Features, parts: Holdout, copies: Copies) -> list[dict[str, Any]]:
+def _pairs(rows: Rows, parts: Holdout, copies: Copies) -> list[dict[str, Any]]:
     """Return a line per held-out row that is a near-duplicate of a training row."""
     found = []
     for number in np.flatnonzero(copies.mask):

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import UsageError
-
-__all__ = ["Evaluation", "Tally", "check_labels", "text_of"]
+from raypipe.fit.metrics import scores_of
 
 _NAMED = 5
 _SHOWN_CLASSES = 12
@@ -80,36 +79,17 @@ class Evaluation:
         as `report_text`; rows of `confusion` are the known classes, columns the predicted ones, in
         the order of `classes`.
         """
-        confusion = self._confusion.reshape(len(self.classes), -1)
-        rows = int(confusion.sum())
+        found = scores_of(self._confusion.reshape(len(self.classes), -1), self.classes)
+        rows = int(self._confusion.sum())
         labelled = rows + self._undecided
         return {
-            "accuracy": float(confusion.trace() / rows) if rows else None,
+            "accuracy": found["accuracy"],
             "rows": rows,
             "unlabelled_rows": self._unlabelled,
             "undecided_rows": self._undecided,
             "coverage": rows / labelled if labelled else None,
             "classes": list(self.classes),
-            "confusion": confusion.tolist(),
-            **self._reports(confusion),
-        }
-
-    def _reports(self, confusion: np.ndarray[Any, Any]) -> dict[str, Any]:
-        from sklearn.metrics import classification_report  # which takes a second to import
-
-        count = len(self.classes)
-        pairs = np.repeat(np.arange(count**2), confusion.ravel())
-        if not len(pairs):
-            return {"report": {}, "report_text": "no row to score\n"}
-        options: dict[str, Any] = {
-            "labels": range(count),
-            "target_names": list(self.classes),
-            "zero_division": 0,
-        }
-        truth, predicted = pairs // count, pairs % count
-        return {
-            "report": classification_report(truth, predicted, output_dict=True, **options),
-            "report_text": classification_report(truth, predicted, digits=3, **options),
+            **{name: found[name] for name in ("confusion", "report", "report_text")},
         }
 
     def _codes(self, names: pa.ChunkedArray) -> np.ndarray[Any, Any]:

@@ -8,11 +8,9 @@ from pathlib import Path
 from raypipe import schema
 from raypipe.config import PredictConfig
 from raypipe.errors import UsageError, nearest
-from raypipe.predictions.filters import filters_of, parse_filter
+from raypipe.predictions.filters import check_filters
 from raypipe.predictions.table import SUFFIXES
 from raypipe.spec import HeadSpec, Output, digest
-
-__all__ = ["check_options", "head_spec", "is_one_file"]
 
 _LOOKS_LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w{0,5}")
 
@@ -29,8 +27,6 @@ def check_options(config: PredictConfig) -> None:
         UsageError: the name of the output, or options that exclude each other.
     """
     _check_out(config)
-    for text in config.where:
-        parse_filter(text)
     if config.probability_of is None:
         return
     if config.top_k > 1:
@@ -77,8 +73,8 @@ def head_spec(
         probabilities=config.probabilities,
         threshold=config.threshold,
     )
-    filters = filters_of(config.where, outputs, (*head.columns, schema.STATUS))
-    return head.model_copy(update={"where": tuple(map(str, filters))})
+    check_filters(config.where, outputs, (*head.columns, schema.STATUS))
+    return head.model_copy(update={"where": tuple(one.canonical for one in config.where)})
 
 
 def _check_out(config: PredictConfig) -> None:

@@ -11,10 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.predictions.filters import parse_filter
 from raypipe.spec import HeadSpec
-
-__all__ = ["BELOW_THRESHOLD", "FILTERED", "OK", "Classifier", "Predictor", "to_arrow"]
 
 OK = "ok"
 BELOW_THRESHOLD = "below_threshold"
@@ -74,7 +71,7 @@ class Predictor:
     @property
     def filtered(self) -> tuple[str, ...]:
         """Columns that are filtered by, each once."""
-        return tuple(dict.fromkeys(parse_filter(text).column for text in self.spec.where))
+        return tuple(dict.fromkeys(one.column for one in self.spec.where))
 
     def _probabilities(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if not len(features):
@@ -89,7 +86,7 @@ class Predictor:
         status = np.full(len(best), OK, object)
         if self.spec.threshold is not None:  # in float32, whatever the head computes in
             status[best.astype(np.float32) < np.float32(self.spec.threshold)] = BELOW_THRESHOLD
-        for one in map(parse_filter, self.spec.where):
+        for one in self.spec.where:
             status[~one.accepts(features[one.column])] = FILTERED
         return status
 

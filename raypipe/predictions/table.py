@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.order import natural_key
-
-__all__ = ["SUFFIXES", "in_order", "shorten", "write"]
+from raypipe.rows.order import natural_key
 
 SUFFIXES = (".csv", ".parquet")
 

@@ -1,1 +1,1 @@
-"""What jobs have done, as one page to look at: `page` for the whole, a module for each part."""
+"""Reports on jobs, as one page to look at: `page` for the whole, a module for each part."""

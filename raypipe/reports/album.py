@@ -12,8 +12,6 @@ from PIL import Image
 
 from raypipe.reports.thumbnails import remains, thumbnail
 
-__all__ = ["Album"]
-
 _THREADS = 8
 _TOGETHER = 64
 _QUALITY = 70

@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib import rc_context
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["curves", "grid", "histogram", "k_figures", "map_of", "reliability"]
+from raypipe.reports.figures import draw_curves
 
 # Matplotlib knows no CSS: these colours stand for the page's, which are light or dark.
 _INK, _LINE, _BLUE, _ORANGE, _GREY = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -104,18 +104,7 @@ def grid(name: str, entries: Sequence[dict[str, Any]], best: Any) -> str:
 
 def curves(epochs: Sequence[dict[str, float]], what: str) -> str:
     """Draw loss or accuracy by epoch, on the training and on the validation rows."""
-    numbers = [int(epoch["epoch"]) for epoch in epochs]
-    best = int(min(epochs, key=lambda epoch: epoch["validation_loss"])["epoch"])
-
-    def draw(axes: Any) -> None:
-        for part, colour in (("train", _GREY), ("validation", _BLUE)):
-            values = [epoch[f"{part}_{what}"] for epoch in epochs]
-            axes.plot(numbers, values, color=colour, marker=".", label=part)
-        axes.axvline(best, color=_ORANGE, linestyle="--", label=f"kept: epoch {best}")
-        axes.set(xlabel="epoch", ylabel=what)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-
+    draw = partial(draw_curves, epochs=epochs, what=what, colours=(_GREY, _BLUE, _ORANGE))
     return _draw(f"curves-{what}", f"Training and validation {what} by epoch", draw)
 
 
@@ -135,7 +124,7 @@ def k_figures(choices: Sequence[dict[str, float]], chosen: int, what: str) -> st
 
 
 def histogram(counts: npt.NDArray[np.int64]) -> str:
-    """Draw how many probabilities lie in each tenth of 0 to 1."""
+    """Draw how many probabilities lie in each of (n,) equal parts of 0 to 1."""
 
     def draw(axes: Any) -> None:
         width = 1 / len(counts)
@@ -177,7 +166,6 @@ def _draw(
 ) -> str:
     with rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

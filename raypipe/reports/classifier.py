@@ -21,18 +21,16 @@ from raypipe.fit.model import (
 from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.judged import Judged, Uris
-from raypipe.reports.page import Part, Picture
+from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.reader import StoreReader
-
-__all__ = ["classifier_part"]
 
 _PAIRS = 12
 _NEEDED = ("confusion", "report", "reliability", "near_duplicates", "store", "grid")
 
 
-def classifier_part(folder: Path, album: Album) -> Part:
+def classifier_part(folder: Path, album: Album) -> PagePart:
     """Return the part about a model and its held-out images.
 
     Args:
@@ -74,7 +72,7 @@ def classifier_part(folder: Path, album: Album) -> Part:
         "reliability": metrics["reliability"],
         "readable": store is not None,
     }
-    return Part("classifier.html", "Classifier", content, data)
+    return PagePart("classifier.html", "Classifier", content, data)
 
 
 def _table(path: Path) -> pa.Table:

@@ -10,12 +10,10 @@ import pyarrow as pa
 from raypipe import schema
 from raypipe.errors import RejectReason
 from raypipe.reports.album import Album
-from raypipe.reports.page import Part, Picture
+from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.history import read_runs
 from raypipe.store.reader import StoreReader
-
-__all__ = ["features_part", "rejected", "runs_of", "store_facts"]
 
 _SOME = 24
 _OF_REASON = 12
@@ -24,7 +22,7 @@ _RUNS = 50
 _WITHOUT_BYTES = (RejectReason.EMPTY, RejectReason.UNREADABLE, RejectReason.UNAVAILABLE)
 
 
-def features_part(store: StoreReader, album: Album) -> Part:
+def features_part(store: StoreReader, album: Album) -> PagePart:
     """Return the part about what is in a store, what is not, and what it took."""
     images = _some(store)
     album.add([str(picture.uri) for picture in images])
@@ -39,7 +37,7 @@ def features_part(store: StoreReader, album: Album) -> Part:
         "rejects": rejected(store.rejects(), album),
         "runs": runs_of(store),
     }
-    return Part("features.html", "Features", content, {})
+    return PagePart("features.html", "Features", content, {})
 
 
 def store_facts(store: StoreReader) -> Facts:

@@ -13,8 +13,6 @@ from scipy.stats import binomtest
 from raypipe.reports.album import Album
 from raypipe.reports.page import Picture
 
-__all__ = ["IN_CELL", "ON_DIAGONAL", "Judged", "Uris", "wilson"]
-
 #: Classes above which the matrix is not drawn: its cells would be too small to be hit.
 _MATRIX_CLASSES = 40
 _PAIRS = 100

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from raypipe.config.version import __version__
 from raypipe.reports.album import Album
-
-__all__ = ["Part", "Picture", "render"]
 
 _FOLDER = Path(__file__).with_name("templates")
 
@@ -35,7 +33,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Part:
+class PagePart:
     """A part of a page.
 
     Attributes:
@@ -51,7 +49,7 @@ class Part:
     data: dict[str, Any]
 
 
-def render(title: str, parts: Sequence[Part], album: Album, made: str) -> str:
+def render(title: str, parts: Sequence[PagePart], album: Album, made: str) -> str:
     """Return the page as HTML.
 
     Args:
@@ -77,7 +75,7 @@ def render(title: str, parts: Sequence[Part], album: Album, made: str) -> str:
         title=title,
         parts=parts,
         made=made,
-        version=version("raypipe"),
+        version=__version__,
         style=Markup((_FOLDER / "page.css").read_text("utf-8")),
         script=Markup((_FOLDER / "page.js").read_text("utf-8")),
         data=Markup(_as_script(data)),

@@ -19,11 +19,9 @@ from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.features import rejected, runs_of, store_facts
 from raypipe.reports.judged import IN_CELL, ON_DIAGONAL, Judged
-from raypipe.reports.page import Part, Picture
+from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.wording import Facts, spec_facts
 from raypipe.store.reader import StoreReader
-
-__all__ = ["Predictions", "predictions_part", "read_predictions"]
 
 _SHOWN = 24
 _OF_CLASS = 8
@@ -67,7 +65,7 @@ def read_predictions(store: StoreReader) -> Predictions:
     )
 
 
-def predictions_part(found: Predictions, album: Album) -> Part:
+def predictions_part(found: Predictions, album: Album) -> PagePart:
     """Return the part about predictions: how many of each class, how sure, and how good if known.
 
     Args:
@@ -93,7 +91,7 @@ def predictions_part(found: Predictions, album: Album) -> Part:
         "scores": scores,
         "runs": found.runs,
     }
-    return Part("predictions.html", "Predictions", content, data)
+    return PagePart("predictions.html", "Predictions", content, data)
 
 
 class _Seen:

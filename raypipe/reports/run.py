@@ -1,30 +1,26 @@
-"""What a folder holds, and the page about it."""
+"""The page about a folder of results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from importlib.util import find_spec
 
 from raypipe.config import ReportConfig
-from raypipe.config.types import Projection
 from raypipe.errors import UsageError
 from raypipe.fit.model import MODEL_FILES
 from raypipe.reports.album import Album
 from raypipe.reports.classifier import classifier_part
 from raypipe.reports.clusters import clusters_part
 from raypipe.reports.features import features_part
-from raypipe.reports.page import Part, render
+from raypipe.reports.page import PagePart, render
 from raypipe.reports.predictions import predictions_part, read_predictions
 from raypipe.storage import is_object, local_path, user_path
 from raypipe.store.identity import is_store
 from raypipe.store.reader import StoreReader
 
-__all__ = ["Section", "check_projection", "make_page", "sections_of"]
-
 #: Makes a part of a page; the album gets its pictures.
-Section = Callable[[Album], Part]
+Section = Callable[[Album], PagePart]
 
 #: Orders the parts of a folder: what the others are made of comes first.
 _KINDS = ("features", "classifier", "clusters", "predictions")
@@ -32,25 +28,11 @@ _PICTURE_MB: int = ReportConfig.model_fields["picture_mb"].default
 _MEGABYTE = 10**6
 
 
-def check_projection(projection: Projection) -> None:
-    """Make sure that the map can be made.
-
-    Raises:
-        UsageError: the package it takes is not installed.
-    """
-    if projection == "umap" and find_spec("umap") is None:
-        raise UsageError(
-            "--map umap needs a package that is not installed: pip install 'raypipe[umap]'; "
-            "or give --map pca"
-        )
-
-
-def sections_of(run: str, projection: Projection = "pca") -> list[Section]:
+def sections_of(run: str) -> list[Section]:
     """Return what there is to report on in a place: its own results, or those directly below it.
 
     Args:
         run: a store, what `train` or `cluster` has written, or a folder with some of these.
-        projection: how features become places on the map of clusters.
 
     Raises:
         UsageError: there is nothing of the kind.
@@ -67,7 +49,7 @@ def sections_of(run: str, projection: Projection = "pca") -> list[Section]:
             f"RUN: nothing to report on at {run!r}; give a store, or a folder written by train, "
             "cluster, predict or run"
         )
-    return [partial(_part, kind, place, projection=projection) for kind, place in found]
+    return [partial(_part, kind, place) for kind, place in found]
 
 
 def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICTURE_MB) -> bytes:
@@ -78,7 +60,7 @@ def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICT
         title: of the page.
         megabytes: room for pictures, shared by the sections.
     """
-    parts: list[Part] = []
+    parts: list[PagePart] = []
     album = Album(megabytes * _MEGABYTE)
     for number, section in enumerate(sections):
         with album.share(1 / (len(sections) - number)):
@@ -99,7 +81,7 @@ def _kind(place: str) -> str | None:
     return "clusters" if (folder / "clusters.parquet").exists() else None
 
 
-def _part(kind: str, place: str, album: Album, *, projection: Projection) -> Part:
+def _part(kind: str, place: str, album: Album) -> PagePart:
     if kind == "features":
         return features_part(StoreReader(place, option="RUN"), album)
     if kind == "predictions":
@@ -107,4 +89,4 @@ def _part(kind: str, place: str, album: Album, *, projection: Projection) -> Par
     folder = local_path(place, "RUN")
     if kind == "classifier":
         return classifier_part(folder, album)
-    return clusters_part(folder, album, projection)
+    return clusters_part(folder, album)

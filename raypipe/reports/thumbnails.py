@@ -11,12 +11,10 @@ import pyarrow.compute as pc
 from PIL import Image, ImageFile
 
 from raypipe import schema
-from raypipe.decode import decode
 from raypipe.errors import RaypipeError, RejectedItem
+from raypipe.images.decode import decode
 from raypipe.sources import read_item
 from raypipe.store.reader import StoreReader
-
-__all__ = ["find_uris", "remains", "thumbnail"]
 
 _PIXELS = 2**26
 _SIDE = 96

@@ -6,8 +6,6 @@ from typing import Any
 
 from raypipe.spec import Augment, Output, Preprocess, Spec
 
-__all__ = ["Facts", "spec_facts"]
-
 #: Pairs of a name and what is to be said of it.
 Facts = list[tuple[str, str]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raypipe.runtime.connection import joblib_backend, session
 from raypipe.runtime.flow import ProcessDiedError, first_cause, retry_limits, stream
 from raypipe.runtime.metrics import Meters
-from raypipe.runtime.nodes import check_reach, check_seen, wait_for
+from raypipe.runtime.nodes import alive_nodes, check_reach, check_seen, wait_for
 from raypipe.runtime.replicas import (
     Replicas,
     best_precision,
@@ -20,6 +20,7 @@ __all__ = [
     "Meters",
     "ProcessDiedError",
     "Replicas",
+    "alive_nodes",
     "best_precision",
     "check_reach",
     "check_seen",

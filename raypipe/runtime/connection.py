@@ -14,12 +14,10 @@ from typing import Any, Literal
 import ray
 import ray.data
 
+from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
-from raypipe.progress import say, say_as_json, says_json
 from raypipe.runtime.metrics import job_name
 from raypipe.runtime.nodes import wait_for
-
-__all__ = ["joblib_backend", "session"]
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0

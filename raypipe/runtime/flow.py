@@ -12,19 +12,13 @@ import ray.data
 
 from raypipe.errors import RaypipeError
 
-__all__ = ["ProcessDiedError", "first_cause", "retry_limits", "stream"]
-
 _RETRIES = 3
 _KEPT = "finished partitions are kept, and the same command goes on from them"
 _NEVER_BEGAN = "error raised in its creation task"
 #: Said of a replica whose node is gone, and which no other has room for, when Ray gives it up.
 _NEVER_RAN = "The actor never ran"
 _OF_NODE = "node has died"
-_DEATHS = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.OutOfMemoryError,
-)
+_DEATHS = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -66,7 +60,9 @@ def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
 
 def _is_death(error: Exception) -> bool:
     """Whether processes died, and not their constructor failed, for which no image is to blame."""
-    text = str(error)
+    if isinstance(error, ray.exceptions.RayActorError):
+        return not error.actor_init_failed
+    text = str(error)  # Ray Data hands some errors on as text in errors of other types
     return (isinstance(error, _DEATHS) or _NEVER_RAN in text) and _NEVER_BEGAN not in text
 
 

@@ -1,4 +1,4 @@
-"""What is done, as metrics at Ray's endpoint for Prometheus."""
+"""Metrics of what is done, at Ray's endpoint for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import ray
 from ray.util.metrics import Counter, Gauge
 
 from raypipe.cost import Cost
-
-__all__ = ["Meters", "job_name"]
 
 #: Set by Ray for the driver of a submitted job.
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"

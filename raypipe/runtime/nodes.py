@@ -11,13 +11,11 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe import schema
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.progress import say
 from raypipe.sources import local_file
 from raypipe.storage import Storage
 from raypipe.store.identity import SPEC_FILE
-
-__all__ = ["alive_nodes", "check_reach", "check_seen", "largest_node", "wait_for"]
 
 _PATIENCE = 20 * 60.0
 

@@ -8,19 +8,10 @@ from typing import Any, TypeVar
 
 import ray
 
+from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime.flow import first_cause
 from raypipe.runtime.nodes import alive_nodes, largest_node
-
-__all__ = [
-    "Replicas",
-    "best_precision",
-    "cores",
-    "device",
-    "on_replica_hardware",
-    "plan_replicas",
-    "slots",
-]
 
 T = TypeVar("T")
 
@@ -52,11 +43,13 @@ class Replicas:
     whole_flow: bool
 
 
-def plan_replicas(actors: str, batch_size: int, units: int, *, compiled: bool = False) -> Replicas:
+def plan_replicas(
+    actors: Actors, batch_size: int, units: int, *, compiled: bool = False
+) -> Replicas:
     """Return the actor pool for this cluster: a replica per GPU, or one per core without GPUs.
 
     Args:
-        actors: `auto`, `N` or `MIN:MAX`, of checked form.
+        actors: how many are asked for.
         batch_size: images per forward pass.
         units: how many units there are; more replicas than that would idle.
         compiled: whether they compile the network.
@@ -87,18 +80,17 @@ def plan_replicas(actors: str, batch_size: int, units: int, *, compiled: bool = 
     )
 
 
-def _pool_size(actors: str, most: int) -> tuple[int, int]:
-    if actors == "auto":
+def _pool_size(actors: Actors, most: int) -> tuple[int, int]:
+    if actors.bounds is None:
         return most, most
-    smallest, _, largest = actors.partition(":")
-    if int(smallest) > most:
+    smallest, largest = actors.bounds
+    if smallest > most:
         raise UsageError(
-            f"--actors: the cluster has room for {most} replicas; got {actors!r}; "
+            f"--actors: the cluster has room for {most} replicas; got {actors.text!r}; "
             f"give at most {most}, or auto"
         )
     # A cluster may grow; one machine does not.
-    end = int(largest or smallest)
-    return int(smallest), end if len(alive_nodes()) > 1 else min(end, most)
+    return smallest, largest if len(alive_nodes()) > 1 else min(largest, most)
 
 
 def _room(resource: str) -> int:
@@ -129,7 +121,7 @@ def best_precision() -> str:
 def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Call a function where a replica could run: here, if this machine is all there is."""
     gpus = _room("GPU")
-    if len(ray.nodes()) == 1 and not gpus:
+    if len(alive_nodes()) == 1 and not gpus:
         return function(*arguments, **options)
     remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(_call)
     try:

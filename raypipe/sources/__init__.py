@@ -14,9 +14,9 @@ from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
-from raypipe.sources.read import is_sequential, local_file, read_item
+from raypipe.sources.read import local_file, read_item
 
-__all__ = ["Source", "from_on", "is_sequential", "local_file", "open_source", "read_item"]
+__all__ = ["Source", "from_on", "local_file", "open_source", "read_item"]
 
 
 class Source(Protocol):

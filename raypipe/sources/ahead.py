@@ -12,8 +12,6 @@ from raypipe.sources.files import needs_requests
 from raypipe.sources.read import is_sequential, read_item
 from raypipe.sources.remote import REMOTE_SCHEMES
 
-__all__ = ["read_items"]
-
 #: Reads in flight per process, whose results wait to be decoded. A request waits for its server
 #: most of the time; a disk is kept busy by few.
 _REQUESTS, _READS = 32, 4

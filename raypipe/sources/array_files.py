@@ -17,8 +17,6 @@ from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.sources.local import check_size, file_etag, unreadable
 from raypipe.sources.members import Member
 
-__all__ = ["DAMAGE", "Arrays", "open_arrays", "read_array"]
-
 _NPY = ".npy"
 _PICKLED = "pickled objects, which are refused because they run code"
 _CHUNK_CACHE = 64 * 2**20
@@ -48,7 +46,7 @@ class Arrays(Protocol):
         ...
 
 
-class _Npy:
+class _NpyArray:
     """The one array of a .npy file, mapped into memory."""
 
     def __init__(self, path: str) -> None:
@@ -75,7 +73,7 @@ class _Npy:
         return self.array[start:stop]
 
 
-class _Npz:
+class _NpzArrays:
     """The arrays of a .npz file. Images are read forward from the compressed stream."""
 
     def __init__(self, path: str) -> None:
@@ -114,7 +112,7 @@ class _Npz:
         return self.streams[name]
 
 
-class _Hdf5:
+class _Hdf5Arrays:
     """The datasets of an HDF5 file, in groups of any depth."""
 
     def __init__(self, path: str) -> None:
@@ -150,7 +148,11 @@ class _Hdf5:
         return dataset[start:stop]
 
 
-_OPENERS: dict[str, Callable[[str], Arrays]] = {"npy": _Npy, "npz": _Npz, "hdf5": _Hdf5}
+_OPENERS: dict[str, Callable[[str], Arrays]] = {
+    "npy": _NpyArray,
+    "npz": _NpzArrays,
+    "hdf5": _Hdf5Arrays,
+}
 _lock = threading.Lock()  # streams have one position, and HDF5 one thread
 
 

@@ -12,12 +12,10 @@ import pyarrow as pa
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.sources.array_files import DAMAGE, Arrays, open_arrays
+from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import label_columns, present
 from raypipe.sources.local import file_etag
 from raypipe.sources.members import spell
-from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
-
-__all__ = ["ARRAY_SUFFIXES", "ArraySource"]
 
 _KINDS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
 ARRAY_SUFFIXES = tuple(_KINDS)

@@ -11,22 +11,11 @@ from typing import IO, Any, Literal, cast
 import pyarrow as pa
 
 from raypipe.errors import RejectedItem, RejectReason
+from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.local import check_size
-from raypipe.sources.rows import Row, in_batches
-from raypipe.storage.answers import answer, failure
+from raypipe.storage.answers import answer, failures
 from raypipe.storage.object_file import ObjectFile
-from raypipe.storage.objects import Patience, Place, connect, parse
-
-__all__ = [
-    "BucketSource",
-    "OpenObject",
-    "entries",
-    "object_etag",
-    "object_exists",
-    "open_object",
-    "probe",
-    "read_object",
-]
+from raypipe.storage.objects import ObjectUri, Patience, connect, parse
 
 #: How long an item is waited for, and one on a server that has failed many times in a row.
 PATIENCE = Patience(connect=10, answer=60, tries=4, total=60)
@@ -146,11 +135,10 @@ def object_exists(uri: str) -> bool:
 
     place = parse(uri)
     try:
-        obstore.head(connect(place, PATIENCE), place.key)
+        with failures(place, _OPTION, FileNotFoundError):
+            obstore.head(connect(place, PATIENCE), place.key)
     except FileNotFoundError:
         return False
-    except Exception as error:
-        raise failure(place, error, _OPTION) from None
     return True
 
 
@@ -163,10 +151,8 @@ def entries(uri: str) -> tuple[list[str], list[str]]:
     import obstore
 
     place = parse(uri)
-    try:
+    with failures(place, _OPTION):
         found = obstore.list_with_delimiter(connect(place, PATIENCE), place.key or None)
-    except Exception as error:
-        raise failure(place, error, _OPTION) from None
     names = [entry["path"].rpartition("/")[2] for entry in found["objects"]]
     folders = [path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]]
     return sorted(filter(None, names)), sorted(folders)
@@ -198,27 +184,20 @@ def _etag_now(uri: str, _minute: int) -> str:
     import obstore
 
     place = parse(uri)
-    try:
+    with failures(place, _OPTION, FileNotFoundError):
         return _etag(obstore.head(connect(place, PATIENCE), place.key))
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise failure(place, error, _OPTION) from None
 
 
-def _listed(place: Place, since: str) -> Iterator[Any]:
+def _listed(place: ObjectUri, since: str) -> Iterator[Any]:
     import obstore
 
     # The store begins behind the offset, and `since` itself is wanted.
     offset = f"{place.key}/{since}".lstrip("/")[:-1] if since else None
-    try:
+    with failures(place, _OPTION):  # going on without the rest would make images look deleted
         for chunk in obstore.list(
             connect(place, PATIENCE), place.key or None, offset=offset or None, chunk_size=_LISTED
         ):
             yield from chunk
-    except Exception as error:
-        # Going on without the rest would make its images look deleted.
-        raise failure(place, error, _OPTION) from None
 
 
 def _hidden(item: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which column of a table holds what."""
+"""Roles of a table's columns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from raypipe.errors import UsageError, nearest
 from raypipe.sources.local import file_etag
 from raypipe.sources.remote import REMOTE_SCHEMES, public
 from raypipe.storage import is_object
-
-__all__ = ["IMAGE_NAMES", "etag_column", "id_column", "label_columns", "present", "resolve"]
 
 #: Usual names of the column with the images, most telling first.
 IMAGE_NAMES = (

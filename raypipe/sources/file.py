@@ -8,10 +8,8 @@ from typing import Literal
 
 import pyarrow as pa
 
+from raypipe.sources.batches import in_batches
 from raypipe.sources.local import file_etag, utf8
-from raypipe.sources.rows import in_batches
-
-__all__ = ["FileSource"]
 
 
 class FileSource:

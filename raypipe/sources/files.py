@@ -10,18 +10,7 @@ from typing import IO, Any, Protocol, TypeAlias, cast
 from raypipe.errors import UsageError
 from raypipe.sources import buckets, local
 from raypipe.storage import is_object
-from raypipe.storage.objects import Place
-
-__all__ = [
-    "AnyPath",
-    "ObjectPath",
-    "file_etag",
-    "needs_requests",
-    "only_local",
-    "open_file",
-    "open_stream",
-    "readable",
-]
+from raypipe.storage.objects import ObjectUri
 
 _MISSING = "missing"
 
@@ -29,7 +18,7 @@ _MISSING = "missing"
 class ObjectPath:
     """The URI of an object, with what sources want of a path."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ObjectUri) -> None:
         self.place = place
 
     @property

@@ -11,10 +11,8 @@ from typing import Literal
 import pyarrow as pa
 
 from raypipe.errors import RaypipeError
+from raypipe.sources.batches import BATCH_ROWS, one_batch
 from raypipe.sources.local import file_etag, utf8
-from raypipe.sources.rows import BATCH_ROWS, one_batch
-
-__all__ = ["FolderSource"]
 
 
 class FolderSource:

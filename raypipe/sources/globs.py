@@ -19,8 +19,6 @@ from raypipe.sources.buckets import entries, object_exists
 from raypipe.sources.files import ObjectPath
 from raypipe.storage.objects import parse
 
-__all__ = ["expand", "expand_objects", "from_on", "is_pattern", "matching"]
-
 _SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
 _WORDS = {"**/": "(?:[^/]*/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _BRACES = re.compile(r"\{([^{}]*)\}")

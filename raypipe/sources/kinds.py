@@ -1,4 +1,4 @@
-"""Which kind of source a path is."""
+"""Recognition of a source's kind from its path."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from raypipe.storage.objects import parse
 
 if TYPE_CHECKING:
     from raypipe.sources import Source
-
-__all__ = ["find_source"]
 
 _PARQUET_SUFFIXES = (".parquet",)
 # What may lie beside shards without making them a folder of loose files.

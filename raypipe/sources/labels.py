@@ -10,13 +10,11 @@ from typing import Literal
 
 import pyarrow as pa
 
-from raypipe import splits
 from raypipe.config import LabelConfig
 from raypipe.errors import UsageError
+from raypipe.rows import splits
 from raypipe.schema import ID, ITEMS, LABEL, SPLIT
 from raypipe.storage import local_path
-
-__all__ = ["Labels"]
 
 _SPLIT_ADVICE = {
     "folder": "the top-most folder has to be train, valid, test or the like",
@@ -81,7 +79,7 @@ class Labels:
         if mode == "column":
             return given
         if mode == "hash":
-            return pa.array(splits.by_hash(ids, self.config.split_sizes), pa.string())
+            return pa.array(splits.by_hash(ids, self.config.split_sizes.parts), pa.string())
         named = map(_folder_split, ids) if mode == "folder" else [None] * len(ids)
         return pa.array(named, pa.string())
 

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from raypipe.order import natural_key
+from raypipe.rows.order import natural_key
 from raypipe.schema import ID, LABEL
-
-__all__ = ["limited"]
 
 Key = tuple[tuple[str | int, ...], str]
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from raypipe.errors import RejectedItem, RejectReason
 
-__all__ = ["OpenFile", "check_size", "file_etag", "open_file", "read_local", "unreadable", "utf8"]
-
 _MISSING = "missing"
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RejectReason, UsageError
+from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import (
     IMAGE_NAMES,
     etag_column,
@@ -23,9 +24,6 @@ from raypipe.sources.columns import (
 )
 from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.members import spell_reject
-from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
-
-__all__ = ["MANIFEST_SUFFIXES", "ManifestSource", "UriColumns", "uri_batch"]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MANIFEST_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")
@@ -126,7 +124,7 @@ def uri_batch(
     """Return the items of some rows.
 
     Args:
-        part: the columns, as text.
+        part: the columns, as text, each (N,).
         columns: which is which.
         table: the file, which relative paths are relative to and which stands for what is missing.
         row: names a row, by its number in the part.

@@ -19,8 +19,6 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from raypipe.errors import RejectedItem, RejectReason
 
-__all__ = ["Member", "clean_name", "parse", "raise_reject", "spell", "spell_reject"]
-
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 

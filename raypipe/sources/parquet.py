@@ -12,15 +12,13 @@ import pyarrow as pa
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
+from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import IMAGE_NAMES, id_column, label_columns, present
 from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.local import check_size, unreadable
 from raypipe.sources.manifest import UriColumns, uri_batch
 from raypipe.sources.members import Member, spell
-from raypipe.sources.rows import BATCH_ROWS, Texts, one_batch
 from raypipe.storage import is_object
-
-__all__ = ["ParquetSource", "read_parquet"]
 
 _BYTES = "bytes"
 _PICKLE_PROTOCOLS = (2, 3, 4, 5)
@@ -38,7 +36,7 @@ class ParquetSource:
 
     def __init__(self, uri: str, files: Sequence[AnyPath], config: SourceConfig) -> None:
         self.uri = uri
-        self.files = [_File(path, config) for path in files]
+        self.files = [_TableFile(path, config) for path in files]
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of files and rows, holding one row group's small columns.
@@ -51,7 +49,7 @@ class ParquetSource:
             yield from file.list()
 
 
-class _File:
+class _TableFile:
     """One file of the table."""
 
     def __init__(self, path: AnyPath, config: SourceConfig) -> None:

@@ -13,8 +13,6 @@ from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
 from raypipe.sources.tar import read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip
 
-__all__ = ["is_sequential", "local_file", "read_item"]
-
 _BYTES_PER_PIXEL = 8  # four channels of 16 bits
 _METADATA_BYTES = 64 * 2**20
 

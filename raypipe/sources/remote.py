@@ -18,8 +18,6 @@ from raypipe.sources.local import check_size
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["REMOTE_SCHEMES", "check_reachable", "public", "read_remote", "server"]
-
 REMOTE_SCHEMES = ("http", "https", "s3", "gs")
 
 #: Seconds to wait for a connection and between two pieces of an answer.

@@ -19,13 +19,11 @@ import pyarrow as pa
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.schema import LABEL
+from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.files import AnyPath, file_etag, open_file, open_stream
 from raypipe.sources.local import check_size, unreadable, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
-from raypipe.sources.rows import Row, in_batches
 from raypipe.sources.tar_members import is_gzip, tar_members
-
-__all__ = ["IMAGE_EXTENSIONS", "TAR_SUFFIXES", "TarSource", "read_tar", "read_tar_gz"]
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 IMAGE_EXTENSIONS = frozenset(
@@ -71,7 +69,7 @@ class TarSource:
             )
 
     def _shard(self, path: AnyPath) -> Iterator[Row]:
-        shard = _Shard(path, self.config)
+        shard = _TarShard(path, self.config)
         for member, stream in tar_members(shard.path):
             shard.add(member, stream)
         return chain.from_iterable(map(shard.rows, shard.entries))
@@ -90,7 +88,7 @@ class _Sample:
     problem: str = ""
 
 
-class _Shard:
+class _TarShard:
     """The samples of one tar file, in order of their first members."""
 
     def __init__(self, path: AnyPath, config: LabelConfig | None) -> None:

@@ -16,8 +16,6 @@ from typing import IO, cast
 from raypipe.errors import RaypipeError
 from raypipe.sources.files import open_stream
 
-__all__ = ["is_gzip", "tar_members"]
-
 _GZIP_MAGIC = b"\x1f\x8b"
 # Names and attributes that do not fit into a header; a longer one is damage, or an attack.
 _MAX_HEADER_BYTES = 2**20

@@ -13,12 +13,10 @@ from typing import Literal
 import pyarrow as pa
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.files import AnyPath, open_file, open_stream
 from raypipe.sources.local import check_size, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
-from raypipe.sources.rows import Row, in_batches
-
-__all__ = ["ZipSource", "read_zip"]
 
 _ENCRYPTED = 0x1
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)

@@ -16,8 +16,8 @@ from raypipe.storage.transfer import local_copy, upload
 
 __all__ = [
     "BucketStorage",
+    "FileInput",
     "FolderStorage",
-    "Input",
     "Storage",
     "is_object",
     "local_copy",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 #: What a finished file is read from.
-Input: TypeAlias = Path | BinaryIO
+FileInput: TypeAlias = Path | BinaryIO
 
 _STREAM_BYTES = 8 * 2**20
 
@@ -64,7 +64,7 @@ class Storage(Protocol):
         """Return a file's content. Raises FileNotFoundError if it is absent."""
         ...
 
-    def open(self, name: str) -> Input:
+    def open(self, name: str) -> FileInput:
         """Return what to read parts of a file from. Raises FileNotFoundError if it is absent."""
         ...
 
@@ -94,7 +94,7 @@ class Storage(Protocol):
 
 
 @contextlib.contextmanager
-def stream(source: Input) -> Iterator[BinaryIO]:
+def stream(source: FileInput) -> Iterator[BinaryIO]:
     """Open what `Storage.open` returned, to be read from its start to its end."""
     with (
         source.open("rb")

@@ -1,15 +1,15 @@
-"""What a failed request to a bucket means, and what users are told."""
+"""Meaning of a bucket's failed requests, and what users are told."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.storage.objects import Place
-
-__all__ = ["Answer", "answer", "failure"]
+from raypipe.storage.objects import ObjectUri
 
 _STATUS = re.compile(r"status(?: code)?:? (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -63,7 +63,18 @@ def answer(error: Exception) -> Answer:
     return Answer(what, definite or isinstance(error, ValueError), code in _OF_CALLER)
 
 
-def failure(place: Place, error: Exception, option: str) -> RaypipeError:
+@contextlib.contextmanager
+def failures(place: ObjectUri, option: str, *expected: type[Exception]) -> Iterator[None]:
+    """Make one line of what goes wrong with a request; what is expected is raised as it is."""
+    try:
+        yield
+    except expected:
+        raise
+    except Exception as error:
+        raise failure(place, error, option) from None
+
+
+def failure(place: ObjectUri, error: Exception, option: str) -> RaypipeError:
     """Return the error that a user is to see: of exit 2 where it is no use to try again."""
     found = answer(error)
     if not found.definite:

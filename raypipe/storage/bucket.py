@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import uuid
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.storage.answers import failure
+from raypipe.storage.answers import failure, failures
 from raypipe.storage.object_file import ObjectFile
 from raypipe.storage.objects import Patience, connect, parse
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
-
-__all__ = ["BucketStorage"]
 
 #: How long a store is waited for: it may be busy, and a run of days should not end for a minute.
 PATIENCE = Patience(connect=10, answer=60, tries=10, total=180)
@@ -165,14 +164,5 @@ class BucketStorage:
         with self._failures():
             return obstore.head(self._store, self._key(name))
 
-    @contextlib.contextmanager
-    def _failures(self, *expected: type[Exception]) -> Iterator[None]:
-        """Make one line of what goes wrong; what is absent, or expected, is raised as it is."""
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except (BaseError, OSError, ValueError) as error:
-            if isinstance(error, (FileNotFoundError, *expected)):
-                raise
-            raise failure(self._place, error, self._option) from None
+    def _failures(self, *expected: type[Exception]) -> AbstractContextManager[None]:
+        return failures(self._place, self._option, FileNotFoundError, *expected)

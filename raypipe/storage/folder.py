@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Hashable
 from pathlib import Path
 
-__all__ = ["FolderStorage"]
-
 _TEMPORARY_PREFIX = ".tmp-"
 _STALE_SECONDS = 24 * 3600
 

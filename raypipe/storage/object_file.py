@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from raypipe.storage.answers import failure
-from raypipe.storage.objects import Patience, Place, connect
-
-__all__ = ["ObjectFile"]
+from raypipe.storage.answers import failures
+from raypipe.storage.objects import ObjectUri, Patience, connect
 
 
 class ObjectFile(io.RawIOBase):
@@ -24,18 +22,14 @@ class ObjectFile(io.RawIOBase):
         RaypipeError: the store did not answer, or refuses; so do reads.
     """
 
-    def __init__(self, place: Place, patience: Patience, option: str) -> None:
+    def __init__(self, place: ObjectUri, patience: Patience, option: str) -> None:
         import obstore
 
         self._place, self._option = place, option
         self._position = 0
-        try:
+        with failures(place, option, FileNotFoundError):
             self._store = connect(place, patience)
             self.length = int(obstore.head(self._store, place.key)["size"])
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise failure(place, error, option) from None
 
     def readable(self) -> bool:
         """Return that it is."""
@@ -63,10 +57,8 @@ class ObjectFile(io.RawIOBase):
         stop = min(self._position + len(view), self.length)
         if stop <= self._position:
             return 0
-        try:
+        with failures(self._place, self._option):
             data = obstore.get_range(self._store, self._place.key, start=self._position, end=stop)
-        except Exception as error:
-            raise failure(self._place, error, self._option) from None
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -13,15 +13,6 @@ from urllib.parse import parse_qsl, unquote
 if TYPE_CHECKING:
     from obstore.store import GCSConfig, ObjectStore, S3Config
 
-__all__ = [
-    "SCHEMES",
-    "Patience",
-    "Place",
-    "connect",
-    "is_object",
-    "parse",
-]
-
 SCHEMES = ("s3", "gs")
 
 #: Parameters that an object's URI may carry, as PyArrow spells them.
@@ -39,7 +30,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Place:
+class ObjectUri:
     """What a URI of an object says.
 
     Keys are taken as they are written, without unescaping, as the stores' own tools do. A `?` is
@@ -70,7 +61,7 @@ def is_object(uri: str) -> bool:
     return uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
-def parse(uri: str) -> Place:
+def parse(uri: str) -> ObjectUri:
     """Return what a URI says."""
     scheme, _, rest = uri.partition("://")
     place, mark, query = rest.rpartition("?")
@@ -78,10 +69,10 @@ def parse(uri: str) -> Place:
         place, query = rest, ""
     authority, _, key = place.partition("/")
     credentials, _, bucket = authority.rpartition("@")
-    return Place(scheme, bucket, key.rstrip("/"), credentials, query)
+    return ObjectUri(scheme, bucket, key.rstrip("/"), credentials, query)
 
 
-def connect(place: Place, patience: Patience) -> ObjectStore:
+def connect(place: ObjectUri, patience: Patience) -> ObjectStore:
     """Return a client of the bucket; the last few are kept.
 
     Credentials are those of the URI, else what the usual chain finds.

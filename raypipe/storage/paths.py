@@ -7,8 +7,6 @@ from urllib.parse import unquote, urlsplit
 
 from raypipe.errors import UsageError
 
-__all__ = ["local_path", "output_folder", "user_path"]
-
 
 def local_path(uri: str, option: str, *, or_bucket: bool = False) -> Path:
     """Return the absolute path that a path or `file://` URI names.

@@ -11,8 +11,6 @@ from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path
 
-__all__ = ["local_copy", "upload"]
-
 
 @contextlib.contextmanager
 def local_copy(place: str, names: Iterable[str], option: str) -> Iterator[Path]:

@@ -25,8 +25,6 @@ from raypipe.store.partition import (
 )
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
-__all__ = ["Compaction", "compact"]
-
 
 @dataclass(frozen=True)
 class Compaction:

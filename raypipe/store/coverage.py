@@ -1,4 +1,4 @@
-"""Which items the store covers: finding finished work again, and adding to it."""
+"""Coverage of items by a store: finding finished work again, and adding to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.errors import RejectReason
-from raypipe.plan import Listing, Unit, Versions
+from raypipe.rows.listing import Listing
+from raypipe.rows.unit import Unit
+from raypipe.rows.versions import Versions
 from raypipe.spec import digest
 from raypipe.storage import Storage
 from raypipe.store.partition import (
@@ -27,8 +29,6 @@ from raypipe.store.partition import (
 )
 from raypipe.store.retention import expired_files
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
-
-__all__ = ["Coverage", "adopt", "apart", "cover", "merge", "publish"]
 
 _PART = "part"
 _ROW = "row"
@@ -268,11 +268,15 @@ def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
     """Return the coverage without some of its rows, and without parts that have none left."""
     if not drop.any() and all(part.rows for part in coverage.parts):
         return coverage
+    # A part's file stays as it is: what is dropped is noted beside it, by the numbers of its rows,
+    # which for one row here are those of all views of its item.
     gone = coverage.rows.filter(pa.array(drop))
     by_part: dict[int, list[int]] = {}
     places = (gone[name].to_pylist() for name in (_PART, _ROW, _SPAN))
     for index, row, span in zip(*places, strict=True):
         by_part.setdefault(index, []).extend(range(row, row + span))
+    # Parts without rows go, so those behind them move up: `renumbered` has the new place of each,
+    # by which the rows that are kept find theirs again. No kept row is of a part that goes.
     parts: list[Part] = []
     renumbered = np.zeros(len(coverage.parts), np.int32)
     for index, part in enumerate(coverage.parts):

@@ -9,11 +9,9 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from raypipe import schema
-from raypipe.store.features import to_array
+from raypipe.rows.features import to_array
 from raypipe.store.hdf5 import label_codes
 from raypipe.store.reader import StoreReader
-
-__all__ = ["StoreDataset"]
 
 
 class StoreDataset(IterableDataset[dict[str, Any]]):

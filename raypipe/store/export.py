@@ -19,17 +19,15 @@ import pyarrow.csv
 
 from raypipe import schema
 from raypipe.errors import UsageError
+from raypipe.rows.features import to_array
 from raypipe.store import hdf5
-from raypipe.store.features import to_array
 from raypipe.store.reader import StoreReader
-
-__all__ = ["Rows", "Target", "export", "read_rows"]
 
 _PIECE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Rows:
+class StoredRows:
     """All of the rows but their features, in the order they are stored.
 
     Attributes:
@@ -54,9 +52,9 @@ class Rows:
         """Label of each row."""
         return [self.names[code] if code >= 0 else None for code in self.codes.tolist()]
 
-    def __getitem__(self, rows: npt.NDArray[np.int64]) -> Rows:
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> StoredRows:
         """Return some of the rows, by number."""
-        return Rows(
+        return StoredRows(
             self.ids[rows], self.codes[rows], self.names, self.splits[rows], self.views[rows]
         )
 
@@ -70,7 +68,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _FileArray:
     """An array of (N, …) within a file."""
 
     path: Path
@@ -100,15 +98,19 @@ class _Place:
         return np.memmap(self.path, self.dtype, mode, self.offset, self.shape)
 
 
-def read_rows(reader: StoreReader) -> Rows:
-    """Read everything but the features."""
+def read_rows(reader: StoreReader) -> StoredRows:
+    """Read everything but the features: columns (N,), in the order rows are stored in.
+
+    Raises:
+        UsageError: there are no rows.
+    """
     columns = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
     tables = list(reader.iter_batches(columns))
     if not tables:
         raise UsageError(f"STORE: {reader.uri} has no features yet; run `raypipe extract` first")
     table = pa.concat_tables(tables)
     codes, names = hdf5.label_codes(table[schema.LABEL].to_pylist())
-    return Rows(
+    return StoredRows(
         ids=table[schema.ID].to_numpy(),
         codes=codes,
         names=names,
@@ -118,7 +120,7 @@ def read_rows(reader: StoreReader) -> Rows:
 
 
 def export(
-    reader: StoreReader, column: str, rows: Rows, targets: list[Target], form: str
+    reader: StoreReader, column: str, rows: StoredRows, targets: list[Target], form: str
 ) -> list[Path]:
     """Write the targets: all of them whole, or none.
 
@@ -128,7 +130,7 @@ def export(
     Args:
         reader: the store.
         column: the feature column.
-        rows: all rows of the snapshot.
+        rows: all rows of the snapshot, each column (N,).
         targets: the files, all in one existing folder; no row is in two of them.
         form: `hdf5`, `npy` or `csv`.
 
@@ -151,7 +153,7 @@ def export(
 
 
 def _scatter(
-    reader: StoreReader, column: str, count: int, targets: list[Target], places: list[_Place]
+    reader: StoreReader, column: str, count: int, targets: list[Target], places: list[_FileArray]
 ) -> None:
     """Put each stored row's features into their place."""
     file_of = np.full(count, -1, np.int32)
@@ -187,7 +189,9 @@ class _Hdf5:
     """Datasets `features`, `labels`, `label_names`, `ids`, `view` and `split`."""
 
     @staticmethod
-    def prepare(path: Path, rows: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Place:
+    def prepare(
+        path: Path, rows: StoredRows, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> _FileArray:
         """Write everything but the values of the features, for which there is room."""
         room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -199,10 +203,10 @@ class _Hdf5:
             file.create_dataset(schema.VIEW, data=rows.views)
             full = (len(rows), *shape)
             features = file.create_dataset(schema.FEATURES, full, dtype, dcpl=room)
-            return _Place(path, features.id.get_offset() or 0, full, dtype)
+            return _FileArray(path, features.id.get_offset() or 0, full, dtype)
 
     @staticmethod
-    def finish(path: Path, rows: Rows, place: _Place) -> None:
+    def finish(path: Path, rows: StoredRows, place: _FileArray) -> None:
         """Nothing is left to do."""
 
 
@@ -210,7 +214,9 @@ class _Npy:
     """`X.npy`, and beside it `X.ids.npy`, `X.labels.npy`, `X.label_names.npy`, `X.views.npy`."""
 
     @staticmethod
-    def prepare(path: Path, rows: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Place:
+    def prepare(
+        path: Path, rows: StoredRows, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> _FileArray:
         """Write the header, and the arrays beside it."""
         beside = {
             "ids": rows.ids.astype(str),
@@ -227,10 +233,10 @@ class _Npy:
             np.lib.format.write_array_header_1_0(file, {**header, "shape": full})
             offset = file.tell()
             file.truncate(offset + int(np.prod(full)) * dtype.itemsize)
-        return _Place(path, offset, full, dtype)
+        return _FileArray(path, offset, full, dtype)
 
     @staticmethod
-    def finish(path: Path, rows: Rows, place: _Place) -> None:
+    def finish(path: Path, rows: StoredRows, place: _FileArray) -> None:
         """Nothing is left to do."""
 
 
@@ -238,16 +244,18 @@ class _Csv:
     """A row of `id,label,split,view,f0,f1,…` per row."""
 
     @staticmethod
-    def prepare(path: Path, rows: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Place:
+    def prepare(
+        path: Path, rows: StoredRows, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> _FileArray:
         """Make room for the features in a file that is removed again."""
         full = (len(rows), *shape)
         raw = path.with_name(path.name + ".raw")
         with raw.open("wb") as file:
             file.truncate(int(np.prod(full)) * dtype.itemsize)
-        return _Place(raw, 0, full, dtype)
+        return _FileArray(raw, 0, full, dtype)
 
     @staticmethod
-    def finish(path: Path, rows: Rows, place: _Place) -> None:
+    def finish(path: Path, rows: StoredRows, place: _FileArray) -> None:
         """Write the rows in their order."""
         width = int(np.prod(place.shape[1:]))
         names = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
@@ -276,7 +284,7 @@ def _csv_header(names: list[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _parts(place: _Place) -> Iterator[slice]:
+def _parts(place: _FileArray) -> Iterator[slice]:
     row_bytes = max(1, int(np.prod(place.shape[1:])) * place.dtype.itemsize)
     length = max(1, _PIECE_BYTES // 8 // row_bytes)
     for start in range(0, place.shape[0], length):

@@ -21,25 +21,8 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
-from raypipe.storage import Input
-from raypipe.store.features import tensor, to_array
-
-__all__ = [
-    "SUFFIX",
-    "count_rows",
-    "create",
-    "dataset_type",
-    "encode",
-    "encode_pieces",
-    "iter_tables",
-    "label_codes",
-    "read_metadata",
-    "read_table",
-    "shapes",
-    "write_labels",
-    "write_splits",
-    "write_texts",
-]
+from raypipe.rows.features import tensor, to_array
+from raypipe.storage import FileInput
 
 SUFFIX = ".h5"
 
@@ -82,7 +65,7 @@ def encode_pieces(
     return sink.getvalue()
 
 
-def read_metadata(source: Input) -> dict[str, str]:
+def read_metadata(source: FileInput) -> dict[str, str]:
     """Return the file's own key-value metadata.
 
     Raises:
@@ -92,31 +75,31 @@ def read_metadata(source: Input) -> dict[str, str]:
         return {key: str(value) for key, value in file.attrs.items() if key.startswith("raypipe")}
 
 
-def count_rows(source: Input) -> int:
+def count_rows(source: FileInput) -> int:
     """Return the number of rows."""
     with _open(source) as file:
         return len(file[IDS])
 
 
-def shapes(source: Input, columns: list[str]) -> dict[str, tuple[int, ...]]:
+def shapes(source: FileInput, columns: list[str]) -> dict[str, tuple[int, ...]]:
     """Return the shape of one row's value for each of the columns."""
     with _open(source) as file:
         return {column: tuple(file[column].shape[1:]) for column in columns}
 
 
-def dataset_type(source: Input, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def dataset_type(source: FileInput, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return the shape of one row's value of a column, and its type."""
     with _open(source) as file:
         return tuple(file[column].shape[1:]), file[column].dtype
 
 
-def read_table(source: Input, columns: list[str] | None) -> pa.Table:
+def read_table(source: FileInput, columns: list[str] | None) -> pa.Table:
     """Return the rows, or some columns of them."""
     with _open(source) as file:
         return _read(file, columns, slice(0, len(file[IDS])))
 
 
-def iter_tables(source: Input, columns: list[str] | None) -> Iterator[pa.Table]:
+def iter_tables(source: FileInput, columns: list[str] | None) -> Iterator[pa.Table]:
     """Yield the rows in pieces of bounded size."""
     with _open(source) as file:
         rows = len(file[IDS])
@@ -134,7 +117,7 @@ def iter_tables(source: Input, columns: list[str] | None) -> Iterator[pa.Table]:
 def label_codes(
     labels: Iterable[str | None], names: Iterable[str] | None = None
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Return each label's position among the sorted names (−1 for none), and the names."""
+    """Return each label's place among the sorted names as (N,), −1 for none, and the names."""
     listed = list(labels)
     known = sorted({label for label in listed if label is not None} if names is None else names)
     code: dict[str | None, int] = {name: index for index, name in enumerate(known)}
@@ -149,7 +132,7 @@ def create(target: io.BytesIO | Path) -> Iterator[Any]:
 
 
 def write_labels(file: Any, codes: npt.NDArray[np.int64], names: list[str]) -> None:
-    """Write `labels`, and the `label_names` that they number."""
+    """Write `labels`, (N,) codes, and the `label_names` that they number."""
     file.create_dataset(LABELS, data=codes)
     write_texts(file, LABEL_NAMES, names)
 
@@ -188,7 +171,7 @@ def _write_rows(file: Any, table: pa.Table) -> None:
 
 
 @contextmanager
-def _open(source: Input) -> Iterator[Any]:
+def _open(source: FileInput) -> Iterator[Any]:
     if not isinstance(source, Path):
         # HDF5 reads in small pieces, each of which would be a request.
         with h5py.File(io.BytesIO(source.read()), "r") as file:

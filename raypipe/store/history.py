@@ -1,4 +1,4 @@
-"""What the runs that published snapshots have done: for people, and no part of what a store is."""
+"""History of the runs that published snapshots: for people, and no part of what a store is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 from raypipe.errors import RaypipeError
 from raypipe.storage import Storage
-
-__all__ = ["read_runs", "record_run"]
 
 _FOLDER = "runs"
 

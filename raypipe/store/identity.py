@@ -1,4 +1,4 @@
-"""What a store is: its spec, where that came from, and how partitions are stored."""
+"""Identity of a store: its spec, where that came from, and how partitions are stored."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Spec, difference
 from raypipe.storage import Storage, open_storage
 from raypipe.store.partition import Format
-
-__all__ = ["SPEC_FILE", "create_store", "existing_spec", "is_store", "read_identity"]
 
 SPEC_FILE = "spec.json"
 _FORMAT = 2

@@ -10,14 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.progress import say
+from raypipe.display import say
 from raypipe.spec import Spec
 from raypipe.storage import Storage
 from raypipe.store import hdf5
 from raypipe.store.identity import read_identity
 from raypipe.store.snapshot import Part, Snapshot, newest
-
-__all__ = ["MASTER", "write_master"]
 
 MASTER = "features.h5"
 

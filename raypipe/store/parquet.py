@@ -10,18 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raypipe import schema
-from raypipe.storage import Input
-
-__all__ = [
-    "SUFFIX",
-    "count_rows",
-    "encode",
-    "encode_pieces",
-    "iter_tables",
-    "read_metadata",
-    "read_table",
-    "shapes",
-]
+from raypipe.storage import FileInput
 
 SUFFIX = ".parquet"
 
@@ -84,7 +73,7 @@ def _groups(columns: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[pa.Table
         yield pa.concat_tables(waiting)
 
 
-def read_metadata(source: Input) -> dict[str, str]:
+def read_metadata(source: FileInput) -> dict[str, str]:
     """Return the file's own key-value metadata.
 
     Raises:
@@ -96,18 +85,18 @@ def read_metadata(source: Input) -> dict[str, str]:
     }
 
 
-def count_rows(source: Input) -> int:
+def count_rows(source: FileInput) -> int:
     """Return the number of rows, from the file's footer."""
     return int(pq.read_metadata(source).num_rows)
 
 
-def shapes(source: Input, columns: list[str]) -> dict[str, tuple[int, ...]]:
+def shapes(source: FileInput, columns: list[str]) -> dict[str, tuple[int, ...]]:
     """Return the shape of one row's value for each of the columns."""
     found = pq.read_schema(source)
     return {column: tuple(getattr(found.field(column).type, "shape", ())) for column in columns}
 
 
-def read_table(source: Input, columns: list[str] | None) -> pa.Table:
+def read_table(source: FileInput, columns: list[str] | None) -> pa.Table:
     """Return the rows, or some columns of them.
 
     By one thread and without the search for a data set, which take several times as long as
@@ -117,7 +106,7 @@ def read_table(source: Input, columns: list[str] | None) -> pa.Table:
         return file.read(columns, use_threads=False).replace_schema_metadata(None)
 
 
-def iter_tables(source: Input, columns: list[str] | None) -> Iterator[pa.Table]:
+def iter_tables(source: FileInput, columns: list[str] | None) -> Iterator[pa.Table]:
     """Yield the rows in pieces of bounded size."""
     with pq.ParquetFile(source, pre_buffer=not isinstance(source, Path)) as file:
         for group in range(file.num_row_groups):

@@ -13,27 +13,9 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
+from raypipe.rows.features import tensor
 from raypipe.storage import Storage, stream
 from raypipe.store import hdf5, parquet
-from raypipe.store.features import tensor
-
-__all__ = [
-    "DATA",
-    "REJECTS",
-    "File",
-    "Format",
-    "Metadata",
-    "count_rows",
-    "data_name",
-    "describe",
-    "encode",
-    "encode_pieces",
-    "existing_unit",
-    "file_format",
-    "read_metadata",
-    "rejects_name",
-    "write_unit",
-]
 
 Format = Literal["parquet", "hdf5"]
 

@@ -1,4 +1,4 @@
-"""Features of chosen rows, piece by piece."""
+"""Features of chosen rows, piece by piece; and that they are numbers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.store.features import to_array
+from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.store.index import RowIndex
 from raypipe.store.reader import StoreReader
-
-__all__ = ["pick"]
 
 
 def pick(
@@ -40,3 +38,18 @@ def pick(
             wanted = here >= 0
             if wanted.any():
                 yield here[wanted], to_array(table[column])[wanted]
+
+
+def check_finite(
+    store: StoreReader, column: str, index: RowIndex, rows: npt.NDArray[np.int64]
+) -> None:
+    """Make sure that features of some rows hold no NaN or infinity: one pass over them.
+
+    Raises:
+        UsageError: naming the ids.
+    """
+    found = [
+        rows[places[~finite(features)]] for places, features in pick(store, column, index, rows)
+    ]
+    if len(bad := np.sort(np.concatenate([*found, np.empty(0, np.int64)]))):
+        raise not_finite(len(bad), index.ids[bad].tolist())

@@ -15,17 +15,15 @@ from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import channel_axis
 from raypipe.heads.head import Channels
+from raypipe.rows.features import ROW_COLUMNS, Features, to_array
 from raypipe.spec import Spec, digest
-from raypipe.storage import Input, open_storage
-from raypipe.store.features import Features, shared_texts, to_array
+from raypipe.storage import FileInput, open_storage
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
 
 if TYPE_CHECKING:  # importing it takes torch, which most readers do without
     from raypipe.store.dataset import StoreDataset
-
-__all__ = ["Features", "StoreReader", "to_array"]
 
 
 class StoreReader:
@@ -188,14 +186,8 @@ class StoreReader:
             UsageError: no such column or split, or nothing in the store.
         """
         column = self.column(column)
-        table = self.to_arrow([schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW, column], split)
-        return Features(
-            ids=table[schema.ID].to_numpy(),
-            labels=shared_texts(table[schema.LABEL]),
-            splits=shared_texts(table[schema.SPLIT]),
-            views=table[schema.VIEW].to_numpy(),
-            features=to_array(table[column]),
-        )
+        table = self.to_arrow([*ROW_COLUMNS, column], split)
+        return Features.of(table, features=to_array(table[column]))
 
     def to_pandas(self, columns: list[str] | None = None, split: str | None = None) -> Any:
         """Return all rows, or those of a split, as a pandas DataFrame, sorted by id and view."""
@@ -283,7 +275,7 @@ class StoreReader:
             return table
         return table.take(np.delete(np.arange(len(table)), part.dropped))
 
-    def _open(self, part: Part) -> Input:
+    def _open(self, part: Part) -> FileInput:
         try:
             return self.storage.open(part.file.path)
         except FileNotFoundError:

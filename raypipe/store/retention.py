@@ -20,8 +20,6 @@ from raypipe.errors import UsageError
 from raypipe.storage import Storage
 from raypipe.store.snapshot import numbers, read_snapshot, remove_snapshot
 
-__all__ = ["Expiry", "expire", "expired_files", "pin", "pins", "unpin"]
-
 _NOTES = "expired"
 _PINS = "pins"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

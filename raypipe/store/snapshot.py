@@ -13,8 +13,6 @@ from raypipe.errors import UsageError
 from raypipe.storage import Storage, open_storage
 from raypipe.store.partition import DATA, File
 
-__all__ = ["Part", "Snapshot", "newest", "numbers", "read_snapshot", "remove_snapshot", "succeed"]
-
 _FOLDER = "snapshots"
 _LINES = ",\n"
 _NAME = re.compile(_FOLDER + r"/(\d+)\.json")

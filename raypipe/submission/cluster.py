@@ -12,10 +12,8 @@ from packaging.version import parse as version
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
-from raypipe.command import one_line
+from raypipe.cli.command import one_line
 from raypipe.errors import RaypipeError, UsageError
-
-__all__ = ["Cluster"]
 
 #: As `ray job submit` has them; the second one may name a cluster to join instead.
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")

@@ -6,19 +6,15 @@ import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cyclopts import CycloptsError
 
-from raypipe.command import Given, add_command, new_app, one_line
+from raypipe.cli.command import Given, add_command, new_app, one_line
+from raypipe.cli.options import ENVIRONMENT_PREFIX, read_recipe
 from raypipe.config import JOBS, RunConfig, SubmitConfig
 from raypipe.errors import UsageError
-from raypipe.options import ENVIRONMENT_PREFIX, read_mapping
 
-__all__ = ["Command", "parse"]
-
-_RECIPE = "have `steps:`, a list of `job: options`"
 _HERE_ONLY = ("submit",)
 
 
@@ -49,9 +45,10 @@ class Command:
         yield from _texts(given.config.model_dump())
         if isinstance(given.config, RunConfig):
             for change in given.config.set:
-                name, _, value = change.partition("=")
-                yield name.rpartition(".")[2], value
-            yield from _of_recipe(Path(given.config.recipe))
+                yield from _texts({change.option: change.value})
+            for _, options in read_recipe(given.config.recipe)[1]:
+                # What a step writes lies below the recipe's own folder.
+                yield from _texts({name: v for name, v in options.items() if name != "out"})
 
 
 def parse(arguments: tuple[str, ...]) -> Command:
@@ -99,15 +96,3 @@ def _texts(options: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str):
                 yield name, text
-
-
-def _of_recipe(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield what a recipe's steps read; it is checked as a whole where it runs."""
-    steps = read_mapping(str(path), "RECIPE", _RECIPE).get("steps")
-    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise UsageError(f"RECIPE: {path} must {_RECIPE}")
-    options = [one for step in steps for one in step.values() if isinstance(one, dict)]
-    for one in options:
-        read = {str(name).replace("-", "_"): value for name, value in one.items()}
-        read.pop("out", None)  # below the recipe's own folder
-        yield from _texts(read)

@@ -15,11 +15,9 @@ from typing import Any
 import aiohttp
 from ray.job_submission import JobDetails
 
+from raypipe.display import is_progress, say
 from raypipe.errors import RaypipeError
-from raypipe.progress import is_progress, say
 from raypipe.submission.cluster import Cluster
-
-__all__ = ["Log", "follow"]
 
 _PAUSE = 1.0
 _PATIENCE = 300.0

@@ -1,4 +1,4 @@
-"""What is sent along with a command: this installation's code, and the files it names."""
+"""Upload of what a command needs: this installation's code, and the files it names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import raypipe
+from raypipe.cli.options import read_mapping
 from raypipe.errors import UsageError
-from raypipe.options import read_mapping
 from raypipe.submission.command import Command
-
-__all__ = ["runtime_env"]
 
 _POSITIONAL = ("recipe", "source", "model", "store", "image")
 _READ = (*_POSITIONAL, "config", "backbone", "weights", "label_file", "join", "init")

@@ -1,9 +1,8 @@
-"""Train a perceptron with Ray Train: one worker or many, with GPUs where there are some."""
+"""Training of a perceptron: in this process, or with Ray Train in several."""
 
-from raypipe.trainer.placement import Placement, place
-from raypipe.trainer.run import Trained, train
+from raypipe.trainer.here import Job, Trained, train_here
+from raypipe.trainer.run import scaling_config, train_in_workers
 from raypipe.trainer.share import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table
-from raypipe.trainer.worker import Job
 
 __all__ = [
     "HELD_OUT",
@@ -11,9 +10,9 @@ __all__ = [
     "TRAIN",
     "VALIDATION",
     "Job",
-    "Placement",
     "Table",
     "Trained",
-    "place",
-    "train",
+    "scaling_config",
+    "train_here",
+    "train_in_workers",
 ]

@@ -18,17 +18,16 @@ import raypipe
 from raypipe import runtime, sizing
 from raypipe.actors import jpegs
 from raypipe.actors.jpegs import JpegDecoder
-from raypipe.augment import resolve_augment
 from raypipe.backbone.parity import least_cosine
-from raypipe.config import BackboneConfig, DoctorConfig, ExtractConfig
-from raypipe.decode import decode
+from raypipe.config import BackboneConfig, ExtractConfig
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
-from raypipe.jobs import doctor
+from raypipe.images.augment import resolve_augment
+from raypipe.images.decode import decode
+from raypipe.images.jpeg import is_plain_jpeg
+from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.images.transforms import to_pixels
 from raypipe.jobs import extract as job
-from raypipe.jpeg import is_plain_jpeg
-from raypipe.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess
-from raypipe.transforms import to_pixels
 from tests.conftest import draw, options
 
 _MOST = 10**6
@@ -203,11 +202,9 @@ def test_what_it_does_not_go_with(others: dict[str, Any], named: str) -> None:
         preprocess(**others)
 
 
-def test_views_and_the_doctor(photos: Path, tmp_path: Path) -> None:
+def test_views_do_not_go_with_it(photos: Path, tmp_path: Path) -> None:
     config = ExtractConfig(
         **options(source=str(photos), out=str(tmp_path), gpu_decode=True, augment=2, flip=True)
     )
     with pytest.raises(UsageError, match="--augment does not go with --gpu-decode"):
         resolve_augment(config)
-    with pytest.raises(UsageError, match="the doctor measures how fast CPU cores decode"):
-        doctor.run(DoctorConfig(gpu_decode=True))

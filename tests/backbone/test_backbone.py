@@ -18,13 +18,13 @@ from torch import nn
 
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.folding import fold_batch_norm
-from raypipe.backbone.loading import WeightsUnavailableError, feature_shapes, load
+from raypipe.backbone.loading import feature_shapes, load
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.precision import prepare, round_keeping_sums
 from raypipe.backbone.registry import BackboneSource, build, find
 from raypipe.backbone.shipping import from_bytes, to_bytes
 from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, truncate
-from raypipe.backbone.weights import _usual_preprocess
+from raypipe.backbone.weights import WeightsUnavailableError, _usual_preprocess
 from raypipe.errors import UsageError
 from tests.conftest import NETWORKS, TINY
 

@@ -21,7 +21,7 @@ from benchmarks.extraction.agreement import least_cosine
 from benchmarks.extraction.contestants import fast_loop, plain_loop
 from benchmarks.extraction.field import BASE, Contestant, contestants, ray_data
 from benchmarks.extraction.field import fast_loop as fast_contestant
-from benchmarks.extraction.ideal import combine, ideal_rate
+from benchmarks.extraction.ideal import _pixels, combine, ideal_rate
 from benchmarks.extraction.measure import FailedRunError, measure
 from benchmarks.extraction.networks import Network, prepare
 from benchmarks.extraction.outputs import read_features
@@ -116,7 +116,7 @@ def test_generated_images_are_as_large_as_they_should_be(
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = images.generated(12)
-    found = list(images.jpegs(folder))
+    found = images.jpegs(folder)
     assert len(found) == 12
     assert Image.open(found[0]).size == images.SIZE
     assert images.read_all(found) == pytest.approx(images.MEAN_BYTES, rel=0.05)
@@ -139,9 +139,15 @@ def test_links_are_in_class_folders_and_spread_over_all(tmp_path: Path):
         "all/4.jpg",
     ]
     assert len(images.link(source, tmp_path / "links", 2)) == 2
-    assert len(list(images.jpegs(tmp_path / "links"))) == 2
+    assert len(images.jpegs(tmp_path / "links")) == 2
     with pytest.raises(SystemExit, match="no .jpg"):
         images.link(tmp_path / "links" / "nowhere", tmp_path / "other")
+
+
+def test_decoding_alone_takes_all_jpegs(tmp_path: Path):
+    images.draw(0).save(tmp_path / "1.JPEG", "JPEG")
+    job = Job(str(tmp_path), "", "", "net", "w", "layer", "tf", 32, 1)
+    assert next(_pixels(job, 0)).shape == (32, 32, 3)
 
 
 def test_options_of_a_network_belong_to_the_one_in_front():
@@ -214,8 +220,9 @@ def test_a_run_is_measured_from_outside(tmp_path: Path):
 
 def test_loops_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "images" / "a").mkdir(parents=True)
-    for number in range(10):
-        images.draw(number).save(tmp_path / "images" / "a" / f"{number}.jpg", quality=90)
+    names = [f"a/{number}{'.JPEG' if number == 5 else '.jpg'}" for number in range(10)]
+    for number, name in enumerate(names):
+        images.draw(number).save(tmp_path / "images" / name, "JPEG", quality=90)
     network = prepare(Network(TINY, layer="flat", size=32), tmp_path)
     monkeypatch.setattr(fast_loop, "keep_memory", lambda: None)  # it is for a whole process
     threads = torch.get_num_threads()
@@ -240,7 +247,7 @@ def test_loops_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert sum(piece.images for piece in read_trace(out / "trace.txt", 0.0)) == 10
     torch.set_num_threads(threads)
     (ids, one), (other_ids, other) = found.values()
-    assert ids == other_ids == [f"a/{number}.jpg" for number in range(10)]
+    assert ids == other_ids == names
     assert one.shape == (10, 16)
     assert least_cosine(one, other) > 0.98
 

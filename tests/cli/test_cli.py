@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raypipe import cli
-from raypipe.command import Given, add_command, execute, new_app
+from raypipe.cli.command import Given, add_command, execute, new_app
 from raypipe.config import JOB_HEADINGS, JOBS
 from raypipe.config.examples import EXAMPLES
 from tests.conftest import NETWORKS, TINY, draw_folder, flags

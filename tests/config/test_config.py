@@ -8,9 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 from raypipe import config
+from raypipe.cli.options import resolve
 from raypipe.config import ClusterConfig, ExtractConfig, TrainConfig
 from raypipe.errors import UsageError
-from raypipe.options import resolve
 
 NOTHING: dict[str, str] = {}
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from raypipe import config
-from raypipe.command import Given, add_command, execute, new_app
-from raypipe.options import resolve
+from raypipe.cli.command import Given, add_command, execute, new_app
+from raypipe.cli.options import resolve
 from tests.docs.blocks import Block, is_raypipe, variables, without_variables
 from tests.docs.unrun import NOT_CODE, why_not, why_not_python
 
@@ -30,19 +30,12 @@ SMALL = {
     "extract": _FLOW | _NETWORK,
     "predict": _FLOW,
 }
-#: Ray Train's processes would take longer to start than all the rest of the training.
-_PERCEPTRON = {"RAYPIPE_WORKERS": "0"}
-
-
-def small(name: str, words: str) -> dict[str, str]:
-    """Return the environment of a small run of a command."""
-    return SMALL.get(name, {}) | (_PERCEPTRON if name == "train" and "mlp" in words else {})
 
 
 def small_resolve(model: Any, given: Any, environment: Mapping[str, str]) -> Any:
     """Resolve the options of a function of the Python API, those left open as a small run's."""
     name = next(name for name, job in config.JOBS.items() if job is model)
-    return resolve(model, given, environment={**environment, **small(name, str(given))})
+    return resolve(model, given, environment={**environment, **SMALL.get(name, {})})
 
 
 class Page:
@@ -104,10 +97,10 @@ class Page:
 
 def run_raypipe(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Run a command of this project in this process; return its exit status."""
-    name, words = arguments[0], " ".join(arguments)
+    name = arguments[0]
     app = new_app()
     for job, model in config.JOBS.items():
-        around = {**small(name, words), **os.environ, **environment}
+        around = {**SMALL.get(name, {}), **os.environ, **environment}
         add_command(app, job, model, environment=around)
     with pytest.MonkeyPatch.context() as patch:
         if name == "run":  # which has the options of other jobs

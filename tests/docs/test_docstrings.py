@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import raypipe
-from raypipe.dataset import Store
 from raypipe.fit.model import TrainedModel
+from raypipe.runtime.dataset import Store
 
 #: What has examples, at least; those of others run as well.
 _WITH = (

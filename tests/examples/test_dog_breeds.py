@@ -229,7 +229,7 @@ def test_opencv_without_cascades(
     out = photos.parent / "answers"
     line = refused(capfd, "no model", str(photos), "--out", str(out))
     assert words in line
-    assert "pip install 'raypipe[faces]'" in line
+    assert "pip install 'raypipe-features[faces]'" in line
     assert not out.exists()
 
 

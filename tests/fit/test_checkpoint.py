@@ -52,6 +52,25 @@ def test_a_state_ends_the_answers_before_it(tmp_path: Path) -> None:
     assert int(again.answer(b"c", lambda: {"x": np.array(2)})["x"]) == 1
 
 
+def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path / "c", {"a": 1}, resume=True)
+    assert kept.files is None
+
+    def write(folder: Path, text: str) -> None:
+        (folder / text).write_text(text)
+        if text == "torn":
+            raise RuntimeError("power cut")
+
+    for text in ("first", "second"):
+        kept.save_files(lambda folder, text=text: write(folder, text))
+    with pytest.raises(RuntimeError, match="power cut"):
+        kept.save_files(lambda folder: write(folder, "torn"))
+    again = Checkpoint(tmp_path / "c", {"a": 1}, resume=True)
+    assert [path.name for path in again.files.iterdir()] == ["second"]
+    again.files.rename(tmp_path / "gone")  # as between the two renames
+    assert [path.name for path in again.files.iterdir()] == ["first"]
+
+
 def test_another_problem_is_refused_and_without_resume_it_starts_anew(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     run(folder, "ab")

@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from raypipe.errors import UsageError
 from raypipe.fit.holdout import hold_out
-from raypipe.store.reader import Features
+from raypipe.rows.features import Features
 
 
 def features(

@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from raypipe.fit.checkpoint import Checkpoint
-from raypipe.fit.lloyd import Lloyd, Partition, _means, fit_lloyd, fit_minibatch
+from raypipe.fit.lloyd import Lloyd, Partition, _means, fit_lloyd
 from raypipe.fit.seeding import plus_plus, sample_rows, scalable_plus_plus
 from raypipe.heads import Scaling
 from tests.support.sharded import LocalShards, store_of
@@ -144,18 +144,6 @@ def test_spherical_centres_have_unit_length_and_the_largest_cosine(tmp_path: Pat
     np.testing.assert_allclose(np.linalg.norm(found.centers, axis=1), 1)
     np.testing.assert_array_equal(labels, (unit @ found.centers.T).argmax(1))
     assert adjusted_rand_score(truth, labels) > 0.9
-
-
-def test_mini_batches_come_near_lloyd(tmp_path: Path) -> None:
-    x, _ = blobs(4000, 8, 10, spread=0.1)
-    shards = sharded(tmp_path, x)
-    how = Lloyd(centred(x))
-    start = plus_plus(x - how.scaling.mean, 10, [0])[0]
-    exact = run(shards, how, start)[2]
-    found = fit_minibatch(shards, how, start, rows=4000, batch=512, seed=0)
-    parts = shards.each("assign", how.scaling, found.centers)
-    assert sum(float(part[2]) for part in parts) < 1.1 * exact
-    assert found.converged
 
 
 def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""The perceptron: its epochs without Ray, and Ray Train around them."""
+"""The perceptron: its epochs, training in this process, and Ray Train around it."""
 
 from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +21,22 @@ import raypipe
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.batches import Batches
-from raypipe.fit.mlp import Network, Workers, scaler, to_scorer
+from raypipe.fit.checkpoint import Checkpoint
+from raypipe.fit.mlp import Network, Workers, to_scorer
 from raypipe.fit.mlp_search import Search, fit_scaling, load_search
 from raypipe.fit.mlp_settings import MlpSettings, combinations
 from raypipe.fit.shuffle import shuffled
 from raypipe.heads import Mlp, Scaling
 from raypipe.heads.scorer import softmax
 from raypipe.storage import FolderStorage
+from raypipe.store.cache import flatten
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
 from raypipe.store.index import read_index
 from raypipe.store.partition import write_unit
 from raypipe.store.snapshot import Part
-from raypipe.trainer import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table
-from raypipe.trainer.share import Share
+from raypipe.trainer import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table, here
+from raypipe.trainer.share import share
 from tests.support.stores import items_of, make_spec
 
 WIDTH, CLASSES = 12, 3
@@ -75,9 +79,8 @@ def batches() -> Batches:
 
 
 def search(batches: Batches, *tried: MlpSettings, weights: Any = None) -> Search:
-    scale = scaler(Scaling.without("none"), torch.device("cpu"))
     weights = torch.ones(CLASSES) if weights is None else weights
-    return Search(batches, tried, scale, weights, Workers())
+    return Search(batches, tried, Scaling.without("none"), weights, Workers())
 
 
 SETTINGS = MlpSettings(hidden=(16,), dropout=0.3, minibatch=32, epochs=6)
@@ -187,7 +190,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(batches: Batches) -> 
 
 
 def test_the_best_combination_is_kept(batches: Batches) -> None:
-    grid = {"hidden": ["none", "8x4"], "learning_rate": [0.02, 1e-6]}
+    grid = {"hidden": [(), (8, 4)], "learning_rate": [0.02, 1e-6]}
     tried = combinations(replace(SETTINGS, epochs=3), grid)
     assert [(s.hidden, s.learning_rate) for s in tried] == [
         ((), 0.02), ((), 1e-6), ((8, 4), 0.02), ((8, 4), 1e-6),
@@ -225,7 +228,7 @@ def test_moments_are_those_of_all_workers() -> None:
     np.testing.assert_allclose(together.std, reference.scale_, rtol=1e-8)
 
 
-# ------------------------------------------------------------------------------------ Ray Train
+# ----------------------------------------------------------------------------------- the command
 
 
 def make_clouds(folder: Path, per_class: int = 60, *, bad: str | None = None) -> str:
@@ -265,12 +268,11 @@ def test_shares_hold_every_row_once(clouds: str, count: int, memory: int) -> Non
     codes = np.arange(len(index), dtype=np.int32)  # which tells rows apart
     stored = [np.concatenate(index.by_partition(values)) for values in (groups, codes)]
     table = Table(
-        clouds, store.snapshot.number, "features", index.lengths, *stored, CLASSES, WIDTH,
-        "flatten", "last",
+        clouds, store.snapshot.number, "features", index.lengths, *stored, CLASSES, WIDTH, flatten,
     )  # fmt: skip
-    shares = [Share(table, rank, count, memory).batches for rank in range(count)]
+    shares = [share(table, rank, count, memory) for rank in range(count)]
     for group, pieces in ((TRAIN, "in_order"), (VALIDATION, "validation")):
-        found = [batch for share in shares for batch in getattr(share, pieces)()]
+        found = [batch for one in shares for batch in getattr(one, pieces)()]
         rows = np.concatenate([batch.y for batch in found])
         assert sorted(rows) == np.flatnonzero(groups == group).tolist()
         x = np.concatenate([batch.x for batch in found])
@@ -281,7 +283,7 @@ def test_shares_hold_every_row_once(clouds: str, count: int, memory: int) -> Non
 USUAL = {"head": "mlp", "hidden": "16", "dropout": 0.2, "minibatch": 32, "epochs": 4}
 
 
-def test_train_on_one_worker(clouds: str, tmp_path: Path, ray_session: None, capfd: Any) -> None:
+def test_train(clouds: str, tmp_path: Path, capfd: Any) -> None:
     model = raypipe.train(
         clouds,
         out=str(tmp_path),
@@ -322,42 +324,66 @@ def test_train_on_one_worker(clouds: str, tmp_path: Path, ray_session: None, cap
     assert len(err.splitlines()) < 40
 
 
-def test_two_workers_come_to_about_the_same(clouds: str, tmp_path: Path, ray_session: None) -> None:
-    found = {}
-    for workers in (0, 2):
-        out = tmp_path / str(workers)
-        model = raypipe.train(clouds, out=str(out), **{**USUAL, "dropout": 0}, workers=workers)
-        found[workers] = model.metrics
+def test_workers_train_what_this_process_does(
+    clouds: str, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """Two come to the same but for the order of rows; what one left is gone on from here."""
+    usual = {**USUAL, "dropout": 0}
+    alone = raypipe.train(clouds, out=str(tmp_path / "alone"), **usual)
+    two = raypipe.train(clouds, out=str(tmp_path / "two"), **usual, workers=2)
     for name in ("validation_loss", "accuracy"):
-        assert found[2][name] == pytest.approx(found[0][name], rel=0.1)
+        assert two.metrics[name] == pytest.approx(alone.metrics[name], rel=0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "remove", lambda self: None)
+        one = raypipe.train(clouds, out=str(tmp_path / "one"), **usual, workers=1)
+    for name, array in alone.head.scorer.arrays().items():
+        np.testing.assert_allclose(one.head.scorer.arrays()[name], array, atol=1e-6)
+    about = tmp_path / "one" / "checkpoint" / "fit.json"
+    # as it was where --workers was not given, when that stood for one
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"workers": None}))
+    capfd.readouterr()
+    again = raypipe.train(clouds, out=str(tmp_path / "one"), **usual, resume=True)
+    assert "going on from the checkpoint" in (said := capfd.readouterr().err)
+    assert "epoch 1/" not in said
+    for name, array in one.head.scorer.arrays().items():
+        np.testing.assert_array_equal(again.head.scorer.arrays()[name], array)
+
+
+def test_no_ray_is_started(clouds: str, tmp_path: Path) -> None:
+    program = f"""
+import sys, raypipe
+raypipe.train({clouds!r}, out={str(tmp_path)!r}, head="mlp", epochs=1)
+assert "ray" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def stop_at_the_second(patch: pytest.MonkeyPatch) -> None:
+    """Have every epoch saved, and the process stopped once the second is."""
+    patch.setattr(here, "CHECKPOINT_SECONDS", 0.0)
+    real, saved = Checkpoint.save_files, []
+
+    def save_files(self: Checkpoint, write: Any) -> None:
+        real(self, write)
+        saved.append(self)
+        if len(saved) == 2:
+            raise RuntimeError("power cut")
+
+    patch.setattr(Checkpoint, "save_files", save_files)
 
 
 def test_a_stopped_fit_goes_on(
     clouds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raypipe.trainer import worker
-
-    monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0.0)
-    whole = raypipe.train(clouds, out=str(tmp_path / "whole"), **USUAL, workers=0)
+    whole = raypipe.train(clouds, out=str(tmp_path / "whole"), **USUAL)
     with monkeypatch.context() as patch:
-        real = worker.Reports.save
-        saved = []
-
-        def save(self: worker.Reports) -> None:
-            real(self)
-            saved.append(self)
-            if len(saved) == 2:
-                raise RuntimeError("power cut")
-
-        patch.setattr(worker.Reports, "save", save)
+        stop_at_the_second(patch)
         with pytest.raises(RuntimeError, match="power cut"):
-            raypipe.train(clouds, out=str(tmp_path / "cut"), **USUAL, workers=0)
+            raypipe.train(clouds, out=str(tmp_path / "cut"), **USUAL)
     with pytest.raises(UsageError, match="--resume: the unfinished fit .*combinations"):
-        raypipe.train(
-            clouds, out=str(tmp_path / "cut"), **{**USUAL, "epochs": 5}, workers=0, resume=True
-        )
+        raypipe.train(clouds, out=str(tmp_path / "cut"), **{**USUAL, "epochs": 5}, resume=True)
     again = raypipe.train(
-        clouds, out=str(tmp_path / "cut"), **USUAL, workers=0, resume=True, actor_memory="1MiB"
+        clouds, out=str(tmp_path / "cut"), **USUAL, resume=True, actor_memory="1MiB"
     )
     for name, array in whole.head.scorer.arrays().items():
         np.testing.assert_allclose(again.head.scorer.arrays()[name], array, atol=1e-6)
@@ -391,11 +417,9 @@ def test_features_that_are_no_numbers_are_named(tmp_path: Path, bad: str) -> Non
     """Whether the row is to be trained on or held out."""
     store = make_clouds(tmp_path / "store", 20, bad=bad)
     with pytest.raises(UsageError, match=f"1 rows have NaN or infinite features: {bad}"):
-        raypipe.train(store, out=str(tmp_path / "m"), head="mlp", workers=0)
+        raypipe.train(store, out=str(tmp_path / "m"), head="mlp")
 
 
 def test_no_finite_loss(clouds: str, tmp_path: Path) -> None:
     with pytest.raises(RaypipeError, match="left the range of numbers"):
-        raypipe.train(
-            clouds, out=str(tmp_path), **USUAL, optimizer="sgd", learning_rate=1e30, workers=0
-        )
+        raypipe.train(clouds, out=str(tmp_path), **USUAL, optimizer="sgd", learning_rate=1e30)

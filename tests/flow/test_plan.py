@@ -11,7 +11,9 @@ import pytest
 from raypipe import plan as planning
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.plan import Listing, Plan, Versions, make_plan, unit_length
+from raypipe.plan import Plan, make_plan, unit_length
+from raypipe.rows.listing import Listing
+from raypipe.rows.versions import Versions
 from raypipe.spec import Augment, Output, Preprocess, Spec
 
 SPEC = Spec(backbone="b", weights_sha256="w", outputs=(Output(column="features", layer="l"),))

@@ -13,11 +13,11 @@ import raypipe
 from raypipe import runtime, sizing
 from raypipe.actors.trial import Trial
 from raypipe.backbone.loading import load
+from raypipe.cli.options import resolve
 from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
-from raypipe.options import resolve
-from raypipe.plan import Listing
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.spec import Preprocess, Spec
 from tests.conftest import TINY, draw, options

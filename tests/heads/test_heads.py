@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 from scipy.optimize import approx_fprime
 from sklearn.calibration import CalibratedClassifierCV
@@ -32,6 +33,7 @@ from raypipe.fit.fitted import Fitted
 from raypipe.fit.gradient import gradient_norm
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.model import TrainedModel, load_model, save_model
+from raypipe.fit.moments import moments_of
 from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.reliability import calibration_error, log_loss, reliability_bins
 from raypipe.fit.search import Settings, fit_search
@@ -97,6 +99,22 @@ def test_probabilities_are_scikit_learns(case: str, scale: str, classes: int) ->
     assert found.head.kind == kind
     assert found.head.classes == tuple(reference.classes_)
     assert found.head.predict_proba(x[:0]).shape == (0, classes)
+
+
+@pytest.mark.parametrize("step", [StandardScaler(), Normalizer()], ids=["standard", "l2"])
+def test_arrays_and_tensors_are_scaled_as_in_scikit_learn(step: Any) -> None:
+    x = np.random.default_rng(0).normal(2, 3, (60, 6)).astype(np.float32)
+    x[:, 2] = 3.3  # constant, but for rounding
+    x[7], x[8], x[9] = 0, x[8] * 1e-8, x[9] * 1e-5  # without a direction, and hardly with one
+    if isinstance(step, StandardScaler):
+        scaling = Scaling("standard", *moments_of([x[:25], x[25:]], 6).of([0]))
+    else:
+        scaling = Scaling.without("l2")
+    before, expected = x.copy(), step.fit_transform(x)
+    np.testing.assert_allclose(scaling.apply(x), expected, rtol=1e-4, atol=1e-6)
+    found = scaling.apply(torch.from_numpy(x))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(x, before)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

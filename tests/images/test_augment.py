@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from raypipe import options
-from raypipe.augment import Draw, draw, resolve_augment, view
+from raypipe.cli import options
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
+from raypipe.images.augment import Draw, draw, resolve_augment, view
 from raypipe.spec import Augment
 from tests.conftest import draw as picture
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raypipe.decode import decode
 from raypipe.errors import RejectedItem, RejectReason
+from raypipe.images.decode import decode
 from tests.conftest import draw
 
 CAP = 10_000_000

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from torchvision.models import EfficientNet_B0_Weights, ResNet50_Weights, ViT_B_16_Weights
 
-from raypipe import options
 from raypipe.backbone.registry import find
 from raypipe.backbone.weights import _from_preset, _from_timm
+from raypipe.cli import options
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
-from raypipe.preprocessing import resolve_preprocess
+from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.images.transforms import normalize, to_pixels
 from raypipe.spec import Preprocess
-from raypipe.transforms import normalize, to_pixels
 
 SIZES = [(500, 375), (375, 500), (333, 501), (97, 112), (640, 517), (150, 150), (1201, 803)]
 LARGE = [(512, 512), (513, 512), (515, 700), (1023, 769), (1200, 900)]  # at least 512

@@ -10,14 +10,14 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision.models import EfficientNet_B0_Weights, ResNet50_Weights
 
-from raypipe import transforms
 from raypipe.backbone.weights import _from_preset
 from raypipe.config import BackboneConfig
-from raypipe.decode import decode
 from raypipe.errors import UsageError
-from raypipe.preprocessing import resolve_preprocess
+from raypipe.images import transforms
+from raypipe.images.decode import decode
+from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.images.transforms import least_side, normalize, to_pixels
 from raypipe.spec import Preprocess
-from raypipe.transforms import least_side, normalize, to_pixels
 from tests.conftest import draw
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from raypipe.backbone.loading import WeightsUnavailableError
+from raypipe.backbone.weights import WeightsUnavailableError
 from raypipe.config import DemoConfig
 from raypipe.jobs import demo
 

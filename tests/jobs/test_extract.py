@@ -15,10 +15,10 @@ from PIL import Image
 
 import raypipe
 from raypipe import runtime
+from raypipe.cli.options import resolve
 from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
-from raypipe.options import resolve
 from raypipe.sources import open_source
 from raypipe.store.snapshot import numbers
 from tests.conftest import TINY, draw, draw_folder, options

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 import raypipe
-from raypipe.augment import view
 from raypipe.config import ExtractConfig
-from raypipe.dataset import Store
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.images.augment import view
 from raypipe.jobs.extract import run as run_extract
+from raypipe.runtime.dataset import Store
 from raypipe.sources import remote
 from raypipe.spec import Augment
 from raypipe.store.history import read_runs
@@ -250,7 +250,7 @@ def test_runs_leave_a_record(photos: Path, stored: Path) -> None:
     assert (first["snapshot"], first["images"], first["rejects"]) == (1, 24, {})
     assert (second["snapshot"], second["images"]) == (2, 2)
     assert sum(second["rejects"].values()) == 1
-    assert set(first["work_seconds"]) == {"read", "compute", "write"}
+    assert set(first["work_seconds"]) == {"read", "decode", "compute", "write"}
     assert len(read_runs(store.storage, 1)) == 1
     (stored / "runs" / "00000002.json").write_text("{")  # cut off
     assert len(read_runs(store.storage, 2)) == 1

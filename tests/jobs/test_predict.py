@@ -17,13 +17,14 @@ import pytest
 from sklearn.metrics import classification_report
 
 import raypipe
+from raypipe.cli.options import resolve
 from raypipe.config import InspectConfig, PredictConfig
 from raypipe.errors import UsageError
 from raypipe.fit.model import load_model
 from raypipe.jobs import inspect
 from raypipe.jobs import predict as job
-from raypipe.options import resolve
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
+from raypipe.rows.listing import Listing
 from raypipe.store.coverage import publish
 from tests.conftest import draw, draw_folder, options
 from tests.support.stores import items_of, make_spec, make_store, write

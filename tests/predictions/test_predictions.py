@@ -12,10 +12,13 @@ import pytest
 from sklearn.metrics import classification_report, confusion_matrix
 
 from raypipe import schema
+from raypipe.cli.options import resolve
+from raypipe.config import PredictConfig
+from raypipe.config.values import Filter
 from raypipe.errors import UsageError
 from raypipe.fit.checksum import head_sha256
 from raypipe.predictions.evaluation import Evaluation, check_labels, text_of
-from raypipe.predictions.filters import filters_of, parse_filter
+from raypipe.predictions.filters import check_filters
 from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.predictions.table import in_order, write
 from raypipe.spec import HeadSpec, Output, Spec, difference
@@ -48,9 +51,9 @@ def head(**changes: object) -> HeadSpec:
     ],
 )
 def test_filters(text: str, canonical: str, inside: list[int], outside: list[int]) -> None:
-    one = parse_filter(text)
-    assert str(one) == canonical
-    assert parse_filter(canonical) == one
+    one = Filter.parse(text)
+    assert (one.text, one.canonical.text) == (text, canonical)
+    assert one.canonical == Filter.parse(canonical)
     assert one.accepts(np.array(inside)).all()
     assert not one.accepts(np.array(outside)).any()
 
@@ -59,8 +62,9 @@ def test_filters(text: str, canonical: str, inside: list[int], outside: list[int
     "text", ["n", "n=", "=1:2", "n=:", "n=2:1", "n=a:b", "n=1:2:3", "n=nan", "n=inf:", "n=1=2"]
 )
 def test_malformed_filters(text: str) -> None:
-    with pytest.raises(UsageError, match="--where: expected COLUMN=LOW:HIGH .*got"):
-        parse_filter(text)
+    given = {"model": "m", "source": "s", "out": "o.csv", "where": [text]}
+    with pytest.raises(UsageError, match="--where must be COLUMN=LOW:HIGH .*; got 'n?=?"):
+        resolve(PredictConfig, given, environment={})
 
 
 @pytest.mark.parametrize(
@@ -77,8 +81,8 @@ def test_filters_on_what_is_not_there(text: str, words: str) -> None:
         for name in ("features", "kind", "status")
     )
     with pytest.raises(UsageError, match=words):
-        filters_of((text,), outputs, ("status",))
-    assert filters_of(("kind=1:2",), outputs, ("status",))[0].column == "kind"
+        check_filters((Filter.parse(text),), outputs, ("status",))
+    check_filters((Filter.parse("kind=1:2"),), outputs, ("status",))
 
 
 def test_threshold_and_filters_leave_rows_without_a_label() -> None:

@@ -28,8 +28,7 @@ RANDOM = (
 )
 
 
-# Ray Train's processes would take longer to start than all the rest of the training.
-SHORT = ("train.epochs=2", "train.workers=0")
+SHORT = ("train.epochs=2",)
 
 
 def check_dense(out: Path, steps: dict[str, dict], hidden: list[int]) -> None:
@@ -215,7 +214,7 @@ def test_wrong_recipes_get_one_line_before_any_work(tmp_path: Path, text: str, w
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("size=3", "expected STEP.OPTION=VALUE; got 'size=3'"),
+        ("size=3", "--set must be STEP.OPTION=VALUE; got 'size=3'"),
         ("train.seed=3", "the recipe has no such step"),
         ("extract.sizes=3", "no option 'sizes'"),
         ("extract.glob=*.jpg", "--source: no file or folder"),  # no YAML alias
@@ -224,7 +223,7 @@ def test_wrong_recipes_get_one_line_before_any_work(tmp_path: Path, text: str, w
 def test_wrong_changes(tmp_path: Path, change: str, words: str) -> None:
     path = recipe(tmp_path, "steps: [extract: {source: x}]")
     with pytest.raises(UsageError, match=words):
-        run.run(RunConfig(recipe=str(path), out=str(tmp_path / "out"), set=(change,)))
+        raypipe.run(path, out=tmp_path / "out", set=change)
 
 
 def test_every_recipe_says_what_it_does_and_how_it_is_run() -> None:

@@ -240,8 +240,6 @@ def test_a_source_that_does_not_answer_is_asked_a_few_times_only(
         ({"run": "{tmp}/none"}, "RUN: nothing to report on at"),
         ({"out": "{tmp}/page.pdf"}, "--out: expected an .html file"),
         ({"out": "{tmp}/none/page.html"}, "--out: no folder that can be written to"),
-        ({"map": "umap"}, "--map umap needs a package that is not installed"),
-        ({"map": "tsne"}, "--map"),
     ],
 )
 def test_wrong_use(run: Path, tmp_path: Path, given: dict[str, str], message: str) -> None:

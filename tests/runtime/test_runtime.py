@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import ray
+import torch
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
-from raypipe import runtime
+from raypipe import reading, runtime, schema
+from raypipe.config.values import Actors
 from raypipe.cost import Cost, Timer
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.runtime import connection, nodes
+from raypipe.reading import COST
+from raypipe.runtime import connection, flow, nodes
+from raypipe.spec import Preprocess, Spec
+from raypipe.steps import IMAGE, embed
 from tests.conftest import draw_folder, flags
 
+SPEC = Spec(
+    backbone="net",
+    weights_sha256="0" * 64,
+    outputs=(),
+    preprocess=Preprocess(size=32, resize="squash", resize_to=None),
+)
 _MISMATCH = """Version mismatch: The cluster was started with:
     Ray: 2.58.0
     Python: 3.12.4
@@ -68,6 +87,61 @@ def test_a_port_where_nobody_listens() -> None:
         connection._connect(f"127.0.0.1:{port}")
 
 
+def died(**context: Any) -> ray.exceptions.ActorDiedError:
+    """What Ray raises of an actor whose process is gone."""
+    return ray.exceptions.ActorDiedError(ActorDiedErrorContext(actor_id=b"0" * 16, **context))
+
+
+def ends_with(error: Exception) -> RaypipeError:
+    """What is said of a flow that fails so."""
+
+    class Failing:
+        def iter_batches(self, **_: Any) -> Any:
+            raise error
+
+    with pytest.raises(RaypipeError) as found:
+        list(runtime.stream(Failing()))
+    return found.value
+
+
+def test_ray_says_of_deaths_what_we_look_for() -> None:
+    lost = died(error_message="lost", never_started=True)
+    assert flow._NEVER_RAN in str(lost)
+    for error in (lost, ray.exceptions.WorkerCrashedError(), ray.exceptions.RayError(str(lost))):
+        found = ends_with(error)
+        assert isinstance(found, runtime.ProcessDiedError)
+        assert not found.with_node
+    assert not isinstance(ends_with(ray.exceptions.RayError("x")), runtime.ProcessDiedError)
+
+
+def test_ray_says_of_a_node_what_we_look_for() -> None:
+    """It is said by the process that watches the nodes."""
+    watcher = Path(ray.__file__).parent / "core" / "src" / "ray" / "gcs" / "gcs_server"
+    message = "The actor died because its node has died."
+    assert message.encode() in watcher.read_bytes()
+    found = ends_with(died(error_message=message))
+    assert isinstance(found, runtime.ProcessDiedError)
+    assert found.with_node
+
+
+def test_ray_says_of_a_constructor_what_we_look_for() -> None:
+    cause = ray.exceptions.RayTaskError("f", "Traceback\nValueError: luck", ValueError("luck"))
+    cause._actor_id = "a"
+    error = ray.exceptions.ActorDiedError(cause)
+    assert flow._NEVER_BEGAN in str(error)
+    for one in (error, ray.exceptions.RayError(str(error))):
+        found = ends_with(one)
+        assert not isinstance(found, runtime.ProcessDiedError)
+        assert str(found).startswith("the flow failed: ValueError: luck; finished partitions")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="what x86 processors have")
+def test_torch_says_whether_the_processor_has_bfloat16() -> None:
+    """`--precision auto` takes fp32 without a word where the function is gone."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert torch.cpu._is_avx512_bf16_supported() is ("avx512_bf16" in flags)
+
+
 def test_waiting_ends(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "_PATIENCE", 1.0)
     runtime.wait_for("none")
@@ -79,9 +153,9 @@ def test_waiting_ends(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_pool_may_grow_on_a_cluster_only(
     ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert runtime.plan_replicas("1:64", 16, 100).max_size == 2
+    assert runtime.plan_replicas(Actors.parse("1:64"), 16, 100).max_size == 2
     monkeypatch.setattr(runtime.replicas, "alive_nodes", lambda: ray.nodes() * 2)
-    found = runtime.plan_replicas("1:64", 16, 100)
+    found = runtime.plan_replicas(Actors.parse("1:64"), 16, 100)
     assert (found.min_size, found.max_size) == (1, 64)
 
 
@@ -93,12 +167,61 @@ def test_anything_can_be_called_where_replicas_run(
     assert runtime.on_replica_hardware(partial(max, 3), 7) == 7
 
 
+def test_a_node_that_is_gone_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray goes on listing it."""
+    found = [{"Alive": alive, "Resources": {"CPU": 2.0}} for alive in (True, False)]
+    monkeypatch.setattr(ray, "nodes", lambda: found)
+    assert runtime.alive_nodes() == found[:1]
+    assert runtime.cores() == 2
+    assert runtime.on_replica_hardware(os.getpid) == os.getpid()
+
+
 def test_costs_add_up() -> None:
     one = Cost(images=2, rejects={"empty": 1}, bytes_read=10, read_seconds=1.5, device_bytes=7)
     two = Cost(images=3, rejects={"empty": 1, "corrupt": 2}, write_seconds=0.5, device_bytes=5)
     both = Cost.from_text((one + two).to_text())
-    assert both == Cost(5, {"empty": 2, "corrupt": 2}, 10, 0, 1.5, 0.0, 0.5, 7)
-    assert both.seconds == {"read": 1.5, "compute": 0.0, "write": 0.5}
+    assert both == Cost(5, {"empty": 2, "corrupt": 2}, 10, 0, 1.5, 0.0, 0.0, 0.5, 7)
+    assert both.items == 9
+    assert both.seconds == {"read": 1.5, "decode": 0.0, "compute": 0.0, "write": 0.5}
+
+
+def test_waiting_for_a_turn_is_not_computing() -> None:
+    class Turn(contextlib.nullcontext[None]):
+        def __enter__(self) -> None:
+            time.sleep(0.3)
+
+    batch = {
+        IMAGE: np.zeros((1, 1, 2, 2, 3), np.uint8),
+        schema.REASON: np.array([""], object),
+        COST: np.array([Cost(read_seconds=1.0).to_text()], object),
+    }
+    found = embed(
+        batch, lambda pixels: {"f": np.zeros((len(pixels), 3))}, device_bytes=lambda: 7, turn=Turn()
+    )
+    cost = Cost.from_text(found[COST][0])
+    assert cost.compute_seconds < 0.2
+    assert (cost.read_seconds, cost.device_bytes) == (1.0, 7)
+
+
+def test_reading_and_decoding_are_timed_apart(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that come late are no slow decoding."""
+
+    def late(uris: list[str], _: int) -> Iterator[bytes]:
+        for uri in uris:
+            time.sleep(0.05)
+            yield Path(uri).read_bytes()
+
+    monkeypatch.setattr(reading, "read_items", late)
+    paths = sorted(map(str, photos.rglob("*.png")))[:8]
+    items = pa.table({schema.ID: paths, schema.URI: paths})
+    list(reading.decoded(items.slice(0, 1), SPEC, 10**6))  # imports what it needs
+    found = reading.Reading(items, reading.decoded, SPEC, 10**6)
+    assert len(list(found)) == 8
+    assert found.cost.read_seconds > 0.4
+    assert 0 < found.cost.decode_seconds < 0.4
+    assert found.cost.bytes_read == sum(Path(path).stat().st_size for path in paths)
 
 
 def test_a_timer_counts_what_the_values_take() -> None:

@@ -11,7 +11,7 @@ import pytest
 from raypipe import schema
 from raypipe.config import LabelConfig
 from raypipe.errors import RejectedItem, RejectReason, UsageError
-from raypipe.plan import Listing
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
 
 CAP = 1_000_000

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raypipe.errors import UsageError
+from raypipe.store.cache import RowCache
 from raypipe.store.coverage import publish
 from raypipe.store.index import read_index
+from raypipe.store.partition import Format
+from raypipe.store.pick import check_finite
 from raypipe.store.reader import StoreReader
-from raypipe.store.rows import RowCache
+from tests.support import stores
 from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write
 
 NAMES = [f"{'cab'[n % 3]}/{n * 7 % 20:02d}" for n in range(20)]
@@ -35,7 +39,6 @@ def test_the_index_has_the_rows_of_to_numpy(store: StoreReader) -> None:
     for part, rows in zip(parts, stored, strict=True):
         np.testing.assert_array_equal(part, rows[:, 0])
     np.testing.assert_array_equal(np.concatenate(stored)[index.order], data.features)
-    assert index.ids_of_stored([16, 0]) == [NAMES[8], NAMES[0]]
 
 
 def test_replaced_rows_are_not_in_the_index(tmp_path: Path) -> None:
@@ -65,20 +68,24 @@ def test_rows_by_group_in_memory_or_in_a_file(store: StoreReader, memory: int) -
     cache.close()
 
 
-def test_rows_that_are_no_numbers_are_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+def test_rows_that_are_no_numbers_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Format
 ) -> None:
-    from tests.support import stores
-
-    monkeypatch.setattr(
-        stores, "value_of", lambda name, view: np.nan if name.endswith("3") else 1.0
+    values = {"3": np.nan, "5": np.inf}
+    monkeypatch.setattr(stores, "value_of", lambda name, view: values.get(name[-1], 1.0) + view)
+    storage, _ = make_store(
+        tmp_path, [items_of(NAMES[:8]), items_of(NAMES[8:])], make_spec(views=2), form
     )
-    storage, _ = make_store(tmp_path, [items_of(NAMES)], make_spec())
     store = StoreReader(storage.uri)
-    bad = [n for n, name in enumerate(NAMES) if name.endswith("3")]
-    cache = RowCache(store, "features", [0], [np.zeros(20, np.int8)], memory=0)
-    assert (cache.bad, cache.bad_count) == (bad, len(bad))
-    assert read_index(store).ids_of_stored(cache.bad) == [NAMES[n] for n in bad]
-    left_out = np.zeros(20, np.int8)
-    left_out[bad] = -1
-    assert RowCache(store, "features", [0], [left_out], memory=0).bad_count == 0
+    index, data = read_index(store), store.to_numpy()
+    bad = sorted(name for name in NAMES if name[-1] in values)
+    words = f"{2 * len(bad)} rows have NaN or infinite features: {bad[0]}, {bad[0]}, {bad[1]}"
+    with pytest.raises(UsageError, match=words):
+        check_finite(store, "features", index, np.arange(len(index)))
+    with pytest.raises(UsageError, match=words):
+        data.check_finite()
+    good = np.flatnonzero(np.isfinite(data.features).all(axis=1))
+    check_finite(store, "features", index, good)  # what is left out may be anything
+    with pytest.raises(UsageError, match=f"1 rows have .*: {bad[1]};"):
+        check_finite(store, "features", index, np.flatnonzero(index.ids == bad[1])[:1])

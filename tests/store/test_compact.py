@@ -12,7 +12,8 @@ import pytest
 
 from raypipe.config import CompactConfig
 from raypipe.jobs.compact import run
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
+from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import compact as engine
 from raypipe.store.compact import compact

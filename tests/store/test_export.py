@@ -13,7 +13,7 @@ import pytest
 from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs.export import run
-from raypipe.splits import by_hash
+from raypipe.rows.splits import by_hash
 from raypipe.store import export as engine
 from raypipe.store.coverage import publish
 from raypipe.store.reader import StoreReader
@@ -161,7 +161,7 @@ def test_store_splits(store: str, tmp_path: Path, to: str) -> None:
 
 
 def test_hash_and_stratified_splits_share_their_codes(store: str, tmp_path: Path) -> None:
-    for mode, sizes in {"hash": "0.8,0.1,0.1", "stratified": "0.6,0.4"}.items():
+    for mode, sizes in {"hash": [0.8, 0.1, 0.1], "stratified": "0.6,0.4"}.items():
         if mode == "stratified":
             store = make(tmp_path / "labelled", names=NAMES[:40])
         summary = go(store, tmp_path / "y.npy", "npy", split=mode, split_sizes=sizes)

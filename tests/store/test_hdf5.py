@@ -15,7 +15,8 @@ import pytest
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
+from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import hdf5, master
 from raypipe.store.coverage import adopt, cover, merge, publish

@@ -26,7 +26,8 @@ from benchmarks.scale.watch import Memory, own_mib
 from raypipe import schema
 from raypipe.backbone import restore
 from raypipe.backbone.loading import load
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
+from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import compact, coverage, parquet
 from raypipe.store.coverage import adopt, cover, merge, publish

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.plan import Listing, make_plan
+from raypipe.plan import make_plan
+from raypipe.rows.listing import Listing
 from raypipe.spec import Output, Spec
 from raypipe.storage import FolderStorage
 from raypipe.store.coverage import adopt, apart, cover, merge, publish

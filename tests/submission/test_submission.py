@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import threading
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import raypipe
 from raypipe.errors import UsageError
-from raypipe.submission import Log, parse, runtime_env
+from raypipe.submission import Log, parse, runtime_env, upload
 from raypipe.submission.cluster import _url
 from raypipe.submission.follow import follow
 
@@ -117,6 +118,37 @@ def test_files_beside_the_folder_that_is_sent(
     else:
         with pytest.raises(UsageError, match=expected):
             sent()
+
+
+def test_what_is_counted_is_what_ray_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.runtime_env import packaging
+
+    folder = tmp_path / "code"
+    for name in (
+        "a.py",
+        "b.log",
+        "big.bin",
+        "sub/c.py",
+        "sub/d.tmp",
+        ".git/x",
+        "sub/__pycache__/y",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    (folder / ".gitignore").write_text("*.log\n")
+    (folder / ".rayignore").write_text("big.bin\n")
+    (folder / "sub" / ".rayignore").write_text("*.tmp\n")
+    counted = {str(path.relative_to(folder)) for path in upload._paths(folder)}
+    excluded = [*upload._NEVER_SENT, *upload._EXCLUDED]
+    packaging.create_package(str(folder), tmp_path / "p.zip", True, excludes=excluded)
+    with zipfile.ZipFile(tmp_path / "p.zip") as packed:
+        assert counted == {name for name in packed.namelist() if not name.endswith("/")}
+    assert {"a.py", "sub/c.py"} <= counted
+    monkeypatch.setattr(packaging, "GCS_STORAGE_MAX_SIZE", 10)
+    with pytest.raises(ValueError, match="exceeds"):  # the limit is Ray's, and in bytes
+        packaging._store_package_in_gcs("gcs://x.zip", b"0" * 10)
+    with pytest.raises(UsageError, match="more than 0 MiB, which is all that Ray sends"):
+        upload._check_size([folder / ".gitignore"] * 2, "it has", "less")
 
 
 @pytest.mark.parametrize(

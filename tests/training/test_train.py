@@ -17,10 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import raypipe
+from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.figures import confusion_picture
 from raypipe.fit.duplicates import near_duplicates, near_duplicates_in_pieces
-from raypipe.notebook import table
+from raypipe.reports.figures import confusion_picture
 from tests.conftest import draw, draw_folder, options
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Dataset
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
+from benchmarks.extraction.images import jpegs
 from benchmarks.extraction.recipe import Features, Job, load_network, read_job, save
 from benchmarks.extraction.trace import Recorder
 
@@ -74,7 +75,7 @@ def keep_memory() -> None:
 def loop(part: int, job: Job, own: argparse.Namespace) -> None:
     keep_memory()
     torch.set_num_threads(own.threads)
-    paths = sorted(str(path) for path in Path(job.images).rglob("*.jp*g"))[part :: own.processes]
+    paths = [str(path) for path in jpegs(Path(job.images))[part :: own.processes]]
     loader = DataLoader(Jpegs(paths, job.size), batch_size=own.batch, num_workers=own.workers)
     model = fast_network(job)
     run = compiled(model, own.batch) if own.compile else model

@@ -1,0 +1,222 @@
+"""A job's command line, made from its configuration model."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from pydantic.fields import FieldInfo
+
+from raypipe.cli.options import parameters, resolve
+from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
+from raypipe.config.examples import EXAMPLES
+from raypipe.display import say, say_as_json
+from raypipe.errors import RaypipeError
+
+_INTERNAL_ERROR = 1
+_WRONG_USE = 2
+_TRACEBACK_VARIABLE = "RAYPIPE_TRACEBACK"
+#: What options are listed under, in this order.
+HEADINGS = (
+    "Input",
+    "Store",
+    "Output",
+    "Backbone",
+    "Preprocessing",
+    "Augmentation",
+    "Model",
+    "Perceptron",
+    "Evaluation",
+    "Estimate",
+    "Ray",
+    "Command",
+)
+_GROUPS = {name: Group(name, sort_key=rank) for rank, name in enumerate(HEADINGS)}
+_COMMANDS = {name: Group(name, sort_key=rank) for rank, name in enumerate(JOB_HEADINGS)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job has to say: a summary for machines, and text for people.
+
+    `value` is for callers in Python. `exit_code` is not 0 where a job ends well and tells of
+    something that has not, as `submit` does of the job it follows.
+    """
+
+    summary: dict[str, Any]
+    text: str
+    value: Any = field(default=None, repr=False)
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Given:
+    """A command as it was given: the job's name and options, and the options of all commands."""
+
+    name: str
+    config: JobConfig
+    config_file: str | None
+    as_json: bool
+
+
+def call(given: Given) -> int:
+    """Run a job and print what it has to say; return the exit status."""
+    if getattr(given.config, "log", "text") == "json":
+        say_as_json(command=given.name)
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
+        outcome: Outcome = import_module(f"raypipe.jobs.{given.name}").run(given.config)
+    if text := json.dumps(outcome.summary) if given.as_json else outcome.text:
+        print(text)  # noqa: T201
+    return outcome.exit_code
+
+
+def add_command(
+    app: App,
+    name: str,
+    model: type[JobConfig],
+    call: Callable[[Given], int] = call,
+    environment: Mapping[str, str] = os.environ,
+) -> None:
+    """Add a job to an application.
+
+    Args:
+        app: the application.
+        name: the job's.
+        model: the job's options.
+        call: what to do with them; by default, run the job, whose module is imported then.
+        environment: where options may come from as well.
+    """
+
+    def command(*args: Any, **given: Any) -> int:
+        given |= dict(zip(positional, args, strict=False))
+        config_file, as_json = given.pop("config", None), given.pop("json", False)
+        return call(
+            Given(name, resolve(model, given, config_file, environment), config_file, as_json)
+        )
+
+    own = [_described(one, model.model_fields[one.name]) for one in parameters(model)]
+    every = [*own, *_common_parameters()]
+    positional = [p.name for p in own if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    command.__doc__ = model.__doc__
+    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in every}
+    app.command(command, name=name, help_epilogue=_examples(name), **_place(name))
+
+
+def _place(name: str) -> dict[str, Any]:
+    """Return where a job is listed in the help of all."""
+    heading, jobs = next(entry for entry in JOB_HEADINGS.items() if name in entry[1])
+    return {"group": _COMMANDS[heading], "sort_key": jobs.index(name)}
+
+
+def _examples(name: str) -> str:
+    lines = "\n".join(EXAMPLES[name])
+    return f"Examples:\n```\n{lines}\n```"
+
+
+def execute(app: App, arguments: list[str]) -> int:
+    """Run an application; return the exit status and print errors as one line."""
+    name = " ".join(["raypipe", *arguments[:1]]) if arguments else "raypipe"
+    try:
+        return int(app(arguments, exit_on_error=False, print_error=False) or 0)
+    except CycloptsError as error:
+        known = name if arguments and arguments[0] in JOBS else "raypipe"
+        _complain(name, f"{one_line(error)} (see {known} --help)")
+        return _WRONG_USE
+    except RaypipeError as error:
+        if os.environ.get(_TRACEBACK_VARIABLE):
+            raise
+        _complain(name, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        say(
+            f"{name}: interrupted; what is stored is kept, and the same command goes on from "
+            "there (train and cluster with --resume)"
+        )
+        return _INTERNAL_ERROR
+
+
+def _complain(name: str, text: str) -> None:
+    """Say what is wrong; on a terminal, in colour, unless NO_COLOR is set (no-color.org)."""
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    say(f"\x1b[1;31m{name}\x1b[0m: {text}" if coloured else f"{name}: {text}")
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's text as one line."""
+    return " ".join(str(error).split())
+
+
+def run_job(name: str, model: type[JobConfig]) -> None:
+    """Run one job as `python -m raypipe.jobs.<name>` does, and exit."""
+    app = new_app()
+    add_command(app, name, model)
+    sys.exit(execute(app, [name, *sys.argv[1:]]))
+
+
+def new_app() -> App:
+    """Return an application without commands."""
+    return App(
+        name="raypipe",
+        help="Turn images into features on Ray, keep them, and fit models on them.",
+        group_commands=Group("Command", sort_key=len(_COMMANDS)),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,  # `execute` says what became of the work
+    )
+
+
+def _described(parameter: inspect.Parameter, info: FieldInfo) -> inspect.Parameter:
+    """Return an option's parameter with what the help says of it."""
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    text = " ".join((info.description or "").split())
+    # Nothing is required here: an option may also come from the file or the environment.
+    help_text = f"{text} [required]" if info.is_required() else text
+    default = None if info.is_required() else parameter.default
+    is_flag = info.annotation is bool
+    shown = not is_flag and default not in (None, ())
+    optional: Any = parameter.annotation | None
+    annotation = Annotated[
+        optional,
+        Parameter(
+            help=help_text,
+            group=_GROUPS[str(extra["group"])],
+            show_default=(lambda value: _text(value)) if shown else False,
+            negative="" if is_flag or "tuple" in str(info.annotation) else None,
+        ),
+    ]
+    return parameter.replace(default=default, annotation=annotation)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _common_parameters() -> list[inspect.Parameter]:
+    group = _GROUPS["Command"]
+    config = Annotated[
+        str | None,
+        Parameter(help="YAML file with these options; the command line wins.", group=group),
+    ]
+    as_json = Annotated[
+        bool,
+        Parameter(
+            name="--json",
+            help="Print one JSON object on standard output, everything else on standard error.",
+            group=group,
+            negative="",
+            show_default=False,
+        ),
+    ]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("config", keyword, default=None, annotation=config),
+        inspect.Parameter("json", keyword, default=False, annotation=as_json),
+    ]

@@ -1,0 +1,160 @@
+"""Sources of a job's options: command line, environment, file, defaults."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from raypipe.config import JobConfig
+from raypipe.config.types import position
+from raypipe.config.values import Value, as_written
+from raypipe.errors import UsageError, nearest
+
+ENVIRONMENT_PREFIX = "RAYPIPE_"
+
+_RECIPE = "have `steps:`, a list of `job: options`"
+_RECIPE_KEYS = ("description", "out", "steps")
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+#: A recipe's step: the name of its job, and its options.
+Step = tuple[str, dict[str, Any]]
+Config = TypeVar("Config", bound=JobConfig)
+
+
+def resolve(
+    model: type[Config],
+    given: Mapping[str, Any],
+    config_file: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Config:
+    """Build a job's configuration: given values win over environment, file and defaults.
+
+    Raises:
+        UsageError: naming the first option that is missing, unknown or has a wrong value.
+    """
+    fields = model.model_fields
+    from_file = _read_yaml(config_file, fields) if config_file else {}
+    from_environment = {
+        name: environment[variable]
+        for name in fields
+        if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
+    }
+    try:
+        return model.model_validate({**from_file, **from_environment, **given})
+    except ValidationError as error:
+        raise UsageError(_one_line(error)) from None
+
+
+def parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
+    """Return a job's options as parameters: what Python and the command line make signatures of.
+
+    Those that may be given by position come first; types and defaults are those of what is given,
+    and not of what it is read into.
+    """
+    fields = model.model_fields
+    by_place = sorted(fields, key=lambda name: position(fields[name]) or len(fields))
+    return [
+        inspect.Parameter(
+            name,
+            _POSITIONAL if position(fields[name]) else inspect.Parameter.KEYWORD_ONLY,
+            default=_default(fields[name]),
+            annotation=as_written(fields[name].annotation),
+        )
+        for name in by_place
+    ]
+
+
+def _default(info: FieldInfo) -> Any:
+    if info.is_required():
+        return inspect.Parameter.empty
+    return info.default.text if isinstance(info.default, Value) else info.default
+
+
+def read_mapping(
+    path: str, option: str, must: str = "hold `option: value` lines"
+) -> dict[str, Any]:
+    """Return what a YAML file of `name: value` lines holds; nothing if it is empty.
+
+    Args:
+        path: the file.
+        option: the command line's name for it, for messages.
+        must: what such a file has to do, for messages.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UsageError(f"{option}: cannot read {path!r}: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise UsageError(f"{option}: cannot read {path!r} as YAML: {detail}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{option}: {path!r} must {must}")
+    return content
+
+
+def read_recipe(path: str) -> tuple[str | None, list[Step]]:
+    """Return a recipe's folder, if it names one, and its steps, which are checked by form only.
+
+    Raises:
+        UsageError: it cannot be read, or has another form.
+    """
+    recipe = read_mapping(path, "RECIPE", _RECIPE)
+    if not isinstance(recipe.get("steps"), list):
+        raise UsageError(f"RECIPE: {path} must {_RECIPE}")
+    if unknown := [key for key in recipe if key not in _RECIPE_KEYS]:
+        raise UsageError(
+            f"RECIPE: {path} has unknown key {unknown[0]!r}{nearest(str(unknown[0]), _RECIPE_KEYS)}"
+        )
+    steps = [_step(one, f"step {n} of {path}") for n, one in enumerate(recipe["steps"], 1)]
+    return str(recipe["out"]) if recipe.get("out") else None, steps
+
+
+def _step(entry: Any, place: str) -> Step:
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise UsageError(f"RECIPE: {place} must be one `job: options`")
+    ((name, options),) = entry.items()
+    if options is not None and not isinstance(options, dict):
+        raise UsageError(f"RECIPE: {place}: expected `option: value` lines; got {options!r}")
+    return str(name), {str(key).replace("-", "_"): value for key, value in (options or {}).items()}
+
+
+def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    found = read_mapping(path, "--config")
+    content = {str(key).replace("-", "_"): value for key, value in found.items()}
+    for key in content:
+        if key not in fields:
+            raise UsageError(f"--config: {path!r} has unknown option {key!r}{nearest(key, fields)}")
+    return content
+
+
+def _one_line(error: ValidationError) -> str:
+    """Say which option, what is allowed and what was received, in one line."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    flag = "--" + name.replace("_", "-")
+    if first["type"] == "missing":
+        return f"{flag} is required (on the command line, in --config, or as {_variable(name)})"
+    # A union reports one problem per branch: together they are what is allowed.
+    messages = [str(one["msg"]) for one in problems if one["loc"][:1] == first["loc"][:1]]
+    allowed = " or ".join(
+        message.removeprefix("Input should be ").removeprefix("Value error, ")
+        for message in dict.fromkeys(messages)
+    )
+    if first["type"] == "extra_forbidden":
+        return f"unknown option {flag}"
+    return f"{flag} must be {allowed.removeprefix('a valid ')}; got {first['input']!r}"
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()

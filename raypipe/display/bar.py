@@ -1,0 +1,46 @@
+"""A live progress bar for terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from raypipe.display.pace import Rate, pace_text
+
+T = TypeVar("T")
+
+
+def with_bar(stream: Iterable[T], total: int, count: Callable[[T], int], what: str) -> Iterator[T]:
+    """Pass a stream on under a bar; arguments as `progress.track` has them."""
+    columns = (
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + what),
+        RateColumn(what),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
+        task = bar.add_task("", total=total)
+        for result in stream:
+            bar.update(task, advance=count(result))
+            yield result
+
+
+class RateColumn(ProgressColumn):
+    """The pace, and the time that is left."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+        self.rate = Rate()
+        self.shown, self.pace = 0, "starting"
+
+    def render(self, task: Task) -> Text:
+        """Return the pace since the last result."""
+        done, total = int(task.completed), int(task.total or 0)
+        if done != self.shown:  # drawn many times per result: the rate changes with results
+            self.shown, self.pace = done, pace_text(self.rate(done), total, done, self.what)
+        return Text(self.pace)

@@ -1,0 +1,55 @@
+"""Showing how far a stream of results is."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from raypipe.display.pace import Rate, pace_text
+from raypipe.display.saying import say, says_json
+
+_LOG_SECONDS = 5.0
+_PROGRESS = re.compile(r"\d+/\d+ \w+ \(\d+ %\), ")
+
+T = TypeVar("T")
+
+
+def track(
+    stream: Iterable[T], *, total: int, count: Callable[[T], int], what: str = "images"
+) -> Iterator[T]:
+    """Pass a stream on, showing how far it is.
+
+    Args:
+        stream: results as they arrive.
+        total: how many images there will be.
+        count: how many images one result stands for.
+        what: the word for what is counted.
+    """
+    if sys.stderr.isatty() and not says_json():
+        from raypipe.display.bar import with_bar  # takes a tenth of a second
+
+        yield from with_bar(stream, total, count, what)
+    else:
+        yield from _with_lines(stream, total, count, what)
+
+
+def _with_lines(
+    stream: Iterable[T], total: int, count: Callable[[T], int], what: str
+) -> Iterator[T]:
+    rate, done, last = Rate(), 0, time.monotonic()
+    for result in stream:
+        done += count(result)
+        pace = pace_text(rate(done), total, done, what)
+        if time.monotonic() - last >= _LOG_SECONDS or done >= total:
+            last = time.monotonic()
+            share = 100 * done / max(total, 1)
+            say(f"{done}/{total} {what} ({share:.0f} %), {pace}", done=done, total=total)
+        yield result
+
+
+def is_progress(line: str) -> bool:
+    """Whether a line of a log says how far something is, so that the next one replaces it."""
+    return bool(_PROGRESS.match(line))

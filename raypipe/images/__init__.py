@@ -1,0 +1,1 @@
+"""Bytes to tensors: decoding, preprocessing, augmentation."""

@@ -1,0 +1,137 @@
+"""Preparation of a flow: from a job's options to the network, the spec, and the replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raypipe import runtime
+from raypipe.config import ExtractConfig, PredictConfig
+from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.plan import Plan
+from raypipe.sizing import Sizing, settle
+from raypipe.spec import Augment, Preprocess, Spec
+from raypipe.storage import Storage
+from raypipe.store.identity import is_store, read_identity
+
+if TYPE_CHECKING:  # it takes torch
+    from raypipe.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network, and what goes into it and comes out.
+
+    Attributes:
+        backbone: the network, cut.
+        preprocess: how images enter it.
+        shapes: shape and type of one row's features, by column.
+    """
+
+    backbone: Backbone
+    preprocess: Preprocess
+    shapes: dict[str, tuple[tuple[int, ...], str]]
+
+
+def load_extractor(config: ExtractConfig) -> Extractor:
+    """Load the network that the options name.
+
+    Raises:
+        UsageError: there is none, or it cannot be cut there.
+        WeightsUnavailableError: its weights cannot be downloaded.
+    """
+    from raypipe.backbone.loading import feature_shapes, load  # takes torch: seconds
+
+    backbone = load(
+        config.backbone,
+        config.weights,
+        config.layer,
+        pool=config.pool,
+        weights_sha256=config.weights_sha256,
+        seed=config.seed,
+    )
+    preprocess = resolve_preprocess(config, backbone.trained)
+    shapes = feature_shapes(backbone, preprocess.size, config.dtype)
+    return Extractor(backbone, preprocess, shapes)
+
+
+def spec_of(
+    config: ExtractConfig, extractor: Extractor, augment: Augment | None, precision: Any
+) -> Spec:
+    """Return what the features are.
+
+    Args:
+        config: the options.
+        extractor: the network.
+        augment: the random views.
+        precision: of the network's arithmetic, with `auto` resolved.
+    """
+    backbone = extractor.backbone
+    return Spec(
+        backbone=backbone.source.name,
+        source_sha256=backbone.source.sha256,
+        weights_sha256=backbone.weights_sha256,
+        outputs=backbone.outputs,
+        preprocess=extractor.preprocess,
+        augment=augment,
+        precision=precision,
+        dtype=config.dtype,
+    )
+
+
+def prepare(
+    config: ExtractConfig | PredictConfig,
+    backbone: Backbone,
+    spec: Spec,
+    plan: Plan,
+    source: str,
+    storage: Storage | None,
+    stack: ExitStack,
+    *,
+    images: int | None = None,
+    sizing: Sizing | None = None,
+    kept: Mapping[str, Any] | None = None,
+) -> tuple[Sizing, runtime.Replicas]:
+    """Start Ray, settle what the options leave open, and plan the replicas that do the plan.
+
+    Args:
+        config: the options.
+        backbone: the network.
+        spec: what the features are.
+        plan: what is to be done; at least one unit.
+        source: where its items come from, for messages.
+        storage: the store that is written, which has its identity already; None for none.
+        stack: Ray runs until it is closed.
+        images: how many there are to be in all, which says whether compiling pays; None: those
+            of the plan.
+        sizing: what has been settled already.
+        kept: what the store has settled, if there is one; see `settled`.
+
+    Raises:
+        UsageError: a node does not see the items or the store; or as `settle` and
+            `runtime.plan_replicas` have it.
+        RaypipeError: as `settle` has it.
+    """
+    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
+    runtime.check_reach(plan.some_items(), source, storage)
+    sizing = sizing or settle(
+        config,
+        backbone,
+        spec,
+        plan.some_items(),
+        images=images or plan.items,
+        max_pixels=config.max_pixels,
+        kept=kept,
+    )
+    return sizing, runtime.plan_replicas(
+        config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
+    )
+
+
+def settled(storage: Storage) -> Any:
+    """Return what a store has kept of its first run; None where there is none yet."""
+    if not is_store(storage.uri):
+        return None
+    return read_identity(storage, "--out")["provenance"].get("computed")

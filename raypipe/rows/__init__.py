@@ -1,0 +1,1 @@
+"""Plain rows: listings, units, versions, features, splits and orders."""
