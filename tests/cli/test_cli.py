@@ -8,16 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from raypipe import cli
 from raypipe.cli.command import Given, add_command, execute, new_app
 from raypipe.config import JOB_HEADINGS, JOBS
 from raypipe.config.examples import EXAMPLES
-from tests.conftest import NETWORKS, TINY, draw_folder, flags
+from tests.conftest import NETWORKS, TINY, Here, draw_folder, flags
 
 CLI = [sys.executable, "-m", "raypipe.cli"]
 
@@ -31,24 +29,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         timeout=180,
         check=False,
     )
-
-
-Here = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
-    """As `run`, in this process: for what needs neither its end nor its imports."""
-
-    def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["raypipe", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capfd.readouterr()
-        return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
-
-    return run_here
 
 
 def line_of(done: subprocess.CompletedProcess[str]) -> str:
