@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-cluster lint docs bench clean
+.PHONY: install demo test test-cluster test-long lint docs bench clean
 
 install: $(STAMP)
 
@@ -17,14 +17,19 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/raypipe demo --out demo-output
 
-# Two processes, each with a Ray of its own: most of a test's time is processes that start.
+# Two processes, each with a Ray of its own. Whoever has nothing left to do takes from the other.
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/cluster --ignore tests/faults --ignore tests/docs
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore tests/cluster --ignore tests/faults --ignore tests/docs
 
 # What is slow because processes are killed, clusters started and the documentation's examples run.
-# These come first: they want a Ray that knows of the tests' S3 server.
+# These have a run of their own: they want a Ray that knows of the tests' S3 server.
 test-cluster: install
-	$(BIN)/python -m pytest tests/docs tests/cluster tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/docs
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/cluster tests/faults
+
+# Before a release: whole sets of photographs, every family of networks, a hundred kills.
+test-long: install
+	$(BIN)/python -m pytest -m long
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,28 @@ def options(**changes: object) -> dict[str, object]:
         "actors": "1",  # each one imports torch, which is most of what a small test takes
         **changes,
     }
+
+
+#: Runs a command, given its words, and returns what it said and its status.
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    """Commands in this process, for what needs neither its start nor its end."""
+    from raypipe import cli
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["raypipe", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(
+            arguments, int(ended.value.code or 0), said.out, said.err
+        )
+
+    return run
 
 
 def flags(**changes: object) -> list[str]:

@@ -453,7 +453,15 @@ def test_every_family_of_torchvision_is_tried() -> None:
     assert {family(name) for name in known} == {family(name) for name in FAMILIES}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+#: Slow, or of the code of another one.
+LONG = {"efficientnet_v2_s", "maxvit_t", "regnet_x_400mf", "resnext50_32x4d", "swin_v2_t"}
+LONG |= {"wide_resnet50_2"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in FAMILIES],
+)
 def test_each_family_can_be_cut(name: str) -> None:
     model = build(find(name))
     inner, seen = FAMILIES[name], []

@@ -8,16 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from raypipe import cli
 from raypipe.cli.command import Given, add_command, execute, new_app
 from raypipe.config import JOB_HEADINGS, JOBS
 from raypipe.config.examples import EXAMPLES
-from tests.conftest import NETWORKS, TINY, draw_folder, flags
+from tests.conftest import NETWORKS, TINY, Here, draw_folder, flags
 
 CLI = [sys.executable, "-m", "raypipe.cli"]
 
@@ -31,24 +29,6 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         timeout=180,
         check=False,
     )
-
-
-Here = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
-    """As `run`, in this process: for what needs neither its end nor its imports."""
-
-    def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["raypipe", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capfd.readouterr()
-        return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
-
-    return run_here
 
 
 def line_of(done: subprocess.CompletedProcess[str]) -> str:
@@ -114,7 +94,7 @@ def test_wrong_use_of_a_program(tmp_path: Path) -> None:
     assert "no file or folder at" in line_of(run("extract", "/nowhere", "--out", str(tmp_path)))
 
 
-@pytest.mark.usefixtures("no_ray")
+@pytest.mark.usefixtures("ray_session")
 def test_wrong_layer_is_found_before_anything_is_written(here: Here, tmp_path: Path) -> None:
     source = draw_folder(tmp_path / "photos", 1)
     command = ["extract", str(source), "--out", str(tmp_path / "s"), *flags(layer=("blck2",))]

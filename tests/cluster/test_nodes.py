@@ -29,7 +29,7 @@ from tests.cluster.conftest import (
     short_folder,
     start_node,
 )
-from tests.conftest import NETWORKS, draw_folder, flags
+from tests.conftest import NETWORKS, draw_folder, flags, options
 from tests.support.proxy import Fault, Proxy, proxied
 from tests.support.sources import files_in
 
@@ -154,9 +154,10 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
 
 
 @pytest.fixture(scope="module")
-def expected(bucket: Bucket) -> Any:
-    """What one machine makes of the images."""
-    extract(bucket, "alone", "local", SLOW)
+def expected(bucket: Bucket, ray_session: str) -> Any:
+    """What one machine makes of the images, with the same network in its own pace."""
+    quick = options(backbone=f"{NETWORKS}:branching", actors="auto")
+    raypipe.extract(bucket.uri("images"), out=bucket.uri("alone"), **quick)
     return raypipe.open(bucket.uri("alone")).to_numpy()
 
 

@@ -16,7 +16,7 @@ import pytest
 import raypipe
 from raypipe.submission.upload import _paths
 from tests.cluster.conftest import PLAIN, RAY, ROOT, TRUSTED, Head, raypipe_command, run
-from tests.conftest import SHARED, draw_folder, flags
+from tests.conftest import SHARED, Here, draw_folder, flags
 
 MOBILENET = [
     *("--backbone", f"{SHARED / 'mobilenet_v1.py'}:mobilenet_v1", "--layer", "pw12"),
@@ -30,6 +30,7 @@ def submit(head: Head, *arguments: str, **options: Any) -> Any:
     return run(*command, **options)
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_flowers_as_jobs_of_a_checkout_are_as_on_one_machine(head: Head, tmp_path: Path) -> None:
     photos = str(SHARED / "flowers17")
@@ -164,15 +165,19 @@ def test_an_interrupt_detaches_and_attach_follows_to_the_end(head: Head, tmp_pat
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_sent(
-    arguments: list[str], expected: str, tmp_path: Path
+    arguments: list[str],
+    expected: str,
+    here: Here,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     (tmp_path / "r.yaml").write_text("steps: [{extract: {source: s3://b/p}}]")
     (tmp_path / "big").mkdir()
     with (tmp_path / "big" / "photos.tar").open("wb") as file:
         file.truncate(600 * 2**20)
-    command = raypipe_command("submit", "--address", "127.0.0.1:9", *arguments)
-    done = run(*command, cwd=tmp_path)
+    done = here("submit", "--address", "127.0.0.1:9", *arguments)
     assert done.returncode == 2, done.stderr
     assert expected in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

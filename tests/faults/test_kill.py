@@ -68,14 +68,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return source, root / "store"
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_five_kills(tmp_path: Path, seed: int, undisturbed: tuple[Path, Path]) -> None:
+#: How many, and at which moments: before a release, a hundred.
+KILLS = [(3, 0), *(pytest.param(5, seed, marks=pytest.mark.long) for seed in range(1, 21))]
+
+
+@pytest.mark.parametrize(("kills", "seed"), KILLS)
+def test_kills(kills: int, seed: int, tmp_path: Path, undisturbed: tuple[Path, Path]) -> None:
     chance = random.Random(seed)
     source, reference = undisturbed
     total = 3 * PER_CLASS + 1
     out = tmp_path / "killed"
     seen: set[Path] = set()
-    for _ in range(5):
+    for _ in range(kills):
         before = len(partitions(out))
         kill_once_there_are(before + chance.randint(0, 2), source, out, chance.random())
         now = set(partitions(out))

@@ -129,6 +129,7 @@ def test_copies(tmp_path: Path, ray_session: None) -> None:
     assert ["11.png", "again.png"] in dedupe.run(config).summary["groups"]
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_flowers(tmp_path: Path, ray_session: None) -> None:
     photos = tmp_path / "photos"

@@ -232,7 +232,7 @@ def test_a_timer_counts_what_the_values_take() -> None:
     assert 0 < timer.seconds < 1
 
 
-def test_logs_for_programs(tmp_path: Path) -> None:
+def test_logs_for_programs(tmp_path: Path, ray_session: str) -> None:
     photos = draw_folder(tmp_path / "photos", 4)
     (photos / "circle" / "0000.png").write_bytes(b"")
     command = ["extract", str(photos), "--out", str(tmp_path / "store"), *flags()]
@@ -240,6 +240,7 @@ def test_logs_for_programs(tmp_path: Path) -> None:
         [sys.executable, "-m", "raypipe", *command, "--log", "json", "--json"],
         capture_output=True,
         text=True,
+        env=os.environ | {"RAY_ADDRESS": ray_session},
         check=True,
     )
     lines = [json.loads(line) for line in done.stderr.splitlines()]

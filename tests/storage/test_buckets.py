@@ -232,14 +232,15 @@ def features(store: str) -> dict[str, bytes]:
     return {name: row.tobytes() for name, row in zip(found.ids, found.features, strict=True)}
 
 
-@pytest.mark.usefixtures("ray_session")
 class TestRuns:
-    def test_two_at_the_same_time(self, s3: str, client: Any, tmp_path: Path) -> None:
+    def test_two_at_the_same_time(
+        self, s3: str, client: Any, tmp_path: Path, ray_session: str
+    ) -> None:
         photos = draw_folder(tmp_path / "photos", 30)
         upload(client, photos, "in")
-        command = [sys.executable, "-m", "raypipe.cli", "extract", "s3://photos/in"]
-        command += ["--out", "s3://photos/stores/two", *flags(), "--json"]
-        environment = os.environ | {"AWS_ENDPOINT_URL": f"http://{s3}"}
+        command = [sys.executable, "-m", "raypipe.cli", "extract", at(s3, "in")]
+        command += ["--out", at(s3, "stores/two"), *flags(), "--json"]
+        environment = os.environ | {"RAY_ADDRESS": ray_session}
         runs = [
             subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(2)
         ]

@@ -6,9 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -159,43 +156,6 @@ def test_shards_do_not_depend_on_actors_and_cover_all_rows(store: StoreReader) -
     assert [plan.number for plan in plans] == list(range(7))
     assert [plan.first for plan in plans] == np.cumsum([0, *rows.index.lengths[:-1]]).tolist()
     assert [part for plan in plans for part in plan.parts] == list(range(7))
-
-
-def slow_store(folder: Path) -> StoreReader:
-    x, y = blobs(1500, 20, 6, seed=9)
-    mixed = x @ np.random.default_rng(1).normal(size=(20, 20)).astype(np.float32)
-    return store_of(folder, mixed, [f"{c:02d}" for c in y])
-
-
-def test_a_killed_fit_goes_on_from_its_last_evaluation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()  # the shards are to be those of the command line
-    store = slow_store(tmp_path / "store")
-    out = tmp_path / "killed"
-    given = {"scale": "none", "tol": 1e-5, "grid": "C=1"}
-    whole = raypipe.train(store.uri, out=tmp_path / "whole", engine="ray", **given)
-    command = [sys.executable, "-m", "raypipe.cli", "train", store.uri, "--out", str(out)]
-    command += ["--engine", "ray", "--scale", "none", "--tol", "1e-5", "--grid", "C=1"]
-    command += ["--address", "local", "--actors", "1"]
-    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    log = out / "checkpoint" / "log.bin"
-    until = time.monotonic() + 120
-    while time.monotonic() < until and not (log.exists() and log.stat().st_size > 100_000):
-        time.sleep(0.02)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    recorded = log.stat().st_size
-    assert not (out / "model.json").exists()
-    with pytest.raises(UsageError, match="--resume: .* another one .scale: none → standard"):
-        raypipe.train(
-            store.uri, out=out, engine="ray", resume=True, **{**given, "scale": "standard"}
-        )
-    resumed = raypipe.train(store.uri, out=out, engine="ray", resume=True, **given)
-    assert recorded > 100_000
-    np.testing.assert_array_equal(resumed.head.scorer.coef, whole.head.scorer.coef)
-    assert resumed.metrics["iterations"] == whole.metrics["iterations"]
-    assert not (out / "checkpoint").exists()
 
 
 def test_engines_are_chosen_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
