@@ -26,6 +26,8 @@ CHECKPOINT_SECONDS = 2.0
 
 _SAY_SECONDS = 0.5
 
+_RAY_TRAINS_INDEX = "checkpoint_manager_snapshot.json"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -129,7 +131,7 @@ def make_search(job: Job, workers: Workers, before: Path | None, beside: int = 1
 
 def _of_ray_train(folder: Path | None) -> Path | None:
     """Return the checkpoint of a fit that was begun when --workers had another default, if any."""
-    if folder is None or not (folder / FILES_FOLDER).exists():
+    if folder is None or not (folder / FILES_FOLDER / _RAY_TRAINS_INDEX).exists():
         return None
     import ray.train
 

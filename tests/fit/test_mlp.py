@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -382,13 +383,17 @@ def test_a_stopped_fit_goes_on(
             raypipe.train(clouds, out=str(tmp_path / "cut"), **USUAL)
     with pytest.raises(UsageError, match="--resume: the unfinished fit .*combinations"):
         raypipe.train(clouds, out=str(tmp_path / "cut"), **{**USUAL, "epochs": 5}, resume=True)
+    early = tmp_path / "early" / "checkpoint"  # of a fit that was stopped in its first checkpoint
+    (early / "run" / ".new").mkdir(parents=True)
+    shutil.copy(tmp_path / "cut" / "checkpoint" / "fit.json", early)
+    raypipe.train(clouds, out=str(early.parent), **USUAL, resume=True)
     again = raypipe.train(
         clouds, out=str(tmp_path / "cut"), **USUAL, resume=True, actor_memory="1MiB"
     )
     for name, array in whole.head.scorer.arrays().items():
         np.testing.assert_allclose(again.head.scorer.arrays()[name], array, atol=1e-6)
-    lines = [(tmp_path / n / "curves.csv").read_text().splitlines() for n in ("whole", "cut")]
-    assert len(lines[0]) == len(lines[1]) == 5
+    for name in ("whole", "cut", "early"):
+        assert len((tmp_path / name / "curves.csv").read_text().splitlines()) == 5
 
 
 @pytest.mark.parametrize(
