@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.stores import blob_store
 from raypipe import runtime
+from raypipe.actors.shard_pool import RowsToFit, ShardPool
 from raypipe.fit.checkpoint import Checkpoint
 from raypipe.fit.groups import RowGroups, group_rows
 from raypipe.fit.holdout import Holdout
@@ -32,7 +33,6 @@ from raypipe.fit.linear_models import LinearModels
 from raypipe.fit.lloyd import Lloyd, fit_lloyd
 from raypipe.fit.multinomial import LogisticPath
 from raypipe.heads import Scaling
-from raypipe.shards import RowsToFit, ShardPool
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.reader import StoreReader
 

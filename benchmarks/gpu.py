@@ -35,11 +35,11 @@ from benchmarks.feed import Decoders
 from benchmarks.machine import cores, describe
 from raypipe.actors.embedder import Embedder
 from raypipe.actors.jpegs import JpegDecoder
-from raypipe.actors.trial import try_out
 from raypipe.backbone import Backbone
 from raypipe.backbone.footprint import cpu_batch_size
 from raypipe.backbone.loading import load
 from raypipe.config import BackboneConfig
+from raypipe.flow.trial import try_out
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.images.transforms import normalize
 from raypipe.memory import keep_freed

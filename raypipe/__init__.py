@@ -23,7 +23,7 @@ from raypipe.config.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from raypipe.fit.kmeans import Clusters
-    from raypipe.fit.model import TrainedModel
+    from raypipe.heads.model import TrainedModel
     from raypipe.runtime.dataset import Store
 
 __all__ = [
@@ -74,8 +74,8 @@ def load_model(folder: str | _os.PathLike[str]) -> TrainedModel:
         >>> raypipe.load_model("model").classes
         ('daisy', 'rose', 'tulip')
     """
-    from raypipe.fit.model import MODEL_FILES
-    from raypipe.fit.model import load_model as load
+    from raypipe.heads.model import MODEL_FILES
+    from raypipe.heads.model import load_model as load
     from raypipe.storage import local_copy
 
     place = _os.fspath(folder)

@@ -27,17 +27,17 @@ import ray
 from ray.cluster_utils import Cluster
 
 from benchmarks import fake_backbone
-from raypipe import pipeline, runtime
+from raypipe import runtime
 from raypipe.actors.embedder import Embedder
 from raypipe.backbone import Backbone
 from raypipe.backbone.loading import load
 from raypipe.config import ExtractConfig
 from raypipe.config.values import Actors
-from raypipe.flow import plan
+from raypipe.flow import pipeline, plan
+from raypipe.flow.ingest import bring_up_to_date, check_writable
 from raypipe.flow.plan import Plan
 from raypipe.images.decode import decode
 from raypipe.images.transforms import to_pixels
-from raypipe.ingest import bring_up_to_date, check_writable
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec

@@ -11,7 +11,7 @@ import psutil
 import pyarrow as pa
 import torch
 
-from raypipe.actors.plans import Loaded, ShardPlan
+from raypipe.actors.shard_plan import Loaded, ShardPlan
 from raypipe.fit.steps import STEPS
 from raypipe.fit.sums import COMBINE, Partials, reduce_tree
 from raypipe.heads import Scaling

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
@@ -11,7 +12,11 @@ from raypipe import schema
 from raypipe.rows.listing import _FEW, Listing
 from raypipe.rows.unit import Unit, _unit
 from raypipe.rows.versions import Versions
-from raypipe.spec import Spec
+from raypipe.spec import Spec, digest
+from raypipe.storage import Storage
+from raypipe.store.partition import (
+    DATA,
+)
 
 #: A unit's decoded block stays below this: large enough to keep a device busy, small enough to
 #: hold several in memory.
@@ -114,3 +119,23 @@ def _units_of_batches(batches: Iterator[pa.RecordBatch], fingerprint: str) -> It
     for number, batch in enumerate(batches):
         if len(batch):
             yield _unit(pa.Table.from_batches([batch]), fingerprint, number)
+
+
+def apart(storage: Storage, units: list[Unit]) -> list[Unit]:
+    """Rename units whose partition is there although their items are missing.
+
+    They have been tried before, and what came of it does not count: a server that was down, or
+    files that are about to be removed. A finished partition is never replaced.
+    """
+    if not units:
+        return units
+    taken = {PurePosixPath(name).stem for name in storage.list(DATA)}
+
+    def free(unit: Unit) -> Unit:
+        attempt = 1
+        while f"part-{unit.id}" in taken:
+            attempt += 1
+            unit = replace(unit, id=digest(unit.id, f"attempt {attempt}")[:32])
+        return unit
+
+    return [free(unit) for unit in units]

@@ -198,9 +198,9 @@ def _fit_on_ray(
     checkpoint: Checkpoint,
 ) -> tuple[Clusters, KMeansOptions, Figures]:
     from raypipe import runtime
+    from raypipe.actors.shard_pool import RowsToFit, ShardPool
     from raypipe.fit.seeding import sample_rows
     from raypipe.fit.shardedkmeans import fit_on_shards, scaling_of
-    from raypipe.shards import RowsToFit, ShardPool
 
     own = index.views == 0
     check_finite(store, column, index, np.flatnonzero(own))

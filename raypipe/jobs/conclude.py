@@ -15,7 +15,7 @@ from raypipe.fit.duplicates import MOST_DUPLICATES_WORK, Copies, near_duplicates
 from raypipe.fit.evaluation import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
-from raypipe.fit.model import TrainedModel
+from raypipe.heads.model import TrainedModel
 from raypipe.jobs.labelled import Labelled
 from raypipe.jobs.trained import HeldOut, about, summary, text, write
 

@@ -11,19 +11,20 @@ from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
-from raypipe import pipeline, runtime
+from raypipe import runtime
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.config.version import versions
 from raypipe.display import say
 from raypipe.errors import UsageError
+from raypipe.flow import pipeline
+from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import Plan
+from raypipe.flow.prepare import Extractor, load_extractor, prepare, settled, spec_of
+from raypipe.flow.preview import preview
+from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.augment import resolve_augment
-from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
-from raypipe.jobs.preview import preview
-from raypipe.prepare import Extractor, load_extractor, prepare, settled, spec_of
 from raypipe.rows.listing import Listing
-from raypipe.sizing import Sizing, settle
 from raypipe.sources import Source, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Finished
@@ -162,7 +163,7 @@ def _glance(
     plan: Plan,
 ) -> tuple[runtime.Replicas, float | None]:
     """Extract for a few seconds; return the replicas and their rate, None if all are rejects."""
-    from raypipe.diagnosis.measure import measure, scratch
+    from raypipe.doctor.measure import measure, scratch
 
     kept = settled(storage)
     if config.compile == "auto" and not kept:  # trying that takes a minute

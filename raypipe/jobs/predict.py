@@ -19,17 +19,16 @@ from raypipe.config import PredictConfig
 from raypipe.config.version import versions
 from raypipe.display import track
 from raypipe.errors import UsageError
-from raypipe.fit.checksum import head_sha256
-from raypipe.fit.model import MODEL_FILES, TrainedModel, load_model
+from raypipe.fit.evaluate.tally import Tally, check_labels, text_of
+from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import make_plan
-from raypipe.ingest import Ingest, bring_up_to_date, check_apart, check_writable
-from raypipe.jobs.predicted import REPORT_FILE, report_on_rows, report_on_store
-from raypipe.predictions.evaluation import Tally, check_labels, text_of
+from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
+from raypipe.heads.predictor import Predictor
+from raypipe.predictions.inputs import Images, Stored
 from raypipe.predictions.options import check_options, head_spec, is_one_file
-from raypipe.predictions.predictor import Predictor
+from raypipe.predictions.report import REPORT_FILE, report_on_rows, report_on_store
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.rows.listing import Listing
-from raypipe.scoring import Images, Stored
 from raypipe.storage import is_object, local_copy, local_path, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader

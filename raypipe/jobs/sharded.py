@@ -76,7 +76,7 @@ def _fit(
 ) -> tuple[PathResult, OutOfFold | None]:
     """Return what the shards found, and the scores out of fold if a calibration needs them."""
     from raypipe import runtime
-    from raypipe.shards import RowsToFit, ShardPool
+    from raypipe.actors.shard_pool import RowsToFit, ShardPool
 
     rows = RowsToFit(
         data.store,

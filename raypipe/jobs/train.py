@@ -22,10 +22,10 @@ from raypipe.fit.evaluation import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import Grid, parse_grid
 from raypipe.fit.holdout import Holdout, hold_out
-from raypipe.fit.model import MODEL_FILES, TrainedModel
 from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, as_rows
+from raypipe.heads.model import MODEL_FILES, TrainedModel
 from raypipe.jobs import perceptron, sharded
 from raypipe.jobs.deliver import deliver
 from raypipe.jobs.trained import HeldOut, about, summary, text, write

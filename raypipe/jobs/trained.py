@@ -17,13 +17,7 @@ from raypipe.fit.duplicates import Copies
 from raypipe.fit.engine import Engine
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.holdout import Holdout
-from raypipe.fit.model import (
-    CURVES_FILE,
-    DUPLICATES_FILE,
-    HOLDOUT_FILE,
-    TrainedModel,
-    save_model,
-)
+from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, save_model
 from raypipe.reports.figures import confusion_picture, curves_picture
 from raypipe.rows.features import Rows
 from raypipe.store.reader import StoreReader

@@ -8,7 +8,7 @@ from pathlib import Path
 from raypipe import schema
 from raypipe.config import PredictConfig
 from raypipe.errors import UsageError, nearest
-from raypipe.predictions.filters import check_filters
+from raypipe.heads.filters import check_filters
 from raypipe.predictions.table import SUFFIXES
 from raypipe.spec import HeadSpec, Output, digest
 

@@ -11,13 +11,7 @@ import pyarrow.csv
 from markupsafe import Markup
 
 from raypipe.errors import UsageError
-from raypipe.fit.model import (
-    CURVES_FILE,
-    DUPLICATES_FILE,
-    HOLDOUT_FILE,
-    TrainedModel,
-    load_model,
-)
+from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, load_model
 from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.judged import Judged, Uris

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from raypipe import schema
-from raypipe.predictions.evaluation import Evaluation
+from raypipe.fit.evaluate.tally import Evaluation
 from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.features import rejected, runs_of, store_facts

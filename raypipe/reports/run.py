@@ -8,7 +8,7 @@ from functools import partial
 
 from raypipe.config import ReportConfig
 from raypipe.errors import UsageError
-from raypipe.fit.model import MODEL_FILES
+from raypipe.heads.model import MODEL_FILES
 from raypipe.reports.album import Album
 from raypipe.reports.classifier import classifier_part
 from raypipe.reports.clusters import clusters_part

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
-from raypipe.predictions.predictor import Predictor, to_arrow
+from raypipe.heads.predictor import Predictor, to_arrow
 from raypipe.spec import Spec
 from raypipe.steps.batch import (
     COST,

@@ -15,9 +15,7 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.errors import RejectReason
 from raypipe.rows.listing import Listing
-from raypipe.rows.unit import Unit
 from raypipe.rows.versions import Versions
-from raypipe.spec import digest
 from raypipe.storage import Storage
 from raypipe.store.partition import (
     DATA,
@@ -102,26 +100,6 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
     with ThreadPoolExecutor(_READERS) as pool:
         checked = pool.map(partial(_checked, storage), useful.parts)
         return replace(useful, parts=tuple(checked))
-
-
-def apart(storage: Storage, units: list[Unit]) -> list[Unit]:
-    """Rename units whose partition is there although their items are missing.
-
-    They have been tried before, and what came of it does not count: a server that was down, or
-    files that are about to be removed. A finished partition is never replaced.
-    """
-    if not units:
-        return units
-    taken = {PurePosixPath(name).stem for name in storage.list(DATA)}
-
-    def free(unit: Unit) -> Unit:
-        attempt = 1
-        while f"part-{unit.id}" in taken:
-            attempt += 1
-            unit = replace(unit, id=digest(unit.id, f"attempt {attempt}")[:32])
-        return unit
-
-    return [free(unit) for unit in units]
 
 
 def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Coverage:

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 
 import raypipe
-from raypipe import runtime, sizing
+from raypipe import runtime
 from raypipe.actors import jpegs
 from raypipe.actors.jpegs import JpegDecoder
 from raypipe.backbone.parity import least_cosine
 from raypipe.config import BackboneConfig, ExtractConfig
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.flow import sizing
 from raypipe.images.augment import resolve_augment
 from raypipe.images.decode import decode
 from raypipe.images.jpeg import is_plain_jpeg
@@ -177,7 +178,7 @@ def test_the_flow(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     told = next(text for text in said if text.startswith("decoded by the GPU: cosine to decoded"))
     assert re.search(r"at least (0\.999\d|1\.0000) on sampled images", told), told
     with monkeypatch.context() as patch:
-        patch.setattr("raypipe.actors.trial.decoding_parity", lambda *_, **__: 0.5)
+        patch.setattr("raypipe.flow.trial.decoding_parity", lambda *_, **__: 0.5)
         with pytest.raises(UsageError, match="features have a cosine of 0.5000 to those of images"):
             extract("far", gpu_decode=True)
     assert found["rejects_by_reason"] == expected["rejects_by_reason"]

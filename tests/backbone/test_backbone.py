@@ -417,7 +417,7 @@ def send(cut: torch.nn.Module, source: BackboneSource) -> torch.nn.Module:
 def test_replicas_start_without_torchvision(tmp_path: Path) -> None:
     (tmp_path / "backbone").write_bytes(pickle.dumps(load("resnet18", "random", ("layer1",))))
     code = (
-        "import pickle, sys, pathlib; import raypipe.pipeline, raypipe.actors.embedder\n"
+        "import pickle, sys, pathlib; import raypipe.flow.pipeline, raypipe.actors.embedder\n"
         "from raypipe.backbone import restore\n"
         f"restore(pickle.loads(pathlib.Path({str(tmp_path / 'backbone')!r}).read_bytes()))\n"
         "print([name for name in ('torchvision', 'timm', 'sklearn') if name in sys.modules])"

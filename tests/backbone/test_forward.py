@@ -16,7 +16,6 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from raypipe.actors.embedder import Embedder
-from raypipe.actors.trial import compiling_gain, try_out
 from raypipe.backbone import restore
 from raypipe.backbone.compiling import compile_network
 from raypipe.backbone.folding import merge_padding
@@ -27,6 +26,7 @@ from raypipe.backbone.onednn import FusedConv2d, fuse
 from raypipe.backbone.parity import least_cosine
 from raypipe.backbone.precision import prepare
 from raypipe.errors import RaypipeError
+from raypipe.flow.trial import compiling_gain, try_out
 from raypipe.spec import Preprocess, Spec
 from tests.conftest import TINY
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import raypipe
-from raypipe.fit.model import TrainedModel
+from raypipe.heads.model import TrainedModel
 from raypipe.runtime.dataset import Store
 
 #: What has examples, at least; those of others run as well.

@@ -26,14 +26,14 @@ from raypipe import config, runtime, schema
 from raypipe.backbone.footprint import knee
 from raypipe.cli.options import resolve
 from raypipe.config import DoctorConfig, ExtractConfig
-from raypipe.diagnosis import machine, measure
-from raypipe.diagnosis.advice import advice
-from raypipe.diagnosis.machine import Machine
-from raypipe.diagnosis.measure import Measured, sample_units
-from raypipe.diagnosis.pictures import listed_pictures
-from raypipe.diagnosis.rates import Estimate, Pool, Rates, estimate
-from raypipe.diagnosis.report import duration, report
 from raypipe.display import Pace
+from raypipe.doctor import machine, measure
+from raypipe.doctor.advice import advice
+from raypipe.doctor.findings import duration, report
+from raypipe.doctor.machine import Machine
+from raypipe.doctor.measure import Measured, sample_units
+from raypipe.doctor.pictures import listed_pictures
+from raypipe.doctor.rates import Estimate, Pool, Rates, estimate
 from raypipe.errors import UsageError
 from raypipe.jobs import doctor
 from raypipe.rows.unit import Unit, pack_items

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import raypipe
-from raypipe import runtime, sizing
-from raypipe.actors.trial import Trial
+from raypipe import runtime
 from raypipe.backbone.loading import load
 from raypipe.cli.options import resolve
 from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.flow import sizing
+from raypipe.flow.trial import Trial
 from raypipe.jobs import extract as job
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
@@ -56,7 +57,7 @@ def tried(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             size = 256 if find_batch_size else None
             return Trial({"features": parity}, seconds=seconds, batch_size=size)
 
-        monkeypatch.setattr("raypipe.actors.trial.try_out", trial)
+        monkeypatch.setattr("raypipe.flow.trial.try_out", trial)
         monkeypatch.setattr(runtime, "device", lambda: device)
         with Listing(open_source(config(source=str(photos))).list()) as listing:
             some = listing.some_items()
@@ -88,7 +89,7 @@ def test_long_runs_are_compiled_if_that_is_faster(
             raise RaypipeError("no compiler")
         return gains.pop()
 
-    monkeypatch.setattr("raypipe.actors.trial.compiling_gain", gain)
+    monkeypatch.setattr("raypipe.flow.trial.compiling_gain", gain)
     seconds = 0.1 * runtime.slots()
     gains = [1.01, 1.3]
     assert tried(seconds=seconds, images=6_001).compiled

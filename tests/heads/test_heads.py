@@ -32,12 +32,12 @@ from raypipe.fit.calibrate import calibrated, fit_calibration
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.gradient import gradient_norm
 from raypipe.fit.grid import parse_grid
-from raypipe.fit.model import TrainedModel, load_model, save_model
 from raypipe.fit.moments import moments_of
 from raypipe.fit.needs import check_memory, large_model
 from raypipe.fit.reliability import calibration_error, log_loss, reliability_bins
 from raypipe.fit.search import Settings, fit_search
 from raypipe.heads import Head, Linear, Scaling, as_rows, channel_axis
+from raypipe.heads.model import TrainedModel, load_model, save_model
 from raypipe.heads.scorer import softmax
 from tests.support import stores
 

@@ -20,8 +20,8 @@ import raypipe
 from raypipe.cli.options import resolve
 from raypipe.config import InspectConfig, PredictConfig
 from raypipe.errors import UsageError
-from raypipe.fit.model import load_model
 from raypipe.flow.plan import make_plan
+from raypipe.heads.model import load_model
 from raypipe.jobs import inspect
 from raypipe.jobs import predict as job
 from raypipe.rows.listing import Listing

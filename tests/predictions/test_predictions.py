@@ -16,10 +16,10 @@ from raypipe.cli.options import resolve
 from raypipe.config import PredictConfig
 from raypipe.config.values import Filter
 from raypipe.errors import UsageError
-from raypipe.fit.checksum import head_sha256
-from raypipe.predictions.evaluation import Evaluation, check_labels, text_of
-from raypipe.predictions.filters import check_filters
-from raypipe.predictions.predictor import Predictor, to_arrow
+from raypipe.fit.evaluate.tally import Evaluation, check_labels, text_of
+from raypipe.heads.filters import check_filters
+from raypipe.heads.model import head_sha256
+from raypipe.heads.predictor import Predictor, to_arrow
 from raypipe.predictions.table import in_order, write
 from raypipe.spec import HeadSpec, Output, Spec, difference
 from tests.support.stores import make_spec

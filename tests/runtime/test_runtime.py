@@ -214,7 +214,7 @@ def test_reading_and_decoding_are_timed_apart(
             time.sleep(0.05)
             yield Path(uri).read_bytes()
 
-    monkeypatch.setattr(reading, "read_items", late)
+    monkeypatch.setattr(read, "read_items", late)
     paths = sorted(map(str, photos.rglob("*.png")))[:8]
     items = pa.table({schema.ID: paths, schema.URI: paths})
     list(read.decoded(items.slice(0, 1), SPEC, 10**6))  # imports what it needs

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.flow.plan import make_plan
+from raypipe.flow.plan import apart, make_plan
 from raypipe.rows.listing import Listing
 from raypipe.spec import Output, Spec
 from raypipe.storage import FolderStorage
-from raypipe.store.coverage import adopt, apart, cover, merge, publish
+from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader

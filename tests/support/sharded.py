@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raypipe import schema
-from raypipe.actors.plans import ShardPlan
+from raypipe.actors.shard_plan import ShardPlan
 from raypipe.actors.shards import Shards
 from raypipe.fit.sums import COMBINE, reduce_tree
 from raypipe.storage import FolderStorage
@@ -46,7 +46,7 @@ def store_of(
 
 
 class LocalShards:
-    """What `raypipe.shards` does with actors, done with objects."""
+    """What `raypipe.actors.shard_pool` does with actors, done with objects."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ import pytest
 import ray
 
 import raypipe
+from raypipe.actors.shard_pool import RowsToFit, ShardPool, plan_shards
 from raypipe.config import ClusterConfig
 from raypipe.config.values import Actors
 from raypipe.errors import UsageError
@@ -27,7 +28,6 @@ from raypipe.fit.kmeans import Clusters, KMeansOptions
 from raypipe.fit.shardedkmeans import fit_on_shards, scaling_of
 from raypipe.jobs.cluster import _checkpoint
 from raypipe.jobs.clustered import write_assignments
-from raypipe.shards import RowsToFit, ShardPool, plan_shards
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
 from tests.fit.test_multinomial import blobs
@@ -47,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> StoreReader:
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every partition be a shard, so that there are several."""
-    monkeypatch.setattr("raypipe.shards._SHARD_BYTES", 1)
+    monkeypatch.setattr("raypipe.actors.shard_pool._SHARD_BYTES", 1)
 
 
 def test_both_engines_train_the_same_model(store: StoreReader, tmp_path: Path) -> None:

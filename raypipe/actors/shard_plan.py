@@ -1,4 +1,4 @@
-"""Which rows make a shard, and what became of them; without PyTorch, for the driver."""
+"""Plans of shards: rows of each, and what became of them; without PyTorch, for the driver."""
 
 from __future__ import annotations
 

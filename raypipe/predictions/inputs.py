@@ -1,4 +1,4 @@
-"""What is predicted: images, through the backbone in one pass, or a store's features.
+"""Inputs of predictions: images, through the backbone in one pass, or a store's features.
 
     images   units of items  ─ read, decode ─ backbone ─ head ─ write       pipeline.write
     store    its partitions  ─ read ──────────────────── head ─ write       a task for each
@@ -24,9 +24,9 @@ from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.model import TrainedModel
 from raypipe.flow.plan import Plan
-from raypipe.predictions.predictor import Predictor, to_arrow
+from raypipe.heads.model import TrainedModel
+from raypipe.heads.predictor import Predictor, to_arrow
 from raypipe.rows.features import to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
@@ -82,7 +82,7 @@ class Images:
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
         """Decode, embed, predict and write; Ray runs until the stack is closed."""
-        from raypipe import pipeline
+        from raypipe.flow import pipeline
 
         replicas = self._replicas(plan, stack, storage)
         return pipeline.write(
@@ -100,7 +100,7 @@ class Images:
         self, plan: Plan, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[pa.Table]:
         """Decode, embed and predict; yield `id`, `label`, `reason`, `message`, predictions."""
-        from raypipe import pipeline
+        from raypipe.flow import pipeline
 
         replicas = self._replicas(plan, stack)
         most = self.config.max_pixels
@@ -111,7 +111,7 @@ class Images:
     def _replicas(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
     ) -> Replicas:
-        from raypipe.prepare import prepare, settled
+        from raypipe.flow.prepare import prepare, settled
 
         kept = settled(storage) if storage else None
         _, replicas = prepare(

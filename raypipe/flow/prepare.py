@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from raypipe import runtime
 from raypipe.config import ExtractConfig, PredictConfig
 from raypipe.flow.plan import Plan
+from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
-from raypipe.sizing import Sizing, settle
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.storage import Storage
 from raypipe.store.identity import is_store, read_identity

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, saved_settings
-from raypipe.spec import Spec
+from raypipe.spec import Spec, digest
 
 _MODEL_FILE = "model.json"
 _ARRAYS_FILE = "arrays.safetensors"
@@ -128,3 +128,18 @@ def _restore_first_format(settings: dict[str, Any], arrays: dict[str, Any]) -> H
         scaling=Scaling(settings["scale"], arrays["mean"], arrays["std"]),
         scorer=Linear("logistic", arrays["coef"], arrays["intercept"]),
     )
+
+
+def head_sha256(folder: Path) -> str:
+    """Return the checksum of a saved model's head: its arrays and settings.
+
+    Not part of it are how the head was found and evaluated, the paths it came from, and the
+    features it takes, which the spec describes.
+
+    Args:
+        folder: of a model that `load_model` has read.
+    """
+    settings = json.loads((folder / "model.json").read_text())["head"]
+    arrays = sorted(folder.glob("*.safetensors"))
+    contents = (part for path in arrays for part in (path.name, path.read_bytes()))
+    return digest(json.dumps(settings, sort_keys=True), *contents)

@@ -1,4 +1,4 @@
-"""What is settled before a flow starts: batches, compilation, and whether the arithmetic will do.
+"""Settings found before a flow starts: batches, compilation, and whether the arithmetic will do.
 
 Bits of features depend on the first two. So a store keeps them, and later runs compute alike.
 """
@@ -24,8 +24,8 @@ from raypipe.steps.read import decoded, left_encoded
 if TYPE_CHECKING:  # they take torch
     import pyarrow as pa
 
-    from raypipe.actors.trial import Trial
     from raypipe.backbone import Backbone
+    from raypipe.flow.trial import Trial
 
 _SAMPLE = 4
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
@@ -106,7 +106,7 @@ def _try_out(
 ) -> Trial | None:
     if not len(images):  # rejects only, as far as one has seen
         return None
-    from raypipe.actors.trial import try_out
+    from raypipe.flow.trial import try_out
 
     attempt = partial(try_out, device=device, find_batch_size=ask_size)
     try:
@@ -143,8 +143,8 @@ def _compare_decoders(
     backbone: Backbone, spec: Spec, some: Iterable[pa.Table], device: str, max_pixels: int
 ) -> None:
     """Say how far features are from those of images that the CPU decodes; stop if too far."""
-    from raypipe.actors.trial import decoding_parity
     from raypipe.backbone.parity import ENOUGH
+    from raypipe.flow.trial import decoding_parity
 
     each = (left_encoded(items, spec, max_pixels) for items in some)
     jpegs = [next((data for data in found if isinstance(data, bytes)), b"") for found in each]
@@ -195,7 +195,7 @@ def _batch_size(
 
 
 def _gains_by_compiling(backbone: Backbone, spec: Spec, device: str, batch_size: int) -> bool:
-    from raypipe.actors.trial import compiling_gain
+    from raypipe.flow.trial import compiling_gain
 
     say("a long run: trying whether the network is faster compiled")
     attempt = partial(compiling_gain, device=device, batch_size=batch_size)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from raypipe.actors.plans import Loaded, ShardPlan
+from raypipe.actors.shard_plan import Loaded, ShardPlan
 from raypipe.config.values import ANY_NUMBER, Actors
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError

@@ -1,4 +1,4 @@
-"""What `extract` and `predict` share: plan against a store, run what is missing, publish."""
+"""Ingestion by `extract` and `predict`: plan against a store, run what is missing, publish."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pyarrow as pa
 from raypipe.config import IngestConfig
 from raypipe.display import Pace, say, track
 from raypipe.errors import UsageError
-from raypipe.flow.plan import Plan, make_plan
+from raypipe.flow.plan import Plan, apart, make_plan
 from raypipe.rows.listing import Listing
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost, Finished
 from raypipe.storage import Storage, is_object
-from raypipe.store.coverage import Coverage, adopt, apart, cover, merge, publish
+from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
 from raypipe.store.history import record_run
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import File

@@ -18,17 +18,18 @@ import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raypipe import pipeline, runtime, schema
+from raypipe import runtime, schema
 from raypipe.backbone import Backbone
 from raypipe.config import ExtractConfig
-from raypipe.diagnosis.rates import Pool, Rates
 from raypipe.display import Pace, say
+from raypipe.doctor.rates import Pool, Rates
 from raypipe.errors import UsageError
+from raypipe.flow import pipeline
 from raypipe.flow.plan import Plan
-from raypipe.prepare import prepare
+from raypipe.flow.prepare import prepare
+from raypipe.flow.sizing import Sizing
 from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime.nodes import alive_nodes
-from raypipe.sizing import Sizing
 from raypipe.sources.read import is_sequential
 from raypipe.spec import Spec, digest
 from raypipe.steps.cost import Cost

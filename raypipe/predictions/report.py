@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import PredictConfig
-from raypipe.fit.model import TrainedModel
+from raypipe.heads.model import TrainedModel
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:  # templates and charts take a second to import, which most predictions do without
-    from raypipe.scoring import Images, Stored
+    from raypipe.predictions.inputs import Images, Stored
 
 REPORT_FILE = "report.html"
 

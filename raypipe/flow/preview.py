@@ -1,4 +1,4 @@
-"""What `extract --dry-run` says: what there is to do, and about how long it would take."""
+"""Preview of `extract --dry-run`: what there is to do, and about how long it would take."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from raypipe.cli.command import Outcome
 from raypipe.config import ExtractConfig
+from raypipe.flow.ingest import check_same_source, find_missing
 from raypipe.flow.plan import Plan
-from raypipe.ingest import check_same_source, find_missing
 from raypipe.memory import readable
 from raypipe.rows.listing import Listing
 from raypipe.runtime import Replicas

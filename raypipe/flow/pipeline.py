@@ -12,9 +12,8 @@ finished and are counted by the driver. The steps themselves are in `steps`.
 
 from __future__ import annotations
 
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +23,14 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from raypipe import schema
-from raypipe.memory import keep_freed
-from raypipe.predictions.predictor import Predictor
-from raypipe.recovery import survive
+from raypipe.actors.replica import EmbedderReplica, Finish, noted
+from raypipe.flow.recovery import survive
+from raypipe.heads.predictor import Predictor
 from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.spec import Spec
-from raypipe.steps.batch import ITEMS, UNIT, Batch, ReadOptions
+from raypipe.steps.batch import ITEMS, UNIT, ReadOptions
 from raypipe.steps.cost import Finished
-from raypipe.steps.embed import decode_and_embed, embed, read_and_embed
 from raypipe.steps.read import one_server, read, read_and_decode
 from raypipe.steps.write import from_block, predict_rows, write_partition
 from raypipe.storage import Storage
@@ -41,7 +39,6 @@ from raypipe.store.partition import Format
 if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
     from raypipe.backbone import Backbone
 
-Finish = Callable[[Batch], "Batch | pa.Table"]
 
 _CALLS = 2
 
@@ -122,7 +119,7 @@ def _run(
     if not whole:
         step = partial(read if spec.preprocess.gpu_decoded else read_and_decode, **vars(reading))
         retries = {"max_retries": 0} if ledger else {}
-        watched = partial(_noted, step=step, ledger=ledger) if ledger else step
+        watched = partial(noted, step=step, ledger=ledger) if ledger else step
         flow = flow.map_batches(watched, batch_size=None, num_cpus=1, **retries)
     with warnings.catch_warnings():
         # The options of Ray that bound retries have no named parameter in map_batches.
@@ -151,70 +148,3 @@ def _run(
     if not whole:
         flow = flow.map_batches(finish, batch_size=None, num_cpus=1)
     return stream(flow)
-
-
-def _noted(batch: Batch, *, step: Callable[[Batch], Any], ledger: Any) -> Any:
-    """Do a step; tell the ledger before and after."""
-    unit = str(batch[UNIT][0])
-    ray.get(ledger.start.remote(unit))
-    found = step(batch)
-    ledger.finish.remote(unit)
-    return found
-
-
-class EmbedderReplica:
-    """An `Embedder` in an actor, which takes its backbone from the object store.
-
-    Args:
-        backbone: where that is.
-        spec: what the features are.
-        replicas: what a replica may take.
-        whole: options of the step before it, and the step after it, if all happen here.
-        ledger: told of each unit, if there is one.
-        max_pixels: cap on an image's pixels, where it decodes JPEGs on its device; else None.
-    """
-
-    def __init__(
-        self,
-        backbone: ray.ObjectRef,
-        spec: Spec,
-        replicas: Replicas,
-        whole: tuple[ReadOptions, Finish] | None,
-        ledger: Any = None,
-        max_pixels: int | None = None,
-    ) -> None:
-        from raypipe.actors.embedder import Embedder  # imports torch, which only replicas need
-        from raypipe.actors.jpegs import JpegDecoder
-
-        keep_freed()
-        self.embedder = Embedder(
-            ray.get(backbone),
-            spec,
-            device=replicas.device,
-            batch_size=replicas.batch_size,
-            threads=replicas.threads,
-            compiled=replicas.compiled,
-        )
-        self.decoder = None
-        if max_pixels is not None:
-            self.decoder = JpegDecoder(spec.preprocess, replicas.device, max_pixels)
-        self.whole, self.ledger = whole, ledger
-        self.computing = threading.Lock()  # calls may be made side by side
-
-    def __call__(self, batch: Batch) -> Batch | pa.Table:
-        """Embed one unit, with the steps before and after it if they happen here."""
-        if self.whole is None:
-            how = partial(decode_and_embed, decoder=self.decoder) if self.decoder else embed
-            return how(
-                batch,
-                embedder=self.embedder,
-                device_bytes=self.embedder.device_bytes,
-                turn=self.computing,
-            )
-        if self.ledger is None:
-            return self._whole_step(batch)
-        return _noted(batch, step=self._whole_step, ledger=self.ledger)
-
-    def _whole_step(self, batch: Batch) -> Batch | pa.Table:
-        reading, finish = self.whole  # type: ignore[misc]
-        return finish(read_and_embed(batch, embedder=self.embedder.stream, **vars(reading)))

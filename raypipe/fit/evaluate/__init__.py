@@ -1,0 +1,1 @@
+"""Evaluation: rows held out, scores, calibration, near-duplicates."""
