@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,10 @@ from raypipe.cost import Finished
 from raypipe.memory import keep_freed
 from raypipe.plan import Unit
 from raypipe.predictions.predictor import Predictor
-from raypipe.reading import ITEMS, UNIT, Batch
+from raypipe.reading import ITEMS, UNIT, Batch, ReadOptions
 from raypipe.recovery import survive
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.sources.remote import server
-from raypipe.spec import Spec
 from raypipe.steps import (
     decode_and_embed,
     embed,
@@ -56,22 +55,12 @@ _SAMPLED_UNITS = 16
 _CALLS = 2
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Options of the steps that read; as `steps.read_and_decode` takes them."""
-
-    spec: Spec
-    max_pixels: int
-    one_server: bool
-
-
 def write(
     units: list[Unit],
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     replicas: Replicas,
     *,
-    max_pixels: int,
     storage: Storage,
     form: Format,
     predictor: Predictor | None = None,
@@ -81,10 +70,10 @@ def write(
     It holds the features or, with a predictor, what that makes of them.
     """
     root, meters = storage.uri, Meters(len(units))
-    finish = partial(write_partition, root=root, spec=spec, form=form, predictor=predictor)
+    finish = partial(write_partition, root=root, spec=options.spec, form=form, predictor=predictor)
 
     def run(some: list[Unit], ledger: Any) -> Iterator[Finished]:
-        for block in _run(some, backbone, spec, replicas, max_pixels, finish, ledger):
+        for block in _run(some, backbone, options, replicas, finish, ledger):
             finished = from_block(block)
             meters.add(finished.cost)
             yield finished
@@ -92,8 +81,7 @@ def write(
     return survive(
         units,
         run,
-        spec,
-        max_pixels,
+        options,
         of_result=lambda finished: finished.files[0].unit,
         of_unit=lambda unit: unit.id,
     )
@@ -102,23 +90,21 @@ def write(
 def predict(
     units: list[Unit],
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     replicas: Replicas,
     *,
-    max_pixels: int,
     predictor: Predictor,
 ) -> Iterator[pa.Table]:
     """Predict; yield a table per unit: `id`, `label`, `reason`, `message`, and the predictions."""
-    finish = partial(predict_rows, spec=spec, predictor=predictor)
+    finish = partial(predict_rows, spec=options.spec, predictor=predictor)
 
     def run(some: list[Unit], ledger: Any) -> Iterator[pa.Table]:
-        return _run(some, backbone, spec, replicas, max_pixels, finish, ledger)
+        return _run(some, backbone, options, replicas, finish, ledger)
 
     return survive(
         units,
         run,
-        spec,
-        max_pixels,
+        options,
         of_result=lambda rows: rows[schema.ID][0].as_py(),
         of_unit=lambda unit: unit.items[schema.ID][0].as_py(),
     )
@@ -127,19 +113,18 @@ def predict(
 def _run(
     units: list[Unit],
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     replicas: Replicas,
-    max_pixels: int,
     finish: Finish,
     ledger: Any,
 ) -> Iterator[pa.Table]:
     """Lay out the steps for the hardware and stream the results."""
-    reading = Reading(spec, max_pixels, one_server(units))
-    whole = (reading, finish) if replicas.whole_flow else None
+    options, whole = replace(options, one_server=one_server(units)), replicas.whole_flow
     rows = [{UNIT: unit.id, ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
     if not whole:
-        step = partial(read if spec.preprocess.gpu_decoded else read_and_decode, **vars(reading))
+        gpu_decoded = options.spec.preprocess.gpu_decoded
+        step = partial(read if gpu_decoded else read_and_decode, options=options)
         retries = {"max_retries": 0} if ledger else {}
         watched = partial(_noted, step=step, ledger=ledger) if ledger else step
         flow = flow.map_batches(watched, batch_size=None, num_cpus=1, **retries)
@@ -150,11 +135,10 @@ def _run(
             EmbedderReplica,
             fn_constructor_args=(
                 ray.put(backbone),
-                spec,
+                options,
                 replicas,
-                whole,
+                finish if whole else None,
                 ledger if whole else None,
-                max_pixels if spec.preprocess.gpu_decoded else None,
             ),
             compute=ray.data.ActorPoolStrategy(
                 min_size=replicas.min_size,
@@ -192,21 +176,19 @@ class EmbedderReplica:
 
     Args:
         backbone: where that is.
-        spec: what the features are.
+        options: how items are read, and what the features are.
         replicas: what a replica may take.
-        whole: options of the step before it, and the step after it, if all happen here.
+        finish: the step after it, if all of them happen here.
         ledger: told of each unit, if there is one.
-        max_pixels: cap on an image's pixels, where it decodes JPEGs on its device; else None.
     """
 
     def __init__(
         self,
         backbone: ray.ObjectRef,
-        spec: Spec,
+        options: ReadOptions,
         replicas: Replicas,
-        whole: tuple[Reading, Finish] | None,
+        finish: Finish | None,
         ledger: Any = None,
-        max_pixels: int | None = None,
     ) -> None:
         from raypipe.actors.embedder import Embedder  # imports torch, which only replicas need
         from raypipe.actors.jpegs import JpegDecoder
@@ -214,21 +196,21 @@ class EmbedderReplica:
         keep_freed()
         self.embedder = Embedder(
             ray.get(backbone),
-            spec,
+            options.spec,
             device=replicas.device,
             batch_size=replicas.batch_size,
             threads=replicas.threads,
             compiled=replicas.compiled,
         )
-        self.decoder = None
-        if max_pixels is not None:
-            self.decoder = JpegDecoder(spec.preprocess, replicas.device, max_pixels)
-        self.whole, self.ledger = whole, ledger
+        self.decoder, preprocess = None, options.spec.preprocess
+        if preprocess.gpu_decoded:
+            self.decoder = JpegDecoder(preprocess, replicas.device, options.max_pixels)
+        self.options, self.finish, self.ledger = options, finish, ledger
         self.computing = threading.Lock()  # calls may be made side by side
 
     def __call__(self, batch: Batch) -> Batch | pa.Table:
         """Embed one unit, with the steps before and after it if they happen here."""
-        if self.whole is None:
+        if self.finish is None:
             how = partial(decode_and_embed, decoder=self.decoder) if self.decoder else embed
             return how(
                 batch,
@@ -241,5 +223,5 @@ class EmbedderReplica:
         return _noted(batch, step=self._whole_step, ledger=self.ledger)
 
     def _whole_step(self, batch: Batch) -> Batch | pa.Table:
-        reading, finish = self.whole  # type: ignore[misc]
-        return finish(read_and_embed(batch, embedder=self.embedder.stream, **vars(reading)))
+        embedded = read_and_embed(batch, embedder=self.embedder.stream, options=self.options)
+        return self.finish(embedded)  # type: ignore[misc]

@@ -7,6 +7,7 @@ reject, its pixels (or its JPEG) or its features, and what it has taken so far.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -34,6 +35,21 @@ UNIT_ROWS = "unit_rows"
 _OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the steps of a flow are told of how to read.
+
+    Attributes:
+        spec: what the features are.
+        max_pixels: cap on an image's pixels.
+        one_server: whether all items come from the same server, so that its failure concerns all.
+    """
+
+    spec: Spec
+    max_pixels: int
+    one_server: bool = False
+
+
 class Fetch:
     """Fetches the bytes of items.
 
@@ -46,41 +62,43 @@ class Fetch:
         self.watch, self.bytes = Timer(), 0
 
     def __call__(
-        self, items: pa.Table, max_pixels: int
+        self, items: pa.Table, options: ReadOptions
     ) -> Iterator[tuple[str, bytes | RejectedItem]]:
         """Yield each item's id with its bytes, or why there are none."""
-        fetched = self.watch.watch(read_items(items[schema.URI].to_pylist(), max_pixels))
+        found = read_items(items[schema.URI].to_pylist(), options.max_pixels)
+        fetched = self.watch.watch(found)
         for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
             self.bytes += 0 if isinstance(data, RejectedItem) else memoryview(data).nbytes
             yield item, data
 
 
 def decoded(
-    items: pa.Table, spec: Spec, max_pixels: int, fetch: Fetch | None = None
+    items: pa.Table, options: ReadOptions, fetch: Fetch | None = None
 ) -> Iterator[Pixels | RejectedItem]:
     """Yield each item's (views, size, size, 3) pixels, or why there are none."""
-    for item, data in (fetch or Fetch())(items, max_pixels):
-        yield data if isinstance(data, RejectedItem) else _views(item, data, spec, max_pixels)
+    for item, data in (fetch or Fetch())(items, options):
+        yield data if isinstance(data, RejectedItem) else _views(item, data, options)
 
 
 def left_encoded(
-    items: pa.Table, spec: Spec, max_pixels: int, fetch: Fetch | None = None
+    items: pa.Table, options: ReadOptions, fetch: Fetch | None = None
 ) -> Iterator[bytes | Pixels | RejectedItem]:
     """Do what `decoded` does, except for plain JPEGs, which stay as they are.
 
     Yields:
         For each item the bytes of a plain JPEG, (views, size, size, 3) uint8, or a reject.
     """
-    for item, data in (fetch or Fetch())(items, max_pixels):
-        if isinstance(data, RejectedItem) or is_plain_jpeg(data, max_pixels):
+    for item, data in (fetch or Fetch())(items, options):
+        if isinstance(data, RejectedItem) or is_plain_jpeg(data, options.max_pixels):
             yield data
         else:
-            yield _views(item, data, spec, max_pixels)
+            yield _views(item, data, options)
 
 
-def _views(item: str, data: bytes, spec: Spec, max_pixels: int) -> Pixels | RejectedItem:
+def _views(item: str, data: bytes, options: ReadOptions) -> Pixels | RejectedItem:
+    spec = options.spec
     try:
-        image = decode(data, max_pixels, least_side(spec.preprocess))
+        image = decode(data, options.max_pixels, least_side(spec.preprocess))
         first = to_pixels(image, spec.preprocess)
         augmented = range(1, spec.views) if spec.augment else ()
         views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
@@ -91,15 +109,14 @@ def _views(item: str, data: bytes, spec: Spec, max_pixels: int) -> Pixels | Reje
         return RejectedItem(RejectReason.TOO_LARGE, "out of memory")
 
 
-class Reading(Generic[T]):
-    """Reads a unit's items; iterating gives the row and content of the good ones.
+class ReadOutcome(Generic[T]):
+    """What comes of reading a unit's items; iterating gives row and content of the good ones.
 
     Args:
         items: the items.
         contents: what there is of each of them, or why there is nothing; `decoded` or
             `left_encoded`.
-        spec: what the features are.
-        max_pixels: cap on an image's pixels.
+        options: how they are read.
 
     Attributes:
         reasons: why each row is a reject; empty for one that is none.
@@ -111,15 +128,14 @@ class Reading(Generic[T]):
     def __init__(
         self,
         items: pa.Table,
-        contents: Callable[[pa.Table, Spec, int, Fetch], Iterator[T | RejectedItem]],
-        spec: Spec,
-        max_pixels: int,
+        contents: Callable[[pa.Table, ReadOptions, Fetch], Iterator[T | RejectedItem]],
+        options: ReadOptions,
     ) -> None:
-        self.items = items
+        self.items, self.options = items, options
         self.reasons = np.full(len(items), "", object)
         self.messages = np.full(len(items), "", object)
         self.watch, self.fetch = Timer(), Fetch()
-        self._contents = contents(items, spec, max_pixels, self.fetch)
+        self._contents = contents(items, options, self.fetch)
 
     def __iter__(self) -> Iterator[tuple[int, T]]:
         for row, found in enumerate(self.watch.watch(self._contents)):
@@ -138,18 +154,17 @@ class Reading(Generic[T]):
             bytes_read=self.fetch.bytes,
         )
 
-    def columns(self, batch: Batch, one_server: bool, also: Cost | None = None) -> Batch:
+    def columns(self, batch: Batch, also: Cost | None = None) -> Batch:
         """Return what is known of the items once they have been read.
 
         Args:
             batch: one row with the unit's items.
-            one_server: whether all items come from the same server.
             also: what it took beside reading.
 
         Raises:
-            RaypipeError: that server did not answer for any of them.
+            RaypipeError: the only server that they come from did not answer for any of them.
         """
-        if one_server:
+        if self.options.one_server:
             self._check_server()
         cost = self.cost + (also or Cost())
         rows = len(self.items)

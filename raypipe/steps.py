@@ -23,7 +23,8 @@ from raypipe.reading import (
     UNIT_ROWS,
     Batch,
     Pixels,
-    Reading,
+    ReadOptions,
+    ReadOutcome,
     decoded,
     items_of,
     left_encoded,
@@ -38,44 +39,38 @@ Column = npt.NDArray[Any]
 _LOG = logging.getLogger("raypipe")
 
 
-def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+def read_and_decode(batch: Batch, *, options: ReadOptions) -> Batch:
     """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank.
 
     Args:
         batch: one row with the unit's items.
-        spec: what the features are.
-        max_pixels: cap on an image's pixels.
-        one_server: whether all items come from the same server.
+        options: how they are read.
 
     Raises:
-        RaypipeError: that server did not answer for any of the unit's items: what follows would
-            fail in the same way.
+        RaypipeError: the only server there is did not answer for any of the unit's items: what
+            follows would fail in the same way.
     """
-    reading, size = Reading(items_of(batch), decoded, spec, max_pixels), spec.preprocess.size
+    reading, spec = ReadOutcome(items_of(batch), decoded, options), options.spec
+    size = spec.preprocess.size
     images = np.zeros((len(reading.items), spec.views, size, size, 3), np.uint8)
     for i, views in reading:
         images[i] = views
-    return {**reading.columns(batch, one_server), IMAGE: images}
+    return {**reading.columns(batch), IMAGE: images}
 
 
-def read(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+def read(batch: Batch, *, options: ReadOptions) -> Batch:
     """Do what `read_and_decode` does, but leave plain JPEGs for `decode_and_embed` to decode."""
     items = items_of(batch)
-    reading: Reading[bytes | Pixels] = Reading(items, left_encoded, spec, max_pixels)
+    reading: ReadOutcome[bytes | Pixels] = ReadOutcome(items, left_encoded, options)
     contents, encoded = np.full(len(items), b"", object), np.zeros(len(items), bool)
     for i, found in reading:
         encoded[i] = isinstance(found, bytes)
         contents[i] = found if isinstance(found, bytes) else found.tobytes()
-    return {**reading.columns(batch, one_server), IMAGE: contents, _ENCODED: encoded}
+    return {**reading.columns(batch), IMAGE: contents, _ENCODED: encoded}
 
 
 def read_and_embed(
-    batch: Batch,
-    *,
-    embedder: Callable[[Iterable[Pixels]], Batch],
-    spec: Spec,
-    max_pixels: int,
-    one_server: bool,
+    batch: Batch, *, embedder: Callable[[Iterable[Pixels]], Batch], options: ReadOptions
 ) -> Batch:
     """Do what `read_and_decode` and then `embed` do, a few images at a time.
 
@@ -85,16 +80,14 @@ def read_and_embed(
     Args:
         batch: one row with the unit's items.
         embedder: turns (size, size, 3) images as they come into features; as `Embedder.stream`.
-        spec: what the features are.
-        max_pixels: cap on an image's pixels.
-        one_server: as in `read_and_decode`, which also says what it raises.
+        options: as in `read_and_decode`, which also says what it raises.
     """
-    reading, whole = Reading(items_of(batch), decoded, spec, max_pixels), Timer()
+    reading, whole = ReadOutcome(items_of(batch), decoded, options), Timer()
     with whole:
         found = embedder(image for _, views in reading for image in views)
     computing = Cost(compute_seconds=whole.seconds - reading.watch.seconds)
-    columns = reading.columns(batch, one_server, computing)
-    return {**columns, **_spread(found, columns[schema.REASON] == "", spec.views)}
+    columns = reading.columns(batch, computing)
+    return {**columns, **_spread(found, columns[schema.REASON] == "", options.spec.views)}
 
 
 def embed(

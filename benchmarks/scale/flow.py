@@ -37,6 +37,7 @@ from raypipe.cost import Finished
 from raypipe.decode import decode
 from raypipe.ingest import bring_up_to_date, check_writable
 from raypipe.plan import Listing, Plan
+from raypipe.reading import ReadOptions
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
 from raypipe.storage import FolderStorage
@@ -171,9 +172,8 @@ def _flow(
     return pipeline.write(
         planned.units,
         backbone,
-        spec,
+        ReadOptions(spec, _MAX_PIXELS),
         replicas,
-        max_pixels=_MAX_PIXELS,
         storage=storage,
         form="parquet",
     )

@@ -18,6 +18,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
 from raypipe.options import resolve
 from raypipe.plan import Listing
+from raypipe.reading import ReadOptions
 from raypipe.sources import open_source
 from raypipe.spec import Preprocess, Spec
 from tests.conftest import TINY, draw, options
@@ -60,9 +61,8 @@ def tried(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(runtime, "device", lambda: device)
         with Listing(open_source(config(source=str(photos))).list()) as listing:
             some = listing.some_items()
-        return sizing.settle(
-            config(**changes), LOADED, SPEC, some, images=images, max_pixels=10**8, kept=kept
-        )
+        reading = ReadOptions(SPEC, 10**8)
+        return sizing.settle(config(**changes), LOADED, reading, some, images=images, kept=kept)
 
     settle.asked = asked  # type: ignore[attr-defined]
     return settle
