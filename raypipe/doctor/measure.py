@@ -40,8 +40,9 @@ from raypipe.storage import is_object, local_path, open_storage
 _RESULTS = 4
 #: Units per replica of the sample, and of a run of units that follow each other in the source.
 _UNITS, _RUN = 64, 2
-#: The longest that a unit should take, by the trial's first pass, which is a slow one.
-_UNIT_SECONDS = 4.0
+#: The longest that a unit should take, by the trial's first pass, which is a slow one; and how many
+#: images (each view counts) it has all the same: what lies between units would weigh too much.
+_UNIT_SECONDS, _LEAST = 15.0, 32
 _END_SECONDS = 60.0
 _PREFIX = "raypipe-doctor-"
 
@@ -191,7 +192,8 @@ def _unit_length(
     length = max(unit.count for unit in plan.units)
     if sizing.seconds:
         affordable = max(1, int(_UNIT_SECONDS / (sizing.seconds * views)))
-        length = min(length, max(-(-sizing.batch_size // views), 1 << affordable.bit_length() - 1))
+        least = -(-max(sizing.batch_size, _LEAST) // views)
+        length = min(length, max(least, 1 << affordable.bit_length() - 1))
     if most is not None:
         length = min(length, max(1, most // (_RESULTS * replicas.max_size)))
     return length
