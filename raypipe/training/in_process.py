@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,10 +134,9 @@ def _of_ray_train(folder: Path | None) -> Path | None:
     """Return the checkpoint of a fit that was begun when --workers had another default, if any."""
     if folder is None or not (folder / FILES_FOLDER / _RAY_TRAINS_INDEX).exists():
         return None
-    import ray.train
-
-    checkpoint = ray.train.Result.from_path(folder / FILES_FOLDER).checkpoint
-    return Path(checkpoint.path) if checkpoint else None
+    index = json.loads((folder / FILES_FOLDER / _RAY_TRAINS_INDEX).read_text())
+    last = index["latest_checkpoint_result"]
+    return folder / FILES_FOLDER / last["checkpoint_dir_name"] if last else None
 
 
 def _text(job: Job, entry: dict[str, Any]) -> str:
