@@ -42,7 +42,11 @@ _FIRST_SCRIPT = Path(__file__).with_name("warm_worker.py")
 
 @contextlib.contextmanager
 def warm_workers() -> Iterator[None]:
-    """Have Ray, where it is started meanwhile, fork its workers."""
+    """Have Ray, where it is started meanwhile, fork its workers; on Linux, where forks are safe."""
+    if sys.platform != "linux":
+        yield
+        return
+    import pytest  # which the process that is forked does without
     from ray._private.parameter import RayParams
 
     plain = RayParams.update_if_absent
@@ -53,7 +57,10 @@ def warm_workers() -> Iterator[None]:
             given["include_log_monitor"] = False  # nobody is shown what workers print
         plain(self, **given)
 
-    with tempfile.TemporaryDirectory(prefix="warm-") as folder, _patched() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="warm-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         address = f"{folder}/socket"
         server = subprocess.Popen(
             [sys.executable, __file__, address], stdout=subprocess.PIPE, text=True
@@ -67,12 +74,6 @@ def warm_workers() -> Iterator[None]:
         finally:
             server.kill()
             server.wait()
-
-
-def _patched() -> contextlib.AbstractContextManager[Any]:
-    import pytest
-
-    return pytest.MonkeyPatch.context()
 
 
 class _Put(importlib.abc.MetaPathFinder, importlib.abc.Loader):
