@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypipe import runtime
 from raypipe.config import ExtractConfig, RayConfig
+from raypipe.display import say
 from raypipe.flow.plan import Plan
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
@@ -36,15 +37,22 @@ class Extractor:
     shapes: dict[str, tuple[tuple[int, ...], str]]
 
 
-def load_extractor(config: ExtractConfig) -> Extractor:
+def load_extractor(config: ExtractConfig, there: Spec | None = None) -> Extractor:
     """Load the network that the options name.
+
+    Args:
+        config: the options.
+        there: what the store goes on with, if there is one: without other options, its layers.
 
     Raises:
         UsageError: there is none, or it cannot be cut there.
         WeightsUnavailableError: its weights cannot be downloaded.
     """
     from raypipe.backbone.loading import feature_shapes, load  # takes torch: seconds
+    from raypipe.backbone.registry import find
 
+    own = there if there and there.backbone == find(config.backbone).name else None
+    keeps = own is not None and not config.layer and "pool" not in config.model_fields_set
     backbone = load(
         config.backbone,
         config.weights,
@@ -52,7 +60,14 @@ def load_extractor(config: ExtractConfig) -> Extractor:
         pool=config.pool,
         weights_sha256=config.weights_sha256,
         seed=config.seed,
+        size=config.size,
+        outputs=own.outputs if own is not None and keeps else (),
     )
+    if keeps and backbone.usual and backbone.layers != (backbone.usual,):
+        say(
+            f"!! the store goes on with {', '.join(backbone.layers)}, as it was begun; the "
+            f"embedding of {backbone.source.name} is {backbone.usual}"
+        )
     preprocess = resolve_preprocess(config, backbone.trained)
     shapes = feature_shapes(backbone, preprocess.size, config.dtype)
     return Extractor(backbone, preprocess, shapes)
@@ -73,6 +88,7 @@ def spec_of(
     return Spec(
         backbone=backbone.source.name,
         source_sha256=backbone.source.sha256,
+        arguments=dict(backbone.source.arguments),
         weights_sha256=backbone.weights_sha256,
         outputs=backbone.outputs,
         preprocess=extractor.preprocess,

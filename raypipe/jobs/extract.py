@@ -80,7 +80,7 @@ def _start(
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
         listing = beside.submit(Listing, wanted)
-        loading = beside.submit(load_extractor, config)
+        loading = beside.submit(load_extractor, config, existing_spec(storage))
         try:
             if not is_store(storage.uri):
                 session = runtime.session(config.address, quiet=True, wait=config.wait_for)
