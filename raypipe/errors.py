@@ -42,6 +42,8 @@ class RejectReason(StrEnum):
     """Decoding it killed the process, again and again."""
     TOO_LARGE = "too_large"
     """More pixels than the cap allows; found out before decoding."""
+    NOT_FINITE = "not_finite"
+    """A feature is NaN or infinite, or does not fit the type it is stored in."""
 
 
 class RejectedItem(Exception):  # noqa: N818 - an outcome that becomes a row, not a failure

@@ -58,6 +58,8 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
         raise UsageError(f"--scaled-decode does not go with {other}: these need every pixel")
     if config.gpu_decode:
         _check_gpu_decode(config, values)
+    if config.gpu_decode and values["resize"] == "border":
+        raise UsageError("--gpu-decode does not go with --resize border")
     return Preprocess(**values, scaled=config.scaled_decode, gpu_decoded=config.gpu_decode)
 
 
@@ -82,6 +84,11 @@ def _usual() -> Preprocess:
 
 def _colour(config: BackboneConfig, trained: dict[str, object]) -> dict[str, object]:
     """Channel order, mean and std; reversing the channels of trained weights reverses both."""
+    given = _given(config)
+    if given is not None:
+        order = config.channels or trained["channels"]
+        step = -1 if order == "bgr" else 1
+        return {"channels": order, "mean": given[0][::step], "std": given[1][::step]}
     if config.normalize == "weights":
         channels = config.channels or trained["channels"]
         if channels == trained["channels"]:
@@ -96,20 +103,42 @@ def _colour(config: BackboneConfig, trained: dict[str, object]) -> dict[str, obj
     return {"channels": channels, "mean": mean, "std": std}
 
 
+def _given(config: BackboneConfig) -> tuple[_Triple, _Triple] | None:
+    """Return mean and std of --mean and --std for pixels of 0..255, in RGB order."""
+    if config.mean is None and config.std is None:
+        return None
+    if config.mean is None or config.std is None:
+        raise UsageError("--mean and --std go together; got one of them")
+    if config.normalize != "weights":
+        raise UsageError(f"--mean and --std do not go with --normalize {config.normalize}")
+    mean, std = _triple(config.mean), _triple(config.std)
+    if not all(std):
+        raise UsageError(f"--std must be above 0; got {config.std}")
+    return mean, std
+
+
+def _triple(text: str) -> _Triple:
+    red, green, blue = (255 * float(number) for number in text.split(","))
+    return red, green, blue
+
+
 def _shorter_side(
     config: BackboneConfig, values: dict[str, object], trained: Preprocess
 ) -> int | None:
-    if values["resize"] == "squash":
-        if config.resize_to is not None:
-            raise UsageError("--resize-to goes with --resize shorter; with squash give --size")
-        return None
+    if values["resize"] == "squash" and config.resize_to is None:
+        if trained.resize != "squash" or not trained.resize_to:
+            return None
+        return round(int(str(values["size"])) * trained.resize_to / trained.size)
     size = int(str(values["size"]))
     if config.resize_to is not None:
-        if config.resize_to < size:
+        if config.resize_to < size and values["resize"] != "border":
             raise UsageError(
                 f"--resize-to must be at least --size ({size}); got {config.resize_to}"
             )
         return config.resize_to
+    if values["resize"] == "border" and trained.resize != "border":
+        return size
     # The proportion of the evaluation it was trained for; without one, that of usual ImageNet ones.
-    shorter, side = (trained.resize_to, trained.size) if trained.resize_to else (256, 224)
+    is_known = (trained.resize_to and trained.resize == "shorter") or trained.resize == "border"
+    shorter, side = (trained.resize_to or 256, trained.size) if is_known else (256, 224)
     return round(size * shorter / side)

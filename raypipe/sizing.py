@@ -87,7 +87,9 @@ def settle(
         _compare_decoders(backbone, spec, items, device, max_pixels)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
-    trial = _try_out(backbone, spec, _sample(items, spec, max_pixels), device, ask_size)
+    sample = _sample(items, spec, max_pixels)
+    _compare_with_untouched(backbone, spec, sample)
+    trial = _try_out(backbone, spec, sample, device, ask_size)
     if trial is not None:
         _check(trial, spec)
     batch_size = _batch_size(config, backbone, spec, trial, earlier)
@@ -99,6 +101,23 @@ def settle(
         long = trial is not None and images * trial.seconds / runtime.slots() > _LONG_RUN
         compiled = long and _gains_by_compiling(backbone, spec, device, batch_size)
     return Sizing(device, batch_size, compiled)
+
+
+def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8]) -> None:
+    """Stop if the network that was rewritten gives something else than the untouched one."""
+    import torch
+
+    from raypipe.backbone.resemblance import check_resemblance
+    from raypipe.transforms import normalize
+
+    if not len(images):
+        return
+    try:
+        check_resemblance(backbone, normalize(torch.from_numpy(images[:2]), spec.preprocess))
+    except UsageError:
+        raise
+    except Exception:  # where it is tried out, a network that fails is named
+        return
 
 
 def _try_out(
@@ -164,14 +183,21 @@ def _compare_decoders(
 def _check(trial: Trial, spec: Spec) -> None:
     from raypipe.backbone.parity import ENOUGH
 
+    if trial.lost:
+        column, why = next(iter(trial.lost.items()))
+        raise UsageError(f"--backbone: on all sampled images, {column} of {spec.backbone} is {why}")
     if not trial.parity:
         return
     least = min(trial.parity.values())
     if least < ENOUGH:
+        advice = (
+            "give --precision fp32"
+            if spec.precision != "fp32"
+            else "its arithmetic is not stable; cut at an earlier --layer"
+        )
         raise UsageError(
             f"--precision: on sampled images, features in {spec.precision} have a cosine of "
-            f"{least:.4f} to those in plain fp32, at least {ENOUGH} is wanted; "
-            "give --precision fp32"
+            f"{least:.4f} to those in plain fp32, at least {ENOUGH} is wanted; {advice}"
         )
     say(f"{spec.precision}: cosine to plain fp32 at least {least:.4f} on sampled images")
 

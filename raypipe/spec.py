@@ -27,7 +27,7 @@ __all__ = [
 REVISION = 2
 
 
-Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
+Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax", "cls", "patches", "tokens"]
 
 
 class _Frozen(BaseModel):
@@ -38,7 +38,9 @@ class Preprocess(_Frozen):
     """From decoded RGB pixels to the tensor that enters the network.
 
     In order: centre `crop` of the original; `resize` to `size`×`size` (squash), or of the shorter
-    side to `resize_to` followed by a centre crop of `size` (shorter); channel order; then
+    side to `resize_to` followed by a centre crop of `size` (shorter), of both sides to `resize_to`
+    followed by that crop (squash with a `resize_to`), or of the longer side to `resize_to` followed
+    by that crop, with the mean colour beyond the image (border); channel order; then
     `(x - mean) / std` with x in 0..255 and one mean and std per channel, in that channel order.
 
     The centre `crop` starts at (side − crop) // 2, as NumPy code slices it; the centre crop of
@@ -46,7 +48,7 @@ class Preprocess(_Frozen):
     """
 
     crop: int | None = None
-    resize: Literal["squash", "shorter"] = "shorter"
+    resize: Literal["squash", "shorter", "border"] = "shorter"
     resize_to: int | None = 256
     size: int = 224
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
@@ -95,6 +97,20 @@ class Output(_Frozen):
     column: str
     layer: str
     pool: Pool = "avg"
+    channels: Literal["first", "last"] | None = None
+    """Which axis of one image's output holds channels, where that is unusual: with three axes, they
+    are usually first; with two, as (tokens, channels), last."""
+    prefix: int = 0
+    """Class and register tokens in front of those of the patches, where pooling has to know."""
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is as usual: the form is that of before there was such a thing."""
+        values: dict[str, Any] = handler(self)
+        for name in ("channels", "prefix"):
+            if not values.get(name):
+                values.pop(name, None)
+        return values
 
 
 class HeadSpec(_Frozen):
@@ -137,6 +153,8 @@ class Spec(_Frozen):
     """Kind and name, without the folder it lies in: `torchvision/resnet50`, `net.py:build`."""
     source_sha256: str | None = None
     """Checksum of the backbone's own source file, where it is not a published one."""
+    arguments: dict[str, bool | int | str | tuple[int, ...]] = {}
+    """Of the network's constructor, as the weights ask for them, where they are unusual."""
     weights_sha256: str
     outputs: tuple[Output, ...]
     preprocess: Preprocess = Preprocess()
@@ -146,11 +164,12 @@ class Spec(_Frozen):
     head: HeadSpec | None = None
 
     @model_serializer(mode="wrap")
-    def _without_absent_head(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the head out where there is none: features have the form they had before it."""
+    def _without_the_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the head where there is none: features have the form they had before it."""
         values: dict[str, Any] = handler(self)
-        if self.head is None:
-            values.pop("head", None)
+        for name in ("head", "arguments"):
+            if not values.get(name):
+                values.pop(name, None)
         return values
 
     @property
@@ -202,7 +221,8 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for name, value in values.items():
         if name == "outputs":
             for output in value:
-                yield f"output {output['column']}", f"{output['layer']}:{output['pool']}"
+                last = f" channels {output['channels']}" if output.get("channels") else ""
+                yield f"output {output['column']}", f"{output['layer']}:{output['pool']}{last}"
         elif isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{name}.")
         else:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.cost import Cost, Finished, Timer
-from raypipe.errors import RaypipeError, RejectedItem
+from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.predictions.predictor import Predictor, to_arrow
 from raypipe.reading import (
     COST,
@@ -176,6 +176,7 @@ def write_partition(
             f"a block must hold exactly one unit; got {len(batch[UNIT])} rows of {len(units)} "
             f"units, the first of {batch[UNIT_ROWS][0]} rows"
         )
+    batch = without_infinite(batch, spec)
     items = _strings(batch, schema.ITEMS)
     good = batch[schema.REASON] == ""
     features = _features(batch, spec, good)
@@ -215,12 +216,40 @@ def from_block(block: pa.Table) -> Finished:
 
 def predict_rows(batch: Batch, *, spec: Spec, predictor: Predictor) -> pa.Table:
     """Return a row per item with its predictions; a reject has none."""
+    batch = without_infinite(batch, spec)
     good = batch[schema.REASON] == ""
     columns = to_arrow(predictor(_features(batch, spec, good)))
     place = pa.array(np.cumsum(good) - 1, mask=~good)
     names = (schema.ID, schema.LABEL, schema.REASON, schema.MESSAGE)
     items = {name: pa.array(batch[name], pa.string(), from_pandas=True) for name in names}
     return pa.table(items | {name: values.take(place) for name, values in columns.items()})
+
+
+def without_infinite(batch: Batch, spec: Spec) -> Batch:
+    """Reject the items of which a feature cannot be kept: NaN, infinite, or beyond its type."""
+    reasons, messages = batch[schema.REASON].copy(), batch[schema.MESSAGE].copy()
+    for output in spec.outputs:
+        found = batch[feature_column(output.column)]
+        if found.dtype.kind != "f":
+            continue
+        finite = np.isfinite(found).reshape(len(found), -1)
+        for row in np.flatnonzero(~finite.all(axis=1) & (reasons == "")):
+            reasons[row] = RejectReason.NOT_FINITE.value
+            messages[row] = _not_finite(output.column, found[row], spec)
+    return {**batch, schema.REASON: reasons, schema.MESSAGE: messages}
+
+
+def _not_finite(column: str, values: npt.NDArray[Any], spec: Spec) -> str:
+    """Say how many values are lost, and which option may keep them."""
+    lost = int((~np.isfinite(values)).sum())
+    what = "NaN" if np.isnan(values).any() else "infinite"
+    advice = [
+        "--dtype float32" if spec.dtype == "float16" and what == "infinite" else "",
+        "--precision fp32" if spec.precision != "fp32" else "",
+    ]
+    options = " or ".join(filter(None, advice))
+    hint = f"; a new store with {options} may keep them" if options else ""
+    return f"{lost} of {values.size} values of {column} are {what} as {spec.dtype}{hint}"
 
 
 def _decoding(batch: Batch, spec: Spec, max_pixels: int) -> Reading[Pixels]:

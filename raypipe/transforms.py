@@ -58,17 +58,41 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint
     if preprocess.resize == "shorter":
         image = _bounded(image)
     pixels = _resize(image, scaled_size(image.size, preprocess), preprocess)
+    if preprocess.resize == "border":
+        pixels = _with_border(pixels, preprocess)
     return pixels[centre(pixels.shape[:2], preprocess.size)]
 
 
 def scaled_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Return the width and height that an image's width and height are scaled to."""
-    side = preprocess.size
-    return (
-        (side, side)
-        if preprocess.resize == "squash"
-        else _shorter(size, preprocess.resize_to or side)
-    )
+    side = preprocess.resize_to or preprocess.size
+    if preprocess.resize == "squash":
+        return side, side
+    if preprocess.resize == "border":
+        ratio = max(size) / side
+        return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
+    return _shorter(size, side)
+
+
+def _with_border(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> npt.NDArray[np.uint8]:
+    """Fill up with the mean colour to the size that is cut out; the odd pixel goes behind.
+
+    As in timm:
+    https://github.com/huggingface/pytorch-image-models/blob/v1.0.20/timm/data/transforms.py
+    """
+    sides = []
+    for length in pixels.shape[:2]:
+        missing = max(0, preprocess.size - length)
+        sides.append((missing // 2, missing - missing // 2))
+    if not any(map(any, sides)):
+        return pixels
+    mean = preprocess.mean if preprocess.channels == "rgb" else preprocess.mean[::-1]
+    height, width = (sum(side) + length for side, length in zip(sides, pixels.shape, strict=False))
+    whole = np.empty((height, width, 3), np.uint8)
+    whole[:] = np.round(mean).astype(np.uint8)
+    (top, _), (left, _) = sides
+    whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return whole
 
 
 def centre(shape: Sequence[int], side: int) -> tuple[slice, slice]:

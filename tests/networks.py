@@ -63,7 +63,7 @@ class InPlace(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3, 2, 1)
-        self.norm = nn.BatchNorm2d(8, track_running_stats=False)
+        self.norm = nn.BatchNorm2d(8)
         self.relu = nn.ReLU(inplace=True)
         self.last = nn.Conv2d(8, 4, 3)
         self.fc = nn.Linear(4, 2)

@@ -18,13 +18,14 @@ from torch import nn
 
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.folding import fold_batch_norm
+from raypipe.backbone.layers import list_layers
+from raypipe.backbone.libraries import library_of
 from raypipe.backbone.loading import WeightsUnavailableError, feature_shapes, load
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.precision import prepare, round_keeping_sums
 from raypipe.backbone.registry import BackboneSource, build, find
 from raypipe.backbone.shipping import from_bytes, to_bytes
-from raypipe.backbone.truncate import EarlyExit, default_layer, node_shapes, truncate
-from raypipe.backbone.weights import _usual_preprocess
+from raypipe.backbone.truncate import EarlyExit, truncate
 from raypipe.errors import UsageError
 from tests.conftest import NETWORKS, TINY
 
@@ -233,11 +234,11 @@ def test_pooling() -> None:
 
 
 def test_layers_are_listed_with_their_shapes() -> None:
-    model = build(find(TINY))
-    shapes = dict(node_shapes(model, 32))
+    found = list_layers(TINY, 32)
+    shapes = {node.name: node.shape for node in found.nodes}
     assert shapes["block2.2"] == (16, 8, 8)
     assert shapes["fc"] == (4,)
-    assert default_layer(model) == "flat"
+    assert found.embedding == "flat"
 
 
 def test_embedding_does_not_depend_on_company() -> None:
@@ -323,9 +324,9 @@ def test_timm_preprocessing_that_squashes() -> None:
     assert trained is not None
     assert trained.resize == "shorter"
     source = find("timm/dm_nfnet_f0")
-    squashed = _usual_preprocess(source)
+    squashed = next(iter(library_of(source).descriptions(source))).trained
     assert squashed is not None
-    assert (squashed.resize, squashed.resize_to) == ("squash", None)
+    assert (squashed.resize, squashed.size, squashed.resize_to) == ("squash", 192, 213)
 
 
 def test_outputs_have_their_own_pooling_and_names() -> None:
@@ -356,7 +357,7 @@ def test_logits_are_the_networks_own_output(backbone: str) -> None:
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        (("block2:mean",), "must be one of avg, max, flatten, none, hwc, argmax; got 'mean'"),
+        (("block2:mean",), "must be one of avg, max, flatten, none, hwc, argmax, .*; got 'mean'"),
         (("my col=block2",), "a column's name is letters"),
         (("a/b=block2",), "a column's name is letters.* --layer NAME=block2:avg"),
         (("=block2",), "expected .COLUMN=.NODE.:POOL."),
@@ -368,7 +369,7 @@ def test_logits_are_the_networks_own_output(backbone: str) -> None:
 )
 def test_wrong_outputs_get_one_clear_line(entries: tuple[str, ...], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        parse_outputs(entries, "avg", "")
+        parse_outputs(entries, "avg")
 
 
 def test_class_number_needs_a_vector() -> None:
@@ -462,7 +463,7 @@ def test_each_family_can_be_cut(name: str) -> None:
     with torch.inference_mode():
         logits = model(x)
         hook.remove()
-        layers = (inner, default_layer(model), "logits")
+        layers = (inner, "logits")
         outputs = truncate(model, layers)(x)
         cut = truncate(model, (inner,))
         alone = cut(x)[inner]
@@ -471,4 +472,3 @@ def test_each_family_can_be_cut(name: str) -> None:
     torch.testing.assert_close(outputs[inner], seen[0])
     torch.testing.assert_close(alone, seen[0])
     assert torch.equal(sent, alone)
-    assert outputs[layers[1]].flatten(1).shape[1] < 30_000

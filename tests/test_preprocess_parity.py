@@ -14,8 +14,9 @@ from PIL import Image
 from torchvision.models import EfficientNet_B0_Weights, ResNet50_Weights, ViT_B_16_Weights
 
 from raypipe import options
+from raypipe.backbone.libraries.timm import _preprocess as _from_timm
+from raypipe.backbone.libraries.torchvision import preset_preprocess as _from_preset
 from raypipe.backbone.registry import find
-from raypipe.backbone.weights import _from_preset, _from_timm
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
 from raypipe.preprocessing import resolve_preprocess
@@ -184,7 +185,7 @@ def test_equals_timm(size: tuple[int, int]) -> None:
     ("option", "allowed"),
     [
         ("interpolation", ("nearest", "bilinear", "bicubic", "lanczos")),
-        ("resize", ("squash", "shorter")),
+        ("resize", ("squash", "shorter", "border")),
         ("normalize", ("weights", "torch", "caffe", "tf", "unit", "none")),
         ("channels", ("rgb", "bgr")),
         ("pool", ("avg", "max", "flatten", "none", "hwc", "argmax")),

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from torchvision.models import EfficientNet_B0_Weights, ResNet50_Weights
 
 from raypipe import transforms
-from raypipe.backbone.weights import _from_preset
+from raypipe.backbone.libraries.torchvision import preset_preprocess as _from_preset
 from raypipe.config import BackboneConfig
 from raypipe.decode import decode
 from raypipe.errors import UsageError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from raypipe.backbone.registry import build, find
-from raypipe.backbone.truncate import default_layer
+from raypipe.backbone.layers import list_layers
+from raypipe.backbone.registry import find
 from raypipe.backbone.weights import load_weights
 
 __all__ = ["Network", "prepare"]
@@ -46,7 +46,7 @@ def prepare(network: Network, folder: Path) -> Network:
         raypipe.UsageError: there is no such network, or the weights do not fit.
     """
     source = find(network.name)
-    layer = network.layer or default_layer(build(source))
+    layer = network.layer or list_layers(network.name).embedding
     state = load_weights(source, network.weights, seed=0).state
     path = folder / "weights.safetensors"
     save_file({name: value.contiguous().clone() for name, value in state.items()}, path)

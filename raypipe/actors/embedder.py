@@ -109,7 +109,7 @@ class Embedder:
         """Return the features of at most `batch_size` images, on the device."""
         outputs = self.model(self._input(images))
         return {
-            wanted.column: pool(outputs[wanted.layer], wanted.pool)[: len(images)]
+            wanted.column: pool(outputs[wanted.layer], wanted)[: len(images)]
             for wanted in self.spec.outputs
         }
 
@@ -148,7 +148,10 @@ class Embedder:
     def _to_numpy(self, parts: list[torch.Tensor]) -> npt.NDArray[np.generic]:
         """Bring a unit's features to the host at once: till then, a GPU is never waited for."""
         array = torch.cat(parts).cpu().numpy()
-        return array.astype(self.spec.dtype, copy=False) if array.dtype.kind == "f" else array
+        if array.dtype.kind != "f":
+            return array
+        with np.errstate(over="ignore"):  # what becomes infinite is rejected where it is written
+            return array.astype(self.spec.dtype, copy=False)
 
 
 def _runs(images: Iterable[Pixels], length: int) -> Iterator[list[Pixels]]:

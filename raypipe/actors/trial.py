@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +32,17 @@ class Trial:
     """What was found out.
 
     Attributes:
-        parity: per column, the least cosine between features and those in plain float32.
+        parity: per column, the least cosine between features and those in plain float32, of the
+            images whose features can be kept.
         seconds: of one replica's time in a forward pass, per image.
         batch_size: images per pass beyond which a GPU is no faster; None where it was not asked.
+        lost: columns of which no image's features can be kept, and why.
     """
 
     parity: dict[str, float]
     seconds: float
     batch_size: int | None = None
+    lost: dict[str, str] = field(default_factory=dict)
 
 
 def try_out(
@@ -65,15 +68,19 @@ def try_out(
     found = embedder(images)
     seconds = (time.perf_counter() - started) / len(images)
     seconds *= torch.get_num_threads() if device == "cpu" else 1  # a replica has one
-    parity = {
-        column: least_cosine(value, torch.from_numpy(found[column]))
-        for column, value in exact.items()
-        if value.is_floating_point()
-    }
+    parity, lost = dict[str, float](), dict[str, str]()
+    for column, value in exact.items():
+        if not value.is_floating_point():
+            continue
+        kept = _can_be_kept(value, spec.dtype)
+        if kept.any():
+            parity[column] = least_cosine(value[kept], torch.from_numpy(found[column])[kept])
+        else:
+            lost[column] = _lost(value, spec.dtype)
     if not find_batch_size:
-        return Trial(parity, seconds)
+        return Trial(parity, seconds, lost=lost)
     rates = _rates(backbone, spec, device)
-    return Trial(parity, 1 / max(rates.values()), knee(rates))
+    return Trial(parity, 1 / max(rates.values()), knee(rates), lost)
 
 
 def decoding_parity(
@@ -130,6 +137,17 @@ def compiling_gain(backbone: Backbone, spec: Spec, *, device: str, batch_size: i
     return min(seconds[0]) / min(seconds[1])
 
 
+def _can_be_kept(exact: torch.Tensor, dtype: str) -> torch.Tensor:
+    """Whether each image's features are numbers in the type they are stored in; others: rejects."""
+    return exact.to(getattr(torch, dtype)).isfinite().flatten(1).all(dim=1)
+
+
+def _lost(exact: torch.Tensor, dtype: str) -> str:
+    if exact.isfinite().all():
+        return f"too large for {dtype}; give --dtype float32"
+    return "NaN or infinite in plain fp32; give other weights, or cut at an earlier --layer"
+
+
 @torch.inference_mode()
 def _plain(
     backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8], device: str
@@ -137,7 +155,7 @@ def _plain(
     network = restore(backbone).to(device)
     pixels = torch.from_numpy(images).to(device)
     outputs = network(normalize(pixels, spec.preprocess))
-    return {o.column: pool(outputs[o.layer], o.pool).cpu() for o in spec.outputs}
+    return {o.column: pool(outputs[o.layer], o).cpu() for o in spec.outputs}
 
 
 def _rates(backbone: Backbone, spec: Spec, device: str) -> dict[int, float]:

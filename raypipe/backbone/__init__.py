@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from raypipe.backbone.registry import BackboneSource, build
-from raypipe.backbone.shipping import from_bytes
+from raypipe.backbone.libraries.library import BackboneSource, Embedding
+from raypipe.backbone.registry import build
+from raypipe.backbone.shipping import fill_missing, from_bytes
 from raypipe.spec import Output, Preprocess
 
 __all__ = ["Backbone", "restore"]
@@ -32,6 +33,9 @@ class Backbone:
         state: the truncated network's parameters and buffers, by name.
         weights_sha256: checksum of the weights file (or of the tensors, if there was no file).
         trained: the preprocessing that travels with the weights, where it is known.
+        embedding: where the network has its embedding, if that is one of the layers.
+        rewritten: whether it is a rewritten graph, and not the network as it is.
+        usual: the node of the embedding, where it was looked for.
     """
 
     source: BackboneSource
@@ -40,6 +44,9 @@ class Backbone:
     state: dict[str, npt.NDArray[np.generic]]
     weights_sha256: str
     trained: Preprocess | None
+    embedding: Embedding | None = None
+    rewritten: bool = True
+    usual: str = ""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -57,9 +64,11 @@ def restore(backbone: Backbone) -> nn.Module:
     else:
         from raypipe.backbone.truncate import truncate
 
-        truncated = truncate(build(backbone.source, blank=True), backbone.layers)
+        model, where = build(backbone.source, blank=True), backbone.embedding
+        truncated = truncate(model, backbone.layers, where, rewritten=backbone.rewritten)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # arrays from the object store are read-only, and stay so
         state = {name: torch.from_numpy(value) for name, value in backbone.state.items()}
     truncated.load_state_dict(state, strict=False, assign=True)  # `fit_state` saw to the names
+    fill_missing(truncated)  # behind the cut
     return truncated.eval().requires_grad_(False)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import fx
 
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.cutting.cut import Cut, cut
+from raypipe.backbone.filling import filled
+from raypipe.backbone.libraries import Arguments, BackboneSource, library_of
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.shipping import to_bytes
-from raypipe.backbone.truncate import default_layer, truncate
-from raypipe.backbone.weights import WeightsUnavailableError, fit_state, load_weights
+from raypipe.backbone.weights import Needs, WeightsUnavailableError, fit_state, load_weights
 from raypipe.errors import UsageError
 from raypipe.spec import Output, Pool, Spec
 
 __all__ = ["WeightsUnavailableError", "feature_shapes", "load", "load_again"]
+
+_USUAL_SIZE = 224
 
 
 def load(
@@ -29,30 +35,90 @@ def load(
     pool: Pool = "avg",
     weights_sha256: str | None = None,
     seed: int = 0,
+    size: int | None = None,
+    outputs: tuple[Output, ...] = (),
+    arguments: Arguments | None = None,
 ) -> Backbone:
-    """Find a backbone, verify its weights and cut it.
+    """Find a backbone, verify its weights, cut it, and compare it with what it was.
 
     Args:
         name: as `registry.find` takes it.
         weights: as `weights.load_weights` takes it.
-        layers: `[COLUMN=]NODE[:POOL]` entries; none means the network's own feature.
+        layers: `[COLUMN=]NODE[:POOL]` entries; none means the library's embedding.
         pool: pooling of the layers that do not name one.
         weights_sha256: the checksum a weights file must have.
         seed: of random weights.
+        size: side of the images; None means what the weights were trained with.
+        outputs: of an existing store, to be taken as they are instead of `layers`.
+        arguments: of the network's constructor, likewise; None leaves them to the weights.
 
     Raises:
-        UsageError: unknown backbone or layer, wrong checksum, weights that do not fit.
+        UsageError: unknown backbone or layer, wrong checksum, weights that do not fit, a network
+            whose features cannot be relied on.
         WeightsUnavailableError: published weights that cannot be downloaded.
     """
     source = find(name)
-    model = build(source, blank=True)
-    outputs = parse_outputs(layers, pool, "" if layers else default_layer(model))
-    # A wrong layer is found before anything is downloaded.
-    truncated = truncate(model, tuple(dict.fromkeys(output.layer for output in outputs)))
-    loaded = load_weights(source, weights, weights_sha256=weights_sha256, seed=seed)
-    state = fit_state(truncated, loaded.state, weights)
-    network = to_bytes(truncated, set(state))
-    return Backbone(source, outputs, network, _to_numpy(state), loaded.sha256, loaded.trained)
+    wanted = outputs or parse_outputs(layers, pool)
+    side = size or _USUAL_SIZE
+
+    def needs(one: BackboneSource) -> Needs:
+        return _needs(one, wanted, side)
+
+    needs(source)  # a wrong layer is found before anything is downloaded
+    loaded = load_weights(
+        source,
+        weights,
+        needs=needs,
+        weights_sha256=weights_sha256,
+        seed=seed,
+        arguments=arguments,
+    )
+    source = replace(source, arguments=loaded.arguments)
+    side = size or (loaded.trained.size if loaded.trained else _USUAL_SIZE)
+    model = filled(source, loaded.state, seed)
+    found = cut(source, model, wanted, side)
+    state = fit_state(_shapes(found), loaded.state, weights)
+    found.verify(side)
+    described = outputs or found.described(side)
+    usual = found.usual_layer(side) if outputs and arguments is None else found.place
+    network = to_bytes(found.network, set(state))
+    return Backbone(
+        source,
+        described,
+        network,
+        _to_numpy(state),
+        loaded.sha256,
+        loaded.trained,
+        found.embedding,
+        isinstance(found.network, fx.GraphModule),
+        usual,
+    )
+
+
+def _needs(source: BackboneSource, outputs: tuple[Output, ...], side: int) -> Needs:
+    library = library_of(source)
+    found = cut(source, build(source, blank=True), outputs, side)
+    return Needs(
+        _shapes(found),
+        library.classifiers(found.model),
+        lambda count: library.classes(found.model, count),
+    )
+
+
+def _shapes(found: Cut) -> dict[str, torch.Size]:
+    """Return the shapes of the weights in front of the cut.
+
+    What tracing keeps as constants are none. Batch norm's step counters are not used in evaluation,
+    and converted weights often lack them.
+    """
+    whole, needed = found.model.state_dict(), found.network.state_dict()
+    return {
+        name: value.shape
+        for name, value in whole.items()
+        if name in needed
+        and not name.endswith("num_batches_tracked")
+        and not name.startswith(found.unused)
+    }
 
 
 def load_again(
@@ -79,8 +145,10 @@ def load_again(
     loaded = load(
         backbone or provenance["backbone"],
         weights or provenance["weights"],
-        tuple(f"{output.column}={output.layer}:{output.pool}" for output in outputs),
         seed=provenance["seed"],
+        size=spec.preprocess.size,
+        outputs=outputs,
+        arguments=tuple(spec.arguments.items()),
     )
     same = {
         "--backbone": (loaded.source.sha256, spec.source_sha256),
@@ -108,8 +176,9 @@ def feature_shapes(
         outputs = model(torch.zeros(1, 3, size, size))
     except Exception as error:  # the network is the user's: it may raise anything
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line.partition(" but got Proxy")[0]  # an assertion that was traced
         raise UsageError(
-            f"--size: {backbone.source.name} cannot process a {size}×{size} image: {first_line}"
+            f"--size: {backbone.source.name} cannot process a {size}×{size} image: {reason}"
         ) from None
     return {
         wanted.column: _shape(wanted, outputs[wanted.layer], dtype) for wanted in backbone.outputs
@@ -125,7 +194,7 @@ def _shape(wanted: Output, value: object, dtype: str) -> tuple[tuple[int, ...], 
             f"--layer: {layer}:argmax needs one vector per image; the node gives "
             f"{' × '.join(map(str, value.shape[1:]))}; use logits:argmax"
         )
-    pooled = pool(value, wanted.pool)
+    pooled = pool(value, wanted)
     return tuple(pooled.shape[1:]), "int32" if wanted.pool == "argmax" else dtype
 
 

@@ -12,22 +12,26 @@ from raypipe import schema
 from raypipe.errors import UsageError, nearest
 from raypipe.spec import Output, Pool
 
-__all__ = ["parse_outputs", "pool"]
+__all__ = ["EMBEDDING", "LOGITS", "parse_outputs", "pool"]
+
+#: Stands for what the network's library calls the image's feature.
+EMBEDDING = "embedding"
+
+#: Stands for the network's own output.
+LOGITS = "logits"
 
 _COLUMN = re.compile(r"\w[\w.-]*")
 
 
-def parse_outputs(
-    entries: tuple[str, ...], default_pool: Pool, default_layer: str
-) -> tuple[Output, ...]:
-    """Read `[COLUMN=]NODE[:POOL]` entries.
+def parse_outputs(entries: tuple[str, ...], default_pool: Pool) -> tuple[Output, ...]:
+    """Read `[COLUMN=]NODE[:POOL]` entries; none means the embedding.
 
     A column without a name is called `features` if it is the only one, else by its node.
 
     Raises:
         UsageError: an unknown pooling, or names that cannot be columns.
     """
-    parsed = [_parse(entry, default_pool) for entry in entries or (default_layer,)]
+    parsed = [_parse(entry, default_pool) for entry in entries or (EMBEDDING,)]
     outputs = tuple(
         Output(
             column=column or (schema.FEATURES if len(parsed) == 1 else layer),
@@ -70,20 +74,33 @@ def _check_columns(outputs: tuple[Output, ...]) -> None:
         taken.add(output.column)
 
 
-def pool(features: Tensor, mode: str) -> Tensor:
+def pool(features: Tensor, output: Output | str) -> Tensor:
     """Reduce (N, C, H, W) over height and width, or (N, T, C) over tokens.
 
-    `avg` and `max` give (N, C); `flatten` gives (N, everything); `hwc` gives (N, H, W, C); `none`
-    and two-dimensional features stay as they are: float32 all. `argmax` gives (N,) int32.
+    Channels are where `output.channels` says. `avg` and `max` give (N, C); `flatten` gives
+    (N, everything); `hwc` gives (N, H, W, C); `tokens` gives (N, T, C), with H·W tokens of maps;
+    `cls` the first token; `patches` the mean of those behind the prefix; `none` and two-dimensional
+    features stay as they are: float32 all. `argmax` gives (N,) int32.
     """
-    features = features.float()
+    output = Output(column="", layer="", pool=output) if isinstance(output, str) else output
+    features, mode = features.float(), output.pool
     if mode == "argmax":
         return features.argmax(1).to(torch.int32)
     if features.ndim == 2 or mode == "none":
         return features
     if mode == "flatten":
         return features.flatten(1)
-    if mode == "hwc":
+    usual = "last" if features.ndim == 3 else "first"
+    first = (output.channels or usual) == "first"
+    if mode in ("avg", "max"):
+        over = tuple(range(2, features.ndim)) if first else tuple(range(1, features.ndim - 1))
+        return features.mean(over) if mode == "avg" else features.amax(over)
+    if mode == "hwc" and output.channels is None:
         return features.movedim(1, -1)
-    over = (1,) if features.ndim == 3 else tuple(range(2, features.ndim))
-    return features.mean(over) if mode == "avg" else features.amax(over)
+    features = features.movedim(1, -1) if first else features
+    if mode == "hwc":
+        return features
+    tokens = features.flatten(1, -2)
+    if mode == "tokens":
+        return tokens
+    return tokens[:, 0] if mode == "cls" else tokens[:, output.prefix :].mean(1)

@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from raypipe.backbone.registry import BackboneSource, prepare_import
 
-__all__ = ["from_bytes", "to_bytes"]
+__all__ = ["fill_missing", "from_bytes", "to_bytes"]
 
 
 def to_bytes(model: nn.Module, weights: set[str]) -> bytes | None:
@@ -45,3 +45,15 @@ def from_bytes(data: bytes, source: BackboneSource) -> nn.Module:
     # The bytes come from the driver of this very job, never from a file.
     model: nn.Module = torch.load(io.BytesIO(data), weights_only=False, map_location="cpu")
     return model
+
+
+def fill_missing(model: nn.Module) -> None:
+    """Give weights that have no values some small ones, drawn from torch's generator."""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.is_meta:
+                drawn = torch.empty(parameter.shape).normal_(0, 0.02)
+                setattr(module, name, nn.Parameter(drawn, requires_grad=False))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if buffer.is_meta:
+                setattr(module, name, torch.ones(buffer.shape, dtype=buffer.dtype))

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import pickle
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
-import torchvision
-from torch import Tensor, nn
-from torchvision.transforms._presets import ImageClassification
+from torch import Tensor
 
-from raypipe.backbone.registry import BackboneSource, _timm, build
-from raypipe.errors import RaypipeError, UsageError, nearest
+from raypipe.backbone.checkpoints import FILE_TYPES, fitting, is_weights_file, read_checkpoint
+from raypipe.backbone.libraries import Arguments, BackboneSource, Description, library_of
+from raypipe.backbone.registry import build
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Preprocess, digest
-from raypipe.storage import user_path
 
-__all__ = ["LoadedWeights", "WeightsUnavailableError", "fit_state", "load_weights"]
+__all__ = ["LoadedWeights", "Needs", "WeightsUnavailableError", "fit_state", "load_weights"]
 
-_FILE_TYPES = (".safetensors", ".pth", ".pt")
 _CONNECT_SECONDS = 15.0
 
 
@@ -32,121 +26,176 @@ class WeightsUnavailableError(RaypipeError):
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a network needs of its weights.
+
+    Attributes:
+        shapes: of the tensors in front of the cut, by name.
+        classifiers: names of the layers that compute classes, where they are known.
+        classes: arguments for so many classes, if there are any.
+    """
+
+    shapes: Mapping[str, torch.Size]
+    classifiers: tuple[str, ...] = ()
+    classes: Callable[[int], Arguments | None] = lambda _count: None
+
+
+@dataclass(frozen=True)
 class LoadedWeights:
-    """Tensors by name, their checksum, and the preprocessing they were trained with if known."""
+    """Tensors by name, their checksum, and what they say about themselves.
+
+    Attributes:
+        state: tensors by the network's names.
+        sha256: checksum of the file, or of the tensors if there was none.
+        trained: the preprocessing they were trained with, if known.
+        arguments: what they ask of the network's constructor.
+    """
 
     state: dict[str, Tensor]
     sha256: str
     trained: Preprocess | None
+    arguments: Arguments = ()
 
 
 def load_weights(
-    source: BackboneSource, weights: str, *, weights_sha256: str | None = None, seed: int = 0
+    source: BackboneSource,
+    weights: str,
+    *,
+    needs: Callable[[BackboneSource], Needs] | None = None,
+    weights_sha256: str | None = None,
+    seed: int = 0,
+    arguments: Arguments | None = None,
 ) -> LoadedWeights:
     """Load the weights that an option names.
 
     Args:
         source: the network they are for.
         weights: `random`, the path of a file, `DEFAULT`, or another published set's name.
+        needs: what a network needs of them; None means all tensors.
         weights_sha256: the checksum a file must have.
         seed: seed of `random`.
+        arguments: of the constructor, where they are known; None leaves it to the weights.
 
     Raises:
-        UsageError: no such weights, wrong checksum, or a file that holds no tensors.
+        UsageError: no such weights, wrong checksum, or a file whose tensors do not fit.
         WeightsUnavailableError: published weights that cannot be downloaded.
     """
-    is_file = weights.endswith(_FILE_TYPES)
+    is_file = is_weights_file(weights)
     if weights_sha256 and not is_file:
         raise UsageError(
-            f"--weights-sha256 goes with a weights file ({', '.join(_FILE_TYPES)}); "
+            f"--weights-sha256 goes with a weights file ({', '.join(FILE_TYPES)}); "
             f"got --weights {weights}"
         )
     if is_file:
-        state, checksum = _from_file(weights, weights_sha256)
-        return LoadedWeights(state, checksum, _usual_preprocess(source))
+        return _from_file(source, weights, needs or _all, weights_sha256, arguments)
     if weights == "random":
-        state = _random(source, seed)
-        return LoadedWeights(state, _content_digest(state), _usual_preprocess(source))
-    state, trained = _published(source, weights)
-    return LoadedWeights(state, _content_digest(state), trained)
+        said = next(iter(_descriptions(source, arguments)))
+        state = _random(replace(source, arguments=said.arguments), seed)
+        return LoadedWeights(state, _content_digest(state), said.trained, said.arguments)
+    state, said = _published(source, weights)
+    wanted = said.arguments if arguments is None else arguments
+    return LoadedWeights(state, _content_digest(state), said.trained, wanted)
 
 
-def fit_state(model: nn.Module, state: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
+def fit_state(
+    needed: Mapping[str, torch.Size], state: Mapping[str, Tensor], weights: str
+) -> dict[str, Tensor]:
     """Return the tensors that the truncated network uses.
 
     What lies behind the cut may be absent or of another shape: it is not computed.
 
     Raises:
-        UsageError: naming the keys that are missing or of another shape.
+        UsageError: naming the keys that are missing or of another shape, or tensors with values
+            that are no numbers.
     """
-    # Batch norm's step counters are not used in evaluation, and converted weights often lack them.
-    needed = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
-    missing = [name for name in needed if name not in state]
-    if missing:
-        spare = [name for name in state if name not in needed]
+    found = fitting(state, needed, weights) if not _has_all(needed, state) else dict(state)
+    wanted = {name: found[name].detach() for name in needed}
+    broken = [name for name, value in wanted.items() if not _is_finite(value)]
+    if broken:
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
         raise UsageError(
-            f"--weights: {weights} lacks {len(missing)} of {len(needed)} tensors: "
-            f"{_some(missing)}; it has {_some(spare) if spare else 'no others'}"
+            f"--weights: {weights} has values that are NaN or infinite, in "
+            f"{', '.join(broken[:3])}{more}; training must have failed: give other weights"
         )
-    wrong = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(needed[name].shape)}"
-        for name in needed
-        if state[name].shape != needed[name].shape
-    ]
-    if wrong:
-        raise UsageError(f"--weights: {weights} does not fit: {_some(wrong)}")
-    return {name: state[name].detach() for name in needed}
+    return wanted
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def _has_all(needed: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> bool:
+    return all(name in state and state[name].shape == shape for name, shape in needed.items())
 
 
-def _from_file(weights: str, expected: str | None) -> tuple[dict[str, Tensor], str]:
-    path = user_path(weights, "--weights")
-    if not path.is_file():
-        raise UsageError(f"--weights: no file at {str(path.absolute())!r}")
-    data = path.read_bytes()
-    checksum = hashlib.sha256(data).hexdigest()
-    if expected and checksum != expected.lower():
-        raise UsageError(f"--weights-sha256: {path} has checksum {checksum}, expected {expected}")
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(value.isfinite().all())
+
+
+def _all(source: BackboneSource) -> Needs:
+    state = build(source, blank=True).state_dict()
+    return Needs({n: v.shape for n, v in state.items() if not n.endswith("num_batches_tracked")})
+
+
+def _from_file(
+    source: BackboneSource,
+    weights: str,
+    needs: Callable[[BackboneSource], Needs],
+    expected: str | None,
+    arguments: Arguments | None,
+) -> LoadedWeights:
+    """Take a file for the published set that it is, else for the first whose shapes it has."""
+    tensors, checksum = read_checkpoint(weights, expected)
+    tensors = dict(library_of(source).renamed(source, tensors))
+    refusal: UsageError | None = None
+    for said in _by_checksum(list(_descriptions(source, arguments)), checksum):
+        wanted = needs(replace(source, arguments=said.arguments))
+        try:
+            state, more = _fitted(tensors, wanted, weights)
+        except UsageError as error:
+            refusal = refusal or error
+            continue
+        return LoadedWeights(state, checksum, said.trained, _joined(said.arguments, more))
+    raise refusal or UsageError(f"--weights: nothing fits {source.name}")
+
+
+def _fitted(
+    tensors: Mapping[str, Tensor], wanted: Needs, weights: str
+) -> tuple[dict[str, Tensor], Arguments]:
+    """Return the network's tensors, and what its constructor needs for their number of classes."""
     try:
-        state = _parse(path, data)
-    except Exception as error:
-        detail = " ".join(str(error).split())[:200]
-        raise UsageError(f"--weights: cannot read {path}: {detail}") from None
-    if not state:
-        raise UsageError(f"--weights: {path} holds no tensors by name (a state_dict)")
-    return state, checksum
+        return fitting(tensors, wanted.shapes, weights), ()
+    except UsageError:
+        last = tuple(f"{name}." for name in wanted.classifiers)
+        body = {n: shape for n, shape in wanted.shapes.items() if not n.startswith(last)}
+        if not last or not body or len(body) == len(wanted.shapes):
+            raise
+        state = fitting(tensors, body, weights)
+        weight = state.get(f"{wanted.classifiers[-1]}.weight")
+        more = wanted.classes(len(weight)) if weight is not None else None
+        if more is None:
+            raise
+        return state, more
 
 
-def _parse(path: Path, data: bytes) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load
-
-        return dict(load(data))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            "it is no checkpoint, or it holds pickled code, which is never executed; "
-            "save model.state_dict() alone"
-        ) from None
-    return _unwrap(content)
+def _joined(one: Arguments, other: Arguments) -> Arguments:
+    return tuple({**dict(one), **dict(other)}.items())
 
 
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    """Find the state_dict in what training scripts save around it."""
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        return {}
-    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if state and all(name.startswith("module.") for name in state):  # saved by DataParallel
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
+def _descriptions(source: BackboneSource, arguments: Arguments | None) -> Iterator[Description]:
+    for said in library_of(source).descriptions(source):
+        if arguments is None:
+            yield said
+        elif said.arguments == arguments:
+            yield said
+            return
+    if arguments is not None:
+        yield Description(arguments)
+
+
+def _by_checksum(said: list[Description], checksum: str) -> list[Description]:
+    """Put the published set that a file is in front, and leave out repeated constructors."""
+    same = [one for one in said if one.sha256_prefix and checksum.startswith(one.sha256_prefix)]
+    found: dict[Arguments, Description] = {}
+    for one in (*same, *said):
+        found.setdefault(one.arguments, one)
+    return list(found.values())
 
 
 def _random(source: BackboneSource, seed: int) -> dict[str, Tensor]:
@@ -164,39 +213,12 @@ def _content_digest(state: Mapping[str, Tensor]) -> str:
     return digest(*parts)
 
 
-def _published(source: BackboneSource, weights: str) -> tuple[dict[str, Tensor], Preprocess | None]:
-    if source.kind == "torchvision":
-        chosen = _torchvision_weights(source, weights)
-        with _download(f"{source.name} {weights}"):
-            state = chosen.get_state_dict(progress=False, check_hash=True)
-        return dict(state), _from_preset(chosen.transforms())
-    if source.kind == "timm":
-        if weights != "DEFAULT":
-            raise UsageError(
-                "--weights: for timm give DEFAULT, random or a file; "
-                f"another set is part of the name (timm/{source.target}.TAG); got {weights!r}"
-            )
-        with _download(source.name):
-            model = _timm().create_model(source.target, pretrained=True)
-        return model.state_dict(), _from_timm(source)
-    raise UsageError(
-        f"--weights: {source.name} has no published weights; give a file "
-        f"({', '.join(_FILE_TYPES)}) or random; got {weights!r}"
-    )
-
-
-def _torchvision_weights(source: BackboneSource, weights: str) -> Any:
-    known = torchvision.models.get_model_weights(source.target)
-    name = weights.rsplit(".", 1)[-1]  # ResNet50_Weights.IMAGENET1K_V2 or IMAGENET1K_V2
-    if name == "DEFAULT":
-        return known.DEFAULT
-    if name not in known.__members__:
-        names = [*known.__members__, "random"]
-        raise UsageError(
-            f"--weights: {source.name} has {', '.join(names)}, or give a file "
-            f"({', '.join(_FILE_TYPES)}); got {weights!r}{nearest(name, names)}"
-        )
-    return known[name]
+def _published(source: BackboneSource, weights: str) -> tuple[dict[str, Tensor], Description]:
+    library = library_of(source)
+    library.check_weights(source, weights)
+    with _download(f"{source.name} {weights}"):
+        found = library.published(source, weights)
+    return dict(library.renamed(source, found.state)), found.description
 
 
 @contextlib.contextmanager
@@ -206,6 +228,8 @@ def _download(what: str) -> Iterator[None]:
     socket.setdefaulttimeout(_CONNECT_SECONDS)
     try:
         yield
+    except UsageError:
+        raise
     except Exception as error:
         detail = " ".join(str(error).split())[:160]
         raise WeightsUnavailableError(
@@ -214,55 +238,3 @@ def _download(what: str) -> Iterator[None]:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _usual_preprocess(source: BackboneSource) -> Preprocess | None:
-    """Preprocessing of the architecture's published weights: the best guess for other ones."""
-    if source.kind == "torchvision":
-        return _from_preset(
-            torchvision.models.get_model_weights(source.target).DEFAULT.transforms()
-        )
-    if source.kind == "timm":
-        return _from_timm(source)
-    return None
-
-
-def _from_preset(preset: ImageClassification) -> Preprocess:
-    (size,), (resize_to,) = preset.crop_size, preset.resize_size
-    return Preprocess(
-        resize="shorter",
-        resize_to=resize_to,
-        size=size,
-        interpolation=preset.interpolation.value,
-        antialias=True,
-        mean=_times_255(preset.mean),
-        std=_times_255(preset.std),
-    )
-
-
-def _from_timm(source: BackboneSource) -> Preprocess:
-    timm = _timm()
-    config = timm.data.resolve_data_config(
-        pretrained_cfg=timm.get_pretrained_cfg(source.target).to_dict()
-    )
-    height, size = config["input_size"][-2:]
-    if height != size or config["crop_mode"] == "border":
-        raise UsageError(
-            f"--backbone: {source.name} was trained on {size}×{height} images with crop mode "
-            f"{config['crop_mode']}; only square ones without border are supported"
-        )
-    squash = config["crop_mode"] == "squash"
-    return Preprocess(
-        resize="squash" if squash else "shorter",
-        resize_to=None if squash else int(size / config["crop_pct"]),
-        size=size,
-        interpolation=config["interpolation"],
-        antialias=True,
-        mean=_times_255(config["mean"]),
-        std=_times_255(config["std"]),
-    )
-
-
-def _times_255(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (255 * float(value) for value in values)
-    return red, green, blue

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raypipe.config.types import (
     Actors,
+    Colour,
     Hidden,
     Interpolation,
     Names,
@@ -175,27 +176,29 @@ class BackboneConfig(JobConfig):
     backbone: Annotated[str, option("Backbone")] = "resnet50"
     """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
     weights: Annotated[str, option("Backbone")] = "DEFAULT"
-    """`DEFAULT` or another published set by name, `random` (seeded), or a .safetensors or .pth
-    file."""
+    """`DEFAULT` or another published set by name, `random` (seeded), or a file (.safetensors, .pth,
+    .pt, .pth.tar, .bin, .ckpt)."""
     weights_sha256: Annotated[str | None, option("Backbone")] = None
     """Refuse a weights file that has another checksum."""
     layer: Annotated[Names, option("Backbone")] = ()
     """Node to cut at, as [COLUMN=]NODE[:POOL]; repeat it for several. `raypipe layers BACKBONE`
-    lists them; `logits` is the network's own output. Default: the input of the last fully
-    connected layer."""
+    lists them; `logits` is the network's own output. Default: `embedding`, what the network's
+    library calls the image's feature."""
     pool: Annotated[Pool, option("Backbone")] = "avg"
     """How a (channels, height, width) or (tokens, channels) output becomes the feature, for layers
     that do not say: average, maximum, flat, as it is (`none`), as (height, width, channels)
-    (`hwc`), or the number of its largest value (`argmax`)."""
+    (`hwc`), as (tokens, channels) (`tokens`), its class token (`cls`), the mean of its patches
+    without class and register tokens (`patches`), or the number of its largest value (`argmax`)."""
     seed: Annotated[Seed, option("Backbone")] = 0
     """Seed of random weights and of augmentation."""
     size: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
     """Side of the square that enters the network. Default: what the weights were trained with."""
-    resize: Annotated[Literal["squash", "shorter"] | None, option("Preprocessing")] = None
+    resize: Annotated[Literal["squash", "shorter", "border"] | None, option("Preprocessing")] = None
     """`squash` scales both sides to SIZE; `shorter` scales the shorter side to RESIZE_TO and takes
-    the centre."""
+    the centre; `border` scales the longer side and fills up with the mean colour."""
     resize_to: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
-    """Length of the shorter side before the centre crop (with `shorter`)."""
+    """Length of the shorter side (`shorter`), the longer (`border`) or both (`squash`) before the
+    centre is taken."""
     crop: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
     """Side of a centre square taken from the original image before it is resized."""
     interpolation: Annotated[Interpolation | None, option("Preprocessing")] = None
@@ -215,6 +218,10 @@ class BackboneConfig(JobConfig):
     ] = "weights"
     """`torch`: ImageNet mean and std; `caffe`: BGR minus ImageNet means; `tf`: x/127.5-1;
     `unit`: x/255; `none`: 0..255; `weights`: what the weights were trained with."""
+    mean: Annotated[Colour | None, option("Preprocessing")] = None
+    """Mean of the red, green and blue channel in 0..1, as 0.485,0.456,0.406; goes with --std."""
+    std: Annotated[Colour | None, option("Preprocessing")] = None
+    """Standard deviation of the three channels in 0..1, as 0.229,0.224,0.225; goes with --mean."""
     precision: Annotated[Precision, option("Backbone")] = "auto"
     """Arithmetic of the network; `auto` takes bf16 where the hardware has it, else fp32."""
 

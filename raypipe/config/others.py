@@ -35,8 +35,9 @@ class LayersConfig(JobConfig):
 
     backbone: Annotated[str, option("Input", position=1)]
     """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
-    size: Annotated[int, Field(ge=8), option("Input")] = 224
-    """Side of the square that enters the network."""
+    size: Annotated[int | None, Field(ge=8), option("Input")] = None
+    """Side of the square that enters the network. Default: what its usual weights were trained
+    with."""
 
 
 class DemoConfig(JobConfig):

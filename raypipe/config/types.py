@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 __all__ = [
     "Actors",
     "Clusters",
+    "Colour",
     "Grid",
     "Hidden",
     "Interpolation",
@@ -135,6 +136,14 @@ def _settings(value: Any) -> Any:
     return [value] if _is_str(value) else value
 
 
+def _colour(value: str) -> str:
+    with contextlib.suppress(ValueError):
+        numbers = [float(number) for number in value.split(",")]
+        if len(numbers) == 3 and all(0 <= number <= 1 for number in numbers):
+            return value
+    raise ValueError("three numbers of 0..1, for red, green and blue, as 0.485,0.456,0.406")
+
+
 Clusters = Annotated[str, BeforeValidator(str), AfterValidator(_clusters)]
 Actors = Annotated[str, AfterValidator(_pool_size)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -143,8 +152,9 @@ Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
 Hidden = Annotated[str, AfterValidator(_hidden)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Projection = Literal["pca", "umap"]
+Colour = Annotated[str, BeforeValidator(_joined), AfterValidator(_colour)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax"]
+Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax", "cls", "patches", "tokens"]
 Size = Annotated[str, AfterValidator(_size)]
 Settings = Annotated[tuple[str, ...], BeforeValidator(_settings)]
 Shares = Annotated[str, BeforeValidator(_joined), AfterValidator(_shares)]

@@ -70,6 +70,7 @@ def run(config: DoctorConfig) -> Outcome:
             spec = Spec(
                 backbone=loaded.source.name,
                 source_sha256=loaded.source.sha256,
+                arguments=dict(loaded.source.arguments),
                 weights_sha256=loaded.weights_sha256,
                 outputs=loaded.outputs,
                 preprocess=preprocess,
@@ -139,6 +140,7 @@ def _load(config: DoctorConfig, weights: str, checksum: str | None) -> Backbone:
         pool=config.pool,
         weights_sha256=checksum,
         seed=config.seed,
+        size=config.size,
     )
 
 

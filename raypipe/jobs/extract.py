@@ -55,6 +55,7 @@ def run(config: ExtractConfig) -> Outcome:
         spec = Spec(
             backbone=network.backbone.source.name,
             source_sha256=network.backbone.source.sha256,
+            arguments=dict(network.backbone.source.arguments),
             weights_sha256=network.backbone.weights_sha256,
             outputs=network.backbone.outputs,
             preprocess=network.preprocess,
@@ -95,7 +96,7 @@ def _start(
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
         listing = beside.submit(Listing, wanted)
-        loading = beside.submit(_load, config)
+        loading = beside.submit(_load, config, storage)
         try:
             if not is_store(storage.uri):
                 session = runtime.session(config.address, quiet=True, wait=config.wait_for)
@@ -107,9 +108,13 @@ def _start(
             raise
 
 
-def _load(config: ExtractConfig) -> _Network:
+def _load(config: ExtractConfig, storage: Storage) -> _Network:
     from raypipe.backbone.loading import feature_shapes, load  # takes torch: seconds
+    from raypipe.backbone.registry import find
 
+    there = existing_spec(storage)
+    own = there if there and there.backbone == find(config.backbone).name else None
+    keeps = own is not None and not config.layer and "pool" not in config.model_fields_set
     backbone = load(
         config.backbone,
         config.weights,
@@ -117,7 +122,14 @@ def _load(config: ExtractConfig) -> _Network:
         pool=config.pool,
         weights_sha256=config.weights_sha256,
         seed=config.seed,
+        size=config.size,
+        outputs=own.outputs if own is not None and keeps else (),
     )
+    if keeps and backbone.usual and backbone.layers != (backbone.usual,):
+        say(
+            f"!! {storage.uri} goes on with {', '.join(backbone.layers)}, as it was begun; the "
+            f"embedding of {backbone.source.name} is {backbone.usual}"
+        )
     preprocess = resolve_preprocess(config, backbone.trained)
     shapes = feature_shapes(backbone, preprocess.size, config.dtype)
     return _Network(backbone, preprocess, shapes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from raypipe.backbone.registry import build, find
-from raypipe.backbone.truncate import LOGITS, default_layer, node_shapes
+from typing import TYPE_CHECKING, Any
+
 from raypipe.command import Outcome, run_job
 from raypipe.config import LayersConfig
-from raypipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from raypipe.backbone.cutting.listing import Node
 
 __all__ = ["main", "run"]
 
@@ -17,41 +19,64 @@ def run(config: LayersConfig) -> Outcome:
     Raises:
         UsageError: the network does not accept an image of that size.
     """
-    source = find(config.backbone)
-    model = build(source)
-    usual = default_layer(model)
-    try:
-        shapes = node_shapes(model, config.size)
-    except Exception as error:  # the network is the user's: it may raise anything
-        raise UsageError(
-            f"--size: {source.name} cannot process a {config.size}×{config.size} image: {error}"
-        ) from None
-    marks = _marks(shapes, usual)
-    summary = {
-        "backbone": source.name,
-        "size": config.size,
-        "default": usual,
+    from raypipe.backbone.layers import list_layers
+
+    found = list_layers(config.backbone, config.size)
+    marks = _marks(found.nodes, found.embedding)
+    summary: dict[str, Any] = {
+        "backbone": found.name,
+        "size": found.size,
+        "default": found.embedding or None,
+        "unclear": found.unclear or None,
         "layers": [
-            {"name": name, "shape": list(shape), "usual": marks.get(name)} for name, shape in shapes
+            {
+                "name": node.name,
+                "shape": list(node.shape),
+                "channels": node.channels,
+                "usual": marks.get(node.name),
+            }
+            for node in found.nodes
         ],
     }
-    width = max((len(name) for name, _ in shapes), default=0)
-    lines = [f"{source.name}: nodes to cut at, with their output for one image"]
-    for name, shape in shapes:
-        mark = f"  ← {marks[name]}" if name in marks else ""
-        lines.append(f"  {name:<{width}}  {' × '.join(map(str, shape))}{mark}")
-    lines.append("A module's name stands for its last node, so prefixes of these names work too.")
-    lines.append("Use one as --layer [COLUMN=]NODE[:POOL]; `logits` is the last node.")
-    return Outcome(summary, "\n".join(lines), summary["layers"])
+    return Outcome(summary, _text(summary), summary["layers"])
 
 
-def _marks(shapes: list[tuple[str, tuple[int, ...]]], default: str) -> dict[str, str]:
+def _text(summary: dict[str, Any]) -> str:
+    layers = summary["layers"]
+    width = max((len(layer["name"]) for layer in layers), default=0)
+    lines = [
+        f"{summary['backbone']}: nodes to cut at, with their output for one image "
+        f"of {summary['size']}×{summary['size']}; channels are marked c"
+    ]
+    for layer in layers:
+        mark = f"  ← {layer['usual']}" if layer["usual"] else ""
+        lines.append(f"  {layer['name']:<{width}}  {_shape(layer)}{mark}")
+    if summary["unclear"]:
+        lines.append(f"There is no default: {summary['unclear']}.")
+    elif summary["default"] not in {layer["name"] for layer in layers}:
+        lines.append("The default, `embedding`, is computed beside these nodes.")
+    lines.append("A module's name stands for what its first call returns, NAME_1 for its second.")
+    lines.append(
+        "Use one as --layer [COLUMN=]NODE[:POOL]; `embedding` is what the network's library calls "
+        "the image's feature, `logits` the last node."
+    )
+    return "\n".join(lines)
+
+
+def _shape(layer: dict[str, Any]) -> str:
+    sides = [f"{s}{'c' if i == layer['channels'] else ''}" for i, s in enumerate(layer["shape"])]
+    unknown = "  (channels unknown)" if layer["channels"] is None else ""
+    return " × ".join(sides) + unknown
+
+
+def _marks(nodes: list[Node], embedding: str) -> dict[str, str]:
     """Name the usual cuts: the end of the convolutional base, the network's feature, its output."""
-    marks = {shapes[-1][0]: f"{LOGITS}: the network's own output"} if shapes else {}
-    spatial = [name for name, shape in shapes if len(shape) == 3 and shape[-1] > 1]
+    marks = {nodes[-1].name: "logits: the network's own output"} if nodes else {}
+    spatial = [node.name for node in nodes if len(node.shape) == 3 and node.shape[1] > 1]
     if spatial:
         marks[spatial[-1]] = "end of the convolutional base"
-    marks[default] = "default: input of the last fully connected layer"
+    if embedding:
+        marks[embedding] = "embedding: the default"
     return marks
 
 

@@ -18,6 +18,9 @@ _POOLS = {
     "none": "as it is",
     "hwc": "as it is, channels last",
     "argmax": "number of the largest value",
+    "cls": "its class token",
+    "patches": "averaged over patches",
+    "tokens": "as tokens",
 }
 
 
@@ -53,9 +56,14 @@ def _preprocess(plan: Preprocess) -> str:
     smooth = "" if plan.antialias else ", not antialiased"
     how = f"({plan.interpolation}{smooth})"
     if plan.resize == "squash":
-        steps.append(f"resized to {plan.size} × {plan.size} {how}")
+        side = plan.resize_to or plan.size
+        steps.append(f"resized to {side} × {side} {how}")
     else:
-        steps.append(f"shorter side resized to {plan.resize_to} {how}")
+        which = "longer" if plan.resize == "border" else "shorter"
+        steps.append(f"{which} side resized to {plan.resize_to} {how}")
+    if plan.resize == "border":
+        steps.append(f"filled up with the mean colour to {plan.size} × {plan.size}")
+    elif plan.resize == "shorter" or plan.resize_to:
         steps.append(f"centre crop of {plan.size} × {plan.size}")
     means, stds = (", ".join(f"{v:.4g}" for v in values) for values in (plan.mean, plan.std))
     steps.append(f"{plan.channels.upper()}, less {means}, divided by {stds}")

@@ -1,0 +1,1 @@
+"""Cutting networks: tracing, rewriting, running as they are, and comparing the two."""

@@ -1,0 +1,35 @@
+"""Whole networks with weights, of which some may be absent behind the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from raypipe.backbone.libraries.library import BackboneSource
+from raypipe.backbone.registry import build
+from raypipe.backbone.shipping import fill_missing
+
+__all__ = ["filled"]
+
+
+def filled(source: BackboneSource, state: Mapping[str, Tensor], seed: int) -> nn.Module:
+    """Build the whole network in float32; weights that are absent are drawn from the seed.
+
+    Args:
+        source: how to build it.
+        state: weights by name; what has another shape is left out.
+        seed: of the others.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(source, blank=True)
+        fitting = {
+            name: state[name].float() if state[name].is_floating_point() else state[name]
+            for name, value in model.state_dict().items()
+            if name in state and state[name].shape == value.shape
+        }
+        model.load_state_dict(fitting, strict=False, assign=True)
+        fill_missing(model)
+    return model.eval().requires_grad_(False)

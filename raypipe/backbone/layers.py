@@ -1,0 +1,69 @@
+"""The layers of a backbone by name, for people who choose one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from raypipe.backbone.cutting.comparison import sample_images
+from raypipe.backbone.cutting.embedding import embedding_layer, own_embedding
+from raypipe.backbone.cutting.listing import Node, list_nodes
+from raypipe.backbone.cutting.tracing import trace
+from raypipe.backbone.libraries import library_of
+from raypipe.backbone.registry import build, find
+from raypipe.errors import UsageError
+
+__all__ = ["Layers", "list_layers"]
+
+_USUAL_SIZE = 224
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a backbone can be cut at.
+
+    Attributes:
+        name: the backbone's name.
+        size: side of the image that shapes are for.
+        nodes: all that give a tensor per image, in order.
+        embedding: the node that is the default; `embedding` where it is no node.
+        unclear: why there is no default; empty where there is one.
+    """
+
+    name: str
+    size: int
+    nodes: list[Node]
+    embedding: str
+    unclear: str = ""
+
+
+def list_layers(backbone: str, size: int | None = None) -> Layers:
+    """List the nodes of a backbone with random weights.
+
+    Args:
+        backbone: as `registry.find` takes it.
+        size: side of the image; None means what its usual weights were trained with.
+
+    Raises:
+        UsageError: there is no such backbone, or it does not take images of that size.
+    """
+    source = find(backbone)
+    library = library_of(source)
+    usual = next(iter(library.descriptions(source)))
+    source = replace(source, arguments=usual.arguments)
+    side = size or (usual.trained.size if usual.trained else _USUAL_SIZE)
+    model = build(source)
+    graph = trace(model)
+    try:
+        nodes = list_nodes(model, graph, side)
+    except Exception as error:  # the network is the user's: it may raise anything
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UsageError(
+            f"--size: {source.name} cannot process a {side}×{side} image: {first}"
+        ) from None
+    try:
+        where = library.embedding(model) or own_embedding(model, graph, sample_images(side))
+    except UsageError as error:
+        return Layers(source.name, side, nodes, "", str(error).removeprefix("--layer: "))
+    except Exception as error:  # behind some node
+        return Layers(source.name, side, nodes, "", f"its end fails: {error}")
+    return Layers(source.name, side, nodes, embedding_layer(model, graph, where))
