@@ -184,21 +184,22 @@ def _mover(func: Any, noted: Any) -> Callable[[_Tensor, int], list[int | None]]:
         except Exception:  # it may want integers
             return []
         found = [result] if isinstance(result, Tensor) else [v for v in result if _is(v)]
-        return [_varying(output, value.shape[axis]) for output in found]
+        longest = sum(v.shape[axis] for v in _flat(noted) if len(v.shape) > axis)
+        return [_varying(output, longest) for output in found]
 
     return run
 
 
 def _probe(noted: _Tensor, wanted: _Tensor, axis: int) -> Tensor:
     shape = noted.shape
-    if noted.number != wanted.number:
+    if len(shape) != len(wanted.shape):
         return torch.zeros(1).expand(shape)
     line = torch.arange(1.0, shape[axis] + 1)
     return line.view([-1 if i == axis else 1 for i in range(len(shape))]).expand(shape)
 
 
-def _varying(output: Tensor, length: int) -> int | None:
-    """Return the one axis along which values vary, if it is as long as the one it was."""
+def _varying(output: Tensor, longest: int) -> int | None:
+    """Return the one axis along which values vary, unless others have been merged into it."""
     if not output.numel() or not output.is_floating_point():
         return None
     axes = [
@@ -206,7 +207,7 @@ def _varying(output: Tensor, length: int) -> int | None:
         for axis in range(output.ndim)
         if output.shape[axis] > 1 and bool((output.narrow(axis, 0, 1) != output).any())
     ]
-    return axes[0] if len(axes) == 1 and output.shape[axes[0]] == length else None
+    return axes[0] if len(axes) == 1 and output.shape[axes[0]] <= longest else None
 
 
 def _flat(noted: Any) -> list[_Tensor]:

@@ -108,12 +108,8 @@ def _right(whole: Whole, layers: tuple[str, ...], images: Tensor) -> dict[str, A
 def _untouched(
     model: nn.Module, layers: tuple[str, ...], embedding: Embedding | None, images: Tensor
 ) -> dict[str, Any]:
-    runner = EarlyExit(model, layers, embedding)
-    try:
-        found: dict[str, Any] = runner(images)
-        return found
-    finally:
-        runner.release()
+    found: dict[str, Any] = EarlyExit(model, layers, embedding)(images)
+    return found
 
 
 def _is_close(right: Any, found: Any, tolerance: float) -> bool:

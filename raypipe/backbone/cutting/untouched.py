@@ -43,20 +43,6 @@ class EarlyExit(nn.Module):
         self.leaves = leaves
         self.seen: dict[str, Any] = {}
         self._calls: Counter[str] = Counter()
-        self._hooks: list[Any] = []
-        modules = dict(model.named_modules())
-        for layer in layers:
-            if layer == EMBEDDING and self.embedding.module:
-                module = modules[self.embedding.module]
-                self._hooks.append(module.register_forward_pre_hook(self._on_input))
-            elif (found := called_module(layer, modules)) is not None:
-                hook = self._hook(layer, found[1])
-                self._hooks.append(modules[found[0]].register_forward_hook(hook))
-
-    def release(self) -> None:
-        """Leave the network as it was."""
-        for hook in self._hooks:
-            hook.remove()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Return the network's own names, so that weights load as into the full network."""
@@ -69,16 +55,32 @@ class EarlyExit(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Any]:
         """Return `{layer: output}` for (N, 3, H, W)."""
         self.seen, self._calls = {}, Counter()
+        hooks = self._hooks()
         try:
             with _no_fast_path():
                 self._run(x)
         except _Reached:
             pass
+        finally:
+            for hook in hooks:
+                hook.remove()
         absent = [layer for layer in self.layers if layer not in self.seen]
         if absent:
             raise UsageError(f"--layer: the network never reaches {', '.join(absent)}")
         found, self.seen = self.seen, {}
         return {layer: found[layer] for layer in self.layers}
+
+    def _hooks(self) -> list[Any]:
+        """Watch the layers, for this run alone: the network may be used elsewhere."""
+        modules, hooks = dict(self.model.named_modules()), list[Any]()
+        for layer in self.layers:
+            if layer == EMBEDDING and self.embedding.module:
+                module = modules[self.embedding.module]
+                hooks.append(module.register_forward_pre_hook(self._on_input))
+            elif (found := called_module(layer, modules)) is not None:
+                hook = self._hook(layer, found[1])
+                hooks.append(modules[found[0]].register_forward_hook(hook))
+        return hooks
 
     def _run(self, x: Tensor) -> None:
         wants = EMBEDDING in self.layers

@@ -64,9 +64,6 @@ def watch(
                 run.run(image)
             return {layer: run.seen[node] for layer, node in nodes.items() if node in run.seen}
     runner = EarlyExit(model, layers, embedding, leaves=False)
-    try:
-        with contextlib.suppress(Exception):
-            runner(image)
-        return runner.seen
-    finally:
-        runner.release()
+    with contextlib.suppress(Exception):
+        return runner(image)  # type: ignore[no-any-return]
+    return runner.seen

@@ -1,0 +1,200 @@
+"""Networks of one's own that are easy to get wrong."""
+
+import torch
+from torch import nn
+
+
+class Statements(nn.Module):
+    """Works in place in statements of their own; 24 values enter `fc`."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(1)
+        self.kind = kind
+        self.a = nn.Conv2d(3, 16, 5, 4)
+        self.b = nn.Conv2d(16, 24, 3, 2)
+        self.fc = nn.Linear(24, 4)
+
+    def forward(self, x):
+        y = self.a(x)
+        if self.kind == "clamp":
+            y.clamp_(min=0)
+        if self.kind == "mul":
+            y.mul_(2)
+            y.add_(1)
+        if self.kind == "view":
+            y.flatten(1)[:, ::2].mul_(3)
+        if self.kind == "relu":
+            nn.functional.relu(y, inplace=True)
+        if self.kind == "item":
+            y[:, :8] = 0
+        z = self.b(y).mean((2, 3))
+        return self.fc(z.view(z.size(0), -1))
+
+
+def clamp():
+    return Statements("clamp")
+
+
+def mul():
+    return Statements("mul")
+
+
+def view():
+    return Statements("view")
+
+
+def relu():
+    return Statements("relu")
+
+
+def item():
+    return Statements("item")
+
+
+class Plain(nn.Module):
+    """Uses tensors that are neither parameters nor buffers, and sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.index = torch.arange(8)[None]
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        x = x[:, self.index.view(-1).flip(0)]
+        return self.fc(x.view(x.size(0), -1))
+
+
+def plain():
+    return Plain()
+
+
+class Repeated(nn.Module):
+    """Calls one block twice; with `branching`, in a way that torch.fx cannot trace."""
+
+    def __init__(self, branching):
+        super().__init__()
+        torch.manual_seed(2)
+        self.branching = branching
+        self.block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Tanh())
+        self.fc = nn.Linear(3, 4)
+
+    def forward(self, x):
+        if self.branching and x.sum() < -1e30:
+            x = -x
+        return self.fc(self.block(self.block(x)).mean((2, 3)))
+
+
+def repeated():
+    return Repeated(False)
+
+
+def repeated_branching():
+    return Repeated(True)
+
+
+class Encoder(nn.Module):
+    """Has layers within a module of torch's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 8, 8)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.enc = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.enc(self.conv(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+def encoder():
+    return Encoder()
+
+
+class Heads(nn.Module):
+    """Its output comes from two fully connected layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.one, self.other = nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return (self.one(x) + self.other(x)) / 2
+
+
+def heads():
+    return Heads()
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return self.fc(nn.functional.dropout(x, 0.5, training=True))
+
+
+def noisy():
+    return Noisy()
+
+
+class Company(nn.Module):
+    """Its batch norm has no running statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.norm = nn.BatchNorm2d(8, track_running_stats=False)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+def company():
+    return Company()
+
+
+def headless_vit():
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    model = VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
+    )
+    model.heads = nn.Sequential()
+    return model
+
+
+def small_vit():
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    return VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32
+    )
+
+
+class Infinite(nn.Module):
+    """The brighter an image, the larger its feature: white ones do not fit float16."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        with torch.no_grad():
+            self.conv.weight.fill_(1)
+            self.conv.bias.zero_()
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3)) ** 2 * 10_000
+
+
+def infinite():
+    return Infinite()

@@ -1,0 +1,129 @@
+"""Networks of one's own: what they compute, or a refusal."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from raypipe.backbone.cutting.untouched import EarlyExit
+from raypipe.backbone.layers import list_layers
+from raypipe.backbone.loading import load
+from raypipe.backbone.registry import build, find
+from raypipe.backbone.truncate import truncate
+from raypipe.errors import UsageError
+from tests.backbone.comparing import entering, features, images, leaving, own
+
+
+def untouched(name: str, seed: int = 0) -> nn.Module:
+    """The network with the weights that `random` gives."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(find(own(name)))
+
+
+@pytest.mark.parametrize("name", ["clamp", "mul", "view", "relu", "item", "plain"])
+def test_the_input_of_the_classifier_is_what_the_network_computes(name: str) -> None:
+    x = images(64)
+    found = features(load(own(name), "random"), x)["features"]
+    torch.testing.assert_close(found, entering(untouched(name), "fc", x))
+
+
+@pytest.mark.parametrize("name", ["clamp", "mul", "view", "relu", "item"])
+def test_a_layer_behind_statements_in_place(name: str) -> None:
+    x = images(64)
+    found = features(load(own(name), "random", ("b",)), x)["features"]
+    torch.testing.assert_close(found, leaving(untouched(name), "b", x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["plain", "encoder", "item", "repeated", "repeated_branching"])
+def test_layers_are_listed(name: str) -> None:
+    found = list_layers(own(name), 64)
+    assert found.nodes
+    assert not found.unclear
+
+
+@pytest.mark.parametrize("name", ["repeated", "repeated_branching"])
+def test_the_calls_of_a_module_have_names(name: str) -> None:
+    x = images(16)
+    loaded = load(own(name), "random", ("block", "block_1"))
+    found = features(loaded, x)
+    for call, column in enumerate(("block", "block_1")):
+        expected = leaving(untouched(name), "block", x, call).mean((2, 3))
+        torch.testing.assert_close(found[column], expected)
+
+
+def test_layers_within_a_module_of_torch() -> None:
+    x = images(32)
+    found = features(load(own("encoder"), "random", ("enc.layers.0.norm1",)), x)["features"]
+    model = untouched("encoder")
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        expected = leaving(model, "enc.layers.0.norm1", x).mean(1)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_headless_transformer_gives_its_class_token() -> None:
+    x = images(32)
+    found = features(load(own("headless_vit"), "random", size=32), x)["features"]
+    with torch.inference_mode():
+        expected = untouched("headless_vit")(x)
+    assert found.shape == (2, 16)
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_output_of_several_heads_is_refused_with_candidates() -> None:
+    with pytest.raises(UsageError, match=r"candidates: .*o.*\) *; name a layer") as found:
+        load(own("heads"), "random")
+    assert "one" in str(found.value)
+    assert "other" in str(found.value)
+    assert load(own("heads"), "random", ("conv",)).layers == ("conv",)
+    assert "candidates" in list_layers(own("heads"), 32).unclear
+
+
+def test_noise_in_evaluation_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"own\.py:noisy gives another result .* each time"):
+        load(own("noisy"), "random", ("logits",))
+    assert load(own("noisy"), "random", ("conv",)).layers == ("conv",)  # in front of the noise
+
+
+def test_batch_norm_without_statistics_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"other images of its batch, .* statistics \(norm\)"):
+        load(own("company"), "random")
+    assert load(own("company"), "random", ("conv",)).layers == ("conv",)
+
+
+def test_a_graph_that_computes_something_else_is_not_used() -> None:
+    """A network that asks torch.fx whether it is being traced, and then does something else."""
+
+    class Sly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            traced = isinstance(x, torch.fx.Proxy)
+            return self.fc((x + 1 if traced else x).mean((2, 3)))
+
+    from raypipe.backbone.cutting.cut import cut
+    from raypipe.backbone.libraries import BackboneSource
+    from raypipe.backbone.outputs import parse_outputs
+
+    source = BackboneSource("file", "sly.py:sly", "sly.py:sly")
+    model = Sly().eval()
+    found = cut(source, model, parse_outputs((), "avg"), 16)
+    found.verify(16)
+    assert isinstance(found.network, EarlyExit)
+    x = images(16)
+    with torch.inference_mode():
+        torch.testing.assert_close(found.network(x)["embedding"], x.mean((2, 3)))
+    named = cut(source, model, parse_outputs(("mean",), "avg"), 16)
+    with pytest.raises(UsageError, match="node 'mean' of sly.py:sly, torch.fx rewrites"):
+        named.verify(16)
+
+
+def test_statements_are_kept_in_the_graph() -> None:
+    model = untouched("clamp")
+    assert isinstance(truncate(model, ("b",)), torch.fx.GraphModule)
