@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-cluster lint docs bench clean
+.PHONY: install demo test test-long test-cluster lint docs bench clean
 
 install: $(STAMP)
 
@@ -19,7 +19,11 @@ demo: install
 
 # Two processes, each with a Ray of its own: most of a test's time is processes that start.
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/cluster --ignore tests/faults --ignore tests/docs
+	$(BIN)/python -m pytest -m 'not long' --numprocesses 2 --dist loadfile --ignore tests/cluster --ignore tests/faults --ignore tests/docs
+
+# What takes minutes of computing: every family of networks.
+test-long: install
+	$(BIN)/python -m pytest -m long
 
 # What is slow because processes are killed, clusters started and the documentation's examples run.
 # These come first: they want a Ray that knows of the tests' S3 server.
