@@ -154,6 +154,7 @@ def test_extreme_proportions_take_no_extreme_memory(size: tuple[int, int], resiz
 
 def test_size_keeps_the_usual_proportion_of_the_crop() -> None:
     assert resolved(size=448, resize="shorter").resize_to == 512
+    assert resolved(size=224, resize="squash", resize_to=256).resize_to == 256
     trained = _from_preset(ResNet50_Weights.DEFAULT.transforms())
     assert resolve_preprocess(BackboneConfig(size=224), trained) == trained
 
@@ -161,7 +162,7 @@ def test_size_keeps_the_usual_proportion_of_the_crop() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"resize": "squash", "resize_to": 256}, "--resize-to"),
+        ({"size": 300, "resize_to": 256, "resize": "squash"}, "at least --size"),
         ({"size": 300, "resize_to": 256, "resize": "shorter"}, "at least --size"),
         ({"interpolation": "lanczos", "antialias": False}, "--no-antialias"),
     ],

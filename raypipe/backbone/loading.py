@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ def load(
     wanted = outputs or parse_outputs(layers, pool)
     side = size or _USUAL_SIZE
 
+    @cache
     def needs(one: BackboneSource) -> Needs:
         return _needs(one, wanted, side)
 
@@ -76,7 +78,7 @@ def load(
     source = replace(source, arguments=loaded.arguments)
     side = size or (loaded.trained.size if loaded.trained else _USUAL_SIZE)
     model = filled(source, loaded.state, seed)
-    found = cut(source, model, wanted, side)
+    found = cut(source, model, wanted, side, resolves=not outputs)
     state = fit_state(_shapes(found), loaded.state, weights)
     found.verify(side)
     described = outputs or found.described(side)

@@ -113,9 +113,7 @@ class Cut:
         except Exception:  # as in `verify`
             return self.outputs
         prefix = library_of(self.source).prefix_tokens(self.model)
-        return tuple(
-            described(output, seen.get(output.layer), axes, prefix) for output in self.outputs
-        )
+        return tuple(described(output, seen[output.layer], axes, prefix) for output in self.outputs)
 
     def usual_layer(self, size: int) -> str:
         """Return the name of the embedding's node; empty where it is not sure."""
@@ -135,10 +133,18 @@ class Cut:
                 return shapes, None
             axes = ChannelAxes()
             with axes:
-                return watch(self.model, self.graph, self.layers, self.embedding, image), axes
+                seen = watch(self.model, self.graph, self.layers, self.embedding, image)
+            return shapes | seen, axes
 
 
-def cut(source: BackboneSource, model: nn.Module, outputs: tuple[Output, ...], size: int) -> Cut:
+def cut(
+    source: BackboneSource,
+    model: nn.Module,
+    outputs: tuple[Output, ...],
+    size: int,
+    *,
+    resolves: bool = True,
+) -> Cut:
     """Cut a network at its outputs.
 
     Args:
@@ -146,6 +152,7 @@ def cut(source: BackboneSource, model: nn.Module, outputs: tuple[Output, ...], s
         model: the network.
         outputs: the feature columns.
         size: side of the images, where an own network has to be run to find its embedding.
+        resolves: whether `embedding` is to be the node that has it, if there is one.
 
     Raises:
         UsageError: a layer that does not exist, or no embedding that is sure.
@@ -158,7 +165,7 @@ def cut(source: BackboneSource, model: nn.Module, outputs: tuple[Output, ...], s
         embedding = library_of(source).embedding(model)
         if embedding is None:
             embedding = _own(source, model, graph, size)
-        place = embedding_layer(model, graph, embedding)
+        place = embedding_layer(model, graph, embedding) if resolves else EMBEDDING
         outputs = tuple(_placed(output, place, EMBEDDING) for output in outputs)
         layers = tuple(dict.fromkeys(output.layer for output in outputs))
     network = truncate(model, layers, embedding, graph=graph)
