@@ -9,11 +9,11 @@ from pathlib import Path
 from raypipe import runtime
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import DoctorConfig
+from raypipe.diagnosis.findings import report
+from raypipe.diagnosis.machine import busy, look_everywhere
+from raypipe.diagnosis.measure import measure, scratch
+from raypipe.diagnosis.pictures import listed_pictures
 from raypipe.display import say
-from raypipe.doctor.findings import report
-from raypipe.doctor.machine import busy, look_everywhere
-from raypipe.doctor.measure import measure, scratch
-from raypipe.doctor.pictures import listed_pictures
 from raypipe.errors import UsageError
 from raypipe.flow.ingest import check_apart
 from raypipe.flow.plan import make_plan

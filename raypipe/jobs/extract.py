@@ -153,7 +153,7 @@ def _glance(
     plan: Plan,
 ) -> tuple[runtime.Replicas, float | None]:
     """Extract for a few seconds; return the replicas and their rate, None if all are rejects."""
-    from raypipe.doctor.measure import measure, scratch
+    from raypipe.diagnosis.measure import measure, scratch
 
     kept = settled(storage)
     if config.compile == "auto" and not kept:  # trying that takes a minute

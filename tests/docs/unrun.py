@@ -15,7 +15,7 @@ COMMANDS = {
     "python examples/": "tests/examples/test_dog_breeds.py runs it",
     "raypipe submit": "needs a dashboard; tests/cluster/test_submit.py has one",
     "ray job submit": "needs a dashboard; tests/cluster/test_submit.py has one",
-    "raypipe doctor": "measures for half a minute; tests/doctor/test_doctor.py has its options",
+    "raypipe doctor": "measures for half a minute; tests/diagnosis/test_doctor.py has its options",
     "raypipe run recipes/": "VGG16 takes its time; tests/recipes/test_recipes.py runs each of them",
 }
 #: Words of Python blocks.

@@ -189,7 +189,7 @@ def test_another_model_or_other_options_are_refused(
         ("p.csv", {"probability_of": "ape", "threshold": 0.5}, "not go with --threshold"),
         ("p.csv", {"probability_of": "ape", "evaluate": True}, "not go with --evaluate"),
         ("p.csv", {"probability_of": "ape", "where": "map=1"}, "not go with --where"),
-        ("p.csv", {"where": "map=9:1"}, "--where: expected COLUMN=LOW:HIGH"),
+        ("p.csv", {"where": "map=9:1"}, "--where must be COLUMN=LOW:HIGH"),
         ("p", {"where": "features=1"}, "--where: 'features' has many numbers"),
         ("p", {"where": "mp=1"}, "--where: the model's features have no column 'mp'"),
         ("p", {"label": "folder"}, "--label goes with images; SOURCE is a store"),

@@ -29,7 +29,7 @@ from raypipe.runtime import cluster_nodes as nodes
 from raypipe.runtime import connection, flow
 from raypipe.spec import Preprocess, Spec
 from raypipe.steps import read
-from raypipe.steps.batch import COST, IMAGE
+from raypipe.steps.batch import COST, IMAGE, ReadOptions
 from raypipe.steps.cost import Cost, Timer
 from raypipe.steps.embed import embed
 from tests.conftest import draw_folder, flags
@@ -218,8 +218,8 @@ def test_reading_and_decoding_are_timed_apart(
     monkeypatch.setattr(read, "read_items", late)
     paths = sorted(map(str, photos.rglob("*.png")))[:8]
     items = pa.table({schema.ID: paths, schema.URI: paths})
-    list(read.decoded(items.slice(0, 1), SPEC, 10**6))  # imports what it needs
-    found = read.ReadOutcome(items, read.decoded, SPEC, 10**6)
+    list(read.decoded(items.slice(0, 1), ReadOptions(SPEC, 10**6)))  # imports what it needs
+    found = read.ReadOutcome(items, read.decoded, ReadOptions(SPEC, 10**6))
     assert len(list(found)) == 8
     assert found.cost.read_seconds > 0.4
     assert 0 < found.cost.decode_seconds < 0.4

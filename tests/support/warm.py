@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Any
 
 #: Where the process listens, for `warm_worker.py`.
-SOCKET = "RAYPIPE_TESTS_WARM"
+SOCKET = "WARM_TESTS_SOCKET"
 #: What every worker imports, and what some do, later. Ray itself is not among it: as it is
 #: imported, it reads what it was started with from the environment, once.
 EVERY = (

@@ -11,7 +11,7 @@ asked = json.dumps(
     {"arguments": arguments, "environment": dict(os.environ), "folder": folder}
 ).encode()
 with socket.socket(socket.AF_UNIX) as server:
-    server.connect(os.environ["RAYPIPE_TESTS_WARM"])
+    server.connect(os.environ["WARM_TESTS_SOCKET"])
     socket.send_fds(server, [len(asked).to_bytes(8)], [0, 1, 2])
     server.sendall(asked)
     server.recv(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from raypipe.doctor.measure import Measured
-from raypipe.doctor.rates import Rates
+from raypipe.diagnosis.measure import Measured
+from raypipe.diagnosis.rates import Rates
 
 #: A GPU whose rate of this network is unknown: cores are named for this many images per second.
 _EXAMPLE_RATE = 1000

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from raypipe.config import DoctorConfig
-from raypipe.doctor.advice import advice
-from raypipe.doctor.machine import Machine, warnings
-from raypipe.doctor.measure import Measured
-from raypipe.doctor.rates import OTHER, Estimate, Rates, estimate
+from raypipe.diagnosis.advice import advice
+from raypipe.diagnosis.machine import Machine, warnings
+from raypipe.diagnosis.measure import Measured
+from raypipe.diagnosis.rates import OTHER, Estimate, Rates, estimate
 from raypipe.spec import Spec
 
 _MORE_NODES = 4

@@ -21,8 +21,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe import runtime, schema
 from raypipe.backbone import Backbone
 from raypipe.config import ExtractConfig
+from raypipe.diagnosis.rates import Pool, Rates
 from raypipe.display import Pace, say
-from raypipe.doctor.rates import Pool, Rates
 from raypipe.errors import UsageError
 from raypipe.flow import pipeline
 from raypipe.flow.plan import Plan

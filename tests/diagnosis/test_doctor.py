@@ -26,14 +26,14 @@ from raypipe import config, runtime, schema
 from raypipe.backbone.footprint import knee
 from raypipe.cli.options import resolve
 from raypipe.config import DoctorConfig, ExtractConfig
+from raypipe.diagnosis import machine, measure
+from raypipe.diagnosis.advice import advice
+from raypipe.diagnosis.findings import duration, report
+from raypipe.diagnosis.machine import Machine
+from raypipe.diagnosis.measure import Measured, sample_units
+from raypipe.diagnosis.pictures import listed_pictures
+from raypipe.diagnosis.rates import Estimate, Pool, Rates, estimate
 from raypipe.display import Pace
-from raypipe.doctor import machine, measure
-from raypipe.doctor.advice import advice
-from raypipe.doctor.findings import duration, report
-from raypipe.doctor.machine import Machine
-from raypipe.doctor.measure import Measured, sample_units
-from raypipe.doctor.pictures import listed_pictures
-from raypipe.doctor.rates import Estimate, Pool, Rates, estimate
 from raypipe.errors import UsageError
 from raypipe.jobs import doctor
 from raypipe.rows.unit import Unit, pack_items
@@ -436,12 +436,12 @@ class TestMeasuring:
 
 def test_wrong_use_is_found_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file or folder at"):
-        raypipe.doctor(tmp_path / "none")
+        raypipe.diagnosis(tmp_path / "none")
     with pytest.raises(UsageError, match="--sample must be greater"):
-        raypipe.doctor(sample=0)
-    assert callable(raypipe.doctor)  # no module has taken its name
+        raypipe.diagnosis(sample=0)
+    assert callable(raypipe.diagnosis)  # no module has taken its name
     with pytest.raises(UsageError, match="--out: expected a path"):
-        raypipe.doctor(out="ftp://host/store", **options())
+        raypipe.diagnosis(out="ftp://host/store", **options())
 
 
 def test_it_takes_the_options_of_extract() -> None:
