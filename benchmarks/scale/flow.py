@@ -41,6 +41,7 @@ from raypipe.images.transforms import to_pixels
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
 from raypipe.spec import Preprocess, Spec
+from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
 from raypipe.storage import FolderStorage
 from raypipe.store.identity import create_store
@@ -173,9 +174,8 @@ def _flow(
     return pipeline.write(
         planned.units,
         backbone,
-        spec,
+        ReadOptions(spec, _MAX_PIXELS),
         replicas,
-        max_pixels=_MAX_PIXELS,
         storage=storage,
         form="parquet",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -13,13 +13,8 @@ import ray.data
 
 from raypipe.memory import keep_freed
 from raypipe.runtime import Replicas
-from raypipe.spec import Spec
 from raypipe.steps.batch import UNIT, Batch, ReadOptions
 from raypipe.steps.embed import decode_and_embed, embed, read_and_embed
-
-if TYPE_CHECKING:  # importing it takes torch, which the workers that write do without
-    pass
-
 
 Finish = Callable[[Batch], "Batch | pa.Table"]
 
@@ -38,21 +33,19 @@ class EmbedderReplica:
 
     Args:
         backbone: where that is.
-        spec: what the features are.
+        options: how items are read, and what the features are.
         replicas: what a replica may take.
-        whole: options of the step before it, and the step after it, if all happen here.
+        finish: the step after it, if all of them happen here.
         ledger: told of each unit, if there is one.
-        max_pixels: cap on an image's pixels, where it decodes JPEGs on its device; else None.
     """
 
     def __init__(
         self,
         backbone: ray.ObjectRef,
-        spec: Spec,
+        options: ReadOptions,
         replicas: Replicas,
-        whole: tuple[ReadOptions, Finish] | None,
+        finish: Finish | None,
         ledger: Any = None,
-        max_pixels: int | None = None,
     ) -> None:
         from raypipe.actors.embedder import Embedder  # imports torch, which only replicas need
         from raypipe.actors.jpegs import JpegDecoder
@@ -60,21 +53,21 @@ class EmbedderReplica:
         keep_freed()
         self.embedder = Embedder(
             ray.get(backbone),
-            spec,
+            options.spec,
             device=replicas.device,
             batch_size=replicas.batch_size,
             threads=replicas.threads,
             compiled=replicas.compiled,
         )
-        self.decoder = None
-        if max_pixels is not None:
-            self.decoder = JpegDecoder(spec.preprocess, replicas.device, max_pixels)
-        self.whole, self.ledger = whole, ledger
+        self.decoder, preprocess = None, options.spec.preprocess
+        if preprocess.gpu_decoded:
+            self.decoder = JpegDecoder(preprocess, replicas.device, options.max_pixels)
+        self.options, self.finish, self.ledger = options, finish, ledger
         self.computing = threading.Lock()  # calls may be made side by side
 
     def __call__(self, batch: Batch) -> Batch | pa.Table:
         """Embed one unit, with the steps before and after it if they happen here."""
-        if self.whole is None:
+        if self.finish is None:
             how = partial(decode_and_embed, decoder=self.decoder) if self.decoder else embed
             return how(
                 batch,
@@ -87,5 +80,5 @@ class EmbedderReplica:
         return noted(batch, step=self._whole_step, ledger=self.ledger)
 
     def _whole_step(self, batch: Batch) -> Batch | pa.Table:
-        reading, finish = self.whole  # type: ignore[misc]
-        return finish(read_and_embed(batch, embedder=self.embedder.stream, **vars(reading)))
+        embedded = read_and_embed(batch, embedder=self.embedder.stream, options=self.options)
+        return self.finish(embedded)  # type: ignore[misc]

@@ -32,6 +32,7 @@ from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime.cluster_nodes import alive_nodes
 from raypipe.sources.content import is_sequential
 from raypipe.spec import Spec, digest
+from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Cost
 from raypipe.storage import is_object, local_path, open_storage
 
@@ -115,8 +116,9 @@ def measure(
         UsageError: as `extract` raises it before its flow.
         RaypipeError: the flow failed.
     """
+    reading = ReadOptions(spec, config.max_pixels)
     sizing, replicas = prepare(
-        config, backbone, spec, plan, source, None, stack, images=images, kept=kept
+        config, backbone, reading, plan, source, None, stack, images=images, kept=kept
     )
     length = _unit_length(plan, sizing, replicas, spec.views, most)
     units = sample_units(plan.units, replicas.max_size, length, most)
@@ -125,7 +127,7 @@ def measure(
     # What is done first includes the start of each replica. A run over all of the source tells
     # the same figure as the extraction would, from which that is not left out, either.
     first = 0 if whole else replicas.max_size
-    write = partial(pipeline.write, units, backbone, spec, replicas, max_pixels=config.max_pixels)
+    write = partial(pipeline.write, units, backbone, reading, replicas)
     with _ending(str(folder)):
         results = write(storage=open_storage(str(folder)), form=config.format)
         pace, cost = _for_a_while(results, seconds, first + _RESULTS)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ from raypipe.flow.recovery import survive
 from raypipe.heads.predictor import Predictor
 from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
-from raypipe.spec import Spec
 from raypipe.steps.batch import ITEMS, UNIT, ReadOptions
 from raypipe.steps.cost import Finished
 from raypipe.steps.read import one_server, read, read_and_decode
@@ -46,10 +46,9 @@ _CALLS = 2
 def write(
     units: list[Unit],
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     replicas: Replicas,
     *,
-    max_pixels: int,
     storage: Storage,
     form: Format,
     predictor: Predictor | None = None,
@@ -59,10 +58,10 @@ def write(
     It holds the features or, with a predictor, what that makes of them.
     """
     root, meters = storage.uri, Meters(len(units))
-    finish = partial(write_partition, root=root, spec=spec, form=form, predictor=predictor)
+    finish = partial(write_partition, root=root, spec=options.spec, form=form, predictor=predictor)
 
     def run(some: list[Unit], ledger: Any) -> Iterator[Finished]:
-        for block in _run(some, backbone, spec, replicas, max_pixels, finish, ledger):
+        for block in _run(some, backbone, options, replicas, finish, ledger):
             finished = from_block(block)
             meters.add(finished.cost)
             yield finished
@@ -70,8 +69,7 @@ def write(
     return survive(
         units,
         run,
-        spec,
-        max_pixels,
+        options,
         of_result=lambda finished: finished.files[0].unit,
         of_unit=lambda unit: unit.id,
     )
@@ -80,23 +78,21 @@ def write(
 def predict(
     units: list[Unit],
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     replicas: Replicas,
     *,
-    max_pixels: int,
     predictor: Predictor,
 ) -> Iterator[pa.Table]:
     """Predict; yield a table per unit: `id`, `label`, `reason`, `message`, and the predictions."""
-    finish = partial(predict_rows, spec=spec, predictor=predictor)
+    finish = partial(predict_rows, spec=options.spec, predictor=predictor)
 
     def run(some: list[Unit], ledger: Any) -> Iterator[pa.Table]:
-        return _run(some, backbone, spec, replicas, max_pixels, finish, ledger)
+        return _run(some, backbone, options, replicas, finish, ledger)
 
     return survive(
         units,
         run,
-        spec,
-        max_pixels,
+        options,
         of_result=lambda rows: rows[schema.ID][0].as_py(),
         of_unit=lambda unit: unit.items[schema.ID][0].as_py(),
     )
@@ -105,19 +101,18 @@ def predict(
 def _run(
     units: list[Unit],
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     replicas: Replicas,
-    max_pixels: int,
     finish: Finish,
     ledger: Any,
 ) -> Iterator[pa.Table]:
     """Lay out the steps for the hardware and stream the results."""
-    reading = ReadOptions(spec, max_pixels, one_server(units))
-    whole = (reading, finish) if replicas.whole_flow else None
+    options, whole = replace(options, one_server=one_server(units)), replicas.whole_flow
     rows = [{UNIT: unit.id, ITEMS: unit.data} for unit in units]
     flow = ray.data.from_items(rows, override_num_blocks=len(rows))
     if not whole:
-        step = partial(read if spec.preprocess.gpu_decoded else read_and_decode, **vars(reading))
+        gpu_decoded = options.spec.preprocess.gpu_decoded
+        step = partial(read if gpu_decoded else read_and_decode, options=options)
         retries = {"max_retries": 0} if ledger else {}
         watched = partial(noted, step=step, ledger=ledger) if ledger else step
         flow = flow.map_batches(watched, batch_size=None, num_cpus=1, **retries)
@@ -128,11 +123,10 @@ def _run(
             EmbedderReplica,
             fn_constructor_args=(
                 ray.put(backbone),
-                spec,
+                options,
                 replicas,
-                whole,
+                finish if whole else None,
                 ledger if whole else None,
-                max_pixels if spec.preprocess.gpu_decoded else None,
             ),
             compute=ray.data.ActorPoolStrategy(
                 min_size=replicas.min_size,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raypipe import runtime
-from raypipe.config import ExtractConfig, PredictConfig
+from raypipe.config import ExtractConfig, RayConfig
 from raypipe.flow.plan import Plan
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.spec import Augment, Preprocess, Spec
+from raypipe.steps.batch import ReadOptions
 from raypipe.storage import Storage
 from raypipe.store.identity import is_store, read_identity
 
@@ -82,9 +83,9 @@ def spec_of(
 
 
 def prepare(
-    config: ExtractConfig | PredictConfig,
+    config: RayConfig,
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     plan: Plan,
     source: str,
     storage: Storage | None,
@@ -99,7 +100,7 @@ def prepare(
     Args:
         config: the options.
         backbone: the network.
-        spec: what the features are.
+        options: how items are read, and what the features are.
         plan: what is to be done; at least one unit.
         source: where its items come from, for messages.
         storage: the store that is written, which has its identity already; None for none.
@@ -119,10 +120,9 @@ def prepare(
     sizing = sizing or settle(
         config,
         backbone,
-        spec,
+        options,
         plan.some_items(),
         images=images or plan.items,
-        max_pixels=config.max_pixels,
         kept=kept,
     )
     return sizing, runtime.plan_replicas(

@@ -24,7 +24,7 @@ from raypipe.errors import RaypipeError, RejectReason
 from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject
-from raypipe.spec import Spec
+from raypipe.steps.batch import ReadOptions
 from raypipe.steps.read import decoded
 
 #: How often an image has to kill its process by itself, and how often a process may die for no
@@ -61,8 +61,7 @@ class Ledger:
 def survive(
     units: list[Unit],
     run: Run[T],
-    spec: Spec,
-    max_pixels: int,
+    options: ReadOptions,
     *,
     of_result: Callable[[T], Hashable],
     of_unit: Callable[[Unit], Hashable],
@@ -72,8 +71,7 @@ def survive(
     Args:
         units: what is to be done.
         run: runs the flow over some units, with a `Ledger` to tell or None.
-        spec: how images are decoded.
-        max_pixels: cap on an image's pixels.
+        options: how items are read.
         of_result: what a result and its unit have in common.
         of_unit: the same of the unit.
 
@@ -101,9 +99,7 @@ def survive(
             if ledger is None:
                 say(f"{error}. Going on, looking for an image that does it")
             else:
-                cured = _without_poison(
-                    units, ray.get(ledger.unfinished.remote()), spec, max_pixels
-                )
+                cured = _without_poison(units, ray.get(ledger.unfinished.remote()), options)
                 riddles += not cured
                 if riddles == _RIDDLES:
                     raise
@@ -118,7 +114,7 @@ def _new_ledger() -> Any:
 
 
 def _without_poison(
-    units: list[Unit], suspects: list[str], spec: Spec, max_pixels: int
+    units: list[Unit], suspects: list[str], options: ReadOptions
 ) -> dict[str, Unit]:
     """Return the suspects that hold poison, by id, with rejects in the place of that."""
     cured = {}
@@ -126,7 +122,7 @@ def _without_poison(
         if unit.id not in suspects:
             continue
         items = unit.items
-        rows = set(_poison(items, 0, len(items), spec, max_pixels))
+        rows = set(_poison(items, 0, len(items), options))
         if rows:
             uris = items[schema.URI].to_pylist()
             for row in rows:
@@ -141,25 +137,25 @@ def _without_poison(
     return cured
 
 
-def _poison(items: pa.Table, start: int, stop: int, spec: Spec, max_pixels: int) -> Iterator[int]:
+def _poison(items: pa.Table, start: int, stop: int, options: ReadOptions) -> Iterator[int]:
     """Yield the rows of a range that kill their process by themselves."""
     tries = _TIMES if stop - start == 1 else 1
     part = items.slice(start, stop - start)
-    if not all(_dies(part, spec, max_pixels) for _ in range(tries)):
+    if not all(_dies(part, options) for _ in range(tries)):
         return
     if stop - start == 1:
         yield start
         return
     middle = (start + stop) // 2
-    yield from _poison(items, start, middle, spec, max_pixels)
-    yield from _poison(items, middle, stop, spec, max_pixels)
+    yield from _poison(items, start, middle, options)
+    yield from _poison(items, middle, stop, options)
 
 
-def _dies(items: pa.Table, spec: Spec, max_pixels: int) -> bool:
+def _dies(items: pa.Table, options: ReadOptions) -> bool:
     """Whether decoding some items kills a process that does nothing else."""
     attempt = ray.remote(num_cpus=1, max_retries=0)(_decode_all)
     try:
-        ray.get(attempt.remote(items, spec, max_pixels))
+        ray.get(attempt.remote(items, options))
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
         return True
     except ray.exceptions.RayError as error:
@@ -167,5 +163,5 @@ def _dies(items: pa.Table, spec: Spec, max_pixels: int) -> bool:
     return False
 
 
-def _decode_all(items: pa.Table, spec: Spec, max_pixels: int) -> int:
-    return sum(1 for _ in decoded(items, spec, max_pixels))
+def _decode_all(items: pa.Table, options: ReadOptions) -> int:
+    return sum(1 for _ in decoded(items, options))

@@ -19,6 +19,7 @@ from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
+from raypipe.steps.batch import ReadOptions
 from raypipe.steps.read import decoded, left_encoded
 
 if TYPE_CHECKING:  # they take torch
@@ -56,11 +57,10 @@ class Sizing:
 def settle(
     config: RayConfig,
     backbone: Backbone,
-    spec: Spec,
+    options: ReadOptions,
     some: Iterable[pa.Table],
     *,
     images: int,
-    max_pixels: int,
     kept: Mapping[str, Any] | None = None,
 ) -> Sizing:
     """Try the network out where replicas will run, and settle what the options leave open.
@@ -68,10 +68,9 @@ def settle(
     Args:
         config: the options.
         backbone: the network.
-        spec: what the features are.
+        options: how items are read, and what the features are.
         some: a few items of each of some runs of items, to sample images from.
         images: how many there are in all.
-        max_pixels: cap on an image's pixels.
         kept: what the store has kept of its first run, if it has.
 
     Raises:
@@ -79,15 +78,15 @@ def settle(
             decode, and there is none, or features are too far from those of the CPU's pixels.
         RaypipeError: the items are on a server that does not answer.
     """
-    items = list(some)
+    items, spec = list(some), options.spec
     check_reachable([table[schema.URI][0].as_py() for table in items])
     device = runtime.device()
     if spec.preprocess.gpu_decoded:
         _check_decoder(device)
-        _compare_decoders(backbone, spec, items, device, max_pixels)
+        _compare_decoders(backbone, options, items, device)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
-    trial = _try_out(backbone, spec, _sample(items, spec, max_pixels), device, ask_size)
+    trial = _try_out(backbone, spec, _sample(items, options), device, ask_size)
     if trial is not None:
         _check(trial, spec)
     batch_size = _batch_size(config, backbone, spec, trial, earlier)
@@ -119,15 +118,15 @@ def _try_out(
         ) from error
 
 
-def _sample(some: Iterable[pa.Table], spec: Spec, max_pixels: int) -> npt.NDArray[np.uint8]:
+def _sample(some: Iterable[pa.Table], options: ReadOptions) -> npt.NDArray[np.uint8]:
     """Return the first image that can be read of each run of items."""
     found: list[npt.NDArray[np.uint8]] = []
     for items in some:
-        readable = (p for p in decoded(items, spec, max_pixels) if not isinstance(p, RejectedItem))
+        readable = (p for p in decoded(items, options) if not isinstance(p, RejectedItem))
         found += [views[:1] for views in [next(readable, None)] if views is not None]
         if len(found) == _SAMPLE:
             break
-    side = spec.preprocess.size
+    side = options.spec.preprocess.size
     return np.concatenate([np.zeros((0, side, side, 3), np.uint8), *found])
 
 
@@ -140,19 +139,19 @@ def _check_decoder(device: str) -> None:
 
 
 def _compare_decoders(
-    backbone: Backbone, spec: Spec, some: Iterable[pa.Table], device: str, max_pixels: int
+    backbone: Backbone, options: ReadOptions, some: Iterable[pa.Table], device: str
 ) -> None:
     """Say how far features are from those of images that the CPU decodes; stop if too far."""
     from raypipe.backbone.parity import ENOUGH
     from raypipe.flow.trial import decoding_parity
 
-    each = (left_encoded(items, spec, max_pixels) for items in some)
+    each = (left_encoded(items, options) for items in some)
     jpegs = [next((data for data in found if isinstance(data, bytes)), b"") for found in each]
     sample = [data for data in jpegs if data][:_SAMPLE]
     if not sample:
         return
-    attempt = partial(decoding_parity, device=device, max_pixels=max_pixels)
-    least = runtime.on_replica_hardware(attempt, backbone, spec, sample)
+    attempt = partial(decoding_parity, device=device, max_pixels=options.max_pixels)
+    least = runtime.on_replica_hardware(attempt, backbone, options.spec, sample)
     if least < ENOUGH:
         raise UsageError(
             f"--gpu-decode: on sampled images, features have a cosine of {least:.4f} to those of "

@@ -27,6 +27,7 @@ from raypipe.images.augment import resolve_augment
 from raypipe.rows.listing import Listing
 from raypipe.sources import Source, open_source
 from raypipe.spec import Spec
+from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
 from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store
@@ -58,8 +59,9 @@ def run(config: ExtractConfig) -> Outcome:
             look = partial(_glance, config, storage, source, spec, network.backbone, stack)
             return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
-        sizing = _create(config, storage, spec, network, source, listing)
-        write = partial(_write, config, storage, source, spec, network.backbone, sizing, stack)
+        reading = ReadOptions(spec, config.max_pixels)
+        sizing = _create(config, storage, reading, network, source, listing)
+        write = partial(_write, config, storage, source, reading, network.backbone, sizing, stack)
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
         work.record(storage, started)
@@ -93,7 +95,7 @@ def _start(
 def _create(
     config: ExtractConfig,
     storage: Storage,
-    spec: Spec,
+    reading: ReadOptions,
     network: Extractor,
     source: Source,
     listing: Listing,
@@ -102,16 +104,10 @@ def _create(
     sizing = None
     provenance = _provenance(config, network.backbone, source)
     if not is_store(storage.uri):
-        sizing = settle(
-            config,
-            network.backbone,
-            spec,
-            listing.some_items(),
-            images=len(listing),
-            max_pixels=config.max_pixels,
-        )
+        some, images = listing.some_items(), len(listing)
+        sizing = settle(config, network.backbone, reading, some, images=images)
         provenance["computed"] = sizing.to_dict()
-    create_store(storage, spec, provenance, config.format)
+    create_store(storage, reading.spec, provenance, config.format)
     return sizing
 
 
@@ -119,7 +115,7 @@ def _write(
     config: ExtractConfig,
     storage: Storage,
     source: Source,
-    spec: Spec,
+    reading: ReadOptions,
     backbone: Backbone,
     sizing: Sizing | None,
     stack: contextlib.ExitStack,
@@ -129,7 +125,7 @@ def _write(
     _, replicas = prepare(
         config,
         backbone,
-        spec,
+        reading,
         plan,
         source.uri,
         storage,
@@ -139,17 +135,11 @@ def _write(
     )
     say(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
-        f"{replicas.max_size} × {replicas.device} {spec.precision}"
+        f"{replicas.max_size} × {replicas.device} {reading.spec.precision}"
         f"{' compiled' if replicas.compiled else ''}"
     )
     return pipeline.write(
-        plan.units,
-        backbone,
-        spec,
-        replicas,
-        max_pixels=config.max_pixels,
-        storage=storage,
-        form=config.format,
+        plan.units, backbone, reading, replicas, storage=storage, form=config.format
     )
 
 

@@ -30,6 +30,7 @@ from raypipe.heads.predictor import Predictor, to_arrow
 from raypipe.rows.features import to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
+from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Cost, Finished
 from raypipe.steps.write import from_block, to_block
 from raypipe.storage import Storage, open_storage
@@ -73,6 +74,7 @@ class Images:
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
         self.spec: Spec = model.spec.model_copy(update=changes)
+        self.reading = ReadOptions(self.spec, config.max_pixels)
 
     def items(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""
@@ -88,9 +90,8 @@ class Images:
         return pipeline.write(
             plan.units,
             self.backbone,
-            self.spec,
+            self.reading,
             replicas,
-            max_pixels=self.config.max_pixels,
             storage=storage,
             form="parquet",
             predictor=predictor,
@@ -103,9 +104,8 @@ class Images:
         from raypipe.flow import pipeline
 
         replicas = self._replicas(plan, stack)
-        most = self.config.max_pixels
         return pipeline.predict(
-            plan.units, self.backbone, self.spec, replicas, max_pixels=most, predictor=predictor
+            plan.units, self.backbone, self.reading, replicas, predictor=predictor
         )
 
     def _replicas(
@@ -115,7 +115,7 @@ class Images:
 
         kept = settled(storage) if storage else None
         _, replicas = prepare(
-            self.config, self.backbone, self.spec, plan, self.uri, storage, stack, kept=kept
+            self.config, self.backbone, self.reading, plan, self.uri, storage, stack, kept=kept
         )
         say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
         return replicas

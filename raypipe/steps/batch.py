@@ -30,11 +30,17 @@ ENCODED = "encoded"
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options of the steps that read; as `read_and_decode` takes them."""
+    """What the steps of a flow are told of how to read.
+
+    Attributes:
+        spec: what the features are.
+        max_pixels: cap on an image's pixels.
+        one_server: whether all items come from the same server, so that its failure concerns all.
+    """
 
     spec: Spec
     max_pixels: int
-    one_server: bool
+    one_server: bool = False
 
 
 def items_of(batch: Batch) -> pa.Table:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from raypipe import schema
 from raypipe.errors import RejectedItem
-from raypipe.spec import Spec
 from raypipe.steps.batch import (
     COST,
     ENCODED,
@@ -19,6 +18,7 @@ from raypipe.steps.batch import (
     Batch,
     Column,
     Pixels,
+    ReadOptions,
     cost_of,
     feature_column,
     items_of,
@@ -28,12 +28,7 @@ from raypipe.steps.read import ReadOutcome, decoded
 
 
 def read_and_embed(
-    batch: Batch,
-    *,
-    embedder: Callable[[Iterable[Pixels]], Batch],
-    spec: Spec,
-    max_pixels: int,
-    one_server: bool,
+    batch: Batch, *, embedder: Callable[[Iterable[Pixels]], Batch], options: ReadOptions
 ) -> Batch:
     """Do what `read_and_decode` and then `embed` do, a few images at a time.
 
@@ -43,16 +38,14 @@ def read_and_embed(
     Args:
         batch: one row with the unit's items.
         embedder: turns (size, size, 3) images as they come into features; as `Embedder.stream`.
-        spec: what the features are.
-        max_pixels: cap on an image's pixels.
-        one_server: as in `read_and_decode`, which also says what it raises.
+        options: as in `read_and_decode`, which also says what it raises.
     """
-    reading, whole = ReadOutcome(items_of(batch), decoded, spec, max_pixels), Timer()
+    reading, whole = ReadOutcome(items_of(batch), decoded, options), Timer()
     with whole:
         found = embedder(image for _, views in reading for image in views)
     computing = Cost(compute_seconds=whole.seconds - reading.watch.seconds)
-    columns = reading.columns(batch, one_server, computing)
-    return {**columns, **_spread(found, columns[schema.REASON] == "", spec.views)}
+    columns = reading.columns(batch, computing)
+    return {**columns, **_spread(found, columns[schema.REASON] == "", options.spec.views)}
 
 
 def embed(

@@ -17,7 +17,6 @@ from raypipe.images.transforms import least_side, to_pixels
 from raypipe.rows.unit import Unit
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import server
-from raypipe.spec import Spec
 from raypipe.steps.batch import (
     COST,
     ENCODED,
@@ -26,6 +25,7 @@ from raypipe.steps.batch import (
     UNIT_ROWS,
     Batch,
     Pixels,
+    ReadOptions,
     items_of,
 )
 from raypipe.steps.cost import Cost, Timer
@@ -54,41 +54,43 @@ class Fetch:
         self.watch, self.bytes = Timer(), 0
 
     def __call__(
-        self, items: pa.Table, max_pixels: int
+        self, items: pa.Table, options: ReadOptions
     ) -> Iterator[tuple[str, bytes | RejectedItem]]:
         """Yield each item's id with its bytes, or why there are none."""
-        fetched = self.watch.watch(read_items(items[schema.URI].to_pylist(), max_pixels))
+        found = read_items(items[schema.URI].to_pylist(), options.max_pixels)
+        fetched = self.watch.watch(found)
         for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
             self.bytes += 0 if isinstance(data, RejectedItem) else memoryview(data).nbytes
             yield item, data
 
 
 def decoded(
-    items: pa.Table, spec: Spec, max_pixels: int, fetch: Fetch | None = None
+    items: pa.Table, options: ReadOptions, fetch: Fetch | None = None
 ) -> Iterator[Pixels | RejectedItem]:
     """Yield each item's (views, size, size, 3) pixels, or why there are none."""
-    for item, data in (fetch or Fetch())(items, max_pixels):
-        yield data if isinstance(data, RejectedItem) else _views(item, data, spec, max_pixels)
+    for item, data in (fetch or Fetch())(items, options):
+        yield data if isinstance(data, RejectedItem) else _views(item, data, options)
 
 
 def left_encoded(
-    items: pa.Table, spec: Spec, max_pixels: int, fetch: Fetch | None = None
+    items: pa.Table, options: ReadOptions, fetch: Fetch | None = None
 ) -> Iterator[bytes | Pixels | RejectedItem]:
     """Do what `decoded` does, except for plain JPEGs, which stay as they are.
 
     Yields:
         For each item the bytes of a plain JPEG, (views, size, size, 3) uint8, or a reject.
     """
-    for item, data in (fetch or Fetch())(items, max_pixels):
-        if isinstance(data, RejectedItem) or is_plain_jpeg(data, max_pixels):
+    for item, data in (fetch or Fetch())(items, options):
+        if isinstance(data, RejectedItem) or is_plain_jpeg(data, options.max_pixels):
             yield data
         else:
-            yield _views(item, data, spec, max_pixels)
+            yield _views(item, data, options)
 
 
-def _views(item: str, data: bytes, spec: Spec, max_pixels: int) -> Pixels | RejectedItem:
+def _views(item: str, data: bytes, options: ReadOptions) -> Pixels | RejectedItem:
+    spec = options.spec
     try:
-        image = decode(data, max_pixels, least_side(spec.preprocess))
+        image = decode(data, options.max_pixels, least_side(spec.preprocess))
         first = to_pixels(image, spec.preprocess)
         augmented = range(1, spec.views) if spec.augment else ()
         views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
@@ -100,14 +102,13 @@ def _views(item: str, data: bytes, spec: Spec, max_pixels: int) -> Pixels | Reje
 
 
 class ReadOutcome(Generic[T]):
-    """Reads a unit's items; iterating gives the row and content of the good ones.
+    """What comes of reading a unit's items; iterating gives row and content of the good ones.
 
     Args:
         items: the items.
         contents: what there is of each of them, or why there is nothing; `decoded` or
             `left_encoded`.
-        spec: what the features are.
-        max_pixels: cap on an image's pixels.
+        options: how they are read.
 
     Attributes:
         reasons: why each row is a reject; empty for one that is none.
@@ -119,15 +120,14 @@ class ReadOutcome(Generic[T]):
     def __init__(
         self,
         items: pa.Table,
-        contents: Callable[[pa.Table, Spec, int, Fetch], Iterator[T | RejectedItem]],
-        spec: Spec,
-        max_pixels: int,
+        contents: Callable[[pa.Table, ReadOptions, Fetch], Iterator[T | RejectedItem]],
+        options: ReadOptions,
     ) -> None:
-        self.items = items
+        self.items, self.options = items, options
         self.reasons = np.full(len(items), "", object)
         self.messages = np.full(len(items), "", object)
         self.watch, self.fetch = Timer(), Fetch()
-        self._contents = contents(items, spec, max_pixels, self.fetch)
+        self._contents = contents(items, options, self.fetch)
 
     def __iter__(self) -> Iterator[tuple[int, T]]:
         for row, found in enumerate(self.watch.watch(self._contents)):
@@ -146,18 +146,17 @@ class ReadOutcome(Generic[T]):
             bytes_read=self.fetch.bytes,
         )
 
-    def columns(self, batch: Batch, one_server: bool, also: Cost | None = None) -> Batch:
+    def columns(self, batch: Batch, also: Cost | None = None) -> Batch:
         """Return what is known of the items once they have been read.
 
         Args:
             batch: one row with the unit's items.
-            one_server: whether all items come from the same server.
             also: what it took beside reading.
 
         Raises:
-            RaypipeError: that server did not answer for any of them.
+            RaypipeError: the only server that they come from did not answer for any of them.
         """
-        if one_server:
+        if self.options.one_server:
             self._check_server()
         cost = self.cost + (also or Cost())
         rows = len(self.items)
@@ -180,32 +179,31 @@ class ReadOutcome(Generic[T]):
             )
 
 
-def read_and_decode(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+def read_and_decode(batch: Batch, *, options: ReadOptions) -> Batch:
     """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank.
 
     Args:
         batch: one row with the unit's items.
-        spec: what the features are.
-        max_pixels: cap on an image's pixels.
-        one_server: whether all items come from the same server.
+        options: how they are read.
 
     Raises:
-        RaypipeError: that server did not answer for any of the unit's items: what follows would
-            fail in the same way.
+        RaypipeError: the only server there is did not answer for any of the unit's items: what
+            follows would fail in the same way.
     """
-    reading, size = ReadOutcome(items_of(batch), decoded, spec, max_pixels), spec.preprocess.size
+    reading, spec = ReadOutcome(items_of(batch), decoded, options), options.spec
+    size = spec.preprocess.size
     images = np.zeros((len(reading.items), spec.views, size, size, 3), np.uint8)
     for i, views in reading:
         images[i] = views
-    return {**reading.columns(batch, one_server), IMAGE: images}
+    return {**reading.columns(batch), IMAGE: images}
 
 
-def read(batch: Batch, *, spec: Spec, max_pixels: int, one_server: bool) -> Batch:
+def read(batch: Batch, *, options: ReadOptions) -> Batch:
     """Do what `read_and_decode` does, but leave plain JPEGs for `decode_and_embed` to decode."""
     items = items_of(batch)
-    reading: ReadOutcome[bytes | Pixels] = ReadOutcome(items, left_encoded, spec, max_pixels)
+    reading: ReadOutcome[bytes | Pixels] = ReadOutcome(items, left_encoded, options)
     contents, encoded = np.full(len(items), b"", object), np.zeros(len(items), bool)
     for i, found in reading:
         encoded[i] = isinstance(found, bytes)
         contents[i] = found if isinstance(found, bytes) else found.tobytes()
-    return {**reading.columns(batch, one_server), IMAGE: contents, ENCODED: encoded}
+    return {**reading.columns(batch), IMAGE: contents, ENCODED: encoded}

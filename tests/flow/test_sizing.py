@@ -21,6 +21,7 @@ from raypipe.jobs import extract as job
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.spec import Preprocess, Spec
+from raypipe.steps.batch import ReadOptions
 from tests.conftest import TINY, draw, options
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -61,9 +62,8 @@ def tried(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(runtime, "device", lambda: device)
         with Listing(open_source(config(source=str(photos))).list()) as listing:
             some = listing.some_items()
-        return sizing.settle(
-            config(**changes), LOADED, SPEC, some, images=images, max_pixels=10**8, kept=kept
-        )
+        reading = ReadOptions(SPEC, 10**8)
+        return sizing.settle(config(**changes), LOADED, reading, some, images=images, kept=kept)
 
     settle.asked = asked  # type: ignore[attr-defined]
     return settle
