@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -285,15 +286,31 @@ class Witness:
         return np.tile([[0.9, 0.1], [0.1, 0.9]]["torch" in sys.modules], (len(features), 1))
 
 
-def test_tasks_that_read_a_store_do_without_torch(
-    store: Path, models: Path, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def witnessed(model: str, store: str, out: str) -> str:
+    """Predict with a witness in place of the model's head; return what it said, by label."""
+
     def load(folder: Path, place: str) -> object:
         return replace(load_model(folder, place), head=Witness())
 
-    monkeypatch.setattr(job, "load_model", load)
-    summary = predict(models / "one", store, tmp_path / "p")
-    assert summary["labels"] == {"no": 61}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "load_model", load)
+        return json.dumps(predict(Path(model), store, Path(out))["labels"])
+
+
+def test_tasks_that_read_a_store_do_without_torch(
+    store: Path, models: Path, tmp_path: Path, ray_session: str
+) -> None:
+    """As a job of its own, whose workers have not worked for another one."""
+    code = f"import sys; from {__name__} import witnessed; print(witnessed(*sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(models / "one"), str(store), str(tmp_path / "p")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": ray_session, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"no": 61}
 
 
 def test_one_file_from_a_store_takes_neither_ray_nor_torch(

@@ -109,7 +109,7 @@ def serve(address: str) -> None:
         importlib.import_module(name)
     later = {name: sys.modules.pop(name) for name in set(sys.modules) - before}
     sys.meta_path.insert(0, _Put(later))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks here
+    signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen(64)
@@ -125,6 +125,13 @@ def serve(address: str) -> None:
             for file in files:
                 os.close(file)
             asking.close()
+
+
+def _reap(*_: object) -> None:
+    """Wait for the forks that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _become(asked: dict[str, Any], files: list[int]) -> None:
