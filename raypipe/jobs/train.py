@@ -123,10 +123,5 @@ def _engine(config: TrainConfig) -> Engine:
     return engine
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("train", TrainConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("train", TrainConfig)
