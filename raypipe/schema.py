@@ -47,7 +47,6 @@ REJECTS = pa.schema(
     ]
 )
 
-
 #: Columns of a feature partition beside the features.
 ROW_COLUMNS = (*ITEMS.names, VIEW)
 

@@ -18,10 +18,6 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     the rest, and writes the model, its scores and a confusion matrix.
     """
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
-    layer: Annotated[str | None, option("Input")] = None
-    """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder, or bucket and prefix, for the model and its scores."""
     report: Annotated[bool, option("Output")] = False
@@ -61,17 +57,11 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Share of each class that is held out."""
     seed: Annotated[Seed, option("Evaluation")] = 42
     """Seed of the splits, and of what is random in a fit."""
-    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
-    """Snapshot of the store to read. Default: the newest."""
 
 
 class ClusterConfig(EngineConfig):
     """Group the features of a store with k-means."""
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
-    layer: Annotated[str | None, option("Input")] = None
-    """Layer to use, where the store has several."""
     out: Annotated[str, option("Output")]
     """Folder, or bucket and prefix, for the assignments and figures."""
     report: Annotated[bool, option("Output")] = False
@@ -100,5 +90,3 @@ class ClusterConfig(EngineConfig):
     join: Annotated[str | None, option("Output")] = None
     """CSV of images, to be written anew with their cluster as a further column. Its ids are in the
     column `id`, else in the first; they may lack the extension."""
-    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
-    """Snapshot of the store to read. Default: the newest."""

@@ -18,6 +18,20 @@ class JobConfig(BaseModel):
     )
 
 
+class StoreConfig(JobConfig):
+    """A job on a store."""
+
+    store: Annotated[str, option("Input", position=1)]
+    """Store written by `extract`."""
+
+
+class SnapshotConfig(StoreConfig):
+    """A job that reads a snapshot of a store."""
+
+    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    """Snapshot of the store to read. Default: the newest."""
+
+
 class SourceConfig(JobConfig):
     """Where images come from."""
 
@@ -102,9 +116,11 @@ class RayConfig(JobConfig):
     only."""
 
 
-class EngineConfig(JobConfig):
-    """A fit that is done in memory or on shards."""
+class EngineConfig(SnapshotConfig):
+    """A fit on the features of a store that is done in memory or on shards."""
 
+    layer: Annotated[str | None, option("Input")] = None
+    """Layer to use, where the store has several."""
     engine: Annotated[Literal["auto", "sklearn", "ray"], option("Ray")] = "auto"
     """What fits: `sklearn`, with all features in memory, or `ray`, with shards of them in actors
     over the cluster. Both find the same optimum. `auto`: sklearn while the features fit."""

@@ -6,29 +6,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raypipe.config.shared import JobConfig
+from raypipe.config.shared import JobConfig, SnapshotConfig, StoreConfig
 from raypipe.config.types import Seed, option
 from raypipe.config.values import Shares
 
 
-class InspectConfig(JobConfig):
+class InspectConfig(StoreConfig):
     """Show what is in a store."""
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
     snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Snapshot to show. Default: the newest."""
 
 
-class ExportConfig(JobConfig):
+class ExportConfig(SnapshotConfig):
     """Write the features of a store as one file: HDF5, npy (with ids and labels beside), or CSV."""
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
     layer: Annotated[str | None, option("Input")] = None
     """Layer to write, where the store has several."""
-    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
-    """Snapshot of the store to read. Default: the newest."""
     out: Annotated[str, option("Output")]
     """File to write. With --split, one file per split, its name in front of the extension."""
     to: Annotated[Literal["hdf5", "npy", "csv"], option("Output")]
@@ -44,24 +38,20 @@ class ExportConfig(JobConfig):
     """Seed of the shuffle and of the split."""
 
 
-class CompactConfig(JobConfig):
+class CompactConfig(StoreConfig):
     """Merge small partitions of a store into larger files, as a new snapshot."""
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
     target_mb: Annotated[int, Field(ge=1), option("Store")] = 256
     """Size of the files to make, in MB. Partitions of at least half of it are left as they are."""
 
 
-class ExpireConfig(JobConfig):
+class ExpireConfig(StoreConfig):
     """Remove old snapshots of a store, and the files that nothing else lists.
 
     The files go in a later call, a day after their snapshot, so that no run that is going on loses
     them: call it every night. Pinned snapshots stay.
     """
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
     keep: Annotated[int, Field(ge=1), option("Store")]
     """Keep the newest so many snapshots."""
     older_than: Annotated[float, Field(ge=0), option("Store")] = 0
@@ -72,11 +62,9 @@ class ExpireConfig(JobConfig):
     """Say what would be removed, and remove nothing."""
 
 
-class PinConfig(JobConfig):
+class PinConfig(StoreConfig):
     """Keep a snapshot from `expire`, for as long as someone needs it."""
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
     name: Annotated[str, option("Input", position=2)]
     """Why it is kept, as `model-7`: letters, digits, `.`, `_` and `-`."""
     snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
@@ -99,22 +87,18 @@ class ReportConfig(JobConfig):
     """Most megabytes of pictures in the page; 0 for none."""
 
 
-class SimilarConfig(JobConfig):
+class SimilarConfig(SnapshotConfig):
     """Find the images of a store that are most like another one.
 
     Compares all of them, by cosine of standardised features.
     """
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
     image: Annotated[str, option("Input", position=2)]
     """The id of an image in the store, or any image: a path or a URI."""
     k: Annotated[int, Field(ge=1), option("Output")] = 10
     """How many images to find."""
     layer: Annotated[str | None, option("Input")] = None
     """Layer to compare, where the store has several."""
-    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
-    """Snapshot of the store to read. Default: the newest."""
     out: Annotated[str | None, option("Output")] = None
     """Picture of them to write, as .png."""
     backbone: Annotated[str | None, option("Backbone")] = None
@@ -123,20 +107,16 @@ class SimilarConfig(JobConfig):
     """Where the store's weights file is now, if it has moved."""
 
 
-class DedupeConfig(JobConfig):
+class DedupeConfig(SnapshotConfig):
     """Find images of a store that are the same picture: copied, resized, re-encoded or mirrored.
 
     Features say which pairs could be; then their pixels are compared, where they can still be read.
     Nothing is removed.
     """
 
-    store: Annotated[str, option("Input", position=1)]
-    """Store written by `extract`."""
     least: Annotated[float, Field(ge=0, le=1), option("Model")] = 0.85
     """Least cosine of standardised features of pairs whose pixels are compared."""
     layer: Annotated[str | None, option("Input")] = None
     """Layer to compare, where the store has several."""
-    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
-    """Snapshot of the store to read. Default: the newest."""
     out: Annotated[str | None, option("Output")] = None
     """File to write: .csv with `group` and `id`, or .png with the images of each group."""

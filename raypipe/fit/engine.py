@@ -12,9 +12,15 @@ from raypipe.heads.head import Channels, Spatial
 
 Engine = Literal["sklearn", "ray"]
 
-#: Copies of the features that fitting with scikit-learn makes: as read, sorted, the training rows,
-#: scaled, and those of a fold.
+#: Copies of the features there are at most at one time: as read; the training rows; those of a
+#: fold, plain and scaled; and what an estimator makes of them (float64 for the svm).
 _COPIES = 5
+#: Copies while a store is read: in its order, and sorted by id.
+_COPIES_READING = 2
+#: Heads that are fitted by scikit-learn alone, with all features in memory.
+_IN_MEMORY = ("svm", "forest", "knn")
+_BYTES = 4
+_LARGE = 2**30
 
 
 def check_engine_options(config: EngineConfig) -> None:
@@ -58,25 +64,6 @@ def choose_engine(
     if _COPIES * size > there:
         return "ray", f"engine ray: {about}; {needed}, but {have}"
     return "sklearn", f"engine sklearn: {about}; {needed}, and {have}"
-
-
-#: Heads that are fitted by scikit-learn alone, with all features in memory.
-_IN_MEMORY = ("svm", "forest", "knn")
-
-
-_BYTES = 4
-
-
-#: Copies of the features there are at most at one time: as read; the training rows; those of a
-#: fold, plain and scaled; and what an estimator makes of them (float64 for the svm).
-_COPIES = 5
-
-
-#: Copies while a store is read: in its order, and sorted by id.
-_COPIES_READING = 2
-
-
-_LARGE = 2**30
 
 
 def check_memory(

@@ -14,9 +14,7 @@ from raypipe.rows.unit import Unit, _unit
 from raypipe.rows.versions import Versions
 from raypipe.spec import Spec, digest
 from raypipe.storage import Storage
-from raypipe.store.partition import (
-    DATA,
-)
+from raypipe.store.partition import DATA
 
 #: A unit's decoded block stays below this: large enough to keep a device busy, small enough to
 #: hold several in memory.

@@ -26,11 +26,9 @@ class Classifier(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the probabilities."""
-        ...
 
     def predict_proba(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return (N, K) probabilities for (N, …) features."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -158,10 +158,5 @@ def _options(config: ClusterConfig, width: int) -> KMeansOptions:
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("cluster", ClusterConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("cluster", ClusterConfig)

@@ -61,10 +61,5 @@ def _text(summary: dict[str, Any], *, new: bool) -> str:
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("compact", CompactConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("compact", CompactConfig)

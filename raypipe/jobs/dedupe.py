@@ -153,10 +153,5 @@ def _text(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("dedupe", DedupeConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("dedupe", DedupeConfig)

@@ -150,10 +150,5 @@ def _text(out: Path, steps: dict[str, Outcome], seconds: float) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("demo", DemoConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("demo", DemoConfig)

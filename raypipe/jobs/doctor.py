@@ -97,10 +97,5 @@ def _network(config: DoctorConfig) -> Extractor:
         return load_extractor(config.model_copy(update=changed))
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("doctor", DoctorConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("doctor", DoctorConfig)

@@ -53,10 +53,5 @@ def _text(summary: dict[str, Any], config: ExpireConfig) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("expire", ExpireConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("expire", ExpireConfig)

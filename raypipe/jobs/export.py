@@ -125,10 +125,5 @@ def _text(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("export", ExportConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("export", ExportConfig)

@@ -246,10 +246,5 @@ def _steady(summary: dict[str, Any]) -> str:
     return "" if rate is None else f"; {rate:.1f} without"
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("extract", ExtractConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("extract", ExtractConfig)

@@ -115,10 +115,5 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("inspect", InspectConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("inspect", InspectConfig)

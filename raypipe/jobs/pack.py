@@ -259,10 +259,5 @@ def _text(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("pack", PackConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("pack", PackConfig)

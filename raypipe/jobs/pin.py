@@ -28,10 +28,5 @@ def run(config: PinConfig) -> Outcome:
     return Outcome({"store": store.uri, "pins": known}, text, store)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("pin", PinConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("pin", PinConfig)

@@ -150,10 +150,5 @@ def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Foun
     return str(out)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("similar", SimilarConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("similar", SimilarConfig)

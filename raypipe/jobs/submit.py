@@ -88,10 +88,5 @@ def _how_to_go_on(cluster: Cluster, submission_id: str) -> str:
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("submit", SubmitConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("submit", SubmitConfig)

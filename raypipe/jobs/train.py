@@ -10,12 +10,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import TrainConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.fit.engine import (
-    Engine,
-    check_engine_options,
-    check_memory,
-    choose_engine,
-)
+from raypipe.fit.engine import Engine, check_engine_options, check_memory, choose_engine
 from raypipe.fit.evaluate.calibrate import kind_for
 from raypipe.fit.evaluate.duplicates import near_duplicates
 from raypipe.fit.evaluate.holdout import hold_out
@@ -123,10 +118,5 @@ def _engine(config: TrainConfig) -> Engine:
     return engine
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_job("train", TrainConfig)
-
-
 if __name__ == "__main__":
-    main()
+    run_job("train", TrainConfig)

@@ -14,8 +14,6 @@ from raypipe.errors import UsageError
 from raypipe.rows.versions import _hashes
 
 _FEW = 8  # items to look at where one may not be enough
-
-
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")  # URIs of one source are much alike
 
 

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from raypipe.errors import UsageError
 
 _NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
-
-
 _CANONICAL = {
     "train": "train",
     "training": "train",

@@ -27,7 +27,6 @@ class Source(Protocol):
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items as batches of `schema.ITEMS`, in an order that the source alone sets."""
-        ...
 
 
 def open_source(config: SourceConfig) -> Source:

@@ -20,8 +20,6 @@ from raypipe.sources.members import Member
 _NPY = ".npy"
 _PICKLED = "pickled objects, which are refused because they run code"
 _CHUNK_CACHE = 64 * 2**20
-
-
 #: What NumPy, zipfile and h5py raise on files they cannot make sense of, beside OSError.
 DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -31,19 +29,15 @@ class Arrays(Protocol):
 
     def names(self) -> Sequence[str]:
         """Return the names of all arrays."""
-        ...
 
     def shape(self, name: str, /) -> tuple[int, ...]:
         """Return an array's shape."""
-        ...
 
     def dtype(self, name: str, /) -> np.dtype[Any] | None:
         """Return an array's type, or None for encoded images of different lengths."""
-        ...
 
     def read(self, name: str, /, start: int, stop: int) -> Any:
         """Return a range of an array's rows."""
-        ...
 
 
 class _NpyArray:

@@ -116,11 +116,8 @@ def read_object(uri: str, max_bytes: int, *, hasty: bool = False) -> bytes:
 
 def probe(uri: str) -> None:
     """Ask for an object's attributes. Raises RejectedItem as `read_object` does."""
-    import obstore
-
-    place = parse(uri)
     try:
-        obstore.head(connect(place, PATIENCE), place.key)
+        _head(parse(uri))
     except Exception as error:
         raise _reject(uri, error) from None
 
@@ -131,12 +128,10 @@ def object_exists(uri: str) -> bool:
     Raises:
         RaypipeError: the store did not answer, or refuses.
     """
-    import obstore
-
     place = parse(uri)
     try:
         with failures(place, _OPTION, FileNotFoundError):
-            obstore.head(connect(place, PATIENCE), place.key)
+            _head(place)
     except FileNotFoundError:
         return False
     return True
@@ -181,11 +176,15 @@ def open_object(uri: str) -> IO[bytes]:
 
 @lru_cache(maxsize=1024)
 def _etag_now(uri: str, _minute: int) -> str:
-    import obstore
-
     place = parse(uri)
     with failures(place, _OPTION, FileNotFoundError):
-        return _etag(obstore.head(connect(place, PATIENCE), place.key))
+        return _etag(_head(place))
+
+
+def _head(place: ObjectUri) -> Any:
+    import obstore
+
+    return obstore.head(connect(place, PATIENCE), place.key)
 
 
 def _listed(place: ObjectUri, since: str) -> Iterator[Any]:

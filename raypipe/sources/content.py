@@ -25,8 +25,6 @@ _READERS: dict[str, Callable[[Member, int], bytes]] = {
     "npz": read_array,
     "hdf5": read_array,
 }
-
-
 _FORWARD = ("targz:", "npz:")
 
 

@@ -45,52 +45,40 @@ class Storage(Protocol):
     @property
     def folder(self) -> Path | None:
         """The folder, if it is one."""
-        ...
 
     @property
     def uri(self) -> str:
         """Where it is, in a form any process can open."""
-        ...
 
     def list(self, folder: str) -> list[str]:
         """Return the sorted names of the finished files in a folder, or nothing if it is absent."""
-        ...
 
     def exists(self, name: str) -> bool:
         """Whether a file is there."""
-        ...
 
     def read(self, name: str) -> bytes:
         """Return a file's content. Raises FileNotFoundError if it is absent."""
-        ...
 
     def open(self, name: str) -> FileInput:
         """Return what to read parts of a file from. Raises FileNotFoundError if it is absent."""
-        ...
 
     def stamp(self, name: str) -> Hashable:
         """Return what differs between two files of that name. Raises FileNotFoundError."""
-        ...
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file atomically, replacing one of that name."""
-        ...
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file atomically unless it exists; return whether this call created it."""
-        ...
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
-        ...
 
     def check_writable(self) -> None:
         """Prove that files can be written. Raises OSError or RaypipeError: they cannot."""
-        ...
 
     def remove_stale_temporaries(self, folder: str) -> None:
         """Delete what writers killed more than a day ago left half-written."""
-        ...
 
 
 @contextlib.contextmanager

@@ -17,14 +17,7 @@ from raypipe.errors import RejectReason
 from raypipe.rows.listing import Listing
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
-from raypipe.store.partition import (
-    DATA,
-    File,
-    count_rows,
-    describe,
-    file_format,
-    read_metadata,
-)
+from raypipe.store.partition import DATA, File, count_rows, describe, file_format, read_metadata
 from raypipe.store.retention import expired_files
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 

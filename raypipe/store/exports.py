@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,8 @@ from raypipe.store import hdf5
 from raypipe.store.reader import StoreReader
 
 _PIECE_BYTES = 64 * 2**20
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class _FileArray:
 
     path: Path
     offset: int
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: np.dtype[Any]
 
     @property
@@ -138,17 +140,19 @@ def export(
         The files, those with the features first.
     """
     folder = targets[0].path.parent
+    prepare = _FORMATS[form]
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
         work = Path(temporary)
         shape, dtype = reader.shapes[column], reader.dtype(column)
         places = [
-            _FORMATS[form].prepare(work / t.path.name, rows[t.rows], shape, dtype) for t in targets
+            prepare(work / t.path.name, rows[t.rows], (len(t.rows), *shape), dtype) for t in targets
         ]
         for place in places:
             place.reserve()
         _scatter(reader, column, len(rows), targets, places)
-        for target, place in zip(targets, places, strict=True):
-            _FORMATS[form].finish(work / target.path.name, rows[target.rows], place)
+        if form == "csv":
+            for target, place in zip(targets, places, strict=True):
+                _write_csv(work / target.path.name, rows[target.rows], place)
         return _publish(work, folder, [target.path.name for target in targets])
 
 
@@ -185,97 +189,75 @@ def _publish(work: Path, folder: Path, main: list[str]) -> list[Path]:
     return [folder / name for name in [*main, *beside]]
 
 
-class _Hdf5:
-    """Datasets `features`, `labels`, `label_names`, `ids`, `view` and `split`."""
-
-    @staticmethod
-    def prepare(
-        path: Path, rows: StoredRows, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> _FileArray:
-        """Write everything but the values of the features, for which there is room."""
-        room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        room.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        with hdf5.create(path) as file:
-            hdf5.write_labels(file, rows.codes, rows.names)
-            hdf5.write_splits(file, rows.splits.tolist())
-            hdf5.write_texts(file, hdf5.IDS, rows.ids.tolist())
-            file.create_dataset(schema.VIEW, data=rows.views)
-            full = (len(rows), *shape)
-            features = file.create_dataset(schema.FEATURES, full, dtype, dcpl=room)
-            return _FileArray(path, features.id.get_offset() or 0, full, dtype)
-
-    @staticmethod
-    def finish(path: Path, rows: StoredRows, place: _FileArray) -> None:
-        """Nothing is left to do."""
+def _hdf5(path: Path, rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _FileArray:
+    """Write `labels`, `label_names`, `ids`, `view` and `split`, and make room for `features`."""
+    room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    room.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with hdf5.create(path) as file:
+        hdf5.write_labels(file, rows.codes, rows.names)
+        hdf5.write_splits(file, rows.splits.tolist())
+        hdf5.write_texts(file, hdf5.IDS, rows.ids.tolist())
+        file.create_dataset(schema.VIEW, data=rows.views)
+        features = file.create_dataset(schema.FEATURES, shape, dtype, dcpl=room)
+        return _FileArray(path, features.id.get_offset() or 0, shape, dtype)
 
 
-class _Npy:
-    """`X.npy`, and beside it `X.ids.npy`, `X.labels.npy`, `X.label_names.npy`, `X.views.npy`."""
-
-    @staticmethod
-    def prepare(
-        path: Path, rows: StoredRows, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> _FileArray:
-        """Write the header, and the arrays beside it."""
-        beside = {
-            "ids": rows.ids.astype(str),
-            "labels": rows.codes,
-            "label_names": np.array(rows.names, str),
-        }
-        if rows.views.any():
-            beside["views"] = rows.views
-        for name, values in beside.items():
-            np.save(path.with_suffix(f".{name}.npy"), values)
-        full = (len(rows), *shape)
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-        with path.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {**header, "shape": full})
-            offset = file.tell()
-            file.truncate(offset + int(np.prod(full)) * dtype.itemsize)
-        return _FileArray(path, offset, full, dtype)
-
-    @staticmethod
-    def finish(path: Path, rows: StoredRows, place: _FileArray) -> None:
-        """Nothing is left to do."""
+def _npy(path: Path, rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _FileArray:
+    """Write the header of `X.npy`, and `X.ids.npy`, `X.labels.npy`, `X.label_names.npy` and
+    `X.views.npy` beside it.
+    """
+    beside = {
+        "ids": rows.ids.astype(str),
+        "labels": rows.codes,
+        "label_names": np.array(rows.names, str),
+    }
+    if rows.views.any():
+        beside["views"] = rows.views
+    for name, values in beside.items():
+        np.save(path.with_suffix(f".{name}.npy"), values)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        place = _FileArray(path, file.tell(), shape, dtype)
+        file.truncate(place.offset + place.bytes)
+    return place
 
 
-class _Csv:
-    """A row of `id,label,split,view,f0,f1,…` per row."""
-
-    @staticmethod
-    def prepare(
-        path: Path, rows: StoredRows, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> _FileArray:
-        """Make room for the features in a file that is removed again."""
-        full = (len(rows), *shape)
-        raw = path.with_name(path.name + ".raw")
-        with raw.open("wb") as file:
-            file.truncate(int(np.prod(full)) * dtype.itemsize)
-        return _FileArray(raw, 0, full, dtype)
-
-    @staticmethod
-    def finish(path: Path, rows: StoredRows, place: _FileArray) -> None:
-        """Write the rows in their order."""
-        width = int(np.prod(place.shape[1:]))
-        names = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
-        names += [f"f{index}" for index in range(width)]
-        options = pyarrow.csv.WriteOptions(include_header=False)
-        with path.open("wb") as file:
-            file.write(_csv_header(names))
-            for part in _parts(place):
-                values = place.map("r")[part].reshape(-1, width)
-                if values.dtype == np.float16:
-                    values = values.astype(np.float32)  # Arrow has no text form of halves
-                about = rows[np.arange(part.start, part.stop)]
-                columns = [about.ids, about.labels, about.splits]
-                arrays = [*(pa.array(c, pa.string()) for c in columns), pa.array(about.views)]
-                arrays += [pa.array(np.ascontiguousarray(column)) for column in values.T]
-                pyarrow.csv.write_csv(pa.table(arrays, names=names), file, options)
-        place.path.unlink()
+def _raw(path: Path, _rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _FileArray:
+    """Make room for the features in a file that `_write_csv` reads and removes."""
+    place = _FileArray(path.with_name(path.name + ".raw"), 0, shape, dtype)
+    with place.path.open("wb") as file:
+        file.truncate(place.bytes)
+    return place
 
 
-_FORMATS: dict[str, Any] = {"hdf5": _Hdf5, "npy": _Npy, "csv": _Csv}
+def _write_csv(path: Path, rows: StoredRows, place: _FileArray) -> None:
+    """Write a row of `id,label,split,view,f0,f1,…` per row, in their order."""
+    width = int(np.prod(place.shape[1:]))
+    names = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
+    names += [f"f{index}" for index in range(width)]
+    options = pyarrow.csv.WriteOptions(include_header=False)
+    with path.open("wb") as file:
+        file.write(_csv_header(names))
+        for part in _parts(place):
+            values = place.map("r")[part].reshape(-1, width)
+            if values.dtype == np.float16:
+                values = values.astype(np.float32)  # Arrow has no text form of halves
+            about = rows[np.arange(part.start, part.stop)]
+            columns = [about.ids, about.labels, about.splits]
+            arrays = [*(pa.array(c, pa.string()) for c in columns), pa.array(about.views)]
+            arrays += [pa.array(np.ascontiguousarray(column)) for column in values.T]
+            pyarrow.csv.write_csv(pa.table(arrays, names=names), file, options)
+    place.path.unlink()
+
+
+#: What writes all of a file but the values of the features, for which it makes room.
+_FORMATS: dict[str, Callable[[Path, StoredRows, Shape, np.dtype[Any]], _FileArray]] = {
+    "hdf5": _hdf5,
+    "npy": _npy,
+    "csv": _raw,
+}
 
 
 def _csv_header(names: list[str]) -> bytes:

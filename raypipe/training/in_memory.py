@@ -9,9 +9,7 @@ import numpy as np
 
 from raypipe.config import TrainConfig
 from raypipe.display import say
-from raypipe.fit.engine import (
-    large_model,
-)
+from raypipe.fit.engine import large_model
 from raypipe.fit.evaluate.calibrate import calibrated, kind_for
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted

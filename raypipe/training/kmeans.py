@@ -24,10 +24,7 @@ from raypipe.store.reader import StoreReader
 from raypipe.training.labelled import actor_bytes, identity, row_maker
 
 _SEEDINGS = ("auto", "k-means++", "k-means||")
-
-
 _MANY_CLUSTERS = 256
-
 
 #: One of the figures a number of clusters was chosen by: k, inertia and silhouette.
 Figures = list[dict[str, float]]

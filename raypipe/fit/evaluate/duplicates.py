@@ -22,7 +22,7 @@ Rows = npt.NDArray[np.int64]
 #: above 0.999, those compressed differently above 0.99, and different pictures below 0.98
 #: (MobileNet v1, average of its last layer).
 DUPLICATE_COSINE = 0.99
-_BLOCK = 4096
+_BLOCK = 2048
 
 #: Multiplications above which near-duplicates are not looked for: about a minute on a few cores.
 MOST_DUPLICATES_WORK = 2 * 10**12
@@ -93,12 +93,6 @@ def _keep_better(found: Copies, block: slice, unit: Floats, other: Floats, numbe
     found.of[block][better] = numbers[best[better]]
 
 
-Ints = npt.NDArray[np.int64]
-
-
-_BLOCK = 2048
-
-
 class Likeness:
     """Cosine of features that are standardised over a set of images.
 
@@ -121,7 +115,7 @@ class Likeness:
         return found
 
 
-def alike_pairs(rows: npt.NDArray[np.float32], least: float) -> Iterator[tuple[Ints, Floats]]:
+def alike_pairs(rows: npt.NDArray[np.float32], least: float) -> Iterator[tuple[Rows, Floats]]:
     """Yield (M, 2) pairs of (N, D) unit rows with a cosine of at least `least`, and (M,) cosines.
 
     All pairs are compared, a block of rows with a block of rows at a time: N² · D / 2
@@ -135,7 +129,7 @@ def alike_pairs(rows: npt.NDArray[np.float32], least: float) -> Iterator[tuple[I
             yield here + np.array([first, second]), cosines[here[:, 0], here[:, 1]]
 
 
-def groups_of(count: int, pairs: Ints) -> list[Ints]:
+def groups_of(count: int, pairs: Rows) -> list[Rows]:
     """Return the rows that pairs connect, group by group, the largest group first.
 
     Args:

@@ -13,6 +13,9 @@ from raypipe.heads.scorer import softmax
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
+Codes = npt.NDArray[np.int64]
+
+_BINS = 10
 
 
 def evaluate(
@@ -40,15 +43,11 @@ def evaluate(
     return metrics, probabilities
 
 
-def _reliability(
-    head: Head, scores: Floats, probabilities: Floats, codes: npt.NDArray[np.int64]
-) -> dict[str, Any]:
-    kind = head.calibration.kind if head.calibration else None
-    before = _errors(softmax(scores), codes) if kind else None
+def _reliability(head: Head, scores: Floats, probabilities: Floats, codes: Codes) -> dict[str, Any]:
     return {
-        "calibration": kind or "none",
+        "calibration": head.calibration.kind if head.calibration else "none",
         **_errors(probabilities, codes),
-        "before": before,
+        "before": _errors(softmax(scores), codes) if head.calibration else None,
         "bins": reliability_bins(probabilities, codes),
     }
 
@@ -94,12 +93,6 @@ def scores_of(confusion: npt.NDArray[np.int64], classes: tuple[str, ...]) -> dic
             "report": classification_report(truth, predicted, output_dict=True, **options),
         }
     return {**found, "confusion": confusion.tolist()}
-
-
-Codes = npt.NDArray[np.int64]
-
-
-_BINS = 10
 
 
 def reliability_bins(probabilities: Floats, codes: Codes) -> list[dict[str, Any]]:
