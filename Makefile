@@ -29,7 +29,7 @@ test-cluster: install
 
 # Before a release: whole sets of photographs, every family of networks, a hundred kills.
 test-long: install
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m long
 
 lint: install
 	$(BIN)/ruff check .

@@ -56,14 +56,18 @@ class Checkout:
         return self._ask({"open": store, "folder": str(folder)})
 
     def kill(self, name: str, killed: Killed, folder: Path) -> bool:
-        """Start a command and kill it once it has begun; return whether that came in time."""
+        """Start a command and kill it once it has begun; return whether that came in time.
+
+        It joins the Ray of the other commands.
+        """
+        address = self._ask({"folder": str(folder)})["address"]
         words = [*shlex.split(killed.command), "--out", name]
         with self.log.open("a") as log:
             process = psutil.Popen(
                 [sys.executable, "-m", "raypipe", *words],
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env={**self._environment, "RAY_ADDRESS": address},
                 cwd=folder,
             )
         end = time.monotonic() + _DEADLINE

@@ -31,13 +31,19 @@ def broken(page: Path, root: Path = ROOT) -> list[str]:
     return found
 
 
-def repair(page: Path, root: Path = ROOT) -> None:
-    """Lead each link to where its end is now, if there is only one such place."""
+def repair(page: Path, root: Path = ROOT) -> list[str]:
+    """Lead each link to where its end is now, if there is only one such place.
+
+    Returns:
+        What was taken for what: another thing may have the name of one that is gone.
+    """
+    changes: list[str] = []
 
     def repaired(match: re.Match[str]) -> str:
         name = match[1]
         if file_of(name, root) is None and len(candidates := places(name, root)) == 1:
             name = candidates[0]
+            changes.append(f"{match[1]} → {name}")
         file = file_of(name, root)
         if file is None:
             return match[0]
@@ -45,6 +51,7 @@ def repair(page: Path, root: Path = ROOT) -> None:
 
     text = page.read_text(encoding="utf-8")
     page.write_text(_LINK.sub(repaired, text), encoding="utf-8")
+    return changes
 
 
 def file_of(name: str, root: Path = ROOT) -> Path | None:
@@ -90,10 +97,11 @@ def _defined(node: ast.stmt) -> set[str]:
 
 
 def main() -> None:
-    """Repair all pages, and say what is left."""
+    """Repair all pages; say what was changed, and what is left."""
     left = []
     for name in PAGES:
-        repair(ROOT / name)
+        for change in repair(ROOT / name):
+            print(f"{name}: {change}")  # noqa: T201
         left += [f"{name}: {line}" for line in broken(ROOT / name)]
     sys.exit("\n".join(left))
 

@@ -1,1 +1,1 @@
-"""From a head's probabilities to the columns of predictions, files and scores; no Ray."""
+"""Predictions: their inputs, images or a store, and the tables and pages made of them."""

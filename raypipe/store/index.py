@@ -32,7 +32,7 @@ class RowIndex(Rows):
     lengths: tuple[int, ...]
 
     def rows(self, numbers: npt.NDArray[Any]) -> Rows:
-        """Return some of the rows, by number or by mask, without where they are stored."""
+        """Return some of the rows, by numbers (n,) or mask (N,), without where they are stored."""
         return Rows(self.ids, self.labels, self.splits, self.views)[numbers]
 
     def by_partition(self, values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:

@@ -45,6 +45,12 @@ def check_finite(
 ) -> None:
     """Make sure that features of some rows hold no NaN or infinity: one pass over them.
 
+    Args:
+        store: where they are.
+        column: the feature column.
+        index: of all rows.
+        rows: (n,) numbers of rows in the index.
+
     Raises:
         UsageError: naming the ids.
     """

@@ -59,7 +59,7 @@ class Labelled:
         return as_rows(features, self.spatial, self.channels)
 
     def check_finite(self, rows: Numbers) -> None:
-        """Make sure that the features of some of the rows are finite.
+        """Make sure that the features of some of the rows, numbers (n,), are finite.
 
         Raises:
             UsageError: naming the ids.

@@ -152,7 +152,7 @@ def test_a_function_that_has_moved_is_found(extensions: Any, tmp_path: Path) -> 
         "raypipe.c.g is not there; found: raypipe.b.c.g",
         "raypipe.a.C.f is not there; found: nowhere",
     ]
-    extensions.links.repair(page, tmp_path)
+    assert extensions.links.repair(page, tmp_path) == ["raypipe.c.g → raypipe.b.c.g"]
     assert page.read_text() == (
         "[`raypipe.a.f`](raypipe/a.py) [`raypipe.a.C.x`](raypipe/a.py)\n"
         "[`raypipe.b.c.g`](raypipe/b/c.py) [`raypipe.a.C.f`](raypipe/a.py)\n"

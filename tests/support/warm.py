@@ -50,6 +50,7 @@ def warm_workers() -> Iterator[None]:
     def update_if_absent(self: RayParams, **given: Any) -> None:
         if "setup_worker_path" in given:
             given["setup_worker_path"] = str(_FIRST_SCRIPT)
+            given["include_log_monitor"] = False  # nobody is shown what workers print
         plain(self, **given)
 
     with tempfile.TemporaryDirectory(prefix="warm-") as folder, _patched() as patch:
