@@ -1,1 +1,1 @@
-"""Thin drivers: one job each, with `run(config)`; each runs with `python -m`, too."""
+"""Thin drivers: one job each, with `run(config)` and `main()`."""

@@ -158,5 +158,10 @@ def _options(config: ClusterConfig, width: int) -> KMeansOptions:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("cluster", ClusterConfig)
+
+
+if __name__ == "__main__":
+    main()

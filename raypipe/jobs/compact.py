@@ -61,5 +61,10 @@ def _text(summary: dict[str, Any], *, new: bool) -> str:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("compact", CompactConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -153,5 +153,10 @@ def _text(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("dedupe", DedupeConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -150,5 +150,10 @@ def _text(out: Path, steps: dict[str, Outcome], seconds: float) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("demo", DemoConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -97,5 +97,10 @@ def _network(config: DoctorConfig) -> Extractor:
         return load_extractor(config.model_copy(update=changed))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("doctor", DoctorConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -53,5 +53,10 @@ def _text(summary: dict[str, Any], config: ExpireConfig) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("expire", ExpireConfig)
+
+
+if __name__ == "__main__":
+    main()

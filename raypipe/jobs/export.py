@@ -125,5 +125,10 @@ def _text(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("export", ExportConfig)
+
+
+if __name__ == "__main__":
+    main()

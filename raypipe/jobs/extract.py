@@ -246,5 +246,10 @@ def _steady(summary: dict[str, Any]) -> str:
     return "" if rate is None else f"; {rate:.1f} without"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("extract", ExtractConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -115,5 +115,10 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("inspect", InspectConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,5 +28,10 @@ def run(config: PinConfig) -> Outcome:
     return Outcome({"store": store.uri, "pins": known}, text, store)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("pin", PinConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -278,5 +278,10 @@ def _status_text(summary: dict[str, Any]) -> list[str]:
     return [f"  without a label: {n} × {name}" for name, n in status.items() if name != "ok"]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("predict", PredictConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -36,5 +36,10 @@ def _check_out(out: Path) -> None:
         raise UsageError(f"--out: no folder that can be written to at {str(out.parent)!r}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("report", ReportConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -131,5 +131,10 @@ def _shown(job: JobConfig) -> str:
     return ", ".join(f"{name}={value}" for name, value in given.items())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("run", RunConfig)
+
+
+if __name__ == "__main__":
+    main()

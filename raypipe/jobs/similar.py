@@ -150,5 +150,10 @@ def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Foun
     return str(out)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("similar", SimilarConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -88,5 +88,10 @@ def _how_to_go_on(cluster: Cluster, submission_id: str) -> str:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("submit", SubmitConfig)
+
+
+if __name__ == "__main__":
+    main()

@@ -118,5 +118,10 @@ def _engine(config: TrainConfig) -> Engine:
     return engine
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run from the command line."""
     run_job("train", TrainConfig)
+
+
+if __name__ == "__main__":
+    main()
