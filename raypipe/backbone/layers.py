@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from raypipe.backbone.cutting.comparison import sample_images
 from raypipe.backbone.cutting.embedding import embedding_layer, own_embedding
-from raypipe.backbone.cutting.listing import Node, list_nodes
+from raypipe.backbone.cutting.shapes import Node, list_nodes
 from raypipe.backbone.cutting.tracing import trace
 from raypipe.backbone.libraries import library_of
 from raypipe.backbone.registry import build, find

@@ -8,7 +8,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import LayersConfig
 
 if TYPE_CHECKING:
-    from raypipe.backbone.cutting.listing import Node
+    from raypipe.backbone.cutting.shapes import Node
 
 
 def run(config: LayersConfig) -> Outcome:

@@ -42,7 +42,7 @@ def report_on_rows(
         rows: with `id`, `label` and the predictions.
         rejects: with `id`, `reason` and `message`.
     """
-    from raypipe.reports.predictions import Predictions, predictions_part
+    from raypipe.reports.predicted import Predictions, predictions_part
     from raypipe.reports.run import make_page
     from raypipe.reports.wording import spec_facts
 

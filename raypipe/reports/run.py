@@ -14,7 +14,7 @@ from raypipe.reports.classifier import classifier_part
 from raypipe.reports.clusters import clusters_part
 from raypipe.reports.contents import features_part
 from raypipe.reports.page import PagePart, render
-from raypipe.reports.predictions import predictions_part, read_predictions
+from raypipe.reports.predicted import predictions_part, read_predictions
 from raypipe.storage import is_object, local_path, user_path
 from raypipe.store.identity import is_store
 from raypipe.store.reader import StoreReader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from raypipe.runtime.cluster_nodes import alive_nodes, check_reach, check_seen, wait_for
 from raypipe.runtime.connection import joblib_backend, session
-from raypipe.runtime.flow import ProcessDiedError, first_cause, retry_limits, stream
 from raypipe.runtime.metrics import Meters
 from raypipe.runtime.replicas import (
     Replicas,
@@ -15,6 +14,7 @@ from raypipe.runtime.replicas import (
     plan_replicas,
     slots,
 )
+from raypipe.runtime.streams import ProcessDiedError, first_cause, retry_limits, stream
 
 __all__ = [
     "Meters",

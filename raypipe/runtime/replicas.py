@@ -11,7 +11,7 @@ import ray
 from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime.cluster_nodes import alive_nodes, largest_node
-from raypipe.runtime.flow import first_cause
+from raypipe.runtime.streams import first_cause
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from raypipe.cli import main
 from raypipe.errors import UsageError
 from raypipe.reports.album import Album
 from raypipe.reports.judged import wilson
-from raypipe.reports.predictions import Predictions, predictions_part
+from raypipe.reports.predicted import Predictions, predictions_part
 from tests.conftest import draw, draw_folder, options
 from tests.support import stores
 from tests.support.pages import PHONE, column, opened, point_at

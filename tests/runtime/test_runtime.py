@@ -25,8 +25,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from raypipe import runtime, schema
 from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.runtime import cluster_nodes as nodes
-from raypipe.runtime import connection, flow
+from raypipe.runtime import cluster_nodes, connection, streams
 from raypipe.spec import Preprocess, Spec
 from raypipe.steps import read
 from raypipe.steps.batch import COST, IMAGE, ReadOptions
@@ -108,7 +107,7 @@ def ends_with(error: Exception) -> RaypipeError:
 
 def test_ray_says_of_deaths_what_we_look_for() -> None:
     lost = died(error_message="lost", never_started=True)
-    assert flow._NEVER_RAN in str(lost)
+    assert streams._NEVER_RAN in str(lost)
     for error in (lost, ray.exceptions.WorkerCrashedError(), ray.exceptions.RayError(str(lost))):
         found = ends_with(error)
         assert isinstance(found, runtime.ProcessDiedError)
@@ -130,7 +129,7 @@ def test_ray_says_of_a_constructor_what_we_look_for() -> None:
     cause = ray.exceptions.RayTaskError("f", "Traceback\nValueError: luck", ValueError("luck"))
     cause._actor_id = "a"
     error = ray.exceptions.ActorDiedError(cause)
-    assert flow._NEVER_BEGAN in str(error)
+    assert streams._NEVER_BEGAN in str(error)
     for one in (error, ray.exceptions.RayError(str(error))):
         found = ends_with(one)
         assert not isinstance(found, runtime.ProcessDiedError)
@@ -145,7 +144,7 @@ def test_torch_says_whether_the_processor_has_bfloat16() -> None:
 
 
 def test_waiting_ends(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "_PATIENCE", 1.0)
+    monkeypatch.setattr(cluster_nodes, "_PATIENCE", 1.0)
     runtime.wait_for("none")
     runtime.wait_for("cpu")
     with pytest.raises(RaypipeError, match="--wait-for gpu: the cluster has started no node"):

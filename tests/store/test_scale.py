@@ -29,8 +29,7 @@ from raypipe.backbone.loading import load
 from raypipe.flow.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
-from raypipe.store import compaction as compact
-from raypipe.store import coverage, parquet
+from raypipe.store import compaction, coverage, parquet
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.partition import File, describe
 from raypipe.store.reader import StoreReader
@@ -176,7 +175,7 @@ def test_a_store_made_anew_in_the_same_place_is_read_anew(tmp_path: Path) -> Non
 @given(st.lists(st.integers(0, 700), max_size=60), st.integers(1, 1000))
 def test_groups_to_merge_are_runs_below_the_size(sizes: list[int], target: int) -> None:
     parts = [Part(File(f"data/{i}", str(i), 1, size, "")) for i, size in enumerate(sizes)]
-    groups = compact._groups(parts, target)
+    groups = compaction._groups(parts, target)
     assert sorted(p.file.path for g in groups for p in g) == sorted(p.file.path for p in parts)
     small = [group for group in groups if group[0].file.bytes < target / 2]
     for group in small:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from raypipe.fit.kmeans.nearest import nearest, squared_distances, sum_by_nearest
-from raypipe.fit.shards.rows import ShardRows
+from raypipe.fit.shards.shard_rows import ShardRows
 from raypipe.fit.shards.sums import Arrays, add
 from raypipe.heads import Scaling
 

@@ -16,7 +16,7 @@ import torch
 from raypipe.fit.kmeans import passes
 from raypipe.fit.logistic.loss import LinearModels, loss_and_gradient
 from raypipe.fit.logistic.loss import hits as count_hits
-from raypipe.fit.shards.rows import ShardRows
+from raypipe.fit.shards.shard_rows import ShardRows
 from raypipe.fit.shards.sums import Arrays, Moments, combine_moments
 from raypipe.heads import Scaling
 

@@ -37,7 +37,7 @@ def list_nodes(model: nn.Module, graph: Graph | None, size: int) -> list[Node]:
     Raises:
         Exception: whatever the network raises at its first node.
     """
-    seen, axes = _Seen(), ChannelAxes()
+    seen, axes = _NodeOutputs(), ChannelAxes()
     image = sample_images(size, 1)
     try:
         with torch.inference_mode(), axes:
@@ -51,7 +51,7 @@ def list_nodes(model: nn.Module, graph: Graph | None, size: int) -> list[Node]:
     return [Node(name, shape, _axis(axes, number)) for name, (shape, number) in seen.items()]
 
 
-class _Seen(dict[str, tuple[tuple[int, ...], int]]):
+class _NodeOutputs(dict[str, tuple[tuple[int, ...], int]]):
     """Shape and number of what nodes give."""
 
     def keep(self, name: str, value: Any, axes: ChannelAxes) -> None:
@@ -60,7 +60,9 @@ class _Seen(dict[str, tuple[tuple[int, ...], int]]):
 
 
 class _GraphRun(fx.Interpreter):
-    def __init__(self, model: nn.Module, graph: Graph, seen: _Seen, axes: ChannelAxes) -> None:
+    def __init__(
+        self, model: nn.Module, graph: Graph, seen: _NodeOutputs, axes: ChannelAxes
+    ) -> None:
         super().__init__(model, graph=graph.graph)
         self._names = {node: name for name, node in graph.names.items()}
         self._seen, self._axes = seen, axes
@@ -72,7 +74,7 @@ class _GraphRun(fx.Interpreter):
         return found
 
 
-def _run_hooked(model: nn.Module, image: Tensor, seen: _Seen, axes: ChannelAxes) -> None:
+def _run_hooked(model: nn.Module, image: Tensor, seen: _NodeOutputs, axes: ChannelAxes) -> None:
     calls: Counter[str] = Counter()
 
     def remember(name: str) -> Any:
