@@ -209,9 +209,6 @@ def _fitted(
 
 
 def _title(fitted: Fitted) -> str:
-    settings = ", ".join(f"{name} {_short(value)}" for name, value in fitted.best_params.items())
-    return settings.replace("_", " ")
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    pairs = fitted.best_params.items()
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in pairs}
+    return ", ".join(f"{name} {value}" for name, value in shown.items()).replace("_", " ")
