@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect as _inspect
 import os as _os
-from collections.abc import Callable
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
@@ -83,24 +82,22 @@ def load_model(folder: str | _os.PathLike[str]) -> TrainedModel:
         return load(found, place)
 
 
-def _options_of(model: type[_config.JobConfig]) -> Callable[[Any], Any]:
-    """Give a function the signature and documentation of a job's configuration."""
-
-    def decorate(function: Any) -> Any:
-        text = _inspect.getdoc(function)
-        described = "\n".join(
-            f"    {name}: {' '.join((info.description or '').split())}"
-            for name, info in model.model_fields.items()
-        )
-        function.__signature__ = _inspect.Signature(_parameters(model))
-        function.__doc__ = f"{_inspect.getdoc(model)}\n\n{text}\n\nArgs:\n{described}"
-        return function
-
-    return decorate
+def _job(function: Any) -> Any:
+    """Give a function the signature and documentation of the job of its name."""
+    model = _config.JOBS[function.__name__]
+    text = _inspect.getdoc(function)
+    described = "\n".join(
+        f"    {name}: {' '.join((info.description or '').split())}"
+        for name, info in model.model_fields.items()
+    )
+    function.__signature__ = _inspect.Signature(_parameters(model))
+    function.__doc__ = f"{_inspect.getdoc(model)}\n\n{text}\n\nArgs:\n{described}"
+    return function
 
 
-def _run(name: str, model: type[_config.JobConfig], positional: dict[str, Any], rest: Any) -> Any:
-    given = {**positional, **rest}
+def _run(name: str, options: dict[str, Any], **positional: Any) -> Any:
+    model = _config.JOBS[name]
+    given = positional | options
     given = {n: _os.fspath(v) if isinstance(v, _os.PathLike) else v for n, v in given.items()}
     unknown = [option for option in given if option not in model.model_fields]
     if unknown:
@@ -109,7 +106,7 @@ def _run(name: str, model: type[_config.JobConfig], positional: dict[str, Any], 
     return _import_module(f"raypipe.jobs.{name}").run(resolved)
 
 
-@_options_of(_config.ExtractConfig)
+@_job
 def extract(source: str, **options: Any) -> Store:
     """Return the opened store; with `dry_run`, what the command's --json says.
 
@@ -118,13 +115,13 @@ def extract(source: str, **options: Any) -> Store:
         >>> len(store), store.reject_counts()
         (61, {'empty': 1})
     """
-    outcome = _run("extract", _config.ExtractConfig, {"source": source}, options)
+    outcome = _run("extract", options, source=source)
     if options.get("dry_run"):
         return outcome.value  # type: ignore[no-any-return]
     return open(outcome.summary["store"], outcome.summary["snapshot"])
 
 
-@_options_of(_config.TrainConfig)
+@_job
 def train(store: str, **options: Any) -> TrainedModel:
     """Return the model, with its `metrics`.
 
@@ -133,11 +130,11 @@ def train(store: str, **options: Any) -> TrainedModel:
         >>> model.metrics["head"], model.metrics["test_rows"]
         ('logistic', 16)
     """
-    outcome = _run("train", _config.TrainConfig, {"store": store}, options)
+    outcome = _run("train", options, store=store)
     return outcome.value  # type: ignore[no-any-return]
 
 
-@_options_of(_config.ClusterConfig)
+@_job
 def cluster(store: str, **options: Any) -> Clusters:
     """Return the clusters; `labels[i]` belongs to the i-th image by id (augmented views aside).
 
@@ -146,11 +143,11 @@ def cluster(store: str, **options: Any) -> Clusters:
         >>> groups.centers.shape, int(groups.sizes.sum())
         ((3, 2048), 61)
     """
-    outcome = _run("cluster", _config.ClusterConfig, {"store": store}, options)
+    outcome = _run("cluster", options, store=store)
     return outcome.value  # type: ignore[no-any-return]
 
 
-@_options_of(_config.PredictConfig)
+@_job
 def predict(model: str, source: str, **options: Any) -> Any:
     """Return the predictions as a pyarrow Table, or the opened store if `out` is a folder.
 
@@ -159,13 +156,12 @@ def predict(model: str, source: str, **options: Any) -> Any:
         >>> table.num_rows, table.column_names
         (61, ['id', 'label', 'probability'])
     """
-    positional = {"model": model, "source": source}
-    outcome = _run("predict", _config.PredictConfig, positional, options)
+    outcome = _run("predict", options, model=model, source=source)
     summary = outcome.summary
     return open(summary["out"], summary["snapshot"]) if "snapshot" in summary else outcome.value
 
 
-@_options_of(_config.SimilarConfig)
+@_job
 def similar(store: str, image: str, **options: Any) -> list[dict[str, Any]]:
     """Return the images found, most similar first, each with `id`, `label` and `similarity`.
 
@@ -174,12 +170,11 @@ def similar(store: str, image: str, **options: Any) -> list[dict[str, Any]]:
         >>> found[0]["id"], found[0]["label"]
         ('tulip/again.jpg', 'tulip')
     """
-    positional = {"store": store, "image": image}
-    summary = _run("similar", _config.SimilarConfig, positional, options).summary
-    return summary["similar"]  # type: ignore[no-any-return]
+    outcome = _run("similar", options, store=store, image=image)
+    return outcome.summary["similar"]  # type: ignore[no-any-return]
 
 
-@_options_of(_config.DedupeConfig)
+@_job
 def dedupe(store: str, **options: Any) -> list[list[str]]:
     """Return groups of ids of images that are the same picture.
 
@@ -187,10 +182,10 @@ def dedupe(store: str, **options: Any) -> list[list[str]]:
         >>> raypipe.dedupe("features")
         [['daisy/0001.jpg', 'tulip/again.jpg']]
     """
-    return _run("dedupe", _config.DedupeConfig, {"store": store}, options).value  # type: ignore[no-any-return]
+    return _run("dedupe", options, store=store).value  # type: ignore[no-any-return]
 
 
-@_options_of(_config.ReportConfig)
+@_job
 def report(run: str, **options: Any) -> str:
     """Return the file that was written.
 
@@ -199,10 +194,10 @@ def report(run: str, **options: Any) -> str:
         >>> Path(raypipe.report("features", out="report.html")).name
         'report.html'
     """
-    return _run("report", _config.ReportConfig, {"run": run}, options).value  # type: ignore[no-any-return]
+    return _run("report", options, run=run).value  # type: ignore[no-any-return]
 
 
-@_options_of(_config.ExportConfig)
+@_job
 def export(store: str, **options: Any) -> list[str]:
     """Return the files that were written.
 
@@ -211,18 +206,18 @@ def export(store: str, **options: Any) -> list[str]:
         >>> [Path(file).name for file in raypipe.export("features", to="csv", out="features.csv")]
         ['features.csv']
     """
-    summary = _run("export", _config.ExportConfig, {"store": store}, options).summary
+    summary = _run("export", options, store=store).summary
     return summary["out"]  # type: ignore[no-any-return]
 
 
-@_options_of(_config.CompactConfig)
+@_job
 def compact(store: str, **options: Any) -> Store:
     """Return the store, opened at its newest snapshot."""
-    _run("compact", _config.CompactConfig, {"store": store}, options)
+    _run("compact", options, store=store)
     return open(store)
 
 
-@_options_of(_config.PackConfig)
+@_job
 def pack(source: str, **options: Any) -> list[str]:
     """Return the shards that were written.
 
@@ -233,18 +228,18 @@ def pack(source: str, **options: Any) -> list[str]:
     """
     from pathlib import Path
 
-    summary = _run("pack", _config.PackConfig, {"source": source}, options).summary
+    summary = _run("pack", options, source=source).summary
     prefix = options.get("prefix", _config.PackConfig.model_fields["prefix"].default)
     return sorted(map(str, Path(summary["out"]).glob(f"{prefix}-*.tar")))
 
 
-@_options_of(_config.RunConfig)
+@_job
 def run(recipe: str, **options: Any) -> dict[str, Any]:
     """Return what each step has to say, as the command's --json does."""
-    return _run("run", _config.RunConfig, {"recipe": recipe}, options).summary  # type: ignore[no-any-return]
+    return _run("run", options, recipe=recipe).summary  # type: ignore[no-any-return]
 
 
-@_options_of(_config.DoctorConfig)
+@_job
 def doctor(source: str | None = None, **options: Any) -> dict[str, Any]:
     """Return what was measured and follows from it, as the command's --json does."""
-    return _run("doctor", _config.DoctorConfig, {"source": source}, options).summary  # type: ignore[no-any-return]
+    return _run("doctor", options, source=source).summary  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,18 +101,17 @@ def decoding_parity(
     there, _ = decoder(np.array([*jpegs, None], object)[:-1], np.ones(len(jpegs), bool))
     here = np.stack([to_pixels(decode(data, max_pixels), spec.preprocess) for data in jpegs])
     embedder = Embedder(backbone, spec, device=device, batch_size=len(jpegs))
-    found, expected = (
-        {column: torch.from_numpy(rows) for column, rows in embedder(pixels).items()}
-        for pixels in (there, here)
-    )
-    return min(
-        [
-            least_cosine(value, found[column])
-            for column, value in expected.items()
-            if value.is_floating_point()
-        ],
-        default=1.0,
-    )
+    expected = {column: torch.from_numpy(rows) for column, rows in embedder(here).items()}
+    return min(_parity(expected, embedder(there)).values(), default=1.0)
+
+
+def _parity(expected: dict[str, torch.Tensor], found: dict[str, Any]) -> dict[str, float]:
+    """Return the least cosine by column, of those that are no class numbers."""
+    return {
+        column: least_cosine(value, torch.from_numpy(found[column]))
+        for column, value in expected.items()
+        if value.is_floating_point()
+    }
 
 
 def compiling_gain(backbone: Backbone, spec: Spec, *, device: str, batch_size: int) -> float:

@@ -24,7 +24,7 @@ from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_wri
 from raypipe.flow.plan import make_plan
 from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
 from raypipe.heads.predictor import Predictor
-from raypipe.predictions.checks import check_options, head_spec, is_one_file
+from raypipe.predictions.checks import check, head_spec, is_one_file
 from raypipe.predictions.inputs import Images, Stored
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows, report_on_store
 from raypipe.predictions.table import in_order, shorten, write
@@ -64,15 +64,6 @@ def run(config: PredictConfig) -> Outcome:
         summary, lines, value = _to_store(config, model, predictor, source, started)
     summary["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(summary, "\n".join(lines), value)
-
-
-def check(config: PredictConfig) -> None:
-    """Check what can be checked without the model.
-
-    Raises:
-        UsageError: the name of the output, or options that exclude each other.
-    """
-    check_options(config)
 
 
 def _to_store(

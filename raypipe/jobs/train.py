@@ -53,8 +53,6 @@ def _run(config: TrainConfig) -> Outcome:
     data, unlabelled = _labelled(store, column)
     out = output_folder(config.out)
     parts = hold_out(data, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed)
-    if parts.left_out:
-        say(f"{parts.left_out} images are in no split to train or test on and are left out")
     data.check_finite()
     data = replace(data, features=as_rows(data.features, config.spatial, channels))
     fitted, head = _fit(data, parts, grid, config)

@@ -20,7 +20,7 @@ def is_one_file(config: PredictConfig) -> bool:
     return Path(config.out).suffix in SUFFIXES
 
 
-def check_options(config: PredictConfig) -> None:
+def check(config: PredictConfig) -> None:
     """Check what can be checked without the model.
 
     Raises:

@@ -38,8 +38,7 @@ from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader
 
-if TYPE_CHECKING:  # it takes torch, which predictions from a store do without
-    from raypipe.backbone import Backbone
+if TYPE_CHECKING:  # it takes Ray, which predictions from a store to a file do without
     from raypipe.runtime import Replicas
 
 Batch = dict[str, npt.NDArray[Any]]
@@ -67,10 +66,18 @@ class Images:
     decodes = True
 
     def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
+        from raypipe.backbone.loading import load_again
+
         self.config = config
         self.source = open_source(config)
         self.uri = self.source.uri
-        self.backbone = _backbone(config, model, outputs_of(model, predictor))
+        self.backbone = load_again(
+            model.spec,
+            model.provenance,
+            outputs_of(model, predictor),
+            backbone=config.backbone,
+            weights=config.weights,
+        )
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
         self.spec: Spec = model.spec.model_copy(update=changes)
@@ -268,12 +275,3 @@ def _check_options(config: PredictConfig) -> None:
         if name not in ("source", "max_pixels") and is_given:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} goes with images; SOURCE is a store")
-
-
-def _backbone(config: PredictConfig, model: TrainedModel, outputs: tuple[Output, ...]) -> Backbone:
-    """Load the model's backbone again, and make sure it is the same."""
-    from raypipe.backbone.loading import load_again
-
-    return load_again(
-        model.spec, model.provenance, outputs, backbone=config.backbone, weights=config.weights
-    )

@@ -22,8 +22,6 @@ from raypipe.store.reader import StoreReader
 #: Makes a part of a page; the album gets its pictures.
 Section = Callable[[Album], PagePart]
 
-#: Orders the parts of a folder: what the others are made of comes first.
-_KINDS = ("features", "classifier", "clusters", "predictions")
 _PICTURE_MB: int = ReportConfig.model_fields["picture_mb"].default
 _MEGABYTE = 10**6
 
@@ -37,19 +35,17 @@ def sections_of(run: str) -> list[Section]:
     Raises:
         UsageError: there is nothing of the kind.
     """
-    places = [run]
-    if not _kind(run) and not is_object(run) and (folder := user_path(run, "RUN")).is_dir():
-        places = sorted(str(path) for path in folder.iterdir() if path.is_dir())
-    found = sorted(
-        ((kind, place) for place in places if (kind := _kind(place))),
-        key=lambda entry: _KINDS.index(entry[0]),
-    )
-    if not found:
+    found = [_section(run)]
+    if not any(found) and not is_object(run) and (folder := user_path(run, "RUN")).is_dir():
+        below = sorted(str(path) for path in folder.iterdir() if path.is_dir())
+        found = [_section(place) for place in below]
+    sections = sorted(filter(None, found), key=lambda entry: entry[0])
+    if not sections:
         raise UsageError(
             f"RUN: nothing to report on at {run!r}; give a store, or a folder written by train, "
             "cluster, predict or run"
         )
-    return [partial(_part, kind, place) for kind, place in found]
+    return [section for _, section in sections]
 
 
 def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICTURE_MB) -> bytes:
@@ -69,24 +65,19 @@ def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICT
     return render(title, parts, album, made).encode()
 
 
-def _kind(place: str) -> str | None:
-    """Return which of `_KINDS` a place holds."""
+def _section(place: str) -> tuple[int, Section] | None:
+    """Return the section about a place and its rank; None where there is nothing to report on.
+
+    What the others are made of comes first.
+    """
     if is_store(place, "RUN"):
-        return "predictions" if StoreReader(place, option="RUN").spec.head else "features"
+        store = StoreReader(place, option="RUN")
+        if store.spec.head:
+            return 3, lambda album: predictions_part(read_predictions(store), album)
+        return 0, partial(features_part, store)
     if is_object(place):
         return None
     folder = local_path(place, "RUN")
     if (folder / MODEL_FILES[0]).is_file():
-        return "classifier"
-    return "clusters" if (folder / "clusters.parquet").exists() else None
-
-
-def _part(kind: str, place: str, album: Album) -> PagePart:
-    if kind == "features":
-        return features_part(StoreReader(place, option="RUN"), album)
-    if kind == "predictions":
-        return predictions_part(read_predictions(StoreReader(place, option="RUN")), album)
-    folder = local_path(place, "RUN")
-    if kind == "classifier":
-        return classifier_part(folder, album)
-    return clusters_part(folder, album)
+        return 1, partial(classifier_part, folder)
+    return (2, partial(clusters_part, folder)) if (folder / "clusters.parquet").exists() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -84,8 +84,7 @@ def connect(place: ObjectUri, patience: Patience) -> ObjectStore:
     given = {name: value for name, value in parse_qsl(place.query) if name in _PARAMETERS}
     if place.scheme == "s3":
         given = _environment() | given
-    options = tuple(sorted(given.items()))
-    return _client(place.scheme, place.bucket, place.credentials, options, patience)
+    return _client(replace(place, key="", query=""), tuple(sorted(given.items())), patience)
 
 
 def _environment() -> dict[str, str]:
@@ -101,11 +100,7 @@ def _environment() -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _client(
-    scheme: str,
-    bucket: str,
-    credentials: str,
-    options: tuple[tuple[str, str], ...],
-    patience: Patience,
+    place: ObjectUri, options: tuple[tuple[str, str], ...], patience: Patience
 ) -> ObjectStore:
     given = dict(options)
     endpoint = given.get("endpoint_override", "")
@@ -122,33 +117,28 @@ def _client(
             "retry_timeout": timedelta(seconds=patience.total),
         },
     }
-    anonymous = credentials == "anonymous" or given.get("anonymous", "") in ("true", "1")
-    if scheme == "s3":
-        return _s3(bucket, credentials, endpoint, given.get("region", ""), anonymous, common)
-    return _gcs(bucket, endpoint, anonymous, common)
+    anonymous = place.credentials == "anonymous" or given.get("anonymous", "") in ("true", "1")
+    config = {"skip_signature": True} if anonymous else {}
+    if place.scheme == "s3":
+        return _s3(place, endpoint, config | {"region": given.get("region", "")}, common)
+    return _gcs(place.bucket, endpoint, config, common)
 
 
 def _s3(
-    bucket: str,
-    credentials: str,
-    endpoint: str,
-    region: str,
-    anonymous: bool,
-    common: dict[str, Any],
+    place: ObjectUri, endpoint: str, config: dict[str, Any], common: dict[str, Any]
 ) -> ObjectStore:
     from obstore.store import S3Store
 
-    config: dict[str, Any] = {"region": region or _region(bucket, endpoint)}
+    config["region"] = config["region"] or _region(place.bucket, endpoint)
     if endpoint:
         config["endpoint"] = endpoint
-    key, _, secret = credentials.partition(":")
-    if anonymous:
-        config["skip_signature"] = True
-    elif secret:
+    key, _, secret = place.credentials.partition(":")
+    signed = "skip_signature" not in config
+    if signed and secret:
         config |= {"access_key_id": unquote(key), "secret_access_key": unquote(secret)}
-    elif "AWS_ACCESS_KEY_ID" not in os.environ and (provider := _profiles()):
+    elif signed and "AWS_ACCESS_KEY_ID" not in os.environ and (provider := _profiles()):
         common["credential_provider"] = provider
-    return S3Store(bucket, config=cast("S3Config", config), **common)
+    return S3Store(place.bucket, config=cast("S3Config", config), **common)
 
 
 def _region(bucket: str, endpoint: str) -> str:
@@ -171,10 +161,9 @@ def _profiles() -> Any:
         return None
 
 
-def _gcs(bucket: str, endpoint: str, anonymous: bool, common: dict[str, Any]) -> ObjectStore:
+def _gcs(bucket: str, endpoint: str, config: dict[str, Any], common: dict[str, Any]) -> ObjectStore:
     from obstore.store import GCSStore
 
-    config: dict[str, Any] = {"skip_signature": True} if anonymous else {}
     if endpoint:
         config["base_url"] = endpoint
     return GCSStore(bucket, config=cast("GCSConfig", config), **common)

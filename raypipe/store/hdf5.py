@@ -35,15 +35,10 @@ _MISSING = "missing"
 _PIECE_BYTES = 64 * 2**20
 
 
-def encode(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
-    """Return a partition file's content: the same for the same rows."""
-    return encode_pieces(table.schema, [table], len(table), metadata)
-
-
 def encode_pieces(
     columns: pa.Schema, pieces: Iterable[pa.Table], rows: int, metadata: Mapping[str, str]
 ) -> bytes:
-    """Return the content of a partition whose rows come piece by piece.
+    """Return the content of a partition whose rows come piece by piece: the same for the same ones.
 
     In memory stay the file's content, one piece, and what is not a feature.
     """

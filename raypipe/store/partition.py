@@ -97,22 +97,17 @@ def write_unit(
     files = []
     rejects_file = ""
     if len(rejects):
-        content = parquet.encode(rejects, {})
+        content = parquet.encode_pieces(rejects.schema, [rejects], len(rejects), {})
         rejects_file = rejects_name(unit, content)
         storage.put(rejects_file, content)
         files.append(_file(rejects_file, unit, len(rejects), content))
     table = _features_table(rows, features)
     name = data_name(unit, form)
-    data = encode(table, Metadata(fingerprint, unit, rejects_file), form)
+    metadata = Metadata(fingerprint, unit, rejects_file)
+    data = encode_pieces(table.schema, [table], len(table), metadata, form)
     if storage.create(name, data):
         return [_file(name, unit, len(table), data), *files]
     return existing_unit(storage, unit, form)
-
-
-def encode(table: pa.Table, metadata: Metadata, form: Format) -> bytes:
-    """Return the content of a feature partition."""
-    content: bytes = _FORMATS[form].encode(table, _about(metadata))
-    return content
 
 
 def encode_pieces(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import numpy as np
 
@@ -46,26 +45,19 @@ def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tup
 
             stack.enter_context(runtime.session(config.address))
             stack.enter_context(runtime.joblib_backend())
-        fitted = _fit_head(x, labels, parts, grid, config)
+        settings = Settings(
+            head=config.head,  # type: ignore[arg-type]  # the perceptron is fitted elsewhere
+            scale=config.scale,
+            max_iter=config.max_iter,
+            tol=config.tol,
+            class_weight=config.class_weight,
+            seed=config.seed,
+        )
+        fitted = fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
         if not fitted.converged:
             say(_not_converged(fitted, config))
         kind = kind_for(config.head, config.calibrate)
         return fitted, calibrated(fitted, labels, kind)
-
-
-def _fit_head(x: Any, labels: Any, parts: Holdout, grid: Grid, config: TrainConfig) -> Fitted:
-    """Search the grid of the chosen head; one function per way of fitting, each of which returns
-    an uncalibrated head on rows.
-    """
-    settings = Settings(
-        head=config.head,  # type: ignore[arg-type]  # the perceptron is fitted elsewhere
-        scale=config.scale,
-        max_iter=config.max_iter,
-        tol=config.tol,
-        class_weight=config.class_weight,
-        seed=config.seed,
-    )
-    return fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
 
 
 def _not_converged(fitted: Fitted, config: TrainConfig) -> str:

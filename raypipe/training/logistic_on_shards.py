@@ -43,8 +43,6 @@ def run(config: TrainConfig) -> Outcome:
     parts = hold_out(
         data.rows, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed
     )
-    if parts.left_out:
-        say(f"{parts.left_out} images are in no split to train or test on and are left out")
     classes = tuple(sorted(set(data.rows.labels[parts.train])))
     _check_scores_fit(config, len(parts.train), len(classes))
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)

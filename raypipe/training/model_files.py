@@ -167,22 +167,17 @@ def text(metrics: dict[str, Any], out: Path) -> str:
 
 
 def _search_line(metrics: dict[str, Any]) -> list[str]:
+    best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
     if "best_epoch" in metrics:
-        return [_epoch_line(metrics)]
+        return [
+            f"best epoch: {metrics['best_epoch']} of {metrics['epochs']} (validation loss "
+            f"{metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f} on "
+            f"{metrics['validation_rows']} images) with {best}"
+        ]
     if metrics["cv_accuracy"] is None:
         return []
-    best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
     accuracy = f"cross-validated accuracy {metrics['cv_accuracy']:.4f}"
     return [f"best of the grid: {best or 'its only point'} ({accuracy})"]
-
-
-def _epoch_line(metrics: dict[str, Any]) -> str:
-    best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
-    return (
-        f"best epoch: {metrics['best_epoch']} of {metrics['epochs']} (validation loss "
-        f"{metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f} on "
-        f"{metrics['validation_rows']} images) with {best}"
-    )
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,6 @@ def run(config: TrainConfig) -> Outcome:
     data = read_labelled(config)
     out = output_folder(config.out)
     parts = hold_out(data.rows, config.split, test_size=config.test_size, cv=0, seed=config.seed)
-    if parts.left_out:
-        say(f"{parts.left_out} images are in no split to train or test on and are left out")
     data.check_finite(np.concatenate([parts.train, parts.test]))
     fitted, curves, kept = _fit(data, parts, out, config)
     if not fitted.converged:
@@ -89,7 +87,9 @@ def _fit(
     purpose[parts.test] = HELD_OUT
     purpose[fit], purpose[validated] = TRAIN, VALIDATION
     classes = sorted(set(data.rows.labels[parts.train]))
-    tried = combinations(_settings(config), parse_grid("mlp", config.grid))
+    given = {option.name: getattr(config, option.name) for option in fields(MlpSettings)}
+    settings = MlpSettings(**given | {"hidden": config.hidden.units})
+    tried = combinations(settings, parse_grid("mlp", config.grid))
     table = _table(data, purpose, classes, config)
     same = identity(
         data.store,
@@ -106,8 +106,7 @@ def _fit(
         f"out; combinations to try: {len(tried)}"
     )
     weights = _class_weights(table, config.class_weight)
-    size = actor_bytes(config.actor_memory)
-    job = Job(table, tuple(tried), config.scale, weights, size)
+    job = Job(table, tuple(tried), config.scale, weights, actor_bytes(config.actor_memory))
     trained = _train(job, kept, out / FOLDER, config)
     if trained.record.kept is None:
         raise RaypipeError(
@@ -140,24 +139,9 @@ def _train(job: Any, kept: Checkpoint, folder: Path, config: TrainConfig) -> Any
         return train_in_workers(job, place, folder)
 
 
-def _settings(config: TrainConfig) -> MlpSettings:
-    return MlpSettings(
-        hidden=config.hidden.units,
-        dropout=config.dropout,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        minibatch=config.minibatch,
-        epochs=config.epochs,
-        patience=config.patience,
-        seed=config.seed,
-    )
-
-
 def _table(
     data: Labelled, purpose: npt.NDArray[np.int8], classes: list[str], config: TrainConfig
-) -> Any:
-
+) -> Table:
     # Classes that are not trained on have no number: their rows are left out.
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
     return Table(
@@ -173,12 +157,12 @@ def _table(
     )
 
 
-def _class_weights(table: Any, how: str) -> npt.NDArray[np.float64]:
+def _class_weights(table: Table, how: str) -> npt.NDArray[np.float64]:
     """Return (K,) weights whose mean over the training rows is one."""
-
     counts = np.bincount(table.codes[table.groups == TRAIN], minlength=table.classes)
-    even = np.ones(table.classes)
-    return counts.sum() / (table.classes * counts) if how == "balanced" else even
+    if how != "balanced":
+        return np.ones(table.classes)
+    return np.asarray(counts.sum() / (table.classes * counts))
 
 
 def _fitted(
@@ -225,9 +209,6 @@ def _fitted(
 
 
 def _title(fitted: Fitted) -> str:
-    settings = ", ".join(f"{name} {_short(value)}" for name, value in fitted.best_params.items())
-    return settings.replace("_", " ")
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    pairs = fitted.best_params.items()
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in pairs}
+    return ", ".join(f"{name} {value}" for name, value in shown.items()).replace("_", " ")

@@ -66,11 +66,14 @@ def test_the_stores_split_with_a_validation_part() -> None:
     assert set(data.splits[parts.train[scored]]) == {"validation"}
 
 
-def test_usual_names_of_splits_are_understood_and_others_left_out() -> None:
+def test_usual_names_of_splits_are_understood_and_others_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     splits = [("train", "val", "Test", "extra")[n // 3 % 4] for n in range(60)]
     data = features(views=3, splits=splits)
     parts = hold_out(data, "auto", **options())
-    assert (len(parts.train), len(parts.test), parts.left_out) == (90, 15, 15)
+    assert (len(parts.train), len(parts.test)) == (90, 15)
+    assert "15 images are in no split" in capsys.readouterr().err
     ((fitted, scored),) = parts.folds
     assert (data.views[parts.train[scored]] == 0).all()
     assert (len(fitted), len(scored)) == (45, 15)

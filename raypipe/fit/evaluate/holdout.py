@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.rows.splits import by_hash, canonical, stratified
 
@@ -27,14 +28,12 @@ class Holdout:
         train: rows to fit on, views included.
         test: rows to score on; of each image only itself, not its views.
         folds: pairs of positions within `train`, to fit on and to validate on.
-        left_out: images whose split is none of train, validation and test.
     """
 
     how: Literal["store", "stratified", "hash"]
     train: Rows
     test: Rows
     folds: list[tuple[Rows, Rows]]
-    left_out: int = 0
 
 
 def hold_out(
@@ -82,16 +81,18 @@ def hold_out(
         held = np.flatnonzero(part == scored)
         fitted = np.flatnonzero(np.isin(part, list({"train", "validation"} - {scored})))
     left_out = len(ids) - len(fitted) - len(held)
+    if left_out:
+        say(f"{left_out} images are in no split to train or test on and are left out")
     train, test = _with_views(first, fitted, len(data)), first[held]
     _check_parts(data.labels, train, test, how)
     if validation is None:
         folds = list(_folds(data, train, cv, seed)) if cv else []
-        return Holdout(how, train, test, folds, left_out)
+        return Holdout(how, train, test, folds)
     image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it
     outside = validation[image[train]]
     fold = np.flatnonzero(~outside), np.flatnonzero(outside & (data.views[train] == 0))
     _check_parts(data.labels, train[fold[0]], train[fold[1]], "store (train and validation)")
-    return Holdout(how, train, test, [fold], left_out)
+    return Holdout(how, train, test, [fold])
 
 
 def _check_store_split(part: Labels) -> None:

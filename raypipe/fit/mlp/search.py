@@ -178,12 +178,8 @@ class Search:
         before = record.finished[record.kept] if record.kept is not None else None
         if record.best and (before is None or _rank(record.best) > _rank(before)):
             record.kept, self.kept = record.combination, self._best
-        record.combination, record.epoch, record.best, self._best = (
-            record.combination + 1,
-            0,
-            None,
-            {},
-        )
+        record.combination += 1
+        record.epoch, record.best, self._best = 0, None, {}
         self._network = self._optimizer = None
 
 
