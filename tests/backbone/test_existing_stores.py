@@ -6,27 +6,58 @@ from pathlib import Path
 
 import pytest
 
-import raypipe
+from raypipe import options
+from raypipe.backbone.loading import load
+from raypipe.config import ExtractConfig
+from raypipe.jobs.extract import _load
 from raypipe.spec import Output, Preprocess, Spec
-from tests.conftest import draw, options
+from raypipe.storage import Storage, open_storage
+from raypipe.store.identity import create_store
+from tests.conftest import TINY
+
+
+def begun(folder: Path, layer: str, backbone: str = TINY) -> tuple[Storage, Spec]:
+    """A store without rows whose features come from a layer."""
+    loaded = load(backbone, "random", (layer,))
+    spec = Spec(
+        backbone=loaded.source.name,
+        weights_sha256=loaded.weights_sha256,
+        outputs=loaded.outputs,
+        preprocess=Preprocess(size=32),
+    )
+    storage = open_storage(str(folder))
+    create_store(storage, spec, {})
+    return storage, spec
+
+
+def config(**given: object) -> ExtractConfig:
+    usual = {"source": "x", "out": "y", "backbone": TINY, "weights": "random", "size": 32}
+    return options.resolve(ExtractConfig, usual | given, environment={})
 
 
 def test_a_store_goes_on_with_its_own_layer_and_says_so_once(
-    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    draw("circle", 0).save(folder / "0.png")
-    out = str(tmp_path / "store")
-    first = raypipe.extract(str(folder), out=out, **options(layer=("block1",)))
+    storage, spec = begun(tmp_path, "block1")
     capsys.readouterr()
-    draw("square", 1).save(folder / "1.png")
-    again = raypipe.extract(str(folder), out=out, **options(layer=()))
+    found = _load(config(), storage)
     said = capsys.readouterr().err
-    assert again.spec == first.spec
-    assert len(again.to_numpy().ids) == 2
+    assert found.backbone.outputs == spec.outputs
+    assert found.shapes == {"features": ((8,), "float32")}
     assert said.count("goes on with block1, as it was begun; the embedding of") == 1
-    assert "is flat" in said
+    assert "networks.py:tiny is flat" in said
+    asked = _load(config(layer=("block2",)), storage)
+    assert asked.backbone.layers == ("block2",)
+
+
+def test_a_store_of_the_embedding_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage, spec = begun(tmp_path, "embedding")
+    assert spec.layers == ("flat",)
+    capsys.readouterr()
+    assert _load(config(), storage).backbone.outputs == spec.outputs
+    assert "goes on with" not in capsys.readouterr().err
 
 
 def test_fingerprints_are_as_they_were() -> None:
