@@ -15,7 +15,3 @@ def main() -> None:
         add_command(app, name, model)
     app.register_install_completion_command()
     sys.exit(execute(app, sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    main()

@@ -161,9 +161,7 @@ def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
-def _warnings(
-    measured: Measured, spec: Spec, machines: list[Machine], others: float
-) -> list[str]:  # fmt: skip
+def _warnings(measured: Measured, spec: Spec, machines: list[Machine], others: float) -> list[str]:
     """Return what makes the machines slow."""
     found = []
     if others > _NOISE:

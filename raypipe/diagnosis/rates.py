@@ -28,11 +28,14 @@ class Pool:
     decoding: bool = False
 
     @property
+    def on_gpus(self) -> tuple[str, ...]:
+        """The steps that GPUs do, or would do if there were any."""
+        return ("decode", "compute") if self.gpus and self.decoding else ("compute",)
+
+    @property
     def device(self) -> tuple[str, ...]:
         """The steps that replicas do."""
-        if not self.gpus:
-            return _STEPS
-        return ("decode", "compute") if self.decoding else ("compute",)
+        return self.on_gpus if self.gpus else _STEPS
 
     @property
     def sides(self) -> dict[tuple[str, ...], int]:
@@ -104,7 +107,7 @@ class Rates:
     @property
     def core(self) -> float:
         """Seconds of a core for an image, where a GPU computes."""
-        return self._sum(tuple(s for s in _STEPS if s not in {"compute", *self._on_gpus()}))
+        return self._sum(tuple(step for step in _STEPS if step not in self.pool.on_gpus))
 
     def cores_per_gpu(self) -> float | None:
         """Return how many cores keep one GPU busy; None without a GPU."""
@@ -117,9 +120,6 @@ class Rates:
             return None
         # a hundredth of a core is within what is measured
         return max(0, math.ceil(needed * self.pool.replicas - self.pool.cores - 0.01))
-
-    def _on_gpus(self) -> tuple[str, ...]:
-        return self.pool.device if self.pool.gpus else ()
 
     def _sum(self, steps: tuple[str, ...]) -> float:
         return sum(self.seconds[step] for step in steps)

@@ -14,12 +14,12 @@ from raypipe.display.pace import Rate, pace_text
 T = TypeVar("T")
 
 
-def with_bar(stream: Iterable[T], total: int, count: Callable[[T], int], what: str) -> Iterator[T]:
+def with_bar(stream: Iterable[T], total: int, count: Callable[[T], int]) -> Iterator[T]:
     """Pass a stream on under a bar; arguments as `progress.track` has them."""
     columns = (
         BarColumn(bar_width=None),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} " + what),
-        RateColumn(what),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} images"),
+        RateColumn(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
@@ -32,9 +32,8 @@ def with_bar(stream: Iterable[T], total: int, count: Callable[[T], int], what: s
 class RateColumn(ProgressColumn):
     """The pace, and the time that is left."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.what = what
         self.rate = Rate()
         self.shown, self.pace = 0, "starting"
 
@@ -42,5 +41,5 @@ class RateColumn(ProgressColumn):
         """Return the pace since the last result."""
         done, total = int(task.completed), int(task.total or 0)
         if done != self.shown:  # drawn many times per result: the rate changes with results
-            self.shown, self.pace = done, pace_text(self.rate(done), total, done, self.what)
+            self.shown, self.pace = done, pace_text(self.rate(done), total, done)
         return Text(self.pace)

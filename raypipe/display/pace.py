@@ -69,9 +69,9 @@ class Rate:
         return (done - before) / (now - started) if done > before and now > started else None
 
 
-def pace_text(rate: float | None, total: int, done: int, what: str) -> str:
+def pace_text(rate: float | None, total: int, done: int) -> str:
     """Return how fast it goes, and how long it will take, in words."""
     if rate is None:
         return "measuring the rate"
     remaining = timedelta(seconds=round((total - done) / rate))
-    return f"{rate:.1f} {what}/s, ETA {remaining}"
+    return f"{rate:.1f} images/s, ETA {remaining}"

@@ -17,36 +17,31 @@ _PROGRESS = re.compile(r"\d+/\d+ \w+ \(\d+ %\), ")
 T = TypeVar("T")
 
 
-def track(
-    stream: Iterable[T], *, total: int, count: Callable[[T], int], what: str = "images"
-) -> Iterator[T]:
+def track(stream: Iterable[T], *, total: int, count: Callable[[T], int]) -> Iterator[T]:
     """Pass a stream on, showing how far it is.
 
     Args:
         stream: results as they arrive.
         total: how many images there will be.
         count: how many images one result stands for.
-        what: the word for what is counted.
     """
     if sys.stderr.isatty() and not says_json():
         from raypipe.display.bar import with_bar  # takes a tenth of a second
 
-        yield from with_bar(stream, total, count, what)
+        yield from with_bar(stream, total, count)
     else:
-        yield from _with_lines(stream, total, count, what)
+        yield from _with_lines(stream, total, count)
 
 
-def _with_lines(
-    stream: Iterable[T], total: int, count: Callable[[T], int], what: str
-) -> Iterator[T]:
+def _with_lines(stream: Iterable[T], total: int, count: Callable[[T], int]) -> Iterator[T]:
     rate, done, last = Rate(), 0, time.monotonic()
     for result in stream:
         done += count(result)
-        pace = pace_text(rate(done), total, done, what)
+        pace = pace_text(rate(done), total, done)
         if time.monotonic() - last >= _LOG_SECONDS or done >= total:
             last = time.monotonic()
             share = 100 * done / max(total, 1)
-            say(f"{done}/{total} {what} ({share:.0f} %), {pace}", done=done, total=total)
+            say(f"{done}/{total} images ({share:.0f} %), {pace}", done=done, total=total)
         yield result
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from raypipe import memory
 from raypipe.config import EngineConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.heads.head import Channels, Spatial
 
@@ -39,8 +40,8 @@ def check_engine_options(config: EngineConfig) -> None:
 
 def choose_engine(
     asked: Literal["auto", "sklearn", "ray"], *, rows: int, width: int, only_ray: str | None = None
-) -> tuple[Engine, str]:
-    """Return the engine, and a line that says which and why.
+) -> Engine:
+    """Return the engine; say which and why.
 
     Args:
         asked: what the user wants.
@@ -56,14 +57,17 @@ def choose_engine(
     if asked != "auto":
         if asked == "sklearn" and only_ray:
             raise UsageError(f"--engine sklearn has no {only_ray}; give --engine ray or auto")
-        return asked, f"engine {asked} as asked: {about}"
+        say(f"engine {asked} as asked: {about}")
+        return asked
     if only_ray:
-        return "ray", f"engine ray, which has {only_ray}: {about}"
+        say(f"engine ray, which has {only_ray}: {about}")
+        return "ray"
     needed = f"{_COPIES} copies need {memory.readable(_COPIES * size)}"
-    have = f"{memory.readable(there)} of memory are free"
-    if _COPIES * size > there:
-        return "ray", f"engine ray: {about}; {needed}, but {have}"
-    return "sklearn", f"engine sklearn: {about}; {needed}, and {have}"
+    fit = _COPIES * size <= there
+    engine: Engine = "sklearn" if fit else "ray"
+    have = f"{'and' if fit else 'but'} {memory.readable(there)} of memory are free"
+    say(f"engine {engine}: {about}; {needed}, {have}")
+    return engine
 
 
 def check_memory(

@@ -35,9 +35,9 @@ class Plan:
     changed: int
     gone: pa.Array
 
-    def some_items(self, count: int = 8) -> list[pa.Table]:
-        """Return the first few items of about `count` units, spread over the plan."""
-        units = self.units[:: max(1, len(self.units) // count)]
+    def some_items(self) -> list[pa.Table]:
+        """Return the first few items of about eight units, spread over the plan."""
+        units = self.units[:: max(1, len(self.units) // _FEW)]
         return [unit.items.slice(0, _FEW) for unit in units]
 
 

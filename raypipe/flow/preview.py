@@ -88,11 +88,12 @@ def _estimate(plan: Plan, look: Callable[[Plan], tuple[Replicas, float | None]])
 def _text(summary: dict[str, Any], config: ExtractConfig) -> str:
     there = "would be extended" if summary["exists"] else "would be created"
     shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in summary["features"].items())
+    changed = f"{summary['changed']:,} of them have changed" if summary["changed"] else ""
     gone = "would be dropped" if config.prune else "would stay; --prune drops them"
     rows = [
         ("images in the source", f"{summary['items']:,}", ""),
         ("done already", f"{summary['done']:,}", ""),
-        ("to do", f"{summary['pending']:,}", _changed(summary["changed"])),
+        ("to do", f"{summary['pending']:,}", changed),
         ("rows without an image", f"{summary['gone']:,}", gone if summary["gone"] else ""),
         ("units", f"{summary['units']:,}", f"of up to {summary['unit_images']} images"),
         ("features", readable(summary["bytes"]), f"{shapes} {config.dtype}, uncompressed"),
@@ -103,10 +104,6 @@ def _text(summary: dict[str, Any], config: ExtractConfig) -> str:
     width = max(len(number) for _, number, _ in rows)
     lines = [f"{name:<22} {number:>{width}}  {note}".rstrip() for name, number, note in rows]
     return "\n".join([f"{summary['store']} {there} (nothing was written)", *lines])
-
-
-def _changed(count: int) -> str:
-    return f"{count:,} of them have changed" if count else ""
 
 
 def _time(summary: dict[str, Any]) -> tuple[str, str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
+from raypipe.heads.head import Head
 from raypipe.spec import HeadSpec
 
 OK = "ok"
@@ -18,17 +19,6 @@ BELOW_THRESHOLD = "below_threshold"
 FILTERED = "filtered"
 
 Arrays = dict[str, npt.NDArray[Any]]
-
-
-class Classifier(Protocol):
-    """What a predictor needs of a head."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the probabilities."""
-
-    def predict_proba(self, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return (N, K) probabilities for (N, …) features."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,7 @@ class Predictor:
         only: a class; then its probability is the only column.
     """
 
-    head: Classifier
+    head: Head
     spec: HeadSpec
     exact: bool = False
     only: str | None = None

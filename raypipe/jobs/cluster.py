@@ -50,13 +50,12 @@ def _run(config: ClusterConfig) -> Outcome:
     shape = store.shapes.get(column, ())
     options = _options(config, row_width(shape, config.spatial, store.channels(column)))
     out = output_folder(config.out)
-    engine, why = choose_engine(
+    engine = choose_engine(
         config.engine,
         rows=len(store),
         width=prod(shape),  # read before positions are averaged
         only_ray=_only_ray(config, out),
     )
-    say(why)
     index = read_index(store)
     fit = _fit_on_ray if engine == "ray" else _fit_in_memory
     kept = _checkpoint(config, store, column, out if engine == "ray" else None)

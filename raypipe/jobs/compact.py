@@ -7,10 +7,8 @@ from typing import Any
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import CompactConfig
-from raypipe.display import say
 from raypipe.store.compaction import compact
 from raypipe.store.master import write_master
-from raypipe.store.partition import File
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Snapshot
 
@@ -23,7 +21,7 @@ def run(config: CompactConfig) -> Outcome:
     """
     started = time.monotonic()
     store = StoreReader(config.store)
-    done = compact(store.storage, store.spec, store.format, config.target_mb * 10**6, _say)
+    done = compact(store.storage, store.spec, store.format, config.target_mb * 10**6)
     write_master(store.storage, done.after, store.spec)
     summary = {
         "store": store.uri,
@@ -37,10 +35,6 @@ def run(config: CompactConfig) -> Outcome:
     }
     text = _text(summary, new=done.after.number != done.before.number)
     return Outcome(summary, text, StoreReader(store.uri, done.after.number or None))
-
-
-def _say(file: File) -> None:
-    say(f"{file.path}: {file.rows} rows, {file.bytes / 1e6:.1f} MB")
 
 
 def _bytes(snapshot: Snapshot) -> int:

@@ -75,7 +75,8 @@ def _start(
     batches = source.list()
     first = next((batch for batch in batches if len(batch)), None)
     if first is None:
-        raise UsageError(f"SOURCE: no images in {source.uri!r}{_narrowed(config)}")
+        why = f" match {', '.join(config.glob)}" if config.glob else "; give a folder of images"
+        raise UsageError(f"SOURCE: no images in {source.uri!r}{why}")
     given_up = threading.Event()
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
@@ -174,10 +175,6 @@ def _glance(
     return measured.replicas, measured.rates.steady if measured.cost.images else None
 
 
-def _narrowed(config: ExtractConfig) -> str:
-    return f" match {', '.join(config.glob)}" if config.glob else "; give a folder of images"
-
-
 def _precision(config: ExtractConfig, storage: Storage) -> Any:
     """Resolve `auto`: what the store was begun with, else the best of the replicas' hardware."""
     if config.precision != "auto":
@@ -231,19 +228,16 @@ def _outcome(
 
 def _text(summary: dict[str, Any], work: Ingest) -> str:
     published = f"snapshot {summary['snapshot']}" + ("" if work.is_new else " (nothing to change)")
+    rate = summary["steady_images_per_second"]
+    steady = "" if rate is None else f"; {rate:.1f} without"
     lines = [
         f"{summary['store']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
         f"decoded {summary['decoded']} images in {summary['seconds']:.1f} s "
-        f"({summary['images_per_second']:.1f} images/s, start-up included{_steady(summary)})",
+        f"({summary['images_per_second']:.1f} images/s, start-up included{steady})",
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
     return "\n".join(lines + work.notes)
-
-
-def _steady(summary: dict[str, Any]) -> str:
-    rate = summary["steady_images_per_second"]
-    return "" if rate is None else f"; {rate:.1f} without"
 
 
 def main() -> None:

@@ -74,11 +74,12 @@ def _predicted(store: StoreReader) -> dict[str, dict[str, int]]:
 
 
 def _text(summary: dict[str, Any]) -> str:
-    versions = len(summary["snapshots"])
+    versions, views = len(summary["snapshots"]), summary["views"]
+    images = f": {summary['items']} images × {views} views" if views > 1 else ""
     lines = [
         f"store      {summary['store']}",
         f"snapshot   {summary['snapshot']} of {versions}, made {summary['created'] or 'never'}",
-        f"rows       {summary['rows']}{_views(summary)}",
+        f"rows       {summary['rows']}{images}",
         f"rejects    {summary['rejects']}",
     ]
     lines += [f"  {count:>7} {name}" for name, count in summary["rejects_by_reason"].items()]
@@ -98,12 +99,6 @@ def _text(summary: dict[str, Any]) -> str:
     lines.append("made from")
     lines += [f"  {name}: {_value(value)}" for name, value in summary["provenance"].items()]
     return "\n".join(lines)
-
-
-def _views(summary: dict[str, Any]) -> str:
-    if summary["views"] == 1:
-        return ""
-    return f": {summary['items']} images × {summary['views']} views"
 
 
 def _column(column: dict[str, Any]) -> str:

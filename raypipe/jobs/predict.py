@@ -26,7 +26,7 @@ from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_mod
 from raypipe.heads.predictor import Predictor
 from raypipe.predictions.checks import check, head_spec, is_one_file
 from raypipe.predictions.inputs import Images, Stored
-from raypipe.predictions.pages import REPORT_FILE, report_on_rows, report_on_store
+from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.rows.listing import Listing
 from raypipe.storage import is_object, local_copy, local_path, open_storage
@@ -108,7 +108,9 @@ def _to_store(
         content = json.dumps({**scores, **origin}, indent=1, ensure_ascii=False) + "\n"
         storage.put(_METRICS_FILE, content.encode())
     if config.report:
-        storage.put(REPORT_FILE, report_on_store(store))
+        from raypipe.reports.run import make_page, sections_of
+
+        storage.put(REPORT_FILE, make_page(sections_of(store.uri), title=Path(store.uri).name))
         _said(f"{storage.uri}/{REPORT_FILE}", summary, lines)
     return summary, lines, store
 

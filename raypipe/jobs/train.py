@@ -8,7 +8,6 @@ from math import prod
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import TrainConfig
-from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.engine import Engine, check_engine_options, check_memory, choose_engine
 from raypipe.fit.evaluate.calibrate import kind_for
@@ -106,14 +105,12 @@ def _engine(config: TrainConfig) -> Engine:
     store = StoreReader(config.store, config.snapshot)
     width = prod(store.shapes.get(store.column(config.layer), ()))
     resumed = config.resume and is_checkpoint(local_path(config.out, "--out") / FOLDER)
-    engine, why = choose_engine(
+    return choose_engine(
         config.engine,
         rows=len(store),
         width=width,
         only_ray="the checkpoint to go on from" if resumed else None,
     )
-    say(why)
-    return engine
 
 
 def main() -> None:

@@ -11,19 +11,11 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.config import PredictConfig
 from raypipe.heads.model import TrainedModel
-from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:  # templates and charts take a second to import, which most predictions do without
     from raypipe.predictions.inputs import Images, Stored
 
 REPORT_FILE = "report.html"
-
-
-def report_on_store(store: StoreReader) -> bytes:
-    """Return the page about a store of predictions."""
-    from raypipe.reports.run import make_page, sections_of
-
-    return make_page(sections_of(store.uri), title=Path(store.uri).name)
 
 
 def report_on_rows(

@@ -56,11 +56,11 @@ class Listing:
         self._file.seek(0)
         yield from pa.ipc.open_stream(self._file)
 
-    def some_items(self, count: int = 8) -> list[pa.Table]:
-        """Return a few consecutive items from each of `count` places near the start."""
+    def some_items(self) -> list[pa.Table]:
+        """Return a few consecutive items from each of eight places near the start."""
         first = pa.Table.from_batches([next(self.batches())])
-        step = max(1, len(first) // count)
-        return [first.slice(start, _FEW) for start in range(0, len(first), step)][:count]
+        step = max(1, len(first) // _FEW)
+        return [first.slice(start, _FEW) for start in range(0, len(first), step)][:_FEW]
 
     def absent(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         """Return which of N ids are not listed, as (N,).

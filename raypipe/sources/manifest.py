@@ -78,7 +78,7 @@ class ManifestSource:
         self.path = path
         self.uri = str(path)
         self.is_json = path.suffix.lower() not in _DELIMITERS
-        names = _json_names(path) if self.is_json else _csv_names(path)
+        names = list(next(_json_rows(path), {})) if self.is_json else _csv_names(path)
         self.columns = UriColumns.choose(names, config, repr(self.uri))
 
     def list(self) -> Iterator[pa.RecordBatch]:
@@ -180,10 +180,6 @@ def _csv_names(path: AnyPath) -> list[str]:
     if len(set(names)) < len(names):
         raise UsageError(f"SOURCE: {str(path)!r} has two columns of one name: {', '.join(names)}")
     return names
-
-
-def _json_names(path: AnyPath) -> list[str]:
-    return list(next(_json_rows(path), {}))
 
 
 def _json_parts(path: AnyPath, names: list[str]) -> Iterator[Mapping[str, Texts]]:

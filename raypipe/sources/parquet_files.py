@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +67,8 @@ class _TableFile:
         self.leaf = f"{self.image}.{_BYTES}" if is_struct else self.image
         self.uris = None
         if not self.holds_bytes:
-            self.uris = UriColumns.choose(names, _naming(config, self.image), where)
+            named = config.model_copy(update={"image_column": self.image})
+            self.uris = UriColumns.choose(names, named, where)
 
     def list(self) -> Iterator[pa.RecordBatch]:
         with _reading(str(self.path)) as table:
@@ -87,7 +89,8 @@ class _TableFile:
         return table.read_row_group(group, columns=names)
 
     def _batch(self, part: pa.Table, group: int, rows: range, before: int) -> pa.RecordBatch:
-        columns = {name: _as_text(part[name], self._names_of(name)) for name in part.column_names}
+        names_of = {self.label: self.label_names}
+        columns = {name: _as_text(part[name], names_of.get(name)) for name in part.column_names}
         first = before + rows.start
         if self.uris:
             return uri_batch(columns, self.uris, self.path, lambda i: f"row {first + i} of {self}")
@@ -107,9 +110,6 @@ class _TableFile:
                 f"SOURCE: row {missing} of {self} has no {self.id!r}; give every row an id"
             )
         return ids
-
-    def _names_of(self, column: str) -> Sequence[str] | None:
-        return self.label_names if column == self.label else None
 
     def _check_images(self, table: Any) -> None:
         """Refuse what would run code when opened, and row groups that do not fit into memory."""
@@ -135,31 +135,18 @@ class _TableFile:
         return repr(str(self.path))
 
 
-class _reading:  # noqa: N801 - used as a function
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[Any]:
     """Open a Parquet file; what goes wrong with it names it."""
+    from pyarrow import parquet
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.table: Any = None
-
-    def __enter__(self) -> Any:
-        from pyarrow import parquet
-
-        try:
-            self.table = parquet.ParquetFile(readable(self.path), pre_buffer=is_object(self.path))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise self._damage(error) from None
-        return self.table
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self.table.close()
-        if isinstance(error, OSError | pa.ArrowInvalid):
-            raise self._damage(error) from None
-
-    def _damage(self, error: BaseException) -> RaypipeError:
-        return RaypipeError(
-            f"SOURCE: cannot read {self.path!r}: {error}; repair or remove the file"
-        )
+    try:
+        with parquet.ParquetFile(readable(path), pre_buffer=is_object(path)) as table:
+            yield table
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RaypipeError(
+            f"SOURCE: cannot read {path!r}: {error}; repair or remove the file"
+        ) from None
 
 
 def _image_column(arrow: pa.Schema, config: SourceConfig, where: str) -> str:
@@ -196,10 +183,6 @@ def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _naming(config: SourceConfig, image: str) -> SourceConfig:
-    return config.model_copy(update={"image_column": image})
 
 
 def _class_names(arrow: pa.Schema, label: str | None) -> Sequence[str] | None:

@@ -6,7 +6,6 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage.objects import ObjectUri
@@ -53,7 +52,7 @@ def answer(error: Exception) -> Answer:
     text = str(error)
     if isinstance(error, exceptions.InvalidPathError) or "Could not parse path" in text:
         return Answer("a key with an empty part (`//`), `.` or `..`, which cannot be read", True)
-    code, status = (found[1] if found else "" for found in map(_search(text), (_CODE, _STATUS)))
+    code, status = (found[1] if (found := one.search(text)) else "" for one in (_CODE, _STATUS))
     if isinstance(error, exceptions.PermissionDeniedError):
         return Answer(f"403 Forbidden{f' ({code})' if code else ''}", True, code in _OF_CALLER)
     if isinstance(error, exceptions.UnauthenticatedError):
@@ -91,10 +90,6 @@ def _remedy(what: str, error: Exception) -> str:
     if _NO_BUCKET in str(error) or isinstance(error, FileNotFoundError):
         return "create the bucket or correct its name"
     return "see that the credentials are there, have not expired, and allow this"
-
-
-def _search(text: str) -> Any:
-    return lambda pattern: pattern.search(text)
 
 
 def _kind(text: str, error: Exception) -> str:

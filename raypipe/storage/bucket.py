@@ -92,7 +92,10 @@ class BucketStorage:
 
     def stamp(self, name: str) -> Hashable:
         """Return what differs between two objects of that name. Raises FileNotFoundError."""
-        found = self._head(name)
+        import obstore
+
+        with self._failures():
+            found = obstore.head(self._store, self._key(name))
         return found["e_tag"], found["size"]
 
     def put(self, name: str, data: bytes) -> None:
@@ -157,12 +160,6 @@ class BucketStorage:
 
     def _key(self, name: str) -> str:
         return f"{self._place.key}/{name}"
-
-    def _head(self, name: str) -> Any:
-        import obstore
-
-        with self._failures():
-            return obstore.head(self._store, self._key(name))
 
     def _failures(self, *expected: type[Exception]) -> AbstractContextManager[None]:
         return failures(self._place, self._option, FileNotFoundError, *expected)

@@ -71,7 +71,19 @@ class RowCache:
         self.width = 0
         self.dtype: np.dtype[Any] = np.dtype("float32")
         self._file = -1
-        self._fill(store, column, parts, group, memory, to_rows, folder)
+        place = np.full(len(group), -1, np.int64)
+        place[self.order] = np.arange(len(self.order))
+        seen = 0
+        for part in parts:
+            for table in store.iter_part(part, [column]):
+                here = place[seen : seen + len(table)]
+                rows = to_rows(to_array(table[column]))
+                if not self.width:
+                    self._allocate(rows, memory, folder)
+                self._put(rows[here >= 0], here[here >= 0])
+                seen += len(table)
+        if seen != len(group):
+            raise RaypipeError(f"{store.uri}: expected {len(group)} rows in the shard, got {seen}")
 
     def __len__(self) -> int:
         return len(self.order)
@@ -99,30 +111,6 @@ class RowCache:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-    def _fill(
-        self,
-        store: StoreReader,
-        column: str,
-        parts: Sequence[int],
-        group: npt.NDArray[np.int8],
-        memory: int,
-        to_rows: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
-        folder: str | None,
-    ) -> None:
-        place = np.full(len(group), -1, np.int64)
-        place[self.order] = np.arange(len(self.order))
-        seen = 0
-        for part in parts:
-            for table in store.iter_part(part, [column]):
-                here = place[seen : seen + len(table)]
-                rows = to_rows(to_array(table[column]))
-                if not self.width:
-                    self._allocate(rows, memory, folder)
-                self._put(rows[here >= 0], here[here >= 0])
-                seen += len(table)
-        if seen != len(group):
-            raise RaypipeError(f"{store.uri}: expected {len(group)} rows in the shard, got {seen}")
 
     def _allocate(self, rows: Floats, memory: int, folder: str | None) -> None:
         self.width, self.dtype = rows.shape[1], rows.dtype

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from raypipe import schema
+from raypipe.display import say
 from raypipe.spec import Spec, digest
 from raypipe.storage import Storage
 from raypipe.store import parquet
@@ -34,13 +35,7 @@ class Compaction:
     after: Snapshot
 
 
-def compact(
-    storage: Storage,
-    spec: Spec,
-    form: Format,
-    target_bytes: int,
-    merged: Callable[[File], None] | None = None,
-) -> Compaction:
+def compact(storage: Storage, spec: Spec, form: Format, target_bytes: int) -> Compaction:
     """Merge partitions smaller than half of a size into files of about that size.
 
     Rows that no longer count are left out. The files that were merged stay: older snapshots list
@@ -52,7 +47,6 @@ def compact(
         spec: what the features are.
         form: format of the feature partitions.
         target_bytes: size of the files to make.
-        merged: called with each new file.
     """
     while True:
         before = newest(storage, spec.fingerprint)
@@ -63,8 +57,7 @@ def compact(
                     parts += group
                     continue
                 file = _merge(storage, spec, form, group)
-                if merged:
-                    merged(file)
+                say(f"{file.path}: {file.rows} rows, {file.bytes / 1e6:.1f} MB")
                 parts.append(Part(file))
         if len(parts) == len(before.parts):
             return Compaction(before, before)

@@ -47,7 +47,8 @@ def _fit_in_memory(
     rows = scale_rows(flat, options.scale)
     sample = rows[sample_numbers(len(rows), min(SAMPLE, len(rows)), config.seed)]
     options, choices = _chosen(config, options, sample)
-    options = _seeded(options, "k-means++")
+    if config.init == "auto":
+        options = replace(options, init="k-means++")
     say(f"k-means with k={options.k} on {len(rows)} rows")
     return fit_kmeans(rows, options), options, choices
 
@@ -80,7 +81,9 @@ def _fit_on_ray(
         if len(config.k.numbers) > 1:
             sample = sample_rows(shards, scaling.rows, count, min(count, SAMPLE), config.seed)
         options, choices = _chosen(config, options, sample)
-        options = _seeded(options, "k-means||" if options.k > _MANY_CLUSTERS else "k-means++")
+        if config.init == "auto":
+            usual = "k-means||" if options.k > _MANY_CLUSTERS else "k-means++"
+            options = replace(options, init=usual)
         say(f"k-means with k={options.k} on {count} rows")
         clusters, stored = fit_on_shards(shards, count, options, scaling, checkpoint)
     place = np.empty(len(index), np.int64)
@@ -88,11 +91,6 @@ def _fit_on_ray(
     order = place[index.order[own]]
     clusters = replace(clusters, labels=clusters.labels[order], distances=clusters.distances[order])
     return clusters, options, choices
-
-
-def _seeded(options: KMeansOptions, usual: str) -> KMeansOptions:
-    is_open = isinstance(options.init, str) and options.init == "auto"
-    return replace(options, init=usual) if is_open else options
 
 
 def _chosen(

@@ -158,14 +158,16 @@ def test_shards_do_not_depend_on_actors_and_cover_all_rows(store: StoreReader) -
     assert [part for plan in plans for part in plan.parts] == list(range(7))
 
 
-def test_engines_are_chosen_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_are_chosen_by_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("raypipe.memory.available", lambda: 2**30)
-    assert choose_engine("auto", rows=1000, width=100)[0] == "sklearn"
-    engine, why = choose_engine("auto", rows=10**6, width=100)
-    assert engine == "ray"
+    assert choose_engine("auto", rows=1000, width=100) == "sklearn"
+    assert choose_engine("auto", rows=10**6, width=100) == "ray"
+    why = capsys.readouterr().err
     assert "1000000 rows of 100 values, 381 MiB; 5 copies need 1.86 GiB, but 1 GiB" in why
-    assert choose_engine("sklearn", rows=10**6, width=100)[0] == "sklearn"
-    assert choose_engine("auto", rows=10, width=1, only_ray="--distance cosine")[0] == "ray"
+    assert choose_engine("sklearn", rows=10**6, width=100) == "sklearn"
+    assert choose_engine("auto", rows=10, width=1, only_ray="--distance cosine") == "ray"
 
 
 @pytest.mark.parametrize(

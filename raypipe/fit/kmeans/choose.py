@@ -10,8 +10,6 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-from raypipe.errors import UsageError
-
 Array = npt.NDArray[Any]
 
 #: Rows that are looked at. The silhouette compares all pairs of them.
@@ -29,18 +27,10 @@ def choose_k(
     The best is the one with the largest mean silhouette (Rousseeuw, 1987).
 
     Args:
-        sample: (n, D) scaled rows.
+        sample: (n, D) scaled rows, more than the largest of the numbers.
         numbers: of clusters to try, from small to large.
         seed: of k-means.
-
-    Raises:
-        UsageError: the sample is too small.
     """
-    if numbers[-1] >= len(sample):
-        raise UsageError(
-            f"--k: a range may go up to {len(sample) - 1}, one less than the {len(sample)} rows it "
-            f"is chosen on; got {numbers[-1]}"
-        )
     figures = []
     for k in numbers:
         fitted = KMeans(k, random_state=seed, n_init=1).fit(sample)

@@ -117,7 +117,7 @@ class LogisticPath:
         folds = self.groups.folds
         tasks = [self._task(c, fold) for c in self.penalties for fold in range(folds)]
         searched = self._minimise(tasks, [np.zeros(self._size)] * len(tasks), "grid")
-        models = self._models(tasks, searched)
+        models = self._models_at(tasks, [minimum.x for minimum in searched])
         accuracies = self._accuracies(models)
         best = int(accuracies.mean(axis=1).argmax()) if folds else 0
         at_best = np.arange(best * folds, (best + 1) * folds)
@@ -128,7 +128,7 @@ class LogisticPath:
         loss, _ = self._values([final], {0: found.x}, double=True)[0]
         return PathResult(
             scaling=self.scaling,
-            model=self._models([final], [found]),
+            model=self._models_at([final], [found.x]),
             best=self.penalties[best],
             accuracies=accuracies,
             fold_models=models.take(at_best),
@@ -227,11 +227,8 @@ class LogisticPath:
         value = float(loss) / task.total_weight + 0.5 * strength * float(coef @ coef)
         return value, gradient
 
-    def _models(self, tasks: Sequence[_Task], minima: Sequence[Any]) -> LinearModels:
-        return self._models_at(tasks, [minimum.x for minimum in minima], double=False)
-
     def _models_at(
-        self, tasks: Sequence[_Task], points: Sequence[Vector], *, double: bool
+        self, tasks: Sequence[_Task], points: Sequence[Vector], *, double: bool = False
     ) -> LinearModels:
         """Return the models at some points, for rows with all rows' scaling."""
         scores, width = self._shape
