@@ -10,7 +10,6 @@ import pytest
 
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.flow import plan as planning
 from raypipe.flow.plan import Plan, make_plan, unit_length
 from raypipe.rows.listing import Listing
 from raypipe.rows.versions import Versions
@@ -100,7 +99,10 @@ def test_ids_that_share_a_hash_are_told_apart() -> None:
     def one_hash(texts: pa.Array) -> np.ndarray:
         return np.zeros(len(texts), np.int64)
 
-    with mock.patch.object(planning, "_hashes", one_hash):
+    with (
+        mock.patch("raypipe.rows.listing._hashes", one_hash),
+        mock.patch("raypipe.rows.versions._hashes", one_hash),
+    ):
         known = Versions(items(5, i00002="2"))
         index, same = known.find(items(7))
         assert index.tolist() == [0, 1, 2, 3, 4, -1, -1]
