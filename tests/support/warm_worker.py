@@ -1,9 +1,16 @@
 """What Ray starts in place of a worker: has one forked, and waits for its end (see `warm.py`)."""
 
+import importlib.util
 import json
 import os
 import socket
 import sys
+
+if any(word.startswith("--serialized-runtime-env-context=") for word in sys.argv):
+    # One that is set up in a way of its own, as those of Ray Train: by Ray's first script.
+    found = importlib.util.find_spec("ray")
+    first = os.path.join(os.path.dirname(found.origin), "_private/workers/setup_worker.py")  # noqa: PTH118, PTH120
+    os.execv(sys.executable, [sys.executable, first, *sys.argv[1:]])
 
 arguments = [word for word in sys.argv[1:] if not word.startswith("--language=")]
 folder = os.getcwd()  # noqa: PTH109 - pathlib takes its time
