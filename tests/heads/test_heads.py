@@ -310,7 +310,7 @@ def test_grids() -> None:
         "max_features": ["sqrt", 0.5],
     }
     given = ("hidden=256,512x128", "dropout=0,0.5", "weight_decay=0", "optimizer=sgd")
-    assert parse_grid("mlp", given)["hidden"] == ["256", "512x128"]
+    assert parse_grid("mlp", given)["hidden"] == [(256,), (512, 128)]
     for head in ("logistic", "svm", "forest", "knn"):
         assert parse_grid(head, ())
 
