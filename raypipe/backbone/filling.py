@@ -25,11 +25,13 @@ def filled(source: BackboneSource, state: Mapping[str, Tensor], seed: int) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(source, blank=True)
-        fitting = {
-            name: state[name].float() if state[name].is_floating_point() else state[name]
-            for name, value in model.state_dict().items()
-            if name in state and state[name].shape == value.shape
-        }
+        fitting = model.state_dict()  # with the versions that some modules look at
+        for name, value in list(fitting.items()):
+            given = state.get(name)
+            if given is None or given.shape != value.shape:
+                del fitting[name]
+            else:
+                fitting[name] = given.float() if given.is_floating_point() else given
         model.load_state_dict(fitting, strict=False, assign=True)
         fill_missing(model)
     return model.eval().requires_grad_(False)

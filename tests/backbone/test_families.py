@@ -55,10 +55,10 @@ TIMM = (
     "beit_base_patch16_224", "eva02_tiny_patch14_224", "levit_128s", "mixer_s32_224",
     "poolformer_s12", "xception41", "regnetx_002", "densenet121", "efficientformer_l1",
 )  # fmt: skip
-FAST = {"resnet18", "squeezenet1_1", "mobilenet_v3_small", "timm/resnet10t",
+FAST = {"resnet18", "mnasnet0_5", "squeezenet1_1", "mobilenet_v3_small", "timm/resnet10t",
         "timm/deit_tiny_distilled_patch16_224", "timm/mobilenetv4_conv_small"}  # fmt: skip
 #: Where bfloat16 is refused by name, since features are too far from those of float32.
-COARSE: set[str] = set()
+COARSE = {"mnasnet0_5"}
 
 NAMES = [*TORCHVISION, *(f"timm/{name}" for name in TIMM)]
 
@@ -71,10 +71,19 @@ def network(name: str) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         more = {"transform_input": True, "init_weights": False}
     model = torchvision.models.get_model(name, weights=None, **more).eval()
-    for module in model.modules():  # else all that is computed is close to zero
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_var.uniform_(0.5, 1.5)
-    return model
+    return calibrated(model)
+
+
+@torch.inference_mode()
+def calibrated(model: nn.Module) -> nn.Module:
+    """Give batch norm the statistics of some images: else deep networks compute zeros."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in norms:
+        module.momentum = None
+        module.train()
+    if norms:
+        model(images(128, 4))
+    return model.eval()
 
 
 @torch.inference_mode()
