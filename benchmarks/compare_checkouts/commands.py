@@ -67,10 +67,10 @@ _KILLED = {
     "killed-extract": Killed(
         f"extract photos {_CUT.replace(':network', ':slow')}", "data/part-*", ""
     ),
-    "killed-logistic": Killed(f"train features --grid C=0.01,0.1,1,10,100 {_LONG} {_RAY} {_LARGE}"),
-    "killed-kmeans": Killed(f"cluster features --k 12 --n-init 60 --tol 0 {_RAY} {_LARGE}"),
+    "killed-logistic": Killed(f"train features --grid C=0.1,1,10 {_LONG} {_RAY} {_LARGE}"),
+    "killed-kmeans": Killed(f"cluster features --k 12 --n-init 16 --tol 0 {_RAY} {_LARGE}"),
     "killed-mlp": Killed(
-        "train features --head mlp --hidden 64 --grid dropout=0.1,0.5 --epochs 200 --patience 0"
+        "train features --head mlp --hidden 64 --grid dropout=0.1,0.5 --epochs 60 --patience 0"
         " --workers 0"
     ),
 }
