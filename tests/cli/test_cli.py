@@ -146,7 +146,7 @@ def test_layers_lists_nodes_and_shapes(here: Here) -> None:
     done = here("layers", TINY, "--size", "32")
     assert done.returncode == 0
     assert "block2.2" in done.stdout
-    assert "16 × 8 × 8" in done.stdout
+    assert "16c × 8 × 8" in done.stdout
     assert "← default" in done.stdout
 
 
