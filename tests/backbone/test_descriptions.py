@@ -28,7 +28,7 @@ from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.images.transforms import normalize, to_pixels
 from raypipe.spec import Preprocess
 from tests.backbone.comparing import cosine, entering, features, images
-from tests.test_preprocess_parity import photograph
+from tests.images.test_preprocess_parity import photograph
 
 models = torchvision.models
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from raypipe import options
 from raypipe.backbone.loading import load
+from raypipe.cli import options
 from raypipe.config import ExtractConfig
-from raypipe.jobs.extract import _load
+from raypipe.flow.prepare import load_extractor
 from raypipe.spec import Output, Preprocess, Spec
 from raypipe.storage import Storage, open_storage
-from raypipe.store.identity import create_store
+from raypipe.store.identity import create_store, existing_spec
 from tests.conftest import TINY
 
 
@@ -40,13 +40,13 @@ def test_a_store_goes_on_with_its_own_layer_and_says_so_once(
 ) -> None:
     storage, spec = begun(tmp_path, "block1")
     capsys.readouterr()
-    found = _load(config(), storage)
+    found = load_extractor(config(), existing_spec(storage))
     said = capsys.readouterr().err
     assert found.backbone.outputs == spec.outputs
     assert found.shapes == {"features": ((8,), "float32")}
     assert said.count("goes on with block1, as it was begun; the embedding of") == 1
     assert "networks.py:tiny is flat" in said
-    asked = _load(config(layer=("block2",)), storage)
+    asked = load_extractor(config(layer=("block2",)), existing_spec(storage))
     assert asked.backbone.layers == ("block2",)
 
 
@@ -56,7 +56,7 @@ def test_a_store_of_the_embedding_says_nothing(
     storage, spec = begun(tmp_path, "embedding")
     assert spec.layers == ("flat",)
     capsys.readouterr()
-    assert _load(config(), storage).backbone.outputs == spec.outputs
+    assert load_extractor(config(), existing_spec(storage)).backbone.outputs == spec.outputs
     assert "goes on with" not in capsys.readouterr().err
 
 

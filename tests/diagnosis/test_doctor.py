@@ -436,12 +436,12 @@ class TestMeasuring:
 
 def test_wrong_use_is_found_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file or folder at"):
-        raypipe.diagnosis(tmp_path / "none")
+        raypipe.doctor(tmp_path / "none")
     with pytest.raises(UsageError, match="--sample must be greater"):
-        raypipe.diagnosis(sample=0)
-    assert callable(raypipe.diagnosis)  # no module has taken its name
+        raypipe.doctor(sample=0)
+    assert callable(raypipe.doctor)  # no module has taken its name
     with pytest.raises(UsageError, match="--out: expected a path"):
-        raypipe.diagnosis(out="ftp://host/store", **options())
+        raypipe.doctor(out="ftp://host/store", **options())
 
 
 def test_it_takes_the_options_of_extract() -> None:

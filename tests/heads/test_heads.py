@@ -325,7 +325,11 @@ def test_grids() -> None:
         ("forest", "max_depth=0", "max_depth must be whole numbers from 1, or none"),
         ("knn", "n_neighbors=0", "n_neighbors must be whole numbers from 1"),
         ("knn", "weights=gauss", "weights must be uniform or distance; got 'gauss'"),
-        ("mlp", "hidden=12x", "hidden must be units of each layer, as 256 or 512x128"),
+        (
+            "mlp",
+            "hidden=12x",
+            "hidden must be none, or the units of each hidden layer, as 256 or 512x128",
+        ),
         ("mlp", "dropout=1", "dropout must be numbers from 0 and below 1"),
         ("mlp", "optimizer=lbfgs", "optimizer must be adam or adamw or sgd"),
         ("logistic", "C=inf", "C must be positive numbers; got 'inf'"),

@@ -152,8 +152,9 @@ def _arguments(name: str, meta: Mapping[str, Any]) -> Arguments:
         found["image_size"] = size[0]
     if name.startswith("maxvit") and size != (224, 224):
         found["input_size"] = size
-    if len(meta["categories"]) != 1000:
-        found["num_classes"] = len(meta["categories"])
+    categories = meta["categories"]  # None where only the layers before the classifier count
+    if categories is not None and len(categories) != 1000:
+        found["num_classes"] = len(categories)
     return tuple(found.items())
 
 
