@@ -58,16 +58,15 @@ class Checkout:
     def kill(self, name: str, killed: Killed, folder: Path) -> bool:
         """Start a command and kill it once it has begun; return whether that came in time.
 
-        It joins the Ray of the other commands.
+        It has a Ray of its own, whose processes are killed as well.
         """
-        address = self._ask({"folder": str(folder)})["address"]
         words = [*shlex.split(killed.command), "--out", name]
         with self.log.open("a") as log:
             process = psutil.Popen(
                 [sys.executable, "-m", "raypipe", *words],
                 stdout=log,
                 stderr=log,
-                env={**self._environment, "RAY_ADDRESS": address},
+                env=self._environment,
                 cwd=folder,
             )
         end = time.monotonic() + _DEADLINE

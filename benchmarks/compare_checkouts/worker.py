@@ -27,19 +27,9 @@ def main() -> None:
     for line in sys.stdin:
         given = json.loads(line)
         os.chdir(given["folder"])
-        answer = _answer(given)
+        answer = _content(given["open"]) if "open" in given else _run(given["command"])
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
-
-
-def _answer(given: dict[str, Any]) -> dict[str, Any]:
-    import ray
-
-    if "open" in given:
-        return _content(given["open"])
-    if "command" in given:
-        return _run(given["command"])
-    return {"address": ray.get_runtime_context().gcs_address}
 
 
 def _start_ray() -> None:
