@@ -195,7 +195,7 @@ def _unit_length(
         least = -(-max(sizing.batch_size, _LEAST) // views)
         length = min(length, max(least, 1 << affordable.bit_length() - 1))
     if most is not None:
-        length = min(length, max(1, most // ((_RESULTS + 1) * replicas.max_size)))
+        length = min(length, max(1, most // (_RESULTS * replicas.max_size)))
     return length
 
 

@@ -147,7 +147,7 @@ def test_layers_lists_nodes_and_shapes(here: Here) -> None:
     assert done.returncode == 0
     assert "block2.2" in done.stdout
     assert "16c × 8 × 8" in done.stdout
-    assert "← default" in done.stdout
+    assert "← embedding: the default" in done.stdout
 
 
 def test_importing_the_package_is_light() -> None:
