@@ -17,7 +17,7 @@ def filled(source: BackboneSource, state: Mapping[str, Tensor], seed: int) -> nn
 
     Args:
         source: how to build it.
-        state: weights by name; what has another shape is left out.
+        state: weights by name; what has another shape than there, as (out, in), is left out.
         seed: of the others.
     """
     with torch.random.fork_rng(devices=[]):

@@ -13,11 +13,14 @@ from raypipe.errors import UsageError
 
 
 def check_resemblance(backbone: Backbone, images: Tensor) -> None:
-    """Raise a `UsageError` where a rewritten network gives something else than the untouched one.
+    """Make sure that a rewritten network gives what the untouched one gives.
 
     Args:
         backbone: a network that may have been rewritten; one that runs as it is needs no check.
         images: (N, 3, H, W) float32, as they enter it.
+
+    Raises:
+        UsageError: it gives something else at one of the layers.
     """
     if not backbone.rewritten:
         return

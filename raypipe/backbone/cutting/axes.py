@@ -72,8 +72,8 @@ class ChannelAxes(TorchFunctionMode):
         """Return the axis, or None where it cannot be known.
 
         Args:
-            tensor: one that the network computed, or its number. One of two axes has channels at
-                the second.
+            tensor: one that the network computed, or its number. One of two axes, (N, C), has
+                channels at the second.
         """
         if self._solved is None:
             self._solved = self._solve()
@@ -81,7 +81,7 @@ class ChannelAxes(TorchFunctionMode):
         return 1 if number in self._vectors else self._solved.get(number)
 
     def number(self, tensor: Tensor) -> int:
-        """Return a tensor's number, by which it may be asked for when it is gone."""
+        """Return the number of an (N, …, C, …) tensor, to ask by when that is gone."""
         return self._note(tensor).number
 
     def _note(self, value: Tensor) -> _Tensor:

@@ -124,7 +124,7 @@ def _is_close(right: Any, found: Any, tolerance: float) -> bool:
 def check_repeatable(
     model: nn.Module, cut: nn.Module, layers: tuple[str, ...], name: str, images: Tensor
 ) -> None:
-    """Raise a `UsageError` where features depend on chance, or on other images of a batch.
+    """Make sure that features depend neither on chance nor on other images of a batch.
 
     Args:
         model: the untouched network.
@@ -132,6 +132,9 @@ def check_repeatable(
         layers: where it is cut.
         name: the network's name, for messages.
         images: (2, 3, H, W).
+
+    Raises:
+        UsageError: they do, or a layer gives no tensor per image.
     """
     both, alone = cut(images), cut(images[:1])
     for layer in layers:
@@ -152,7 +155,11 @@ def check_repeatable(
 
 @torch.inference_mode()
 def check_deterministic(model: nn.Module, cut: nn.Module, name: str, images: Tensor) -> None:
-    """Raise a `UsageError` where a network gives another result for the same images each time."""
+    """Make sure that a network gives the same result for the same (N, 3, H, W) images each time.
+
+    Raises:
+        UsageError: it does not.
+    """
     if not _is_close(cut(images), cut(images), _CLOSE):
         raise UsageError(
             f"--backbone: {name} gives another result for the same image each time, "

@@ -84,7 +84,8 @@ def own_embedding(model: nn.Module, graph: Graph | None, images: Tensor) -> Embe
     """Find the embedding of a network that no library describes.
 
     It is the input of the fully connected layer that the network's output comes from; without such
-    a layer, it is the network's own output.
+    a layer, it is the network's own output. `images` are (N, 3, H, W), for networks that cannot be
+    traced.
 
     Raises:
         UsageError: several layers could be meant.

@@ -51,7 +51,11 @@ class EarlyExit(nn.Module):
         return self.model.load_state_dict(*args, **kwargs)
 
     def forward(self, x: Tensor) -> dict[str, Any]:
-        """Return `{layer: output}` for (N, 3, H, W)."""
+        """Return `{layer: output}` for (N, 3, H, W).
+
+        Raises:
+            UsageError: the network does not come by one of the layers.
+        """
         self.seen, self._calls = {}, Counter()
         hooks = self._hooks()
         try:

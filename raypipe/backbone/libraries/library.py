@@ -122,7 +122,10 @@ class Library(ABC):
         return [Description()]
 
     def renamed(self, source: BackboneSource, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return tensors under the network's own names, where files were saved under others."""
+        """Return tensors under the network's own names, where files were saved under others.
+
+        Their shapes, as (out, in), stay as they are.
+        """
         del source
         return state
 

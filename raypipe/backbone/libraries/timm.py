@@ -26,7 +26,9 @@ _PREFIX = "timm/"
 
 
 def embed(model: nn.Module, x: Tensor) -> Tensor:
-    """Return what timm calls the features that precede the logits, as `num_classes=0` gives them.
+    """Return timm's (N, D) features before the logits, as `num_classes=0` gives them.
+
+    `x` holds (N, 3, H, W) images.
 
     https://huggingface.co/docs/timm/feature_extraction
     """
@@ -102,7 +104,7 @@ def _timm() -> types.ModuleType:
         return importlib.import_module("timm")
     except ImportError:
         raise UsageError(
-            "--backbone: timm/… needs the timm package; pip install 'raypipe[timm]'"
+            "--backbone: timm/… needs the timm package; pip install 'raypipe-features[timm]'"
         ) from None
 
 
