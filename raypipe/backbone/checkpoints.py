@@ -41,8 +41,8 @@ def is_weights_file(weights: str) -> bool:
 def read_checkpoint(weights: str, expected: str | None = None) -> tuple[dict[str, Tensor], str]:
     """Return a file's tensors by the path of keys that leads to them, and the file's checksum.
 
-    Of `{"model": {"conv.weight": …}}`, that path is `model.conv.weight`. Tensors have the shapes that
-    they were saved with, as (out, in, height, width) of a convolution.
+    Of `{"model": {"conv.weight": …}}`, that path is `model.conv.weight`. Tensors have the shapes
+    that they were saved with, as (out, in, height, width) of a convolution.
 
     Raises:
         UsageError: there is no such file, it has another checksum, or it holds no tensors.

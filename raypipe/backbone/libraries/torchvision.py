@@ -89,7 +89,7 @@ class Torchvision(Library):
         return [_description(source, member) for member in (usual, *others)]
 
     def renamed(self, source: BackboneSource, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors, as they are, under the names of today; shapes as (out, in) stay."""
+        """Return the tensors under today's names; shapes, as (out, in), stay as they are."""
         if not source.target.startswith("densenet"):
             return state
         return {_OLD_DENSENET.sub(r"\1\2", name): value for name, value in state.items()}
