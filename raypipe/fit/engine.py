@@ -18,8 +18,8 @@ Engine = Literal["sklearn", "ray"]
 _COPIES = 5
 #: Copies while a store is read: in its order, and sorted by id.
 _COPIES_READING = 2
-#: Heads that are fitted by scikit-learn alone, with all features in memory.
-_IN_MEMORY = ("svm", "forest", "knn")
+#: Heads that can be fitted without all features in memory.
+_OUT_OF_CORE = ("logistic", "mlp")
 _BYTES = 4
 _LARGE = 2**30
 
@@ -85,7 +85,7 @@ def check_memory(
     Raises:
         UsageError: they do not; what is needed, what there is, and which heads need less.
     """
-    if head not in _IN_MEMORY:
+    if head in _OUT_OF_CORE:
         return
     width = prod(shape)
     needed = rows * width * _BYTES * _COPIES

@@ -1,4 +1,4 @@
-"""Parameters to search for each kind of head, and how they are written."""
+"""Kinds of heads: parameters to search and how they are written, default grids, estimators."""
 
 from __future__ import annotations
 
@@ -85,6 +85,40 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
         "weight_decay": Parameter(_number(0, from_low=True), "numbers from 0"),
         "optimizer": _choice("adam", "adamw", "sgd", "rmsprop"),
     },
+}
+
+
+def _logistic(weight: str | None, stop: dict[str, Any], _seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(class_weight=weight, **stop)
+
+
+def _svm(weight: str | None, stop: dict[str, Any], seed: int) -> Any:
+    from sklearn.svm import LinearSVC
+
+    return LinearSVC(class_weight=weight, random_state=seed, dual="auto", **stop)
+
+
+def _forest(weight: str | None, _stop: dict[str, Any], seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(class_weight=weight, random_state=seed)
+
+
+def _knn(_weight: str | None, _stop: dict[str, Any], _seed: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(algorithm="brute")
+
+
+#: Makers of scikit-learn's estimators, from the weights of classes, what stops iterations, and the
+#: seed. Importing them takes a second, which reading a grid does without.
+ESTIMATORS: dict[str, Callable[[str | None, dict[str, Any], int], Any]] = {
+    "logistic": _logistic,
+    "svm": _svm,
+    "forest": _forest,
+    "knn": _knn,
 }
 
 #: What is tried where --grid is not given.

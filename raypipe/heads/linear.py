@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +18,12 @@ class Linear:
     −z/2 and z/2, whose softmax is the logistic function of z.
 
     Attributes:
-        kind: the estimator it came from.
+        kind: the estimator it came from, `logistic` or another.
         coef: (K, D), or (1, D) for two classes.
         intercept: (K,), or (1,) for two classes.
     """
 
-    kind: Literal["logistic", "svm"]
+    kind: str
     coef: Floats
     intercept: Floats
 

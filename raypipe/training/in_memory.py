@@ -46,7 +46,7 @@ def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tup
             stack.enter_context(runtime.session(config.address))
             stack.enter_context(runtime.joblib_backend())
         settings = Settings(
-            head=config.head,  # type: ignore[arg-type]  # the perceptron is fitted elsewhere
+            head=config.head,  # the perceptron is fitted elsewhere
             scale=config.scale,
             max_iter=config.max_iter,
             tol=config.tol,

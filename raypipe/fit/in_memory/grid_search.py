@@ -11,18 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
-from sklearn.svm import LinearSVC
 
 from raypipe.errors import UsageError
 from raypipe.fit.fitted import Fitted, OutOfFold
-from raypipe.fit.grid import DEFAULT_GRIDS, Grid
+from raypipe.fit.grid import DEFAULT_GRIDS, ESTIMATORS, Grid
 from raypipe.fit.in_memory.gradient import gradient_norm
 from raypipe.fit.in_memory.to_head import to_head
 
@@ -44,7 +40,7 @@ class Settings:
         seed: of the forest, and of the order in which the svm visits rows.
     """
 
-    head: Literal["logistic", "svm", "forest", "knn"]
+    head: str
     scale: Literal["none", "standard", "l2"] = "standard"
     max_iter: int = 1000
     tol: float | None = None
@@ -85,21 +81,11 @@ def fit_search(
 
 def _pipeline(settings: Settings) -> Pipeline:
     steps = {"none": FunctionTransformer, "standard": StandardScaler, "l2": Normalizer}
-    return Pipeline([("scale", steps[settings.scale]()), ("head", _estimator(settings))])
-
-
-def _estimator(settings: Settings) -> Any:
     weight = "balanced" if settings.class_weight == "balanced" else None
-    stop = {"max_iter": settings.max_iter}
-    if settings.tol is not None:
-        stop["tol"] = settings.tol  # type: ignore[assignment]
-    if settings.head == "logistic":
-        return LogisticRegression(class_weight=weight, **stop)
-    if settings.head == "svm":
-        return LinearSVC(class_weight=weight, random_state=settings.seed, dual="auto", **stop)
-    if settings.head == "forest":
-        return RandomForestClassifier(class_weight=weight, random_state=settings.seed)
-    return KNeighborsClassifier(algorithm="brute")
+    stop = {"max_iter": settings.max_iter, "tol": settings.tol}
+    stop = {name: value for name, value in stop.items() if value is not None}
+    estimator = ESTIMATORS[settings.head](weight, stop, settings.seed)
+    return Pipeline([("scale", steps[settings.scale]()), ("head", estimator)])
 
 
 def _with_enough_rows(grid: Grid, rows: int) -> Grid:
@@ -128,26 +114,31 @@ def _fitted(
     best = search.best_estimator_
     iterations = np.max(getattr(best["head"], "n_iter_", 0))
     return Fitted(
-        head=to_head(best),
+        head=to_head(best, settings.head),
         best_params=_short_names(search.best_params_),
         cv_accuracy=float(search.best_score_),
         grid=[{"params": p, "mean": mean, "std": std} for p, mean, std in scores],
         converged=bool(iterations < settings.max_iter),
-        details=_details(best, features, labels, int(iterations)),
-        out_of_fold=partial(_out_of_fold, best, features, labels, folds),
+        details=_details(best, settings.head, features, labels, int(iterations)),
+        out_of_fold=partial(_out_of_fold, best, settings.head, features, labels, folds),
     )
 
 
-def _details(best: Pipeline, features: Floats, labels: Labels, iterations: int) -> dict[str, Any]:
+def _details(
+    best: Pipeline, head: str, features: Floats, labels: Labels, iterations: int
+) -> dict[str, Any]:
     if not iterations:
         return {}
-    if not isinstance(best["head"], LogisticRegression):
+    if head != "logistic":
         return {"iterations": iterations}
-    norm = gradient_norm(to_head(best), features, labels, best["head"].C, best["head"].class_weight)
+    fitted, model = best["head"], to_head(best, head)
+    norm = gradient_norm(model, features, labels, fitted.C, fitted.class_weight)
     return {"iterations": iterations, "gradient_norm": norm}
 
 
-def _out_of_fold(best: Pipeline, features: Floats, labels: Labels, folds: Folds) -> OutOfFold:
+def _out_of_fold(
+    best: Pipeline, head: str, features: Floats, labels: Labels, folds: Folds
+) -> OutOfFold:
     """Fit the best parameters again for each fold, and score its other rows.
 
     Raises:
@@ -158,16 +149,18 @@ def _out_of_fold(best: Pipeline, features: Floats, labels: Labels, folds: Folds)
     if not complete:
         raise UsageError("--calibrate: every fold lacks a class to fit on; give a smaller --cv")
     scores = Parallel()(
-        delayed(_fold_scores)(clone(best), features[fitted], labels[fitted], features[scored])
+        delayed(_fold_scores)(clone(best), head, features[fitted], labels[fitted], features[scored])
         for fitted, scored in complete
     )
     return OutOfFold(np.concatenate([scored for _, scored in complete]), np.concatenate(scores))
 
 
-def _fold_scores(pipeline: Pipeline, features: Floats, labels: Labels, scored: Floats) -> Floats:
+def _fold_scores(
+    pipeline: Pipeline, head: str, features: Floats, labels: Labels, scored: Floats
+) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return to_head(pipeline.fit(features, labels)).scores(scored)
+        return to_head(pipeline.fit(features, labels), head).scores(scored)
 
 
 def _short_names(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -16,13 +15,13 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from raypipe.heads import Forest, Head, Linear, Neighbours, Scaling, Scorer
 
 
-def to_head(fitted: Pipeline) -> Head:
-    """Return a fitted pipeline of `scale` and `head` as a head on rows."""
+def to_head(fitted: Pipeline, kind: str) -> Head:
+    """Return a fitted pipeline of `scale` and `head` as a head on rows, of a kind."""
     return Head(
         classes=tuple(map(str, fitted.classes_)),
         spatial="flatten",
         scaling=_scaling(fitted["scale"]),
-        scorer=_scorer(fitted["head"]),
+        scorer=_scorer(fitted["head"], kind),
     )
 
 
@@ -32,13 +31,12 @@ def _scaling(step: Any) -> Scaling:
     return Scaling.without("l2" if isinstance(step, Normalizer) else "none")
 
 
-def _scorer(classifier: Any) -> Scorer:
+def _scorer(classifier: Any, kind: str) -> Scorer:
     if isinstance(classifier, RandomForestClassifier):
         return _forest(classifier)
     if isinstance(classifier, KNeighborsClassifier):
         return _neighbours(classifier)
-    kind = "logistic" if isinstance(classifier, LogisticRegression) else "svm"
-    return Linear(kind, classifier.coef_, classifier.intercept_)  # type: ignore[arg-type]
+    return Linear(kind, classifier.coef_, classifier.intercept_)
 
 
 def _forest(classifier: RandomForestClassifier) -> Forest:
