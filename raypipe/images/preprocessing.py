@@ -11,6 +11,8 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _Triple = tuple[float, float, float]
+#: Options that are not taken as they are, but together.
+_COLOUR = {"channels", "mean", "std"}
 
 # Mean and std in 0..255 by name. `caffe` is the mean pixel of the original VGG training, in BGR:
 # https://github.com/keras-team/keras/blob/v3.3.3/keras/src/applications/imagenet_utils.py
@@ -39,11 +41,8 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     """
     base = trained or _usual()
     values = base.model_dump()
-    chosen = {
-        name: value
-        for name in ("size", "resize", "resize_to", "crop", "interpolation", "antialias")
-        if (value := getattr(config, name)) is not None
-    }
+    of_both = Preprocess.model_fields.keys() & BackboneConfig.model_fields.keys() - _COLOUR
+    chosen = {name: value for name in of_both if (value := getattr(config, name)) is not None}
     values |= chosen
     values |= _colour(config, values)
     values["resize_to"] = _shorter_side(config, values, base)
