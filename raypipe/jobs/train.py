@@ -25,6 +25,9 @@ from raypipe.training.deliver import deliver
 from raypipe.training.in_memory import _fit, _labelled
 from raypipe.training.model_files import HeldOut, about, summary, text, write
 
+#: Heads that can weigh classes; another one is not to take --class-weight without heed.
+_WEIGH_CLASSES = ("logistic", "svm", "forest", "mlp")
+
 
 def run(config: TrainConfig) -> Outcome:
     """Train and evaluate; see `TrainConfig` for the options.
@@ -85,8 +88,10 @@ def check(config: TrainConfig) -> None:
             f"--engine is for --head logistic; {config.head} is fitted "
             + ("by PyTorch" if config.head == "mlp" else "by scikit-learn")
         )
-    if config.class_weight == "balanced" and config.head == "knn":
-        raise UsageError("--class-weight balanced: --head knn cannot weigh classes; give none")
+    if config.class_weight == "balanced" and config.head not in _WEIGH_CLASSES:
+        raise UsageError(
+            f"--class-weight balanced: --head {config.head} cannot weigh classes; give none"
+        )
     if config.tol is not None and config.head not in ("logistic", "svm"):
         raise UsageError(f"--tol goes with --head logistic and svm; got --head {config.head}")
 
