@@ -55,6 +55,7 @@ class Measured:
         replicas: what computed.
         pool: the same, with the cores around it.
         cost: what the units that were finished took, summed over processes.
+        warm: the same without the first unit of each replica, if there were enough others.
         steady: items per second as `extract` reports them, start-up left out; None if there were
             too few results to tell.
         first_at: when the first unit was finished, by `time.monotonic`.
@@ -64,6 +65,7 @@ class Measured:
     replicas: runtime.Replicas
     pool: Pool
     cost: Cost
+    warm: Cost
     steady: float | None
     first_at: float
     unit: int
@@ -71,7 +73,7 @@ class Measured:
     @property
     def rates(self) -> Rates:
         """What follows from it."""
-        return Rates(self.cost, self.pool, self.steady)
+        return Rates(self.warm, self.pool, self.steady)
 
     @property
     def items(self) -> int:
@@ -131,7 +133,7 @@ def measure(
     write = partial(pipeline.write, units, backbone, reading, replicas)
     with _ending(str(folder)):
         results = write(storage=open_storage(str(folder)), form=config.format)
-        pace, cost = _for_a_while(results, seconds, first + _RESULTS)
+        pace, costs = _for_a_while(results, seconds, first + _RESULTS)
     pool = Pool(
         replicas.max_size,
         runtime.cores(),
@@ -139,10 +141,14 @@ def measure(
         decoding=spec.preprocess.gpu_decoded,
     )
     steady = pace.steady_from(first) or pace.steady
-    return Measured(replicas, pool, cost, steady, pace.first_at or 0, max(u.count for u in units))
+    # A network is slow at first, which is no part of the pace that extractions tell.
+    warm = costs[replicas.max_size :] if len(costs) >= replicas.max_size + _RESULTS else costs
+    length = max(unit.count for unit in units)
+    first_at = pace.first_at or 0
+    return Measured(replicas, pool, reduce(add, costs), reduce(add, warm), steady, first_at, length)
 
 
-def _for_a_while(results: Any, seconds: float, least: int) -> tuple[Pace, Cost]:
+def _for_a_while(results: Any, seconds: float, least: int) -> tuple[Pace, list[Cost]]:
     """Take results until the time is over, and at least so many; then end the flow."""
     pace, costs = Pace(lambda finished: finished.cost.items), list[Cost]()
     with contextlib.closing(results):
@@ -151,7 +157,7 @@ def _for_a_while(results: Any, seconds: float, least: int) -> tuple[Pace, Cost]:
             over = time.monotonic() - (pace.first_at or 0) >= seconds
             if over and len(costs) >= least:
                 break
-    return pace, reduce(add, costs)
+    return pace, costs
 
 
 def sample_units(units: list[Unit], replicas: int, length: int, most: int | None) -> list[Unit]:

@@ -174,7 +174,7 @@ def measured(cost: Cost = COST, pool: Pool = CORES, steady: float | None = None)
     replicas = Replicas(
         pool.replicas, pool.replicas, 1, 0, device, 1, 16, compiled=False, whole_flow=not pool.gpus
     )
-    return Measured(replicas, pool, cost, steady, 10.0, 64)
+    return Measured(replicas, pool, cost, cost, steady, 10.0, 64)
 
 
 def told(found: Measured, others: float = 0.0, **given: Any) -> tuple[dict[str, Any], str]:
