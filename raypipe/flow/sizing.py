@@ -115,8 +115,8 @@ def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[
         check_resemblance(backbone, normalize(torch.from_numpy(images[:2]), spec.preprocess))
     except UsageError:
         raise
-    except Exception:  # where it is tried out, a network that fails is named
-        return
+    except Exception as error:  # where it is tried out, a network that fails is named
+        say(f"the rewritten network could not be compared on sampled images: {error}")
 
 
 def _try_out(
