@@ -43,6 +43,9 @@ class Preprocess(_Frozen):
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    as_transformers: bool = False
+    """Whether images are resized as torch resizes tensors, with bicubic filters too, and the centre
+    crop rounds down, as the transformers library does both."""
     scaled: bool = False
     """Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size."""
     gpu_decoded: bool = False
@@ -52,7 +55,7 @@ class Preprocess(_Frozen):
     def _without_the_unusual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not used: the form is that of before there was such a thing."""
         values: dict[str, Any] = handler(self)
-        for name in ("scaled", "gpu_decoded"):
+        for name in ("as_transformers", "scaled", "gpu_decoded"):
             if not values.get(name):
                 values.pop(name, None)
         return values

@@ -101,7 +101,7 @@ class JpegDecoder:
             antialias=True,
             align_corners=False,
         )
-        square = scaled[0].permute(1, 2, 0)[centre((height, width), self.preprocess.size)]
+        square = scaled[0].permute(1, 2, 0)[centre((height, width), self.preprocess)]
         return square.round().clamp(0, 255).byte().contiguous()
 
     def _on_cpu(self, data: bytes) -> Tensor | RejectedItem:

@@ -58,7 +58,7 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint
     pixels = _resize(image, scaled_size(image.size, preprocess), preprocess)
     if preprocess.resize == "border":
         pixels = _with_border(pixels, preprocess)
-    return pixels[centre(pixels.shape[:2], preprocess.size)]
+    return pixels[centre(pixels.shape[:2], preprocess)]
 
 
 def scaled_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
@@ -93,12 +93,13 @@ def _with_border(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> npt.N
     return whole
 
 
-def centre(shape: Sequence[int], side: int) -> tuple[slice, slice]:
+def centre(shape: Sequence[int], preprocess: Preprocess) -> tuple[slice, slice]:
     """Return where the centre square is; half a pixel goes to the even side, as in torchvision.
 
     https://github.com/pytorch/vision/blob/v0.19.0/torchvision/transforms/functional.py
     """
-    top, left = (round((length - side) / 2) for length in shape)
+    side, whole = preprocess.size, int if preprocess.as_transformers else round
+    top, left = (whole((length - side) / 2) for length in shape)
     return slice(top, top + side), slice(left, left + side)
 
 
@@ -146,7 +147,7 @@ def _resize(
     # Torch's bicubic is up to 2 of 255 away from Pillow's where it enlarges, and up to 31 on noise
     # where proportions change, since it scales the sides in another order.
     cubic = mode == "bicubic" and preprocess.resize == "shorter" and not grows
-    if mode == "bilinear" or cubic:
+    if mode == "bilinear" or cubic or (mode == "bicubic" and preprocess.as_transformers):
         return _resize_filtered(image, size, mode)
     return np.asarray(image.resize(size, _PILLOW[mode]))
 

@@ -13,9 +13,11 @@ from raypipe.backbone.libraries.library import (
     Library,
     Published,
 )
+from raypipe.backbone.libraries.open_clip import OpenClip
 from raypipe.backbone.libraries.own import OwnFile, OwnModule
 from raypipe.backbone.libraries.timm import Timm
 from raypipe.backbone.libraries.torchvision import Torchvision
+from raypipe.backbone.libraries.transformers import Transformers
 
 __all__ = [
     "LIBRARIES",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 #: The last one takes every name that has no other form.
-LIBRARIES: tuple[Library, ...] = (Timm(), OwnFile(), OwnModule(), Torchvision())
+LIBRARIES: tuple[Library, ...] = (Timm(), Transformers(), OpenClip(), OwnFile(), OwnModule(), Torchvision())
 
 
 def library_for(name: str) -> Library:
