@@ -147,7 +147,8 @@ def _resize(
     # Torch's bicubic is up to 2 of 255 away from Pillow's where it enlarges, and up to 31 on noise
     # where proportions change, since it scales the sides in another order.
     cubic = mode == "bicubic" and preprocess.resize == "shorter" and not grows
-    if mode == "bilinear" or cubic or (mode == "bicubic" and preprocess.as_transformers):
+    as_tensors = preprocess.as_transformers and mode != "nearest"
+    if mode == "bilinear" or cubic or as_tensors:
         return _resize_filtered(image, size, mode)
     return np.asarray(image.resize(size, _PILLOW[mode]))
 

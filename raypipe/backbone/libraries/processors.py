@@ -18,7 +18,10 @@ _PLAIN = {
     "PvtImageProcessor", "SegformerImageProcessor", "SiglipImageProcessor", "ViTImageProcessor",
 }  # fmt: skip
 
-#: Of these, the ones that never crop, whatever they are told.
+#: Ones that resize to more than they are told, and cut that out.
+_ENLARGING = {"ConvNextImageProcessor", "LevitImageProcessor"}
+
+#: Of the plain ones, those that never crop, whatever they are told.
 _UNCROPPED = {"SegformerImageProcessor"}
 
 
@@ -54,6 +57,8 @@ def preprocess_of(name: str, processor: Any) -> Preprocess:
 
 def _geometry(name: str, kind: str, processor: Any) -> dict[str, Any]:
     """Return how it resizes and crops, as fields of `Preprocess`."""
+    if kind not in {*_PLAIN, *_ENLARGING}:
+        _refuse(name, kind, "is not known here")
     shorter, crop = processor.size.get("shortest_edge"), None
     if processor.do_center_crop and kind not in _UNCROPPED:
         crop = _side(name, kind, processor.crop_size)
@@ -63,8 +68,8 @@ def _geometry(name: str, kind: str, processor: Any) -> dict[str, Any]:
         shorter, crop = int(shorter / processor.crop_pct), shorter
     elif kind == "LevitImageProcessor" and shorter and crop:
         shorter = int((256 / 224) * shorter)
-    elif kind not in _PLAIN:
-        _refuse(name, kind, f"is not known here (size {_said(processor.size)})")
+    elif kind in _ENLARGING:
+        _refuse(name, kind, f"makes images of {_said(processor.size)}")
     if shorter and crop and not processor.size.get("longest_edge"):
         side, found = shorter, {"resize": "shorter", "resize_to": shorter, "size": crop}
     else:
