@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe import runtime, schema
+from raypipe.cli.command import one_line
 from raypipe.config import RayConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
@@ -116,7 +117,7 @@ def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[
     except UsageError:
         raise
     except Exception as error:  # where it is tried out, a network that fails is named
-        say(f"the rewritten network could not be compared on sampled images: {error}")
+        say(f"the rewritten network could not be compared on sampled images: {one_line(error)}")
 
 
 def _try_out(
