@@ -72,11 +72,14 @@ def settle(
         options: how items are read, and what the features are.
         some: a few items of each of some runs of items, to sample images from.
         images: how many there are in all.
-        kept: what the store has kept of its first run, if it has.
+        kept: what the store has kept of its first run; None where these would be the network's
+            first features. Later, images whose features cannot be kept are rejects, even if there
+            are no others.
 
     Raises:
-        UsageError: features in this precision are too far from those in float32; a GPU is to
-            decode, and there is none, or features are too far from those of the CPU's pixels.
+        UsageError: features in this precision are too far from those in float32, or none of the
+            first ones can be kept; a GPU is to decode, and there is none, or features are too far
+            from those of the CPU's pixels.
         RaypipeError: the items are on a server that does not answer.
     """
     items, spec = list(some), options.spec
@@ -91,7 +94,7 @@ def settle(
     _compare_with_untouched(backbone, spec, sample)
     trial = _try_out(backbone, spec, sample, device, ask_size)
     if trial is not None:
-        _check(trial, spec)
+        _check(trial, spec, first=kept is None)
     batch_size = _batch_size(config, backbone, spec, trial, earlier)
     if config.compile != "auto":
         compiled = config.compile == "on"
@@ -180,10 +183,10 @@ def _compare_decoders(
     say(f"decoded by the GPU: cosine to decoded by the CPU at least {least:.4f} on sampled images")
 
 
-def _check(trial: Trial, spec: Spec) -> None:
+def _check(trial: Trial, spec: Spec, *, first: bool) -> None:
     from raypipe.backbone.parity import ENOUGH
 
-    if trial.lost:
+    if trial.lost and first:
         column, why = next(iter(trial.lost.items()))
         raise UsageError(f"--backbone: on all sampled images, {column} of {spec.backbone} is {why}")
     if not trial.parity:
