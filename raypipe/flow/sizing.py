@@ -165,7 +165,7 @@ def _compare_decoders(
     backbone: Backbone, options: ReadOptions, some: Iterable[pa.Table], device: str
 ) -> None:
     """Say how far features are from those of images that the CPU decodes; stop if too far."""
-    from raypipe.backbone.parity import ENOUGH
+    from raypipe.backbone.hardware.parity import ENOUGH
     from raypipe.flow.trial import decoding_parity
 
     each = (left_encoded(items, options) for items in some)
@@ -184,7 +184,7 @@ def _compare_decoders(
 
 
 def _check(trial: Trial, spec: Spec, *, first: bool) -> None:
-    from raypipe.backbone.parity import ENOUGH
+    from raypipe.backbone.hardware.parity import ENOUGH
 
     if trial.lost and first:
         column, why = next(iter(trial.lost.items()))
@@ -218,7 +218,7 @@ def _batch_size(
         return int(earlier["batch_size"])
     if trial is not None and trial.batch_size is not None:
         return trial.batch_size
-    from raypipe.backbone.footprint import cpu_batch_size
+    from raypipe.backbone.hardware.footprint import cpu_batch_size
 
     return cpu_batch_size(backbone, spec)
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 import raypipe
 from raypipe import config, runtime, schema
-from raypipe.backbone.footprint import knee
+from raypipe.backbone.hardware.footprint import knee
 from raypipe.cli.options import resolve
 from raypipe.config import DoctorConfig, ExtractConfig
 from raypipe.diagnosis import machine, measure
