@@ -36,7 +36,7 @@ from benchmarks.machine import cores, describe
 from raypipe.actors.embedder import Embedder
 from raypipe.actors.jpegs import JpegDecoder
 from raypipe.backbone import Backbone
-from raypipe.backbone.footprint import cpu_batch_size
+from raypipe.backbone.hardware.footprint import cpu_batch_size
 from raypipe.backbone.loading import load
 from raypipe.config import BackboneConfig
 from raypipe.flow.trial import try_out

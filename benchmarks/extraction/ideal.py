@@ -147,7 +147,7 @@ def _forward(
     import torch
 
     from raypipe.actors.embedder import Embedder
-    from raypipe.backbone.footprint import cpu_batch_size
+    from raypipe.backbone.hardware.footprint import cpu_batch_size
     from raypipe.backbone.loading import load
     from raypipe.images.transforms import normalize
 

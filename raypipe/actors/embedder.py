@@ -11,9 +11,9 @@ import torch
 
 from raypipe.actors.staging import Staging
 from raypipe.backbone import Backbone, restore
-from raypipe.backbone.compiling import compile_network
+from raypipe.backbone.hardware.compiling import compile_network
+from raypipe.backbone.hardware.precision import DTYPES, prepare
 from raypipe.backbone.outputs import pool
-from raypipe.backbone.precision import DTYPES, prepare
 from raypipe.errors import RaypipeError
 from raypipe.images.transforms import normalize
 from raypipe.memory import is_out_of_memory

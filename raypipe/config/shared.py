@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raypipe.config.types import Colour, Interpolation, Names, Pool, Precision, Seed, option
-from raypipe.config.values import ANY_NUMBER, Actors, HiddenLayers, Shares, Size
+from raypipe.config.types import Interpolation, Names, Pool, Precision, Seed, option
+from raypipe.config.values import ANY_NUMBER, Actors, Colour, HiddenLayers, Shares, Size
 
 
 class JobConfig(BaseModel):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from raypipe.config.values import Change, Filter
@@ -42,24 +41,11 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _joined(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
-
-
-def _colour(value: str) -> str:
-    with contextlib.suppress(ValueError):
-        numbers = [float(number) for number in value.split(",")]
-        if len(numbers) == 3 and all(0 <= number <= 1 for number in numbers):
-            return value
-    raise ValueError("three numbers of 0..1, for red, green and blue, as 0.485,0.456,0.406")
-
-
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
 Filters = Annotated[tuple[Filter, ...], BeforeValidator(_split)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Colour = Annotated[str, BeforeValidator(_joined), AfterValidator(_colour)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax", "cls", "patches", "tokens"]
 Changes = Annotated[tuple[Change, ...], BeforeValidator(_listed)]

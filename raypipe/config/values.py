@@ -67,11 +67,10 @@ def _require(*conditions: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Shares(Value):
-    """Shares of train, validation and test, or of train and test, as `0.8,0.1,0.1`."""
+class _Numbers(Value):
+    """Numbers with commas between them, or a list of numbers."""
 
     parts: tuple[float, ...]
-    allowed = "two or three positive shares that add up to 1, as 0.8,0.1,0.1"
 
     @classmethod
     def parse(cls, given: Any) -> Self:
@@ -82,8 +81,34 @@ class Shares(Value):
     @classmethod
     def _read(cls, text: str) -> tuple[tuple[float, ...]]:
         parts = tuple(map(float, text.split(",")))
-        _require(len(parts) in (2, 3), min(parts) > 0, abs(sum(parts) - 1) < 1e-6)
+        _require(*cls._conditions(parts))
         return (parts,)
+
+    @classmethod
+    def _conditions(cls, parts: tuple[float, ...]) -> tuple[bool, ...]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Shares(_Numbers):
+    """Shares of train, validation and test, or of train and test, as `0.8,0.1,0.1`."""
+
+    allowed = "two or three positive shares that add up to 1, as 0.8,0.1,0.1"
+
+    @classmethod
+    def _conditions(cls, parts: tuple[float, ...]) -> tuple[bool, ...]:
+        return len(parts) in (2, 3), min(parts) > 0, abs(sum(parts) - 1) < 1e-6
+
+
+@dataclass(frozen=True)
+class Colour(_Numbers):
+    """A value of each channel, as `0.485,0.456,0.406`."""
+
+    allowed = "three numbers of 0..1, for red, green and blue, as 0.485,0.456,0.406"
+
+    @classmethod
+    def _conditions(cls, parts: tuple[float, ...]) -> tuple[bool, ...]:
+        return len(parts) == 3, all(0 <= part <= 1 for part in parts)
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,10 @@ def advice(measured: Measured, images: int, start: float) -> list[str]:
     if start > images / rates.steady:
         share = start / (start + images / rates.steady)
         lines.append(f"starting takes {share:.0%} of the time: once for however many images")
-    if measured.rejects:
-        reasons = ", ".join(f"{count} × {name}" for name, count in measured.cost.rejects.items())
-        lines.append(
-            f"{measured.rejects} of {measured.items} sampled images are rejects ({reasons})"
-        )
+    if rejects := measured.cost.rejects:
+        reasons = ", ".join(f"{count} × {name}" for name, count in rejects.items())
+        of_all = f"{sum(rejects.values())} of {measured.cost.items}"
+        lines.append(f"{of_all} sampled images are rejects ({reasons})")
     return lines
 
 

@@ -11,7 +11,7 @@ from raypipe.config import DoctorConfig
 from raypipe.diagnosis.advice import advice
 from raypipe.diagnosis.machine import Machine, warnings
 from raypipe.diagnosis.measure import Measured
-from raypipe.diagnosis.rates import OTHER, Estimate, Rates, estimate
+from raypipe.diagnosis.rates import OTHER, Rates
 from raypipe.spec import Spec
 
 _MORE_NODES = 4
@@ -19,6 +19,12 @@ _NOISE = 0.1
 #: Units of pixels that wait for each GPU, beside those that cores are decoding.
 _WAITING_UNITS = 4
 _NEGLIGIBLE = 0.0005
+#: Below so many seconds, lengths of time are told in these units: of seconds, and of each other.
+_LENGTHS = {
+    600: (1, 60, "min", "s"),
+    48 * 3600: (60, 60, "h", "min"),
+    math.inf: (3600, 24, "d", "h"),
+}
 _WORDS = {
     "read": ("Reading limits", "read"),
     "decode": ("Decoding limits", "decode"),
@@ -49,17 +55,14 @@ def report(
         start: seconds until the first features were there.
         others: share of this machine's time that other processes took before.
     """
-    rate, count = measured.rates.steady, len(machines)
-    estimates = [
-        estimate(images, rate, nodes=count, times=times, start=start, price=config.price)
-        for times in (1, _MORE_NODES)
-    ]
+    rate, price = measured.rates.steady, config.price
+    estimates = estimate(images, rate, nodes=len(machines), start=start, price=price)
     summary: dict[str, Any] = {
         **_figures(measured),
         "precision": spec.precision,
         "images": images,
-        "price": config.price,
-        "estimates": [asdict(one) for one in estimates],
+        "price": price,
+        "estimates": estimates,
         "start_seconds": round(start, 1),
         "advice": advice(measured, images, start),
         "warnings": _warnings(measured, spec, machines, others),
@@ -72,7 +75,7 @@ def report(
         *_table(measured.rates),
         _sampled(measured, spec),
         "",
-        _outlook(images, estimates, config.price),
+        _outlook(images, estimates, price),
         "",
         *(f"- {one}" for one in summary["advice"]),
         *(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items()),
@@ -82,7 +85,7 @@ def report(
 
 
 def _figures(measured: Measured) -> dict[str, Any]:
-    rates, replicas = measured.rates, measured.replicas
+    rates, replicas, cost = measured.rates, measured.replicas, measured.cost
     return {
         "conclusion": _conclusion(rates),
         "images_per_second": round(rates.steady, 2),
@@ -94,17 +97,18 @@ def _figures(measured: Measured) -> dict[str, Any]:
         "compiled": replicas.compiled,
         "cores_per_gpu": rates.cores_per_gpu(),
         "cores_missing": rates.cores_missing(),
-        "sampled": {"images": measured.items, "rejects": measured.rejects},
+        "sampled": {"images": cost.items, "rejects": cost.items - cost.images},
         "unit": measured.unit,
-        "bytes_read": measured.cost.bytes_read,
+        "bytes_read": cost.bytes_read,
     }
 
 
 def _sampled(measured: Measured, spec: Spec) -> str:
-    replicas, compiled = measured.replicas, ", compiled" * measured.replicas.compiled
+    replicas = measured.replicas
+    batches = f"batches of {replicas.batch_size}{', compiled' * replicas.compiled}"
     return (
-        f"measured on {measured.items:,} images in units of {measured.unit}: {replicas.max_size} × "
-        f"{replicas.device}, {spec.precision}, batches of {replicas.batch_size}{compiled}"
+        f"measured on {measured.cost.items:,} images in units of {measured.unit}: "
+        f"{replicas.max_size} × {replicas.device}, {spec.precision}, {batches}"
     )
 
 
@@ -129,13 +133,35 @@ def _table(rates: Rates) -> list[str]:
     return lines
 
 
-def _outlook(images: int, estimates: list[Estimate], price: float | None) -> str:
+def estimate(
+    images: int, rate: float, *, nodes: int, start: float, price: float | None
+) -> list[dict[str, Any]]:
+    """Return what so many images take, on the nodes that were measured and on more of them.
+
+    Replicas do not wait for each other, so the rate grows with them.
+
+    Args:
+        images: how many.
+        rate: images per second of the nodes that were measured.
+        nodes: how many that were.
+        start: seconds until the first features are there.
+        price: cost of one node for an hour; None where it is not known.
+    """
+    found = []
+    for count in (nodes, nodes * _MORE_NODES):
+        seconds = start + images * nodes / (rate * count)
+        cost = None if price is None else price * count * seconds / 3600
+        found.append({"nodes": count, "seconds": seconds, "cost": cost})
+    return found
+
+
+def _outlook(images: int, estimates: list[dict[str, Any]], price: float | None) -> str:
     """Return how long so many images take, on these nodes and on more of them."""
     parts = []
     for one in estimates:
-        where = "1 node" if one.nodes == 1 else f"{one.nodes} such nodes"
-        cost = "" if one.cost is None else f" (cost {one.cost:,.2f})"
-        parts.append(f"{where} {duration(one.seconds)}{cost}")
+        where = "1 node" if one["nodes"] == 1 else f"{one['nodes']} such nodes"
+        cost = "" if one["cost"] is None else f" (cost {one['cost']:,.2f})"
+        parts.append(f"{where} {duration(one['seconds'])}{cost}")
     at = "" if price is None else f", at {price:g} per node-hour"
     return f"{images:,} images: {'; '.join(parts)}{at}"
 
@@ -144,17 +170,9 @@ def duration(seconds: float) -> str:
     """Return a length of time as people write it: `48 s`, `18 min`, `1 h 12 min`, `4 d 15 h`."""
     if seconds < 60:
         return f"{math.ceil(seconds)} s"
-    if seconds < 10 * 60:
-        return _two(round(seconds), 60, "min", "s")
-    if seconds < 48 * 3600:
-        return _two(round(seconds / 60), 60, "h", "min")
-    return _two(round(seconds / 3600), 24, "d", "h")
-
-
-def _two(count: int, ratio: int, large: str, small: str) -> str:
-    whole, rest = divmod(count, ratio)
-    parts = [f"{number} {unit}" for number, unit in ((whole, large), (rest, small)) if number]
-    return " ".join(parts)
+    unit, ratio, *names = next(how for below, how in _LENGTHS.items() if seconds < below)
+    parts = zip(divmod(round(seconds / unit), ratio), names, strict=True)
+    return " ".join(f"{number} {name}" for number, name in parts if number)
 
 
 def _rate(rate: float) -> str:

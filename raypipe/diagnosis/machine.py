@@ -57,13 +57,13 @@ def look_everywhere() -> list[Machine]:
     there = ray.remote(num_cpus=0)(look)
     found = []
     for node in alive_nodes():
-        given = {name: int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU")}
-        about = given["CPU"], int(node["Resources"].get("object_store_memory", 0))
+        kinds = ("CPU", "GPU", "object_store_memory")
+        cpus, gpus, store = (int(node["Resources"].get(kind, 0)) for kind in kinds)
         at = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
         if node["NodeID"] == here:
-            found.append(look(*about))
-        elif any(given.values()):
-            found.append(ray.get(there.options(scheduling_strategy=at).remote(*about)))
+            found.append(look(cpus, store))
+        elif cpus or gpus:
+            found.append(ray.get(there.options(scheduling_strategy=at).remote(cpus, store)))
     return found
 
 
@@ -77,13 +77,15 @@ def look(cpus: int, store: int, root: Path = Path("/")) -> Machine:
     """
     import torch
 
+    own = hasattr(os, "sched_getaffinity")  # not on every system
+    cores = len(os.sched_getaffinity(0)) if own else os.cpu_count()
     supported = torch.cpu  # its questions have no public names
     bf16 = bool(getattr(supported, "_is_avx512_bf16_supported", bool)())
     amx = bool(getattr(supported, "_is_amx_tile_supported", bool)())
     names = (torch.backends.cpu.get_cpu_capability(), "AVX-512 BF16" * bf16, "AMX" * amx)
     devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     return Machine(
-        cores=_cores(),
+        cores=cores or 1,
         cpus=cpus,
         quota=_quota(root / "sys/fs/cgroup"),
         vectors=", ".join(filter(None, names)),
@@ -134,19 +136,10 @@ def busy(seconds: float = 0.5) -> float:
     return float(psutil.cpu_percent(seconds)) / 100
 
 
-def _cores() -> int:
-    with contextlib.suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _quota(groups: Path) -> float | None:
     """Return the cores' worth of time of this container, by either version of control groups."""
-    with contextlib.suppress(OSError, ValueError):
-        allowed, period = (groups / "cpu.max").read_text().split()
-        return None if allowed == "max" else int(allowed) / int(period)
-    with contextlib.suppress(OSError, ValueError):
-        micros = int((groups / "cpu/cpu.cfs_quota_us").read_text())
-        period_micros = int((groups / "cpu/cpu.cfs_period_us").read_text())
-        return micros / period_micros if micros > 0 else None
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):
+            allowed, period = " ".join((groups / file).read_text() for file in files).split()
+            return None if allowed in ("max", "-1") else int(allowed) / int(period)
     return None

@@ -75,16 +75,6 @@ class Measured:
         """What follows from it."""
         return Rates(self.warm, self.pool, self.steady)
 
-    @property
-    def items(self) -> int:
-        """How many images were worked on."""
-        return self.cost.items
-
-    @property
-    def rejects(self) -> int:
-        """How many of them became rejects."""
-        return self.items - self.cost.images
-
 
 def measure(
     config: ExtractConfig,
@@ -125,7 +115,7 @@ def measure(
     )
     length = _unit_length(plan, sizing, replicas, spec.views, most)
     units = sample_units(plan.units, replicas.max_size, length, most)
-    whole = sum(unit.count for unit in units) == plan.pending
+    whole = images <= plan.items and sum(unit.count for unit in units) == plan.pending
     say(f"measuring with {replicas.max_size} × {replicas.device} {spec.precision}")
     # What is done first includes the start of each replica. A run over all of the source tells
     # the same figure as the extraction would, from which that is not left out, either.
@@ -143,9 +133,9 @@ def measure(
     steady = pace.steady_from(first) or pace.steady
     # A network is slow at first, which is no part of the pace that extractions tell.
     warm = costs[replicas.max_size :] if len(costs) >= replicas.max_size + _RESULTS else costs
-    length = max(unit.count for unit in units)
-    first_at = pace.first_at or 0
-    return Measured(replicas, pool, reduce(add, costs), reduce(add, warm), steady, first_at, length)
+    first_at, longest = pace.first_at or 0, max(unit.count for unit in units)
+    cost = reduce(add, costs)
+    return Measured(replicas, pool, cost, reduce(add, warm), steady, first_at, longest)
 
 
 def _for_a_while(results: Any, seconds: float, least: int) -> tuple[Pace, list[Cost]]:
@@ -218,20 +208,19 @@ def scratch(out: str | None) -> Iterator[Path]:
     if out is not None and not is_object(out):
         path = local_path(out, "--out", or_bucket=True)
         place = next(folder for folder in (path, *path.parents) if folder.is_dir())
+    prefix = f".{_PREFIX}" if place else _PREFIX
     try:
-        folder = tempfile.mkdtemp(prefix=f".{_PREFIX}" if place else _PREFIX, dir=place)
+        made = tempfile.TemporaryDirectory(prefix=prefix, dir=place, ignore_cleanup_errors=True)
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"--out: cannot write to {str(place)!r}: {reason}") from None
-    try:
+    with made as folder:
         yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _ending(folder: str) -> Iterator[None]:
-    """Wait in the end until nothing works any more; remove what was written, on all nodes."""
+    """Wait in the end until nothing works any more; remove what other nodes have written."""
     before = ray.available_resources()
     try:
         yield
@@ -247,7 +236,6 @@ def _ending(folder: str) -> Iterator[None]:
         jobs = [remove.options(scheduling_strategy=one).remote(folder, True) for one in there]
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(jobs, timeout=_END_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _taken(before: Mapping[str, float]) -> bool:

@@ -1,4 +1,4 @@
-"""From the cost of some images to rates, the step that limits, and hours."""
+"""From the cost of some images to rates, and the step that limits."""
 
 from __future__ import annotations
 
@@ -123,37 +123,3 @@ class Rates:
 
     def _sum(self, steps: tuple[str, ...]) -> float:
         return sum(self.seconds[step] for step in steps)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """How long so many images take, and what they cost.
-
-    Attributes:
-        nodes: how many nodes compute.
-        seconds: start-up included.
-        cost: in the currency of the price; None where no price is known.
-    """
-
-    nodes: int
-    seconds: float
-    cost: float | None
-
-
-def estimate(
-    images: int, rate: float, *, nodes: int, times: int, start: float, price: float | None
-) -> Estimate:
-    """Return what so many images take.
-
-    Args:
-        images: how many.
-        rate: images per second of the nodes that were measured.
-        nodes: how many that were.
-        times: how many times as many are to compute. Replicas do not wait for each other, so the
-            rate grows with them.
-        start: seconds until the first features are there.
-        price: cost of one node for an hour.
-    """
-    seconds = start + images / (rate * times)
-    count = nodes * times
-    return Estimate(count, seconds, None if price is None else price * count * seconds / 3600)

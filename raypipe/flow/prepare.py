@@ -124,7 +124,7 @@ def prepare(
         images: how many there are to be in all, which says whether compiling pays; None: those
             of the plan.
         sizing: what has been settled already.
-        kept: what the store has settled, if there is one; see `settled`.
+        kept: what the store has settled, if there is one; see `settled` and `settle`.
 
     Raises:
         UsageError: a node does not see the items or the store; or as `settle` and
@@ -147,7 +147,7 @@ def prepare(
 
 
 def settled(storage: Storage) -> Any:
-    """Return what a store has kept of its first run; None where there is none yet."""
+    """Return what a store has kept of its first run, if anything; None where there is no store."""
     if not is_store(storage.uri):
         return None
-    return read_identity(storage, "--out")["provenance"].get("computed")
+    return read_identity(storage, "--out")["provenance"].get("computed", {})

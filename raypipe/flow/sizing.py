@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe import runtime, schema
+from raypipe.cli.command import one_line
 from raypipe.config import RayConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
@@ -71,11 +72,14 @@ def settle(
         options: how items are read, and what the features are.
         some: a few items of each of some runs of items, to sample images from.
         images: how many there are in all.
-        kept: what the store has kept of its first run, if it has.
+        kept: what the store has kept of its first run; None where these would be the network's
+            first features. Later, images whose features cannot be kept are rejects, even if there
+            are no others.
 
     Raises:
-        UsageError: features in this precision are too far from those in float32; a GPU is to
-            decode, and there is none, or features are too far from those of the CPU's pixels.
+        UsageError: features in this precision are too far from those in float32, or none of the
+            first ones can be kept; a GPU is to decode, and there is none, or features are too far
+            from those of the CPU's pixels.
         RaypipeError: the items are on a server that does not answer.
     """
     items, spec = list(some), options.spec
@@ -90,7 +94,7 @@ def settle(
     _compare_with_untouched(backbone, spec, sample)
     trial = _try_out(backbone, spec, sample, device, ask_size)
     if trial is not None:
-        _check(trial, spec)
+        _check(trial, spec, first=kept is None)
     batch_size = _batch_size(config, backbone, spec, trial, earlier)
     if config.compile != "auto":
         compiled = config.compile == "on"
@@ -116,7 +120,7 @@ def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[
     except UsageError:
         raise
     except Exception as error:  # where it is tried out, a network that fails is named
-        say(f"the rewritten network could not be compared on sampled images: {error}")
+        say(f"the rewritten network could not be compared on sampled images: {one_line(error)}")
 
 
 def _try_out(
@@ -161,7 +165,7 @@ def _compare_decoders(
     backbone: Backbone, options: ReadOptions, some: Iterable[pa.Table], device: str
 ) -> None:
     """Say how far features are from those of images that the CPU decodes; stop if too far."""
-    from raypipe.backbone.parity import ENOUGH
+    from raypipe.backbone.hardware.parity import ENOUGH
     from raypipe.flow.trial import decoding_parity
 
     each = (left_encoded(items, options) for items in some)
@@ -179,10 +183,10 @@ def _compare_decoders(
     say(f"decoded by the GPU: cosine to decoded by the CPU at least {least:.4f} on sampled images")
 
 
-def _check(trial: Trial, spec: Spec) -> None:
-    from raypipe.backbone.parity import ENOUGH
+def _check(trial: Trial, spec: Spec, *, first: bool) -> None:
+    from raypipe.backbone.hardware.parity import ENOUGH
 
-    if trial.lost:
+    if trial.lost and first:
         column, why = next(iter(trial.lost.items()))
         raise UsageError(f"--backbone: on all sampled images, {column} of {spec.backbone} is {why}")
     if not trial.parity:
@@ -214,7 +218,7 @@ def _batch_size(
         return int(earlier["batch_size"])
     if trial is not None and trial.batch_size is not None:
         return trial.batch_size
-    from raypipe.backbone.footprint import cpu_batch_size
+    from raypipe.backbone.hardware.footprint import cpu_batch_size
 
     return cpu_batch_size(backbone, spec)
 

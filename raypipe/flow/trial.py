@@ -13,9 +13,9 @@ import torch
 from raypipe.actors.embedder import Embedder
 from raypipe.actors.jpegs import JpegDecoder
 from raypipe.backbone import Backbone, restore
-from raypipe.backbone.footprint import knee
+from raypipe.backbone.hardware.footprint import knee
+from raypipe.backbone.hardware.parity import least_cosine
 from raypipe.backbone.outputs import pool
-from raypipe.backbone.parity import least_cosine
 from raypipe.images.decode import decode
 from raypipe.images.transforms import normalize, to_pixels
 from raypipe.spec import Spec

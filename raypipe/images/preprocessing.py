@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raypipe.config import BackboneConfig
+from raypipe.config.values import Colour
 from raypipe.errors import UsageError
 from raypipe.spec import Preprocess
 
@@ -100,7 +101,7 @@ def _colour(config: BackboneConfig, trained: dict[str, object]) -> dict[str, obj
     return {"channels": channels, "mean": mean, "std": std}
 
 
-def _given(config: BackboneConfig) -> tuple[_Triple, _Triple] | None:
+def _given(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return mean and std of --mean and --std for pixels of 0..255, in RGB order."""
     if config.mean is None and config.std is None:
         return None
@@ -108,15 +109,13 @@ def _given(config: BackboneConfig) -> tuple[_Triple, _Triple] | None:
         raise UsageError("--mean and --std go together; got one of them")
     if config.normalize != "weights":
         raise UsageError(f"--mean and --std do not go with --normalize {config.normalize}")
-    mean, std = _triple(config.mean), _triple(config.std)
-    if not all(std):
+    if not all(config.std.parts):
         raise UsageError(f"--std must be above 0; got {config.std}")
-    return mean, std
+    return _of_bytes(config.mean), _of_bytes(config.std)
 
 
-def _triple(text: str) -> _Triple:
-    red, green, blue = (255 * float(number) for number in text.split(","))
-    return red, green, blue
+def _of_bytes(colour: Colour) -> tuple[float, ...]:
+    return tuple(255 * part for part in colour.parts)
 
 
 def _shorter_side(

@@ -57,9 +57,11 @@ def _run(config: ClusterConfig) -> Outcome:
         only_ray=_only_ray(config, out),
     )
     index = read_index(store)
-    fit = _fit_on_ray if engine == "ray" else _fit_in_memory
     kept = _checkpoint(config, store, column, out if engine == "ray" else None)
-    clusters, chosen, choices = fit(config, store, column, index, options, kept)
+    given = (config, store, column, options)
+    clusters, chosen, choices = (
+        _fit_on_ray(*given, index, kept) if engine == "ray" else _fit_in_memory(*given)
+    )
     images = index.rows(index.views == 0)  # an augmented view is no further image
     ids = images.ids
     write_assignments(ids, clusters, out)

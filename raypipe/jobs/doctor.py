@@ -59,7 +59,7 @@ def run(config: DoctorConfig) -> Outcome:
         if not measured.cost.images:
             reasons = ", ".join(measured.cost.rejects)
             raise UsageError(
-                f"SOURCE: none of {measured.items} sampled images can be decoded ({reasons}); "
+                f"SOURCE: none of {measured.cost.items} sampled images can be decoded ({reasons}); "
                 "give a source with images"
             )
         machines, start = look_everywhere(), measured.first_at - started

@@ -120,7 +120,8 @@ class Images:
     ) -> Replicas:
         from raypipe.flow.prepare import prepare, settled
 
-        kept = settled(storage) if storage else None
+        # Not None: the model's store has features of this network.
+        kept = settled(storage) if storage else {}
         _, replicas = prepare(
             self.config, self.backbone, self.reading, plan, self.uri, storage, stack, kept=kept
         )

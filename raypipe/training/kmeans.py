@@ -28,17 +28,13 @@ _MANY_CLUSTERS = 256
 
 #: One of the figures a number of clusters was chosen by: k, inertia and silhouette.
 Figures = list[dict[str, float]]
+#: Clusters, and the options with what was chosen, by these figures.
+Fitted = tuple[Clusters, KMeansOptions, Figures]
 
 
 def _fit_in_memory(
-    config: ClusterConfig,
-    store: StoreReader,
-    column: str,
-    index: RowIndex,
-    options: KMeansOptions,
-    checkpoint: Checkpoint,
-) -> tuple[Clusters, KMeansOptions, Figures]:
-    del index, checkpoint  # what the other engine needs
+    config: ClusterConfig, store: StoreReader, column: str, options: KMeansOptions
+) -> Fitted:
     data = store.to_numpy(column)
     if store.spec.views > 1:
         data = data[data.views == 0]
@@ -46,10 +42,7 @@ def _fit_in_memory(
     flat = as_rows(data.features, config.spatial, store.channels(column))
     rows = scale_rows(flat, options.scale)
     sample = rows[sample_numbers(len(rows), min(SAMPLE, len(rows)), config.seed)]
-    options, choices = _chosen(config, options, sample)
-    if config.init == "auto":
-        options = replace(options, init="k-means++")
-    say(f"k-means with k={options.k} on {len(rows)} rows")
+    options, choices = _chosen(config, options, sample, len(rows), of_many="k-means++")
     return fit_kmeans(rows, options), options, choices
 
 
@@ -57,10 +50,10 @@ def _fit_on_ray(
     config: ClusterConfig,
     store: StoreReader,
     column: str,
-    index: RowIndex,
     options: KMeansOptions,
+    index: RowIndex,
     checkpoint: Checkpoint,
-) -> tuple[Clusters, KMeansOptions, Figures]:
+) -> Fitted:
     from raypipe import runtime
     from raypipe.actors.shard_pool import RowsToFit, ShardPool
     from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
@@ -80,11 +73,7 @@ def _fit_on_ray(
         sample: npt.NDArray[Any] = np.empty((0, 0))
         if len(config.k.numbers) > 1:
             sample = sample_rows(shards, scaling.rows, count, min(count, SAMPLE), config.seed)
-        options, choices = _chosen(config, options, sample)
-        if config.init == "auto":
-            usual = "k-means||" if options.k > _MANY_CLUSTERS else "k-means++"
-            options = replace(options, init=usual)
-        say(f"k-means with k={options.k} on {count} rows")
+        options, choices = _chosen(config, options, sample, count, of_many="k-means||")
         clusters, stored = fit_on_shards(shards, count, options, scaling, checkpoint)
     place = np.empty(len(index), np.int64)
     place[stored] = np.arange(count)
@@ -94,15 +83,23 @@ def _fit_on_ray(
 
 
 def _chosen(
-    config: ClusterConfig, options: KMeansOptions, sample: npt.NDArray[Any]
+    config: ClusterConfig,
+    options: KMeansOptions,
+    sample: npt.NDArray[Any],
+    count: int,
+    *,
+    of_many: str,
 ) -> tuple[KMeansOptions, Figures]:
-    """Choose the number of clusters, if there is a choice."""
-    numbers = config.k.numbers
-    if len(numbers) == 1:
-        return options, []
-    say(f"trying k from {numbers[0]} to {numbers[-1]} on {len(sample)} rows")
-    k, choices = choose_k(sample, numbers, config.seed)
-    return replace(options, k=k), choices
+    """Choose the number of clusters, and how so many are seeded, where there is a choice."""
+    numbers, choices = config.k.numbers, Figures()
+    if len(numbers) > 1:
+        say(f"trying k from {numbers[0]} to {numbers[-1]} on {len(sample)} rows")
+        k, choices = choose_k(sample, numbers, config.seed)
+        options = replace(options, k=k)
+    if config.init == "auto":
+        options = replace(options, init=of_many if options.k > _MANY_CLUSTERS else "k-means++")
+    say(f"k-means with k={options.k} on {count} rows")
+    return options, choices
 
 
 def _checkpoint(

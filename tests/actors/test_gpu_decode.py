@@ -18,7 +18,7 @@ import raypipe
 from raypipe import runtime
 from raypipe.actors import jpegs
 from raypipe.actors.jpegs import JpegDecoder
-from raypipe.backbone.parity import least_cosine
+from raypipe.backbone.hardware.parity import least_cosine
 from raypipe.config import BackboneConfig, ExtractConfig
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.flow import sizing

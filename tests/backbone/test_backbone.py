@@ -18,12 +18,12 @@ from torch import nn
 
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.cutting.untouched import EarlyExit
-from raypipe.backbone.folding import fold_batch_norm
+from raypipe.backbone.hardware.folding import fold_batch_norm
+from raypipe.backbone.hardware.precision import prepare, round_keeping_sums
 from raypipe.backbone.layers import list_layers
 from raypipe.backbone.libraries import BackboneSource, library_of
 from raypipe.backbone.loading import feature_shapes, load
 from raypipe.backbone.outputs import parse_outputs, pool
-from raypipe.backbone.precision import prepare, round_keeping_sums
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.shipping import from_bytes, to_bytes
 from raypipe.backbone.truncate import truncate

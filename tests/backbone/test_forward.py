@@ -17,14 +17,14 @@ from torch.nn import functional as F
 
 from raypipe.actors.embedder import Embedder
 from raypipe.backbone import restore
-from raypipe.backbone.compiling import compile_network
-from raypipe.backbone.folding import merge_padding
-from raypipe.backbone.footprint import cpu_batch_size, largest_output
+from raypipe.backbone.hardware.compiling import compile_network
+from raypipe.backbone.hardware.folding import merge_padding
+from raypipe.backbone.hardware.footprint import cpu_batch_size, largest_output
+from raypipe.backbone.hardware.maxpool import NonNegativeMaxPool2d, replace_max_pools
+from raypipe.backbone.hardware.onednn import FusedConv2d, fuse
+from raypipe.backbone.hardware.parity import least_cosine
+from raypipe.backbone.hardware.precision import prepare
 from raypipe.backbone.loading import load
-from raypipe.backbone.maxpool import NonNegativeMaxPool2d, replace_max_pools
-from raypipe.backbone.onednn import FusedConv2d, fuse
-from raypipe.backbone.parity import least_cosine
-from raypipe.backbone.precision import prepare
 from raypipe.errors import RaypipeError
 from raypipe.flow.trial import compiling_gain, try_out
 from raypipe.spec import Preprocess, Spec

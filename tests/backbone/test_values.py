@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from raypipe.spec import Output, Spec
 from raypipe.steps.batch import feature_column
 from raypipe.steps.write import without_lost_values
 from tests.backbone.comparing import own
-from tests.conftest import options
+from tests.conftest import Here, flags, options
 
 
 def spec(**changes: object) -> Spec:
@@ -47,18 +49,34 @@ def test_rows_that_are_no_numbers_are_rejected_with_advice() -> None:
     assert plain["message"][1].endswith("infinite as float32")
 
 
-def test_one_overflowing_image_is_a_reject_and_the_run_goes_on(
-    tmp_path: Path, ray_session: None
-) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i, grey in enumerate([30, 40, 50, 60, 254, 70]):
+@pytest.mark.usefixtures("ray_session")
+def test_one_overflowing_image_is_a_reject_and_the_run_goes_on(tmp_path: Path, here: Here) -> None:
+    photos, store, model = (str(tmp_path / name) for name in ("photos", "store", "model"))
+    for i, grey in enumerate([30, 90, 50, 110, 254, 60, 100, 40, 95]):
+        folder = Path(photos, "light" if grey > 80 else "dark")
+        folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (grey, grey, grey)).save(folder / f"{i}.png")
     changes = {"backbone": own("infinite"), "layer": ("logits",), "dtype": "float16"}
-    store = raypipe.extract(str(folder), out=str(tmp_path / "store"), **options(**changes))
-    assert store.reject_counts() == {"not_finite": 1}
-    ids = [row for part in store.iter_batches(["id"]) for row in part["id"].to_pylist()]
-    assert sorted(ids) == ["0.png", "1.png", "2.png", "3.png", "5.png"]
+    command = ("extract", photos, "--out", store, "--label", "folder", "--json")
+
+    def extract(*more: str) -> dict[str, Any]:
+        done = here(*command, *flags(**changes), *more)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    first, again, retried = extract(), extract(), extract("--retry-rejects")
+    assert [one["decoded"] for one in (first, again, retried)] == [9, 0, 1]
+    for one in (first, again, retried):
+        assert (one["rows"], one["rejects"]) == (8, 1)
+    rejects = raypipe.open(store).rejects()
+    assert rejects["id"].to_pylist() == ["light/4.png"]
+    assert rejects["reason"].to_pylist() == ["not_finite"]
+    train = here("train", store, "--out", model, "--cv", "2", "--json")
+    assert train.returncode == 0, train.stderr
+    bad, found = str(Path(photos, "light", "4.png")), tmp_path / "found.csv"
+    predict = here("predict", model, bad, "--out", str(found), "--json")
+    assert predict.returncode == 0, predict.stderr
+    assert "not_finite" in found.with_name("found.rejects.csv").read_text()
 
 
 def test_a_network_without_any_number_is_refused_with_what_helps(

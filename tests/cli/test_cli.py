@@ -90,6 +90,37 @@ def test_wrong_use_is_one_line_and_exit_2(
     assert re.search(words, line_of(here(*arguments)))
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("cluster a --out b --minibatch 100", "--minibatch"),
+        ("cluster a --out b --k 2:9 --choose elbow", "--choose"),
+        ("cluster a --out b --map umap", "--map"),
+        ("report a --map umap", "--map"),
+    ],
+)
+@pytest.mark.usefixtures("no_ray")
+def test_options_that_were_removed_are_refused_by_name(
+    command: str, option: str, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = command.split()
+    line = line_of(here(name, *arguments))
+    assert line.startswith(f"raypipe {name}: Unknown option: {option}.")
+    assert line.endswith(f"(see raypipe {name} --help)")
+    (tmp_path / "job.yaml").write_text(f"{option.removeprefix('--')}: 1\n")
+    del arguments[arguments.index(option) :]
+    line = line_of(here(name, *arguments, "--config", "job.yaml"))
+    assert f"'job.yaml' has unknown option {option.removeprefix('--')!r}" in line
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_mini_batches_are_for_perceptrons(here: Here) -> None:
+    """The option of this name that there still is."""
+    line = line_of(here("train", "a", "--out", "b", "--minibatch", "5"))
+    assert line == "raypipe train: --minibatch goes with --head mlp; got --head logistic"
+
+
 def test_wrong_use_of_a_program(tmp_path: Path) -> None:
     assert "no file or folder at" in line_of(run("extract", "/nowhere", "--out", str(tmp_path)))
 

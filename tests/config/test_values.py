@@ -14,13 +14,14 @@ import raypipe
 from raypipe.cli.command import Given, add_command, execute, new_app
 from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOBS
-from raypipe.config.values import Actors, Change, Filter, HiddenLayers, KRange, Shares, Size
+from raypipe.config.values import Actors, Change, Colour, Filter, HiddenLayers, KRange, Shares, Size
 from raypipe.errors import UsageError
 from raypipe.spec import HeadSpec, Output, Spec
 
 #: By job and option: a text, and what it means.
 GIVEN: dict[tuple[str, str], tuple[str, Any]] = {
     ("extract", "split_sizes"): ("0.80,0.20", (0.8, 0.2)),
+    ("extract", "mean"): ("0.5, .4,0.30", (0.5, 0.4, 0.3)),
     ("extract", "actors"): ("1:04", (1, 4)),
     ("train", "actor_memory"): ("1.5 gib", 3 * 2**29),
     ("train", "hidden"): ("512x128", (512, 128)),
@@ -75,6 +76,7 @@ def test_a_text_is_read_once_and_comes_back_as_it_was(
     ("kind", "texts"),
     [
         (Shares, ("", "1", "0.5,0.6", "a,b", "0.9,0.1,0", "0.25,0.25,0.25,0.25", "nan,nan", None)),
+        (Colour, ("", "0.5,0.5", "0,0,1.1", "-0.1,0,0", "a,b,c", "0,0,0,0", "nan,0,0", None)),
         (KRange, ("0", "1:5", "5:2", "2:5:0", "2:5:1:1", "", "-3", "2.0", [5], True)),
         (Actors, ("0", "2:1", "1:2:3", "many", "", "0:1", "-1", "auto:2", [2], None)),
         (HiddenLayers, ("0", "256x", "x", "", "none,1", "256,128", "-1", 2.5)),
@@ -92,6 +94,7 @@ def test_what_is_not_allowed(kind: Any, texts: tuple[Any, ...]) -> None:
 
 def test_other_forms() -> None:
     assert Shares.parse([0.6, 0.2, 0.2]).text == "0.6,0.2,0.2"
+    assert Colour.parse((0.5, 0, 1)).parts == (0.5, 0, 1)
     assert Actors.parse("auto").bounds is None
     assert Actors.parse(2).bounds == (2, 2)
     assert HiddenLayers.parse("none").units == ()

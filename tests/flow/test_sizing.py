@@ -107,6 +107,18 @@ def test_poor_precision_is_refused(tried: Any, capsys: pytest.CaptureFixture[str
         tried(parity=0.9876)
 
 
+def test_a_comparison_that_cannot_be_made_is_told(
+    tried: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("no memory:\n  tried to allocate 8 GiB")
+
+    monkeypatch.setattr("raypipe.backbone.resemblance.check_resemblance", fails)
+    assert tried().batch_size == 32
+    told = "the rewritten network could not be compared on sampled images: no memory: tried to"
+    assert told in capsys.readouterr().err
+
+
 def test_nothing_is_written_in_a_poor_precision(photos: Path, tmp_path: Path) -> None:
     given = options(backbone=TINY.replace(":tiny", ":touchy"), precision="bf16")
     with pytest.raises(UsageError, match="--precision: on sampled images, features in bf16"):

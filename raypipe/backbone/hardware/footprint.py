@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from raypipe.backbone import Backbone, restore
-from raypipe.backbone.precision import DTYPES
+from raypipe.backbone.hardware.precision import DTYPES
 from raypipe.spec import Spec
 
 #: The most that glibc's allocator keeps in one piece (see `memory.keep_freed`). Outputs above that

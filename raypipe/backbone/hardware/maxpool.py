@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
+from raypipe.backbone.hardware.onednn import FusedConv2d
 from raypipe.backbone.nodes import count_calls
-from raypipe.backbone.onednn import FusedConv2d
 
 _Sides = tuple[int, int]
 

@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from raypipe.backbone.parity import ENOUGH, least_cosine
+from raypipe.backbone.hardware.parity import ENOUGH, least_cosine
 from raypipe.errors import RaypipeError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from raypipe.backbone import onednn
-from raypipe.backbone.folding import fold_batch_norm, merge_padding
-from raypipe.backbone.maxpool import replace_max_pools
+from raypipe.backbone.hardware import onednn
+from raypipe.backbone.hardware.folding import fold_batch_norm, merge_padding
+from raypipe.backbone.hardware.maxpool import replace_max_pools
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

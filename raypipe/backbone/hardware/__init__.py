@@ -1,0 +1,1 @@
+"""What makes a network fast where it runs: folding, fusing, precision, compiling, batch sizes."""
