@@ -227,7 +227,7 @@ def test_what_is_no_image_network(tmp_path: Path) -> None:
 def test_a_folder_without_a_processor(tmp_path: Path) -> None:
     saved(tmp_path, "vit")
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(UsageError, match="--backbone: transformers cannot load hf/.*image processor"):
+    with pytest.raises(UsageError, match="transformers cannot load hf/.*image processor"):
         load(f"hf/{tmp_path}", "DEFAULT")
 
 

@@ -32,7 +32,16 @@ __all__ = [
 ]
 
 #: The last one takes every name that has no other form.
-LIBRARIES: tuple[Library, ...] = (Timm(), Transformers(), OpenClip(), OwnFile(), OwnModule(), Torchvision())
+LIBRARIES: tuple[Library, ...] = (
+    Timm(), Transformers(), OpenClip(), OwnFile(), OwnModule(), Torchvision(),
+)  # fmt: skip
+    Timm(),
+    Transformers(),
+    OpenClip(),
+    OwnFile(),
+    OwnModule(),
+    Torchvision(),
+)
 
 
 def library_for(name: str) -> Library:

@@ -27,17 +27,15 @@ _PREFIX = "open_clip/"
 _RESIZE = {"shortest": "shorter", "squash": "squash"}
 
 
-def encode_image(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the (N, D) features of (N, 3, H, W) images, as `encode_image` of the network does.
+def encode_with_tokens(model: nn.Module, x: Tensor) -> Tensor:
+    """Return CoCa's (N, D) features of (N, 3, H, W) images, as its `encode_image` does.
 
-    CoCa's image tower gives tokens as well, and its `encode_image` brings features to unit length.
+    Its image tower gives tokens as well, and features are brought to unit length.
 
     https://github.com/mlfoundations/open_clip/blob/v3.3.0/src/open_clip/coca_model.py
     """
-    found = model(x)
-    if isinstance(found, tuple):
-        return F.normalize(found[0], dim=-1)
-    return cast(Tensor, found)
+    found, _ = model(x)
+    return F.normalize(found, dim=-1)
 
 
 class OpenClip(Library):
@@ -85,8 +83,9 @@ class OpenClip(Library):
         return [_description(source, tag) for tag in _tags(source.target) or [""]]
 
     def embedding(self, model: nn.Module) -> Embedding | None:
-        """Return what `encode_image` returns."""
-        return Embedding(call=encode_image)
+        """Return what `encode_image` returns: the output of the image tower."""
+        with_tokens = getattr(model, "output_tokens", False)
+        return Embedding(call=encode_with_tokens) if with_tokens else Embedding()
 
     def prefix_tokens(self, model: nn.Module) -> int | None:
         """Return what the tower of timm says; open_clip's own transformers have a class token."""
@@ -172,7 +171,7 @@ def _preprocess(source: BackboneSource, said: dict[str, Any]) -> Preprocess:
             "only square ones, resized by shortest or squash, are supported"
         )
     return Preprocess(
-        resize=_RESIZE[mode],  # type: ignore[arg-type]
+        resize=_RESIZE[mode],
         resize_to=size if mode == "shortest" else None,
         size=size,
         interpolation=said.get("interpolation", "bicubic"),

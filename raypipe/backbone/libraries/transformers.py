@@ -182,8 +182,7 @@ def _transformers() -> types.ModuleType:
         return importlib.import_module("transformers")
     except ImportError:
         raise UsageError(
-            "--backbone: hf/… needs the transformers package; "
-            "pip install 'raypipe-features[hf]'"
+            "--backbone: hf/… needs the transformers package; pip install 'raypipe-features[hf]'"
         ) from None
 
 
