@@ -35,13 +35,6 @@ __all__ = [
 LIBRARIES: tuple[Library, ...] = (
     Timm(), Transformers(), OpenClip(), OwnFile(), OwnModule(), Torchvision(),
 )  # fmt: skip
-    Timm(),
-    Transformers(),
-    OpenClip(),
-    OwnFile(),
-    OwnModule(),
-    Torchvision(),
-)
 
 
 def library_for(name: str) -> Library:
