@@ -79,7 +79,7 @@ def test_register_tokens_are_no_patches() -> None:
     axes, value = ChannelAxes(), torch.randn(2, 5 + 16, 8)
     with axes:
         value = nn.functional.layer_norm(value[:1], (8,))
-    output = described(Output(column="a", layer="b", pool="patches"), value, axes, 5)
+    output = described(Output(column="a", layer="b", pool="patches"), value, axes, 5, 56)
     assert output.prefix == 5
     torch.testing.assert_close(pool(value, output), value[:, 5:].mean(1))
 
