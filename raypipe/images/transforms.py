@@ -118,12 +118,13 @@ def _cut(image: Image.Image, side: int) -> Image.Image:
 def _bounded(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     """Cut an extremely long image around its centre: scaling it up whole could take all memory."""
     width, height = image.size
-    longest = max(max(s) / min(s) for s in (preprocess.shape, preprocess.scaled_shape))
-    most = math.ceil(_LONGEST_ASPECT * longest * min(width, height))
-    if max(width, height) <= most:
+    aspects = [w / h for h, w in (preprocess.shape, preprocess.scaled_shape)]
+    widest = math.ceil(_LONGEST_ASPECT * max(1, *aspects) * height)
+    highest = math.ceil(_LONGEST_ASPECT / min(1, *aspects) * width)
+    if width <= widest and height <= highest:
         return image
-    left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
-    return image.crop((left, top, left + min(width, most), top + min(height, most)))
+    left, top = max(0, (width - widest) // 2), max(0, (height - highest) // 2)
+    return image.crop((left, top, left + min(width, widest), top + min(height, highest)))
 
 
 def _shorter(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from raypipe.cli import options
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import resolve_preprocess
-from raypipe.images.transforms import least_side, to_pixels
+from raypipe.images.transforms import _bounded, least_side, scaled_size, to_pixels
 from raypipe.spec import Preprocess
 from tests.images.test_preprocess_parity import photograph
 
@@ -112,9 +112,12 @@ def test_cropping_and_scaled_decoding() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 60_000), (60_000, 1), (3, 2)])
 @pytest.mark.parametrize("resize", ["shorter", "squash"])
-@pytest.mark.parametrize("shape", [(224, 160), (8, 320)])
+@pytest.mark.parametrize("shape", [(224, 160), (8, 320), (320, 8)])
 def test_extreme_proportions(size: tuple[int, int], resize: str, shape: tuple[int, int]) -> None:
-    pixels = to_pixels(Image.new("RGB", size, "red"), resolved(size=shape, resize=resize))
+    image, preprocess = Image.new("RGB", size, "red"), resolved(size=shape, resize=resize)
+    between = scaled_size(_bounded(image, preprocess).size, preprocess)
+    assert between[0] * between[1] < 2**21 + 2**20
+    pixels = to_pixels(image, preprocess)
     assert pixels.shape == (*shape, 3)
     assert (pixels == (255, 0, 0)).all()
 
