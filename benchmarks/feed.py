@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ class Decoders:
 
     def __init__(self, workers: int, unit: int, preprocess: Preprocess) -> None:
         self.workers, self.unit, self.preprocess = workers, unit, preprocess
-        size = unit * 3 * preprocess.size**2
+        size = unit * 3 * math.prod(preprocess.shape)
         self._memory = [SharedMemory(create=True, size=size) for _ in range(workers + _AHEAD)]
         context = multiprocessing.get_context(
             "spawn"
@@ -54,7 +55,7 @@ class Decoders:
             memory.unlink()
 
     def units(self, paths: Sequence[Path]) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield (n, size, size, 3) pixels of so many images at a time, in order.
+        """Yield (n, height, width, 3) pixels of so many images at a time, in order.
 
         A unit is valid until the next one is asked for: its memory is used again.
         """
@@ -68,12 +69,12 @@ class Decoders:
             if not waiting:
                 return
             memory, done = waiting.popleft()
-            yield _pixels(memory, done.get(), self.preprocess.size)
+            yield _pixels(memory, done.get(), self.preprocess.shape)
             free.append(memory)
 
 
-def _pixels(memory: SharedMemory, count: int, size: int) -> npt.NDArray[np.uint8]:
-    pixels: npt.NDArray[np.uint8] = np.ndarray((count, size, size, 3), np.uint8, memory.buf)
+def _pixels(memory: SharedMemory, count: int, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    pixels: npt.NDArray[np.uint8] = np.ndarray((count, *shape, 3), np.uint8, memory.buf)
     return pixels
 
 
@@ -94,7 +95,7 @@ def _fill(name: str, paths: list[Path], preprocess: Preprocess) -> int:
     from raypipe.images.transforms import to_pixels
 
     memory = _attach(name)
-    pixels = _pixels(memory, len(paths), preprocess.size)
+    pixels = _pixels(memory, len(paths), preprocess.shape)
     for i, path in enumerate(paths):
         pixels[i] = to_pixels(decode(path.read_bytes(), _MAX_PIXELS), preprocess)
     return len(paths)

@@ -210,8 +210,7 @@ def _batch_size(backbone: Backbone, spec: Spec, device: str) -> int:
     """Return the batch size that `raypipe extract` takes by default."""
     if device == "cpu":
         return cpu_batch_size(backbone, spec)
-    side = spec.preprocess.size
-    blank = np.zeros((1, side, side, 3), np.uint8)
+    blank = np.zeros((1, *spec.preprocess.shape, 3), np.uint8)
     return try_out(backbone, spec, blank, device=device, find_batch_size=True).batch_size or 32
 
 

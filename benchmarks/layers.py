@@ -40,8 +40,9 @@ def forward(backbone: str, weights: str, layers: tuple[str, ...], images: int) -
         preprocess=loaded.trained or Preprocess(std=(255.0, 255.0, 255.0)),
     )
     embedder = Embedder(loaded, spec, threads=1)
-    size = spec.preprocess.size
-    pixels = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (images, *spec.preprocess.shape, 3), np.uint8
+    )
     embedder(pixels[:32])
     started = time.monotonic()
     embedder(pixels)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from raypipe import schema
 from raypipe.config.types import Interpolation, Pool
-from raypipe.config.values import Filter
+from raypipe.config.values import Filter, Sides, both
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
 REVISION = 2
@@ -24,11 +24,15 @@ class _Frozen(BaseModel):
 class Preprocess(_Frozen):
     """From decoded RGB pixels to the tensor that enters the network.
 
-    In order: centre `crop` of the original; `resize` to `size`×`size` (squash), or of the shorter
-    side to `resize_to` followed by a centre crop of `size` (shorter), of both sides to `resize_to`
-    followed by that crop (squash with a `resize_to`), or of the longer side to `resize_to` followed
-    by that crop, with the mean colour beyond the image (border); channel order; then
-    `(x - mean) / std` with x in 0..255 and one mean and std per channel, in that channel order.
+    In order: centre `crop` of the original; `resize` to `size` (squash), or of the shorter side to
+    `resize_to` followed by a centre crop of `size` (shorter), of both sides to `resize_to` followed
+    by that crop (squash with a `resize_to`), or of the longer side to `resize_to` followed by that
+    crop, with the mean colour beyond the image (border); channel order; then `(x - mean) / std`
+    with x in 0..255 and one mean and std per channel, in that channel order.
+
+    `size` and `resize_to` are the side of a square, or (height, width). A `resize_to` of two sides
+    is what the image covers (shorter) or fits into (border) with its own proportions, as timm
+    scales for images that are not square.
 
     The centre `crop` starts at (side − crop) // 2, as NumPy code slices it; the centre crop of
     `shorter` rounds half to even, as torchvision's CenterCrop. Beyond the image it is black.
@@ -36,8 +40,8 @@ class Preprocess(_Frozen):
 
     crop: int | None = None
     resize: Literal["squash", "shorter", "border"] = "shorter"
-    resize_to: int | None = 256
-    size: int = 224
+    resize_to: Sides | None = 256
+    size: Sides = 224
     interpolation: Interpolation = "bilinear"
     antialias: bool = True
     channels: Literal["rgb", "bgr"] = "rgb"
@@ -50,6 +54,16 @@ class Preprocess(_Frozen):
     """Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size."""
     gpu_decoded: bool = False
     """Whether plain JPEGs are decoded and resized by a GPU."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of what enters the network."""
+        return both(self.size)
+
+    @property
+    def scaled_shape(self) -> tuple[int, int]:
+        """Height and width that an image is scaled by, before the centre is taken."""
+        return both(self.resize_to or self.size)
 
     @model_serializer(mode="wrap")
     def _without_the_unusual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -220,5 +234,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _short(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    sides = isinstance(value, tuple) and len(value) == 2
+    between = "x" if sides else ", "
+    text = between.join(map(str, value)) if isinstance(value, tuple) else str(value)
     return text[:12] + "…" if len(text) == 64 else text

@@ -112,8 +112,8 @@ def _values(info: FieldInfo) -> str:
     choices = [str(value) for value in _choices(info.annotation)]
     if choices and len(choices) == len(_plain(info.annotation)):
         return " ".join(f"`{choice}`" for choice in choices)
-    kinds = [kind for kind in _plain(info.annotation) if kind in (int, float)]
-    if not kinds:
+    kinds = [kind for kind in _plain(info.annotation) if kind in (int, float, tuple)]
+    if not kinds or tuple in kinds:
         return ""
     word = "whole number" if kinds[0] is int else "number"
     also = "".join(f"`{choice}` or " for choice in choices)

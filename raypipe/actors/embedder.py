@@ -60,11 +60,11 @@ class Embedder:
         self.model = prepare(restore(backbone), spec.precision, self.device, fused=not compiled)
         self._stage = Staging(self.device)
         if compiled:
-            side = spec.preprocess.size
-            self.model = compile_network(self.model, self._input(_noise(batch_size, side)))
+            example = self._input(_noise(batch_size, *spec.preprocess.shape))
+            self.model = compile_network(self.model, example)
 
     def __call__(self, images: Pixels | torch.Tensor) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the features of (N, size, size, 3) RGB images, which may be on the device.
+        """Return the features of (N, height, width, 3) RGB images, which may be on the device.
 
         Returns:
             `{column: (N, …)}` in the spec's dtype; class numbers as int32.
@@ -76,16 +76,16 @@ class Embedder:
         return self._joined(images[i : i + starts.step] for i in starts)
 
     def stream(self, images: Iterable[Pixels]) -> dict[str, npt.NDArray[np.generic]]:
-        """Return what a call returns, `{column: (N, …)}`, for (size, size, 3) images that come."""
+        """Return what a call returns, `{column: (N, …)}`, for (height, width, 3) images."""
         return self._joined(map(np.stack, _runs(images, self.batch_size)))
 
     def _joined(
         self, batches: Iterable[Pixels | torch.Tensor]
     ) -> dict[str, npt.NDArray[np.generic]]:
         parts = [part for batch in batches for part in self._parts(batch)]
-        side = self.spec.preprocess.size
         # Without images, the shapes are still needed.
-        some = parts or list(self._parts(np.zeros((1, side, side, 3), np.uint8)))
+        blank = np.zeros((1, *self.spec.preprocess.shape, 3), np.uint8)
+        some = parts or list(self._parts(blank))
         found = {name: self._to_numpy([part[name] for part in some]) for name in some[0]}
         return found if parts else {name: value[:0] for name, value in found.items()}
 
@@ -104,7 +104,7 @@ class Embedder:
 
     @torch.inference_mode()
     def embed(self, images: Pixels | torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the features of (n, size, size, 3) uint8 images, n at most `batch_size`.
+        """Return the features of (n, height, width, 3) uint8 images, n at most `batch_size`.
 
         Returns:
             `{column: (n, …)}` on the device: float32, and class numbers as int32.
@@ -162,5 +162,5 @@ def _runs(images: Iterable[Pixels], length: int) -> Iterator[list[Pixels]]:
         yield run
 
 
-def _noise(count: int, side: int) -> Pixels:
-    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+def _noise(count: int, height: int, width: int) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)

@@ -56,21 +56,22 @@ class JpegDecoder:
         """Bring images to the device, in order.
 
         Args:
-            contents: N JPEGs, or (size, size, 3) uint8 pixels as they lie in memory.
+            contents: N JPEGs, or (height, width, 3) uint8 pixels as they lie in memory.
             encoded: N times, which of the two.
 
         Returns:
-            (n, size, size, 3) uint8 on the device, and those there are no pixels of, by number.
+            (n, height, width, 3) uint8 on the device, and those there are no pixels of, by number.
         """
-        side, found, rejected = self.preprocess.size, list[Tensor](), dict[int, RejectedItem]()
+        shape = (*self.preprocess.shape, 3)
+        found, rejected = list[Tensor](), dict[int, RejectedItem]()
         jpegs = self._pixels(contents[encoded].tolist())
         for number, content in enumerate(contents):
             pixels = next(jpegs) if encoded[number] else self._there(content)
             if isinstance(pixels, RejectedItem):
                 rejected[number] = pixels
             else:
-                found.append(pixels.view(side, side, 3))
-        none = torch.empty((0, side, side, 3), dtype=torch.uint8, device=self.device)
+                found.append(pixels.view(shape))
+        none = torch.empty((0, *shape), dtype=torch.uint8, device=self.device)
         return torch.stack(found) if found else none, rejected
 
     def _pixels(self, jpegs: Sequence[bytes]) -> Iterator[Tensor | RejectedItem]:
@@ -101,8 +102,8 @@ class JpegDecoder:
             antialias=True,
             align_corners=False,
         )
-        square = scaled[0].permute(1, 2, 0)[centre((height, width), self.preprocess)]
-        return square.round().clamp(0, 255).byte().contiguous()
+        cut = scaled[0].permute(1, 2, 0)[centre((height, width), self.preprocess)]
+        return cut.round().clamp(0, 255).byte().contiguous()
 
     def _on_cpu(self, data: bytes) -> Tensor | RejectedItem:
         try:

@@ -10,6 +10,7 @@ from raypipe.backbone.cutting.shapes import Node, list_nodes
 from raypipe.backbone.cutting.tracing import trace
 from raypipe.backbone.libraries import library_of
 from raypipe.backbone.registry import build, find
+from raypipe.config.values import Sides, measured
 from raypipe.errors import UsageError
 
 _USUAL_SIZE = 224
@@ -21,25 +22,26 @@ class Layers:
 
     Attributes:
         name: the backbone's name.
-        size: side of the image that shapes are for.
+        size: of the image that shapes are for: the side of a square, or (height, width).
         nodes: all that give a tensor per image, in order.
         embedding: the node that is the default; `embedding` where it is no node.
         unclear: why there is no default; empty where there is one.
     """
 
     name: str
-    size: int
+    size: Sides
     nodes: list[Node]
     embedding: str
     unclear: str = ""
 
 
-def list_layers(backbone: str, size: int | None = None) -> Layers:
+def list_layers(backbone: str, size: Sides | None = None) -> Layers:
     """List the nodes of a backbone with random weights.
 
     Args:
         backbone: as `registry.find` takes it.
-        size: side of the image; None means what its usual weights were trained with.
+        size: side of the image, or (height, width); None means what its usual weights were trained
+            with.
 
     Raises:
         UsageError: there is no such backbone, or it does not take images of that size.
@@ -48,20 +50,20 @@ def list_layers(backbone: str, size: int | None = None) -> Layers:
     library = library_of(source)
     usual = next(iter(library.descriptions(source)))
     source = replace(source, arguments=usual.arguments)
-    side = size or (usual.trained.size if usual.trained else _USUAL_SIZE)
+    size = size or (usual.trained.size if usual.trained else _USUAL_SIZE)
     model = build(source)
     graph = trace(model)
     try:
-        nodes = list_nodes(model, graph, side)
+        nodes = list_nodes(model, graph, size)
     except Exception as error:  # the network is the user's: it may raise anything
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(
-            f"--size: {source.name} cannot process a {side}×{side} image: {first}"
+            f"--size: {source.name} cannot process a {measured(size, '×')} image: {first}"
         ) from None
     try:
-        where = library.embedding(model) or own_embedding(model, graph, sample_images(side))
+        where = library.embedding(model) or own_embedding(model, graph, sample_images(size))
     except UsageError as error:
-        return Layers(source.name, side, nodes, "", str(error).removeprefix("--layer: "))
+        return Layers(source.name, size, nodes, "", str(error).removeprefix("--layer: "))
     except Exception as error:  # behind some node
-        return Layers(source.name, side, nodes, "", f"its end fails: {error}")
-    return Layers(source.name, side, nodes, embedding_layer(model, graph, where))
+        return Layers(source.name, size, nodes, "", f"its end fails: {error}")
+    return Layers(source.name, size, nodes, embedding_layer(model, graph, where))

@@ -14,6 +14,7 @@ from torch import fx
 
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.cutting.cut import Cut, cut
+from raypipe.backbone.cutting.tracing import unreported
 from raypipe.backbone.filling import filled
 from raypipe.backbone.libraries import Arguments, BackboneSource, library_of
 from raypipe.backbone.outputs import parse_outputs, pool
@@ -21,6 +22,7 @@ from raypipe.backbone.registry import build, find
 from raypipe.backbone.shipping import to_bytes
 from raypipe.backbone.weights import Needs, fit_state, load_weights
 from raypipe.config.types import Pool
+from raypipe.config.values import Sides, both, measured
 from raypipe.errors import UsageError
 from raypipe.spec import Output, Spec
 
@@ -35,7 +37,7 @@ def load(
     pool: Pool = "avg",
     weights_sha256: str | None = None,
     seed: int = 0,
-    size: int | None = None,
+    size: Sides | None = None,
     outputs: tuple[Output, ...] = (),
     arguments: Arguments | None = None,
 ) -> Backbone:
@@ -48,7 +50,7 @@ def load(
         pool: pooling of the layers that do not name one.
         weights_sha256: the checksum a weights file must have.
         seed: of random weights.
-        size: side of the images; None means what the weights were trained with.
+        size: side of the images, or (height, width); None means what the weights were trained with.
         outputs: of an existing store, to be taken as they are instead of `layers`.
         arguments: of the network's constructor, likewise; None leaves them to the weights.
 
@@ -59,11 +61,11 @@ def load(
     """
     source = find(name)
     wanted = outputs or parse_outputs(layers, pool)
-    side = size or _USUAL_SIZE
+    first = size or _USUAL_SIZE
 
     @cache
     def needs(one: BackboneSource) -> Needs:
-        return _needs(one, wanted, side)
+        return _needs(one, wanted, first)
 
     needs(source)  # a wrong layer is found before anything is downloaded
     loaded = load_weights(
@@ -75,13 +77,13 @@ def load(
         arguments=arguments,
     )
     source = replace(source, arguments=loaded.arguments)
-    side = size or (loaded.trained.size if loaded.trained else _USUAL_SIZE)
+    size = size or (loaded.trained.size if loaded.trained else _USUAL_SIZE)
     model = filled(source, loaded.state, seed)
-    found = cut(source, model, wanted, side, resolves=not outputs)
+    found = cut(source, model, wanted, size, resolves=not outputs)
     state = fit_state(_shapes(found), loaded.state, weights)
-    found.verify(side)
-    described = outputs or found.described(side)
-    usual = found.usual_layer(side) if outputs and arguments is None else found.place
+    found.verify(size)
+    described = outputs or found.described(size)
+    usual = found.usual_layer(size) if outputs and arguments is None else found.place
     network = to_bytes(found.network, set(state))
     return Backbone(
         source,
@@ -96,9 +98,9 @@ def load(
     )
 
 
-def _needs(source: BackboneSource, outputs: tuple[Output, ...], side: int) -> Needs:
+def _needs(source: BackboneSource, outputs: tuple[Output, ...], size: Sides) -> Needs:
     library = library_of(source)
-    found = cut(source, build(source, blank=True), outputs, side)
+    found = cut(source, build(source, blank=True), outputs, size)
     return Needs(
         _shapes(found),
         library.classifiers(found.model),
@@ -165,7 +167,7 @@ def load_again(
 
 @torch.inference_mode()
 def feature_shapes(
-    backbone: Backbone, size: int, dtype: str
+    backbone: Backbone, size: Sides, dtype: str
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """Run one blank image through the network; return each column's shape and type.
 
@@ -174,12 +176,13 @@ def feature_shapes(
     """
     model = restore(backbone)
     try:
-        outputs = model(torch.zeros(1, 3, size, size))
+        with unreported():
+            outputs = model(torch.zeros(1, 3, *both(size)))
     except Exception as error:  # the network is the user's: it may raise anything
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         reason = first_line.partition(" but got Proxy")[0]  # an assertion that was traced
         raise UsageError(
-            f"--size: {backbone.source.name} cannot process a {size}×{size} image: {reason}"
+            f"--size: {backbone.source.name} cannot process a {measured(size, '×')} image: {reason}"
         ) from None
     return {
         wanted.column: _shape(wanted, outputs[wanted.layer], dtype) for wanted in backbone.outputs

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
 from raypipe.config.shared import JobConfig
 from raypipe.config.types import Changes, option
+from raypipe.config.values import Sides
 
 
 class RunConfig(JobConfig):
@@ -31,9 +30,9 @@ class LayersConfig(JobConfig):
 
     backbone: Annotated[str, option("Input", position=1)]
     """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
-    size: Annotated[int | None, Field(ge=8), option("Input")] = None
-    """Side of the square that enters the network. Default: what its usual weights were trained
-    with."""
+    size: Annotated[Sides | None, option("Input")] = None
+    """Pixels that enter the network: the side of a square, or HEIGHTxWIDTH. Default: what its usual
+    weights were trained with."""
 
 
 class DemoConfig(JobConfig):

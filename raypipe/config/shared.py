@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from raypipe.config.types import Interpolation, Names, Pool, Precision, Seed, option
-from raypipe.config.values import ANY_NUMBER, Actors, Colour, HiddenLayers, Shares, Size
+from raypipe.config.values import ANY_NUMBER, Actors, Colour, HiddenLayers, Shares, Sides, Size
 
 
 class JobConfig(BaseModel):
@@ -185,14 +185,16 @@ class BackboneConfig(JobConfig):
     without class and register tokens (`patches`), or the number of its largest value (`argmax`)."""
     seed: Annotated[Seed, option("Backbone")] = 0
     """Seed of random weights and of augmentation."""
-    size: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
-    """Side of the square that enters the network. Default: what the weights were trained with."""
+    size: Annotated[Sides | None, option("Preprocessing")] = None
+    """Pixels that enter the network: the side of a square, or HEIGHTxWIDTH, as `224` or `256x128`.
+    Default: what the weights were trained with."""
     resize: Annotated[Literal["squash", "shorter", "border"] | None, option("Preprocessing")] = None
     """`squash` scales both sides to SIZE; `shorter` scales the shorter side to RESIZE_TO and takes
     the centre; `border` scales the longer side and fills up with the mean colour."""
-    resize_to: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    resize_to: Annotated[Sides | None, option("Preprocessing")] = None
     """Length of the shorter side (`shorter`), the longer (`border`) or both (`squash`) before the
-    centre is taken."""
+    centre is taken. HEIGHTxWIDTH is what the image is to cover (`shorter`), to fit into (`border`)
+    or to have (`squash`)."""
     crop: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
     """Side of a centre square taken from the original image before it is resized."""
     interpolation: Annotated[Interpolation | None, option("Preprocessing")] = None

@@ -6,9 +6,10 @@ import math
 import re
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 import yaml
+from pydantic import BeforeValidator
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -56,6 +57,8 @@ class Value:
 def as_written(annotation: Any) -> Any:
     """Return the type of what is given for an option: text, where the option holds a `Value`."""
     first, *rest = get_args(annotation) or [annotation]
+    if first == Sides:
+        return int | str | None
     if not (isinstance(first, type) and issubclass(first, Value)):
         return annotation
     return {Ellipsis: tuple[str, ...], type(None): str | None}[rest[0]] if rest else str
@@ -181,6 +184,46 @@ class Size(Value):
         size = float(number) * 1024 ** "BKMGT".index(unit[:1] or "B")
         _require(1 <= size < 2**63)
         return (int(size),)
+
+
+_LEAST_SIDE = 8
+
+
+def _sides(given: Any) -> int | tuple[int, int]:
+    """Accept a number of pixels, a text as `256x128`, or height and width in a list."""
+    is_pair = isinstance(given, list | tuple) and len(given) == 2
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", "x".join(map(str, given)) if is_pair else str(given))
+    sides = [int(side) for side in found.groups() if side] if found else []
+    if not sides or min(sides) < _LEAST_SIDE:
+        raise ValueError(
+            f"a side of {_LEAST_SIDE} pixels or more, or HEIGHTxWIDTH, as 224 or 256x128"
+        )
+    return squared(sides[0], sides[-1])
+
+
+#: The side of a square, or height and width, in pixels. A square is always an int, so that what
+#: was written before there were others reads and is written as it was.
+Sides = Annotated[int | tuple[int, int], BeforeValidator(_sides)]
+
+
+def squared(height: int, width: int) -> int | tuple[int, int]:
+    """Return `Sides` of a height and a width."""
+    return height if height == width else (height, width)
+
+
+def both(sides: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width that `Sides` stand for."""
+    return (sides, sides) if isinstance(sides, int) else sides
+
+
+def written(sides: int | tuple[int, int]) -> str:
+    """Return `Sides` as an option takes them: `224`, `256x128`."""
+    return str(sides) if isinstance(sides, int) else "x".join(map(str, sides))
+
+
+def measured(sides: int | tuple[int, int], between: str = " × ") -> str:
+    """Return `Sides` as people write them: `224 × 224`."""
+    return between.join(map(str, both(sides)))
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,8 @@ def _sample(some: Iterable[pa.Table], options: ReadOptions) -> npt.NDArray[np.ui
         found += [views[:1] for views in [next(readable, None)] if views is not None]
         if len(found) == _SAMPLE:
             break
-    side = options.spec.preprocess.size
-    return np.concatenate([np.zeros((0, side, side, 3), np.uint8), *found])
+    blank = np.zeros((0, *options.spec.preprocess.shape, 3), np.uint8)
+    return np.concatenate([blank, *found])
 
 
 def _check_decoder(device: str) -> None:

@@ -57,7 +57,7 @@ def try_out(
     Args:
         backbone: the network.
         spec: what the features are.
-        images: (N, size, size, 3) uint8, at least one.
+        images: (N, height, width, 3) uint8, at least one.
         device: as for `Embedder`.
         find_batch_size: whether to try larger and larger batches.
     """
@@ -120,8 +120,7 @@ def compiling_gain(backbone: Backbone, spec: Spec, *, device: str, batch_size: i
     Raises:
         RaypipeError: it cannot be compiled there.
     """
-    side = spec.preprocess.size
-    images = np.zeros((batch_size, side, side, 3), np.uint8)
+    images = np.zeros((batch_size, *spec.preprocess.shape, 3), np.uint8)
     both = [
         Embedder(backbone, spec, device=device, batch_size=batch_size, compiled=compiled)
         for compiled in (False, True)
@@ -159,10 +158,9 @@ def _plain(
 def _rates(backbone: Backbone, spec: Spec, device: str) -> dict[int, float]:
     """Images per second by batch size, up to where it no longer helps or memory ends."""
     rates: dict[int, float] = {}
-    side = spec.preprocess.size
     for size in _SIZES:
         embedder = Embedder(backbone, spec, device=device, batch_size=size)
-        blank = np.zeros((4 * size, side, side, 3), np.uint8)
+        blank = np.zeros((4 * size, *spec.preprocess.shape, 3), np.uint8)
         embedder(blank[:size])
         with Timer() as timer:
             embedder(blank)

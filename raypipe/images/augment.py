@@ -99,13 +99,13 @@ def view(
     """Return one augmented view of an image.
 
     Args:
-        pixels: (S, S, 3) uint8, as `to_pixels` returns them.
+        pixels: (H, W, 3) uint8, as `to_pixels` returns them.
         augment: bounds of the changes, and the seed.
         item_id: id of the image.
         number: number of the view, from 1.
 
     Returns:
-        (S, S, 3) uint8.
+        (H, W, 3) uint8.
     """
     drawn = draw(augment, item_id, number)
     height, width, _ = pixels.shape

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from raypipe.config import BackboneConfig
-from raypipe.config.values import Colour
+from raypipe.config.values import Colour, Sides, both, squared, written
 from raypipe.errors import UsageError
 from raypipe.spec import Preprocess
 
@@ -46,7 +48,7 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     chosen = {name: value for name in of_both if (value := getattr(config, name)) is not None}
     values |= chosen
     values |= _colour(config, values)
-    values["resize_to"] = _shorter_side(config, values, base)
+    values["resize_to"] = _resize_to(config, values, base)
     if values["interpolation"] == "nearest":
         values["antialias"] = False  # one source pixel per target pixel: there is no filter
     if values["interpolation"] == "lanczos" and not values["antialias"]:
@@ -54,24 +56,26 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     if config.scaled_decode and (values["crop"] is not None or not values["antialias"]):
         other = "--crop" if values["crop"] is not None else "--no-antialias or nearest pixels"
         raise UsageError(f"--scaled-decode does not go with {other}: these need every pixel")
+    found = Preprocess(**values, scaled=config.scaled_decode, gpu_decoded=config.gpu_decode)
     if config.gpu_decode:
-        _check_gpu_decode(config, values)
-    if config.gpu_decode and values["resize"] == "border":
-        raise UsageError("--gpu-decode does not go with --resize border")
-    return Preprocess(**values, scaled=config.scaled_decode, gpu_decoded=config.gpu_decode)
+        _check_gpu_decode(found)
+    return found
 
 
-def _check_gpu_decode(config: BackboneConfig, values: dict[str, object]) -> None:
+def _check_gpu_decode(wanted: Preprocess) -> None:
+    smaller = any(a < b for a, b in zip(wanted.scaled_shape, wanted.shape, strict=True))
     others = {
-        "--crop": values["crop"] is not None,
-        "--no-antialias or nearest pixels": not values["antialias"],
-        "--interpolation lanczos": values["interpolation"] == "lanczos",
-        "--scaled-decode": config.scaled_decode,
+        "--crop": wanted.crop is not None,
+        "--no-antialias or nearest pixels": not wanted.antialias,
+        "--interpolation lanczos": wanted.interpolation == "lanczos",
+        "--scaled-decode": wanted.scaled,
+        "--resize border": wanted.resize == "border",
+        "a --resize-to below --size": smaller,
     }
     for name in (name for name, given in others.items() if given):
         raise UsageError(
             f"--gpu-decode does not go with {name}: a GPU decodes all of an image, and resizes it "
-            "with a bilinear or bicubic filter"
+            "with a bilinear or bicubic filter to what the network's input is cut out of"
         )
 
 
@@ -118,23 +122,36 @@ def _of_bytes(colour: Colour) -> tuple[float, ...]:
     return tuple(255 * part for part in colour.parts)
 
 
-def _shorter_side(
-    config: BackboneConfig, values: dict[str, object], trained: Preprocess
-) -> int | None:
-    if values["resize"] == "squash" and config.resize_to is None:
-        if trained.resize != "squash" or not trained.resize_to:
-            return None
-        return round(int(str(values["size"])) * trained.resize_to / trained.size)
-    size = int(str(values["size"]))
+def _resize_to(config: BackboneConfig, values: dict[str, Any], trained: Preprocess) -> Sides | None:
+    size: Sides = values["size"]
+    resize = values["resize"]
     if config.resize_to is not None:
-        if config.resize_to < size and values["resize"] != "border":
-            raise UsageError(
-                f"--resize-to must be at least --size ({size}); got {config.resize_to}"
-            )
+        if resize != "border":
+            _check_resize_to(config.resize_to, size, resize)
         return config.resize_to
-    if values["resize"] == "border" and trained.resize != "border":
+    if resize == "squash" and (trained.resize != "squash" or not trained.resize_to):
+        return None
+    if resize == "border" and trained.resize != "border":
         return size
     # The proportion of the evaluation it was trained for; without one, that of usual ImageNet ones.
-    is_known = (trained.resize_to and trained.resize == "shorter") or trained.resize == "border"
-    shorter, side = (trained.resize_to or 256, trained.size) if is_known else (256, 224)
-    return round(size * shorter / side)
+    is_known = (trained.resize_to and trained.resize == resize) or trained.resize == "border"
+    scaled, part = (trained.scaled_shape, trained.shape) if is_known else ((256, 256), (224, 224))
+    if resize == "shorter" and part[0] != part[1] and scaled[0] == scaled[1]:
+        return _in_proportion(max(both(size)), scaled[0], max(part))  # one side, whatever the shape
+    height, width = map(_in_proportion, both(size), scaled, part)
+    return squared(height, width)
+
+
+def _check_resize_to(resize_to: Sides, size: Sides, resize: str) -> None:
+    """Refuse what is smaller than the input; a shorter side may be, than the longer of that."""
+    least = both(size)
+    if resize == "shorter" and isinstance(resize_to, int):
+        least = (min(least), min(least))
+    if any(n < one for n, one in zip(both(resize_to), least, strict=True)):
+        raise UsageError(
+            f"--resize-to must be at least --size ({written(size)}); got {written(resize_to)}"
+        )
+
+
+def _in_proportion(length: int, whole: int, part: int) -> int:
+    return round(length * whole / part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ _PILLOW = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-#: With `shorter`, the centre crop sees nothing of an image's ends beyond this proportion.
+#: With `shorter`, a square centre crop sees nothing of an image's ends beyond this proportion.
 _LONGEST_ASPECT = 16
 
 #: Pixels that scaling one side before the other may hold, so that no shape takes all memory.
@@ -42,65 +43,67 @@ def least_side(preprocess: Preprocess) -> int | None:
     Twice what is needed: what remains is filtered as usual. On photographs of 5 megapixels pixels
     then differed by at most 7 of 255, 0.3 on average; at once what is needed, by up to 69.
     """
-    return 2 * (preprocess.resize_to or preprocess.size) if preprocess.scaled else None
+    return 2 * max(preprocess.scaled_shape) if preprocess.scaled else None
 
 
 def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
     """Crop and resize an RGB image to the pixels that enter the network, before normalisation.
 
     Returns:
-        (size, size, 3) uint8 in RGB order.
+        (height, width, 3) uint8 in RGB order.
     """
     if preprocess.crop is not None:
         image = _cut(image, preprocess.crop)
     if preprocess.resize == "shorter":
-        image = _bounded(image)
+        image = _bounded(image, preprocess)
     pixels = _resize(image, scaled_size(image.size, preprocess), preprocess)
-    if preprocess.resize == "border":
-        pixels = _with_border(pixels, preprocess)
+    pixels = _with_border(pixels, preprocess)
     return pixels[centre(pixels.shape[:2], preprocess)]
 
 
 def scaled_size(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
     """Return the width and height that an image's width and height are scaled to."""
-    side = preprocess.resize_to or preprocess.size
+    target = preprocess.resize_to or preprocess.size
+    height, width = preprocess.scaled_shape
     if preprocess.resize == "squash":
-        return side, side
-    if preprocess.resize == "border":
-        ratio = max(size) / side
-        return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
-    return _shorter(size, side)
+        return width, height
+    if preprocess.resize == "shorter" and isinstance(target, int):
+        return _shorter(size, target)
+    # To fit into both sides, or to cover them, as timm's ResizeKeepRatio does.
+    extreme = max if preprocess.resize == "border" else min
+    ratio = extreme(size[0] / width, size[1] / height)
+    return max(1, round(size[0] / ratio)), max(1, round(size[1] / ratio))
 
 
 def _with_border(pixels: npt.NDArray[np.uint8], preprocess: Preprocess) -> npt.NDArray[np.uint8]:
-    """Fill up with the mean colour to the size that is cut out; the odd pixel goes behind.
+    """Fill up to what is cut out, with black or (`border`) the mean colour.
 
-    As in timm:
+    The odd pixel goes behind, as in torchvision's CenterCrop and in timm:
     https://github.com/huggingface/pytorch-image-models/blob/v1.0.20/timm/data/transforms.py
     """
-    sides = []
-    for length in pixels.shape[:2]:
-        missing = max(0, preprocess.size - length)
-        sides.append((missing // 2, missing - missing // 2))
-    if not any(map(any, sides)):
+    missing = [max(0, n - has) for n, has in zip(preprocess.shape, pixels.shape, strict=False)]
+    if not any(missing):
         return pixels
     mean = preprocess.mean if preprocess.channels == "rgb" else preprocess.mean[::-1]
-    height, width = (sum(side) + length for side, length in zip(sides, pixels.shape, strict=False))
-    whole = np.empty((height, width, 3), np.uint8)
-    whole[:] = np.round(mean).astype(np.uint8)
-    (top, _), (left, _) = sides
+    whole = np.zeros((pixels.shape[0] + missing[0], pixels.shape[1] + missing[1], 3), np.uint8)
+    if preprocess.resize == "border":
+        whole[:] = np.round(mean).astype(np.uint8)
+    top, left = missing[0] // 2, missing[1] // 2
     whole[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return whole
 
 
 def centre(shape: Sequence[int], preprocess: Preprocess) -> tuple[slice, slice]:
-    """Return where the centre square is; half a pixel goes to the even side, as in torchvision.
+    """Return where the centre that enters the network is in an image of (height, width).
+
+    Half a pixel goes to the even side, as in torchvision, or is rounded down, as in transformers:
 
     https://github.com/pytorch/vision/blob/v0.19.0/torchvision/transforms/functional.py
     """
-    side, whole = preprocess.size, int if preprocess.as_transformers else round
-    top, left = (whole((length - side) / 2) for length in shape)
-    return slice(top, top + side), slice(left, left + side)
+    whole = int if preprocess.as_transformers else round
+    (height, width), (has, wide) = preprocess.shape, shape
+    top, left = whole((has - height) / 2), whole((wide - width) / 2)
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _cut(image: Image.Image, side: int) -> Image.Image:
@@ -113,14 +116,16 @@ def _cut(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def _bounded(image: Image.Image) -> Image.Image:
+def _bounded(image: Image.Image, preprocess: Preprocess) -> Image.Image:
     """Cut an extremely long image around its centre: scaling it up whole could take all memory."""
     width, height = image.size
-    most = _LONGEST_ASPECT * min(width, height)
-    if max(width, height) <= most:
+    aspects = [w / h for h, w in (preprocess.shape, preprocess.scaled_shape)]
+    widest = math.ceil(_LONGEST_ASPECT * max(1, *aspects) * height)
+    highest = math.ceil(_LONGEST_ASPECT / min(1, *aspects) * width)
+    if width <= widest and height <= highest:
         return image
-    left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
-    return image.crop((left, top, left + min(width, most), top + min(height, most)))
+    left, top = max(0, (width - widest) // 2), max(0, (height - highest) // 2)
+    return image.crop((left, top, left + min(width, widest), top + min(height, highest)))
 
 
 def _shorter(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import LayersConfig
+from raypipe.config.values import measured
 
 if TYPE_CHECKING:
     from raypipe.backbone.cutting.shapes import Node
@@ -44,7 +45,7 @@ def _text(summary: dict[str, Any]) -> str:
     width = max((len(layer["name"]) for layer in layers), default=0)
     lines = [
         f"{summary['backbone']}: nodes to cut at, with their output for one image "
-        f"of {summary['size']}×{summary['size']}; channels are marked c"
+        f"of {measured(summary['size'], '×')}; channels are marked c"
     ]
     for layer in layers:
         mark = f"  ← {layer['usual']}" if layer["usual"] else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from raypipe.config.values import measured
 from raypipe.spec import Augment, Output, Preprocess, Spec
 
 #: Pairs of a name and what is to be said of it.
@@ -54,15 +55,17 @@ def _preprocess(plan: Preprocess) -> str:
     smooth = "" if plan.antialias else ", not antialiased"
     how = f"({plan.interpolation}{smooth})"
     if plan.resize == "squash":
-        side = plan.resize_to or plan.size
-        steps.append(f"resized to {side} × {side} {how}")
+        steps.append(f"resized to {measured(plan.resize_to or plan.size)} {how}")
+    elif isinstance(plan.resize_to, tuple):
+        aim = "fit into" if plan.resize == "border" else "cover"
+        steps.append(f"resized in proportion, to {aim} {measured(plan.resize_to)} {how}")
     else:
         which = "longer" if plan.resize == "border" else "shorter"
         steps.append(f"{which} side resized to {plan.resize_to} {how}")
     if plan.resize == "border":
-        steps.append(f"filled up with the mean colour to {plan.size} × {plan.size}")
+        steps.append(f"filled up with the mean colour to {measured(plan.size)}")
     elif plan.resize == "shorter" or plan.resize_to:
-        steps.append(f"centre crop of {plan.size} × {plan.size}")
+        steps.append(f"centre crop of {measured(plan.size)}")
     means, stds = (", ".join(f"{v:.4g}" for v in values) for values in (plan.mean, plan.std))
     steps.append(f"{plan.channels.upper()}, less {means}, divided by {stds}")
     if plan.scaled:

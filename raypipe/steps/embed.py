@@ -37,7 +37,7 @@ def read_and_embed(
 
     Args:
         batch: one row with the unit's items.
-        embedder: turns (size, size, 3) images as they come into features; as `Embedder.stream`.
+        embedder: turns (height, width, 3) images as they come into features; as `Embedder.stream`.
         options: as in `read_and_decode`, which also says what it raises.
     """
     reading, whole = ReadOutcome(items_of(batch), decoded, options), Timer()

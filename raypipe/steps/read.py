@@ -67,7 +67,7 @@ class Fetch:
 def decoded(
     items: pa.Table, options: ReadOptions, fetch: Fetch | None = None
 ) -> Iterator[Pixels | RejectedItem]:
-    """Yield each item's (views, size, size, 3) pixels, or why there are none."""
+    """Yield each item's (views, height, width, 3) pixels, or why there are none."""
     for item, data in (fetch or Fetch())(items, options):
         yield data if isinstance(data, RejectedItem) else _views(item, data, options)
 
@@ -78,7 +78,7 @@ def left_encoded(
     """Do what `decoded` does, except for plain JPEGs, which stay as they are.
 
     Yields:
-        For each item the bytes of a plain JPEG, (views, size, size, 3) uint8, or a reject.
+        For each item the bytes of a plain JPEG, (views, height, width, 3) uint8, or a reject.
     """
     for item, data in (fetch or Fetch())(items, options):
         if isinstance(data, RejectedItem) or is_plain_jpeg(data, options.max_pixels):
@@ -191,8 +191,8 @@ def read_and_decode(batch: Batch, *, options: ReadOptions) -> Batch:
             follows would fail in the same way.
     """
     reading, spec = ReadOutcome(items_of(batch), decoded, options), options.spec
-    size = spec.preprocess.size
-    images = np.zeros((len(reading.items), spec.views, size, size, 3), np.uint8)
+    shape = (len(reading.items), spec.views, *spec.preprocess.shape, 3)
+    images = np.zeros(shape, np.uint8)
     for i, views in reading:
         images[i] = views
     return {**reading.columns(batch), IMAGE: images}

@@ -83,7 +83,8 @@ def test_which_jpegs_are_plain(name: str) -> None:
 
 
 def preprocess(**changes: Any) -> Preprocess:
-    return resolve_preprocess(BackboneConfig(size=64, gpu_decode=True, **changes), None)
+    given = {"size": 64, "gpu_decode": True} | changes
+    return resolve_preprocess(BackboneConfig(**given), None)
 
 
 def contents(*images: bytes) -> np.ndarray[Any, Any]:
@@ -92,7 +93,17 @@ def contents(*images: bytes) -> np.ndarray[Any, Any]:
     return column
 
 
-@pytest.mark.parametrize("changes", [{}, {"resize": "squash"}, {"interpolation": "bicubic"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"resize": "squash"},
+        {"interpolation": "bicubic"},
+        {"size": "80x56"},
+        {"size": "56x80", "resize_to": 90},
+        {"size": "80x56", "resize": "squash"},
+    ],
+)
 def test_pixels_are_those_of_the_cpu(changes: dict[str, Any]) -> None:
     wanted = preprocess(**changes)
     decoder = JpegDecoder(wanted, "cpu", _MOST)
@@ -100,7 +111,7 @@ def test_pixels_are_those_of_the_cpu(changes: dict[str, Any]) -> None:
     images += PLAIN.values()
     found, rejected = decoder(contents(*images), np.ones(len(images), bool))
     assert not rejected
-    assert found.shape == (len(images), 64, 64, 3)
+    assert found.shape == (len(images), *wanted.shape, 3)
     for pixels, data in zip(found.numpy(), images, strict=True):
         expected = to_pixels(decode(data, _MOST), wanted)
         difference = np.abs(pixels.astype(int) - expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -10,9 +12,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raypipe.backbone.cutting.axes import ChannelAxes
+from raypipe.backbone.cutting.tokens import described
 from raypipe.backbone.layers import list_layers
 from raypipe.backbone.loading import feature_shapes, load
 from raypipe.errors import UsageError
+from raypipe.spec import Output
 from tests.backbone.comparing import features, images, leaving, own
 
 NODE = "encoder.layers.encoder_layer_1"
@@ -69,19 +73,60 @@ def test_register_tokens_are_no_patches() -> None:
     name = "vit_small_patch14_reg4_dinov2"
     model = timm.create_model(name, img_size=518).eval()
     assert model.num_prefix_tokens == 5
-    from raypipe.backbone.cutting.tokens import described
     from raypipe.backbone.libraries import LIBRARIES
     from raypipe.backbone.outputs import pool
-    from raypipe.spec import Output
 
     timms = next(library for library in LIBRARIES if library.kind == "timm")
     assert timms.prefix_tokens(model) == 5
     axes, value = ChannelAxes(), torch.randn(2, 5 + 16, 8)
     with axes:
         value = nn.functional.layer_norm(value[:1], (8,))
-    output = described(Output(column="a", layer="b", pool="patches"), value, axes, 5)
+    output = described(Output(column="a", layer="b", pool="patches"), value, axes, 5, 56)
     assert output.prefix == 5
     torch.testing.assert_close(pool(value, output), value[:, 5:].mean(1))
+
+
+def test_patches_of_images_that_are_not_square() -> None:
+    entries = tuple(f"{mode}=norm:{mode}" for mode in ("cls", "patches", "tokens"))
+    loaded = load(own("grid"), "random", entries, size=(48, 32))
+    x = torch.randn(2, 3, 48, 32, generator=torch.Generator().manual_seed(0))
+    from raypipe.backbone.registry import build
+
+    right = leaving(build(loaded.source), "norm", x)
+    assert right.shape == (2, 1 + 6 * 4, 16)
+    found = features(loaded, x)
+    torch.testing.assert_close(found["cls"], right[:, 0])
+    torch.testing.assert_close(found["patches"], right[:, 1:].mean(1))
+    torch.testing.assert_close(found["tokens"], right)
+    shapes = feature_shapes(loaded, (48, 32), "float32")
+    assert shapes["tokens"] == ((25, 16), "float32")
+
+
+@pytest.mark.parametrize(
+    ("size", "patches", "is_grid"),
+    [
+        (56, 16, True),
+        (56, 24, False),
+        ((48, 32), 24, True),
+        ((32, 48), 24, True),
+        ((48, 32), 25, False),
+        ((48, 32), 16, False),
+        ((224, 160), 140, True),
+        ((224, 160), 141, False),
+        ((1024, 768), 64 * 48, True),
+        ((48, 32), 0, False),
+    ],
+)
+def test_patches_form_a_grid_of_the_image_s_aspect(size: Any, patches: int, is_grid: bool) -> None:
+    axes, value = ChannelAxes(), torch.randn(1, 1 + patches, 8)
+    with axes:
+        value = nn.functional.layer_norm(value, (8,))
+    output = Output(column="a", layer="b", pool="patches")
+    if is_grid:
+        assert described(output, value, axes, 1, size).prefix == 1
+        return
+    with pytest.raises(UsageError, match=f"its {1 + patches} tokens are not 1 and those of a"):
+        described(output, value, axes, 1, size)
 
 
 @pytest.mark.parametrize(

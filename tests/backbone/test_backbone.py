@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,9 +173,14 @@ def test_wrong_names_get_one_clear_line(arguments: tuple[str, ...], words: str) 
     assert "\n" not in str(found.value)
 
 
-def test_image_that_does_not_fit_the_network() -> None:
-    with pytest.raises(UsageError, match="cannot process a 100×100 image"):
-        feature_shapes(load("vit_b_16", "random"), 100, "float32")
+@pytest.mark.parametrize(("size", "said"), [(100, "100×100"), ((224, 160), "224×160")])
+def test_image_that_does_not_fit_the_network(
+    size: Any, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match=f"^--size: .*cannot process a {said} image") as found:
+        feature_shapes(load("vit_b_16", "random", size=size), size, "float32")
+    assert "\n" not in str(found.value)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_published_weights_without_network(monkeypatch: pytest.MonkeyPatch) -> None:

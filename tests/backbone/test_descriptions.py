@@ -158,14 +158,15 @@ SIZES = [(500, 375), (375, 500), (333, 501), (97, 112), (24, 31), (9, 300), (120
 
 @pytest.mark.parametrize("mode", ["squash", "border", "center"])
 @pytest.mark.parametrize("percent", [0.9, 1.0])
-def test_each_crop_mode_of_timm(mode: str, percent: float) -> None:
+@pytest.mark.parametrize("shape", [(240, 240), (224, 160), (256, 128), (96, 192)])
+def test_each_crop_mode_of_timm(mode: str, percent: float, shape: tuple[int, int]) -> None:
     entry = timm.get_pretrained_cfg("resnet18.a1_in1k").to_dict()
-    entry |= {"crop_mode": mode, "crop_pct": percent, "input_size": (3, 240, 240)}
+    entry |= {"crop_mode": mode, "crop_pct": percent, "input_size": (3, *shape)}
     entry |= {"interpolation": "bicubic"}
     with patch.object(timm, "get_pretrained_cfg", lambda _name: timm.models.PretrainedCfg(**entry)):
         (said,) = Timm().descriptions(find("timm/resnet18"))
     assert said.trained is not None
-    if mode == "squash":
+    if mode == "squash" and shape == (240, 240):
         assert said.trained.resize_to == (266 if percent == 0.9 else None)
     preprocess = resolve_preprocess(configured(), said.trained)
     assert preprocess == said.trained
@@ -173,12 +174,37 @@ def test_each_crop_mode_of_timm(mode: str, percent: float) -> None:
     for size in SIZES:
         if mode == "center" and max(size) > 16 * min(size):
             continue  # cut around its centre before it is scaled
+        if mode == "border" and max(size) * percent > 2 * min(shape) * min(size):
+            continue  # timm itself scales the shorter side to nothing
         image = photograph(size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             right = transform(image).permute(1, 2, 0).numpy()
         difference = np.abs(network_input(image, preprocess) - right) * preprocess.std
         assert difference.max() <= 2.001, size  # of 255
+
+
+def test_a_set_of_timm_whose_images_are_not_square() -> None:
+    source = find("timm/vit_base_patch16_sapiens2.fb")
+    (said,) = Timm().descriptions(source)
+    assert said.trained is not None
+    assert said.trained.shape == (1024, 768)
+    entry = timm.get_pretrained_cfg(source.target).to_dict()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=entry))
+    image = photograph((375, 500))
+    right = transform(image).permute(1, 2, 0).numpy()
+    difference = np.abs(network_input(image, said.trained) - right) * said.trained.std
+    assert difference.max() <= 1.001  # of 255
+
+
+def test_timm_on_images_that_are_not_square() -> None:
+    loaded = load("timm/test_resnet.r160_in1k", "random", size=(96, 64))
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet").eval()
+    x = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        right = model.forward_head(model.forward_features(x), pre_logits=True)
+    torch.testing.assert_close(features(loaded, x)["features"], right, rtol=1e-4, atol=1e-5)
 
 
 def configured(**given: object) -> ExtractConfig:

@@ -23,6 +23,7 @@ import raypipe
 from raypipe.backbone.layers import list_layers
 from raypipe.backbone.loading import load, load_again
 from raypipe.backbone.registry import find
+from raypipe.config.values import Sides, both
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess, Spec
@@ -90,6 +91,12 @@ def assert_prepared_as(processor: Any, preprocess: Preprocess) -> None:
         ("ChineseCLIPImageProcessor", {}),
         ("DeiTImageProcessor", {}),
         ("ViTImageProcessor", {"do_normalize": False}),
+        ("ViTImageProcessor", {"size": {"height": 96, "width": 48}}),
+        ("DeiTImageProcessor", {"crop_size": {"height": 96, "width": 48}}),
+        (
+            "CLIPImageProcessor",
+            {"size": {"shortest_edge": 80}, "crop_size": {"height": 48, "width": 72}},
+        ),
         ("ViTImageProcessor", {"do_rescale": False}),
         ("ViTImageProcessor", {"resample": 1}),
         ("SiglipImageProcessor", {"resample": 0, "size": {"height": 50, "width": 50}}),
@@ -156,15 +163,19 @@ def test_no_class_token_is_made_up(tmp_path: Path) -> None:
         load(f"hf/{tmp_path}", "DEFAULT", ("vision_model.post_layernorm:cls",))
 
 
-@pytest.mark.parametrize("family", ["vit", "clip", "siglip", "dinov2", "dinov3"])
-def test_other_sizes(tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize("size", [96, (96, 48)])
+@pytest.mark.parametrize("family", ["vit", "clip", "siglip", "dinov2", "dinov3", "convnext"])
+def test_other_sizes(tmp_path: Path, family: str, size: Sides) -> None:
     model, _ = saved(tmp_path, family)
-    loaded = load(f"hf/{tmp_path}", "DEFAULT", size=96)
-    x = images(96)
+    loaded = load(f"hf/{tmp_path}", "DEFAULT", size=size)
+    height, width = both(size)
+    x = images(96)[:, :, :height, :width]
     more = {} if family.startswith("dinov") else {"interpolate_pos_encoding": True}
     with torch.inference_mode():
         if hasattr(model, "get_image_features"):
             right = model.get_image_features(pixel_values=x, **more).pooler_output
+        elif family == "convnext":
+            right = model.base_model(pixel_values=x).pooler_output
         else:
             right = model(pixel_values=x, **more).pooler_output
     assert cosine(features(loaded, x)["features"], right) >= 0.9999

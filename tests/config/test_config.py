@@ -50,15 +50,15 @@ def test_grid_forms(tmp_path: Path) -> None:
     ("given", "words"),
     [
         ({"pool": "mean"}, r"--pool must be 'avg', 'max', .*, 'hwc', 'argmax', .*; got 'mean'"),
-        ({"size": 0}, "--size must be greater than or equal to 8; got 0"),
-        ({"size": "big"}, "--size must be .*integer.*; got 'big'"),
+        ({"size": 0}, "--size must be a side of 8 pixels or more, or HEIGHTxWIDTH.*; got 0"),
+        ({"size": "big"}, "--size must be .*HEIGHTxWIDTH.*; got 'big'"),
         ({"batch_size": "lots"}, "--batch-size must be 'auto' or .*integer.*; got 'lots'"),
         ({"actors": "many"}, "--actors must be auto, N or MIN:MAX"),
         ({"actors": "4:2"}, "--actors must be auto, N or MIN:MAX"),
         ({"interpolation": "cubic"}, "--interpolation must be 'nearest', 'bilinear'"),
         ({"nonsense": 1}, "unknown option --nonsense"),
         ({"seed": 2**32}, "--seed must be less than or equal to"),
-        ({"size": [1]}, "--size must be .*integer"),
+        ({"size": [1]}, "--size must be .*HEIGHTxWIDTH"),
     ],
 )
 def test_wrong_values_get_one_line(given: dict[str, object], words: str) -> None:

@@ -14,7 +14,17 @@ import raypipe
 from raypipe.cli.command import Given, add_command, execute, new_app
 from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOBS
-from raypipe.config.values import Actors, Change, Colour, Filter, HiddenLayers, KRange, Shares, Size
+from raypipe.config.values import (
+    Actors,
+    Change,
+    Colour,
+    Filter,
+    HiddenLayers,
+    KRange,
+    Shares,
+    Size,
+    as_written,
+)
 from raypipe.errors import UsageError
 from raypipe.spec import HeadSpec, Output, Spec
 
@@ -90,6 +100,34 @@ def test_what_is_not_allowed(kind: Any, texts: tuple[Any, ...]) -> None:
         with pytest.raises(ValueError) as error:
             kind.parse(text)
         assert str(error.value) == kind.allowed
+
+
+@pytest.mark.parametrize(("job", "option"), [("extract", "size"), ("extract", "resize_to")])
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("64", 64), ("64x48", (64, 48)), ("64x64", 64), ([64, 48], (64, 48)), (64, 64)],
+)
+def test_sides_of_an_image(
+    tmp_path: Path, job: str, option: str, given: Any, meant: int | tuple[int, int]
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump({option: given}))
+    found = [
+        resolve(JOBS[job], {**REST[job], option: given}, environment={}),
+        resolve(JOBS[job], REST[job], str(file), {}),
+    ]
+    if isinstance(given, str):
+        seen: list[Given] = []
+        app = new_app()
+        add_command(app, job, JOBS[job], lambda given: seen.append(given) or 0, {})
+        rest = [f"--{name}={value}" for name, value in REST[job].items()]
+        assert execute(app, [job, *rest, f"--{option.replace('_', '-')}", given]) == 0
+        found += [seen[0].config]
+        found += [resolve(JOBS[job], REST[job], None, {f"RAYPIPE_{option.upper()}": given})]
+    assert [getattr(one, option) for one in found] == [meant] * len(found)
+    dumped = json.loads(found[0].model_dump_json())
+    assert resolve(JOBS[job], dumped, environment={}) == found[0]
+    assert as_written(JOBS[job].model_fields[option].annotation) == int | str | None
 
 
 def test_other_forms() -> None:

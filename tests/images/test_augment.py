@@ -73,9 +73,9 @@ def pixels() -> np.ndarray:
         Augment(flip=True),
     ],
 )
-@pytest.mark.parametrize("side", [1, 8, 64, 225])
-def test_equals_keras(augment: Augment, side: int) -> None:
-    source = np.asarray(picture("stripes", side, (side, side)))
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (64, 64), (225, 225), (64, 96), (97, 48)])
+def test_equals_keras(augment: Augment, size: tuple[int, int]) -> None:
+    source = np.asarray(picture("stripes", size[0], size))
     for number in range(1, 6):
         ours = view(source, augment, "a.jpg", number)
         expected = keras_view(source, draw(augment, "a.jpg", number))

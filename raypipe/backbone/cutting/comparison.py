@@ -15,6 +15,7 @@ from raypipe.backbone.cutting.untouched import EarlyExit, called_module
 from raypipe.backbone.cutting.watching import GraphRun
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.outputs import EMBEDDING, LOGITS
+from raypipe.config.values import Sides, both
 from raypipe.errors import UsageError
 
 #: Relative to the largest value: rounding of float32 is far below, another computation far above.
@@ -22,12 +23,12 @@ _CLOSE = 1e-4
 _CLOSE_IN_BATCHES = 1e-3
 
 
-def sample_images(size: int, count: int = 2) -> Tensor:
-    """Return (count, 3, size, size) images as normalised ones are: soft shapes and some noise."""
+def sample_images(size: Sides, count: int = 2) -> Tensor:
+    """Return (count, 3, H, W) images as normalised ones are: soft shapes and some noise."""
     draw = torch.Generator().manual_seed(0)
     coarse = torch.randn(count, 3, 8, 8, generator=draw)
-    soft = F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
-    return soft + 0.3 * torch.randn(count, 3, size, size, generator=draw)
+    soft = F.interpolate(coarse, size=both(size), mode="bilinear", align_corners=False)
+    return soft + 0.3 * torch.randn(count, 3, *both(size), generator=draw)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ from raypipe.backbone.cutting.comparison import (
 )
 from raypipe.backbone.cutting.embedding import embedding_layer, own_embedding
 from raypipe.backbone.cutting.tokens import described
-from raypipe.backbone.cutting.tracing import Graph, trace
+from raypipe.backbone.cutting.tracing import Graph, trace, unreported
 from raypipe.backbone.cutting.untouched import EarlyExit
 from raypipe.backbone.cutting.watching import watch
 from raypipe.backbone.libraries import BackboneSource, library_of
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.outputs import EMBEDDING
 from raypipe.backbone.truncate import check_layers, truncate
+from raypipe.config.values import Sides, measured
 from raypipe.errors import UsageError
 from raypipe.spec import Output
 
@@ -66,7 +67,7 @@ class Cut:
         own = (self.embedding.module,) if self.embedding and self.embedding.module else ()
         return tuple(f"{name}." for name in (*last, *own)) or ("\0",)
 
-    def verify(self, size: int) -> None:
+    def verify(self, size: Sides) -> None:
         """Compare with the untouched network; where they differ, use that one.
 
         Raises:
@@ -100,7 +101,7 @@ class Cut:
         self.outputs = tuple(_placed(output, EMBEDDING, self.place) for output in self.outputs)
         self.network = truncate(self.model, layers, self.embedding, rewritten=False)
 
-    def described(self, size: int) -> tuple[Output, ...]:
+    def described(self, size: Sides) -> tuple[Output, ...]:
         """Return the outputs with what pooling has to know: where channels and patches are.
 
         Raises:
@@ -113,9 +114,11 @@ class Cut:
         except Exception:  # as in `verify`
             return self.outputs
         prefix = library_of(self.source).prefix_tokens(self.model)
-        return tuple(described(output, seen[output.layer], axes, prefix) for output in self.outputs)
+        return tuple(
+            described(output, seen[output.layer], axes, prefix, size) for output in self.outputs
+        )
 
-    def usual_layer(self, size: int) -> str:
+    def usual_layer(self, size: Sides) -> str:
         """Return the name of the embedding's node; empty where it is not sure."""
         try:
             where = library_of(self.source).embedding(self.model)
@@ -124,11 +127,12 @@ class Cut:
             return ""
         return embedding_layer(self.model, self.graph, where)
 
-    def _watch(self, size: int) -> tuple[dict[str, Any], ChannelAxes | None]:
+    def _watch(self, size: Sides) -> tuple[dict[str, Any], ChannelAxes | None]:
         """Run the whole network on one image; return what its layers give, and the axes."""
         image = sample_images(size, 1)
         with torch.inference_mode():
-            shapes = self.network(image)
+            with unreported():
+                shapes = self.network(image)
             if all(not isinstance(v, Tensor) or v.ndim == 2 for v in shapes.values()):
                 return shapes, None
             axes = ChannelAxes()
@@ -141,7 +145,7 @@ def cut(
     source: BackboneSource,
     model: nn.Module,
     outputs: tuple[Output, ...],
-    size: int,
+    size: Sides,
     *,
     resolves: bool = True,
 ) -> Cut:
@@ -151,7 +155,8 @@ def cut(
         source: where it came from.
         model: the network.
         outputs: the feature columns.
-        size: side of the images, where an own network has to be run to find its embedding.
+        size: side of the images, or (height, width), where an own network has to be run to find
+            its embedding.
         resolves: whether `embedding` is to be the node that has it, if there is one.
 
     Raises:
@@ -177,7 +182,7 @@ def _placed(output: Output, place: str, before: str) -> Output:
     return output.model_copy(update={"layer": place}) if output.layer == before else output
 
 
-def _own(source: BackboneSource, model: nn.Module, graph: Graph | None, size: int) -> Embedding:
+def _own(source: BackboneSource, model: nn.Module, graph: Graph | None, size: Sides) -> Embedding:
     try:
         return own_embedding(model, graph, sample_images(size))
     except UsageError:
@@ -185,5 +190,5 @@ def _own(source: BackboneSource, model: nn.Module, graph: Graph | None, size: in
     except Exception as error:  # the network is the user's: it may raise anything
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(
-            f"--size: {source.name} cannot process a {size}×{size} image: {first}"
+            f"--size: {source.name} cannot process a {measured(size, '×')} image: {first}"
         ) from None

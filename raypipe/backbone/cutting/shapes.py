@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from raypipe.backbone.cutting.axes import ChannelAxes
 from raypipe.backbone.cutting.comparison import sample_images
 from raypipe.backbone.cutting.tracing import Graph
+from raypipe.config.values import Sides
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Node:
     channels: int | None
 
 
-def list_nodes(model: nn.Module, graph: Graph | None, size: int) -> list[Node]:
-    """Return every node that gives a tensor per image, in order, for a size×size input.
+def list_nodes(model: nn.Module, graph: Graph | None, size: Sides) -> list[Node]:
+    """Return every node that gives a tensor per image, in order, for an input of a size.
 
     Of a network that cannot be traced, these are its modules.
 

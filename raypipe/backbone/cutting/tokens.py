@@ -8,6 +8,7 @@ from typing import Any, Literal, NoReturn
 from torch import Tensor
 
 from raypipe.backbone.cutting.axes import ChannelAxes
+from raypipe.config.values import Sides, both, measured
 from raypipe.errors import UsageError
 from raypipe.spec import Output
 
@@ -15,7 +16,9 @@ _WITHOUT_AXIS = ("flatten", "none", "argmax")
 _TOKENS = ("cls", "patches", "tokens")
 
 
-def described(output: Output, value: Any, axes: ChannelAxes | None, prefix: int | None) -> Output:
+def described(
+    output: Output, value: Any, axes: ChannelAxes | None, prefix: int | None, size: Sides
+) -> Output:
     """Return an output with what its pooling has to know of the network.
 
     Args:
@@ -23,6 +26,7 @@ def described(output: Output, value: Any, axes: ChannelAxes | None, prefix: int 
         value: what its layer gives for one image.
         axes: where channels are.
         prefix: how many class and register tokens the network has; None if it does not say.
+        size: side of the image, or (height, width).
 
     Raises:
         UsageError: it cannot be known, or the pooling does not go with such an output.
@@ -40,7 +44,7 @@ def described(output: Output, value: Any, axes: ChannelAxes | None, prefix: int 
         _refuse(output, f"the node gives {_shape(value)}, no map; use tokens")
     if output.pool in ("cls", "patches"):
         count = value[0].numel() // value.shape[-1 if channels == "last" else 1]
-        prefix = _prefix(output, value, count, prefix)
+        prefix = _prefix(output, value, count, prefix, size)
     usual = "last" if value.ndim == 3 else "first"
     return output.model_copy(
         update={
@@ -62,20 +66,27 @@ def _channels(output: Output, value: Tensor, axes: ChannelAxes | None) -> Litera
     )
 
 
-def _prefix(output: Output, value: Tensor, count: int, prefix: int | None) -> int:
-    """Return how many tokens precede those of the patches, which form a square."""
+def _prefix(output: Output, value: Tensor, count: int, prefix: int | None, size: Sides) -> int:
+    """Return how many tokens precede those of the patches, whose grid has the image's aspect."""
     if value.ndim > 3:
         if output.pool == "cls":
             _refuse(output, f"the node gives a map ({_shape(value)}), without a class token")
         return 0
     if prefix is None:
         _refuse(output, "the network does not say how many class and register tokens it has")
-    patches = count - prefix
-    if patches < 1 or math.isqrt(patches) ** 2 != patches:
-        _refuse(output, f"its {count} tokens are not {prefix} and those of a square of patches")
+    if not _is_grid(count - prefix, size):
+        shape = "a square" if isinstance(size, int) else f"a {measured(size, '×')} image's grid"
+        _refuse(output, f"its {count} tokens are not {prefix} and those of {shape} of patches")
     if output.pool == "cls" and not prefix:
         _refuse(output, "the network has no class token")
     return prefix
+
+
+def _is_grid(patches: int, size: Sides) -> bool:
+    """Whether patches can be as many along height and width as the image's sides are to another."""
+    height, width = both(size)
+    least = math.prod((height, width)) // math.gcd(height, width) ** 2
+    return patches > 0 and math.isqrt(patches // least) ** 2 * least == patches
 
 
 def _refuse(output: Output, why: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import operator
 import warnings
@@ -122,6 +123,13 @@ _IN_PLACE = {
     *(value for name, value in vars(operator).items() if name.startswith("i") and callable(value)),
     operator.setitem,
 } - {operator.index, operator.indexOf, operator.inv, operator.invert, operator.is_, operator.is_not}
+
+
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """Let a traced network fail without the report of its code that torch.fx prints beside."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def mutates(node: fx.Node, model: nn.Module) -> bool:

@@ -24,7 +24,7 @@ def compile_network(model: nn.Module, example: Tensor) -> nn.Module:
 
     Args:
         model: a prepared network.
-        example: (N, 3, size, size), an input as it will get, in size and type.
+        example: (N, 3, height, width), an input as it will get, in size and type.
 
     Raises:
         RaypipeError: it cannot be compiled, or computes something else when it is.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.hardware.precision import DTYPES
+from raypipe.config.values import Sides, both
 from raypipe.spec import Spec
 
 #: The most that glibc's allocator keeps in one piece (see `memory.keep_freed`). Outputs above that
@@ -25,16 +26,15 @@ def cpu_batch_size(backbone: Backbone, spec: Spec) -> int:
     It depends on the network and the precision alone, so that a run that goes on after a kill
     computes the same bits.
     """
-    size = spec.preprocess.size
-    largest = largest_output(restore(backbone), size)
+    largest = largest_output(restore(backbone), spec.preprocess.size)
     if not largest:
         return _USUAL
     fitting = _KEPT_BYTES // (largest * DTYPES[spec.precision].itemsize)
     return min(_LARGEST, max(_SMALLEST, 1 << (max(1, fitting).bit_length() - 1)))
 
 
-def largest_output(model: nn.Module, size: int) -> int:
-    """Return the values in the largest output of a layer for one size×size image.
+def largest_output(model: nn.Module, size: Sides) -> int:
+    """Return the values in the largest output of a layer for one image of a size.
 
     Nothing is computed: tensors have shapes only. 0 if the network cannot be run so.
     """
@@ -50,7 +50,7 @@ def largest_output(model: nn.Module, size: int) -> int:
         module.register_forward_hook(look)
     try:
         with torch.inference_mode(), torch.device("meta"):
-            model(torch.zeros(1, 3, size, size))
+            model(torch.zeros(1, 3, *both(size)))
     except Exception:  # a network may look at values, which are not there
         return 0
     return most

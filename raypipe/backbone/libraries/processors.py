@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from raypipe.config.values import Sides, both, squared, written
 from raypipe.errors import UsageError
 from raypipe.spec import Preprocess
 
@@ -61,7 +62,7 @@ def _geometry(name: str, kind: str, processor: Any) -> dict[str, Any]:
         _refuse(name, kind, "is not known here")
     shorter, crop = processor.size.get("shortest_edge"), None
     if processor.do_center_crop and kind not in _UNCROPPED:
-        crop = _side(name, kind, processor.crop_size)
+        crop = _sides(name, kind, processor.crop_size)
     if kind == "ConvNextImageProcessor" and shorter and not crop:
         if shorter >= 384:
             return {"resize": "squash", "resize_to": None, "size": shorter}
@@ -71,21 +72,21 @@ def _geometry(name: str, kind: str, processor: Any) -> dict[str, Any]:
     elif kind in _ENLARGING:
         _refuse(name, kind, f"makes images of {_said(processor.size)}")
     if shorter and crop and not processor.size.get("longest_edge"):
-        side, found = shorter, {"resize": "shorter", "resize_to": shorter, "size": crop}
+        sides, found = shorter, {"resize": "shorter", "resize_to": shorter, "size": crop}
     else:
-        side = _side(name, kind, processor.size)
-        squashed = crop and crop != side
-        found = {"resize": "squash", "resize_to": side if squashed else None, "size": crop or side}
-    if crop and crop > side:
-        _refuse(name, kind, f"cuts {crop} pixels out of {side}")
+        sides = _sides(name, kind, processor.size)
+        whole = sides if crop and crop != sides else None
+        found = {"resize": "squash", "resize_to": whole, "size": crop or sides}
+    if crop and any(one > of for one, of in zip(both(crop), both(sides), strict=True)):
+        _refuse(name, kind, f"cuts {written(crop)} pixels out of {written(sides)}")
     return found
 
 
-def _side(name: str, kind: str, size: Any) -> int:
+def _sides(name: str, kind: str, size: Any) -> Sides:
     height, width = size.get("height"), size.get("width")
-    if not height or height != width:
+    if not height or not width:
         _refuse(name, kind, f"makes images of {_said(size)}")
-    return int(height)
+    return squared(height, width)
 
 
 def _said(size: Any) -> dict[str, int]:

@@ -19,6 +19,7 @@ from raypipe.backbone.libraries.library import (
     Published,
     times_255,
 )
+from raypipe.config.values import squared
 from raypipe.errors import UsageError, nearest
 from raypipe.spec import Preprocess
 
@@ -118,19 +119,19 @@ def _preprocess(source: BackboneSource) -> Preprocess | None:
     if entry is None:
         return None
     config = timm.data.resolve_data_config(pretrained_cfg=entry.to_dict())
-    channels, height, size = config["input_size"]
-    if height != size or channels != 3:
+    channels, *shape = config["input_size"]
+    if channels != 3:
         raise UsageError(
-            f"--backbone: {source.name} was trained on images of {channels} × {height} × {size} "
-            "(channels, height, width); only square ones of three channels are supported"
+            f"--backbone: {source.name} was trained on images of {channels} channels; only ones of "
+            "three are supported"
         )
     squash = config["crop_mode"] == "squash"
     border = config["crop_mode"] == "border"
-    scaled = math.floor(size / config["crop_pct"])
+    scaled = [math.floor(side / config["crop_pct"]) for side in shape]
     return Preprocess(
         resize="squash" if squash else "border" if border else "shorter",
-        resize_to=None if squash and scaled == size else scaled,
-        size=size,
+        resize_to=None if squash and scaled == shape else squared(*scaled),
+        size=squared(*shape),
         interpolation=config["interpolation"],
         antialias=True,
         mean=times_255(config["mean"]),
