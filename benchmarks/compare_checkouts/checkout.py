@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 import psutil
 
 from benchmarks.compare_checkouts.commands import Killed
+from benchmarks.compare_checkouts.material import settle
 
 __all__ = ["Checkout"]
 
@@ -49,7 +50,10 @@ class Checkout:
 
     def run(self, command: str, folder: Path) -> dict[str, Any]:
         """Run a command and return its `code`, the `json` it printed, and what it `said`."""
-        return self._ask({"command": shlex.split(command), "folder": str(folder)})
+        answer = self._ask({"command": shlex.split(command), "folder": str(folder)})
+        if command.startswith("pack "):
+            settle(folder / "shards")
+        return answer
 
     def open(self, store: str, folder: Path) -> dict[str, Any]:
         """Return digests of what the Python API reads of a store, in the same form."""

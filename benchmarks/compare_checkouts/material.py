@@ -58,18 +58,22 @@ def slow():
 '''
 
 _RECIPE = {
-    "extract": {
-        "source": "photos",
-        "backbone": "../network.py:network",
-        "weights": "random",
-        "layer": ["block2"],
-        "size": 32,
-        "precision": "fp32",
-        "normalize": "unit",
-        "actors": "1",
-    },
-    "train": {"grid": ["C=1"]},
-    "cluster": {"k": 3},
+    "steps": [
+        {
+            "extract": {
+                "source": "photos",
+                "backbone": "../network.py:network",
+                "weights": "random",
+                "layer": ["block2"],
+                "size": 32,
+                "precision": "fp32",
+                "normalize": "unit",
+                "actors": "1",
+            }
+        },
+        {"train": {"grid": ["C=1"]}},
+        {"cluster": {"k": 3}},
+    ]
 }
 
 
@@ -91,6 +95,12 @@ def add_photographs(here: Path) -> None:
     """Add the photographs that come later."""
     for number in range(len(CLASSES) * PER_CLASS, len(CLASSES) * PER_CLASS + ADDED):
         _photograph(here, number)
+
+
+def settle(folder: Path) -> None:
+    """Give files the time that all have: it is part of what tells an image from a changed one."""
+    for path in folder.iterdir():
+        os.utime(path, (_WRITTEN, _WRITTEN))
 
 
 def _photograph(here: Path, number: int) -> None:
