@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import io
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +23,46 @@ _DEEPEST = 6
 _LISTED = 4
 
 
-def is_weights_file(weights: str) -> bool:
+def is_weights_file(weights: str, types: tuple[str, ...] = FILE_TYPES) -> bool:
     """Whether an option means a file, by its ending; in any case of letters.
+
+    Args:
+        weights: the option.
+        types: endings in lower case.
 
     Raises:
         UsageError: it is the path of something else.
     """
-    if weights.lower().endswith(FILE_TYPES):
+    if weights.lower().endswith(types):
         return True
     if "/" in weights or "\\" in weights or user_path(weights, "--weights").is_file():
-        raise UsageError(
-            f"--weights: a file's name ends in {', '.join(FILE_TYPES)}; got {weights!r}"
-        )
+        raise UsageError(f"--weights: a file's name ends in {', '.join(types)}; got {weights!r}")
     return False
 
 
-def read_checkpoint(weights: str, expected: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Return a file's tensors by the path of keys that leads to them, and the file's checksum.
+def tensors_in(path: Path, data: bytes) -> dict[str, Tensor]:
+    """Return a file's tensors by the path of keys that leads to them.
 
     Of `{"model": {"conv.weight": …}}`, that path is `model.conv.weight`. Tensors have the shapes
     that they were saved with, as (out, in, height, width) of a convolution.
+
+    Raises:
+        Exception: whatever reading a damaged file raises.
+    """
+    return dict(_tensors(_parse(path, data)))
+
+
+def read_checkpoint(
+    weights: str,
+    expected: str | None = None,
+    read: Callable[[Path, bytes], dict[str, Tensor]] = tensors_in,
+) -> tuple[dict[str, Tensor], str]:
+    """Return a file's tensors by name, with the shapes they were saved with, and its checksum.
+
+    Args:
+        weights: the file's path.
+        expected: the checksum it must have.
+        read: what makes tensors, as (out, in), of the file's path and bytes.
 
     Raises:
         UsageError: there is no such file, it has another checksum, or it holds no tensors.
@@ -55,7 +75,9 @@ def read_checkpoint(weights: str, expected: str | None = None) -> tuple[dict[str
     if expected and checksum != expected.lower():
         raise UsageError(f"--weights-sha256: {path} has checksum {checksum}, expected {expected}")
     try:
-        tensors = dict(_tensors(_parse(path, data)))
+        tensors = read(path, data)
+    except UsageError:
+        raise
     except Exception as error:
         detail = " ".join(str(error).split())[:200]
         raise UsageError(f"--weights: cannot read {path}: {detail}") from None

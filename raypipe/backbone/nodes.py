@@ -8,6 +8,10 @@ from typing import Any
 from torch import fx, nn
 
 
+class NamedLayer(nn.Module):
+    """A module that is one layer: what it returns has its name, whatever it is made of."""
+
+
 def count_calls(graph: fx.Graph) -> Counter[str]:
     """Return how often each module is called, by its name."""
     return Counter(str(node.target) for node in graph.nodes if node.op == "call_module")

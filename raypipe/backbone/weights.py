@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from raypipe.backbone.checkpoints import FILE_TYPES, fitting, is_weights_file, read_checkpoint
-from raypipe.backbone.libraries import Arguments, BackboneSource, Description, library_of
+from raypipe.backbone.checkpoints import fitting, is_weights_file, read_checkpoint
+from raypipe.backbone.libraries import (
+    LIBRARIES,
+    Arguments,
+    BackboneSource,
+    Description,
+    library_of,
+)
 from raypipe.backbone.registry import build
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Preprocess, digest
@@ -78,21 +85,34 @@ def load_weights(
         UsageError: no such weights, wrong checksum, or a file whose tensors do not fit.
         WeightsUnavailableError: published weights that cannot be downloaded.
     """
-    is_file = is_weights_file(weights)
+    is_file = _is_file(source, weights)
     if weights_sha256 and not is_file:
         raise UsageError(
-            f"--weights-sha256 goes with a weights file ({', '.join(FILE_TYPES)}); "
-            f"got --weights {weights}"
+            f"--weights-sha256 goes with a weights file "
+            f"({', '.join(library_of(source).file_types)}); got --weights {weights}"
         )
     if is_file:
         return _from_file(source, weights, needs or _all, weights_sha256, arguments)
     if weights == "random":
-        said = next(iter(_descriptions(source, arguments)))
+        known = library_of(source).descriptions(source)
+        said = next(iter(_descriptions(known, arguments)))
         state = _random(replace(source, arguments=said.arguments), seed)
         return LoadedWeights(state, _content_digest(state), said.trained, said.arguments)
     state, said = _published(source, weights)
     wanted = said.arguments if arguments is None else arguments
     return LoadedWeights(state, _content_digest(state), said.trained, wanted)
+
+
+def _is_file(source: BackboneSource, weights: str) -> bool:
+    """Whether it is a file of the network's library; one of another library is refused."""
+    own, ending = library_of(source).file_types, weights.lower()
+    for library in LIBRARIES:
+        if ending.endswith(library.file_types) and not ending.endswith(own):
+            raise UsageError(
+                f"--weights: such a file is for --backbone {library.form}; "
+                f"{source.name} takes {', '.join(own)}; got {weights!r}"
+            )
+    return is_weights_file(weights, own)
 
 
 def fit_state(
@@ -144,10 +164,12 @@ def _from_file(
     arguments: Arguments | None,
 ) -> LoadedWeights:
     """Take a file for the published set that it is, else for the first whose shapes it has."""
-    tensors, checksum = read_checkpoint(weights, expected)
-    tensors = dict(library_of(source).renamed(source, tensors))
+    library = library_of(source)
+    tensors, checksum = read_checkpoint(weights, expected, partial(library.tensors, source))
+    tensors = dict(library.renamed(source, tensors))
+    described = list(_descriptions(library.descriptions_of(source, tensors), arguments))
     refusal: UsageError | None = None
-    for said in _by_checksum(list(_descriptions(source, arguments)), checksum):
+    for said in _by_checksum(described, checksum):
         wanted = needs(replace(source, arguments=said.arguments))
         try:
             state, more = _fitted(tensors, wanted, weights)
@@ -181,8 +203,10 @@ def _joined(one: Arguments, other: Arguments) -> Arguments:
     return tuple({**dict(one), **dict(other)}.items())
 
 
-def _descriptions(source: BackboneSource, arguments: Arguments | None) -> Iterator[Description]:
-    for said in library_of(source).descriptions(source):
+def _descriptions(
+    known: Iterable[Description], arguments: Arguments | None
+) -> Iterator[Description]:
+    for said in known:
         if arguments is None:
             yield said
         elif said.arguments == arguments:
@@ -219,13 +243,13 @@ def _content_digest(state: Mapping[str, Tensor]) -> str:
 def _published(source: BackboneSource, weights: str) -> tuple[dict[str, Tensor], Description]:
     library = library_of(source)
     library.check_weights(source, weights)
-    with _download(f"{source.name} {weights}"):
+    with _download(f"{source.name} {weights}", library.file_types):
         found = library.published(source, weights)
     return dict(library.renamed(source, found.state)), found.description
 
 
 @contextlib.contextmanager
-def _download(what: str) -> Iterator[None]:
+def _download(what: str, types: tuple[str, ...]) -> Iterator[None]:
     """Turn every way a download can fail into one error, and do not wait for ever for a server."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_CONNECT_SECONDS)
@@ -237,7 +261,7 @@ def _download(what: str) -> Iterator[None]:
         detail = " ".join(str(error).split())[:160]
         raise WeightsUnavailableError(
             f"--weights: cannot download the published weights of {what} ({detail}); "
-            "pass --weights FILE (.safetensors or .pth), or --weights random"
+            f"pass --weights FILE ({types[0]} or {types[1]}), or --weights random"
         ) from None
     finally:
         socket.setdefaulttimeout(before)

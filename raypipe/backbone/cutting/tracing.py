@@ -17,6 +17,8 @@ import torchvision
 from torch import Tensor, fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
+from raypipe.backbone.nodes import NamedLayer
+
 Call = Callable[[nn.Module, Tensor], Tensor]
 
 
@@ -95,10 +97,26 @@ def trace(model: nn.Module, call: Call | None = None) -> Graph | None:
             graph = tracer.trace(model.eval())
     except Exception:  # control flow on data, foreign code: many ways not to be traceable
         return None
-    names = {name: node for node, name in tracer.node_to_qualname.items()}
+    names = _names(tracer, dict(model.named_modules()))
     returned = next(node for node in graph.nodes if node.op == "output").args[0]
     result = returned if isinstance(returned, fx.Node) else None
     return Graph(graph, names, tracer.outputs, tracer.inputs, result)
+
+
+def _names(tracer: _Tracer, modules: dict[str, nn.Module]) -> dict[str, fx.Node]:
+    """Return nodes by name.
+
+    torchvision numbers nodes anew where a module's own name ends in a number: its `conv_1` is what
+    the module `conv_2` returns. Here, the name of a module is its own.
+    """
+    own = dict[fx.Node, str]()
+    for name, node in tracer.outputs.items():
+        path = name if name in modules else name.rpartition("_")[0]
+        if node.op == "call_module" and node.target == path:
+            own.setdefault(node, name)
+        elif isinstance(modules.get(path), NamedLayer):
+            own[node] = name
+    return {own.get(node, name): node for node, name in tracer.node_to_qualname.items()}
 
 
 @contextlib.contextmanager

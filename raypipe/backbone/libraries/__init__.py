@@ -5,6 +5,7 @@ To add one: a module with a `Library`, and its place in this list.
 
 from __future__ import annotations
 
+from raypipe.backbone.libraries.keras import Keras
 from raypipe.backbone.libraries.library import (
     Arguments,
     BackboneSource,
@@ -33,7 +34,7 @@ __all__ = [
 
 #: The last one takes every name that has no other form.
 LIBRARIES: tuple[Library, ...] = (
-    Timm(), Transformers(), OpenClip(), OwnFile(), OwnModule(), Torchvision(),
+    Timm(), Transformers(), OpenClip(), Keras(), OwnFile(), OwnModule(), Torchvision(),
 )  # fmt: skip
 
 

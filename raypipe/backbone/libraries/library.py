@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from raypipe.backbone.checkpoints import FILE_TYPES, tensors_in
 from raypipe.errors import UsageError
 from raypipe.spec import Preprocess
 
@@ -76,6 +78,8 @@ class Library(ABC):
     kind: ClassVar[str]
     form: ClassVar[str]
     """How its names look, for messages."""
+    file_types: ClassVar[tuple[str, ...]] = FILE_TYPES
+    """How the names of files with weights of its networks end, in lower case."""
 
     @abstractmethod
     def owns(self, name: str) -> bool:
@@ -120,6 +124,23 @@ class Library(ABC):
         """
         del source
         return [Description()]
+
+    def descriptions_of(
+        self, source: BackboneSource, state: Mapping[str, Tensor]
+    ) -> Iterable[Description]:
+        """Return those of `descriptions` that a file may be of, by its tensors' names."""
+        del state
+        return self.descriptions(source)
+
+    def tensors(self, source: BackboneSource, path: Path, data: bytes) -> dict[str, Tensor]:
+        """Return a file's tensors by name, with the shapes they were saved with, as (out, in).
+
+        Raises:
+            UsageError: it is of another network.
+            Exception: whatever reading a damaged file raises.
+        """
+        del source
+        return tensors_in(path, data)
 
     def renamed(self, source: BackboneSource, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return tensors under the network's own names, where files were saved under others.

@@ -54,7 +54,8 @@ class Torchvision(Library):
             hint = nearest(target.removeprefix("quantized_"), known)
             raise UsageError(
                 f"--backbone: {what} backbone {name!r}; give {self.form}, timm/NAME, hf/ID, "
-                f"open_clip/ARCHITECTURE, package.module:callable or file.py:callable{hint}"
+                "open_clip/ARCHITECTURE, keras/NAME, "
+                f"package.module:callable or file.py:callable{hint}"
             )
         return BackboneSource(self.kind, target, f"torchvision/{target}")
 
