@@ -170,8 +170,8 @@ def _from_file(
     described = list(_descriptions(library.descriptions_of(source, tensors), arguments))
     refusal: UsageError | None = None
     for said in _by_checksum(described, checksum):
-        wanted = needs(replace(source, arguments=said.arguments))
         try:
+            wanted = needs(replace(source, arguments=said.arguments))
             state, more = _fitted(tensors, wanted, weights)
         except UsageError as error:
             refusal = refusal or error

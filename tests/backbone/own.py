@@ -1,5 +1,7 @@
 """Networks of one's own that are easy to get wrong."""
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
@@ -223,3 +225,9 @@ class Grid(nn.Module):
 
 def grid():
     return Grid()
+
+
+def numbered():
+    """Modules whose names end in numbers."""
+    parts = OrderedDict(conv_1=nn.Conv2d(3, 4, 1), conv_2=nn.Conv2d(4, 5, 1), flat=nn.Flatten())
+    return nn.Sequential(parts)
