@@ -29,7 +29,8 @@ class LayersConfig(JobConfig):
     """List the nodes a backbone can be cut at, with their output shapes."""
 
     backbone: Annotated[str, option("Input", position=1)]
-    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    """A torchvision model, `timm/NAME`, `keras/NAME`, `package.module:callable` or
+    `file.py:callable`."""
     size: Annotated[Sides | None, option("Input")] = None
     """Pixels that enter the network: the side of a square, or HEIGHTxWIDTH. Default: what its usual
     weights were trained with."""

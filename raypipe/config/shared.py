@@ -168,10 +168,11 @@ class BackboneConfig(JobConfig):
 
     backbone: Annotated[str, option("Backbone")] = "resnet50"
     """A torchvision model, `timm/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
-    `open_clip/ARCHITECTURE`, `package.module:callable` or `file.py:callable`."""
+    `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications, `package.module:callable` or
+    `file.py:callable`."""
     weights: Annotated[str, option("Backbone")] = "DEFAULT"
     """`DEFAULT` or another published set by name, `random` (seeded), or a file (.safetensors, .pth,
-    .pt, .pth.tar, .bin, .ckpt)."""
+    .pt, .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for `keras/NAME`)."""
     weights_sha256: Annotated[str | None, option("Backbone")] = None
     """Refuse a weights file that has another checksum."""
     layer: Annotated[Names, option("Backbone")] = ()

@@ -24,7 +24,7 @@ from raypipe.backbone.weights import WeightsUnavailableError
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import resolve_preprocess
 from tests.backbone import keras_networks as nets
-from tests.backbone.comparing import features, images, own
+from tests.backbone.comparing import features, images
 from tests.backbone.keras_networks import (
     ENDINGS,
     MAKERS,
@@ -128,18 +128,16 @@ def forget_names(path: Path, *, word: str = "layers") -> str:
 @pytest.mark.parametrize("name", [pytest.param("xception", marks=pytest.mark.long), "inception_v3"])
 def test_layers_of_a_late_session_and_of_older_files(tmp_path: Path, name: str) -> None:
     """Numbers in names begin anywhere, and older files have none of the names."""
-    for kind in (keras.layers.Conv2D, keras.layers.BatchNormalization):
-        kind(1, kernel_size=1) if kind is keras.layers.Conv2D else kind()
+    keras.layers.Conv2D(1, 1)
+    keras.layers.BatchNormalization()
     model = made(name, seed=1)
     assert not any(layer.name == "conv2d" for layer in model.layers)
     head = keras.layers.BatchNormalization()(keras.layers.Dense(5)(model.output))
     longer = keras.Model(model.input, head)
-    path = tmp_path / "w.weights.h5"
-    saved(longer, path)
+    path = Path(saved(longer, tmp_path / "w.weights.h5"))
     assert_same_layers(name, str(path), model, 75)
     right = network_state(name, path)
-    saved(longer, tmp_path / "w.h5")
-    assert_equal(network_state(name, tmp_path / "w.h5"), right)
+    assert_equal(network_state(name, Path(saved(longer, tmp_path / "w.h5"))), right)
     for word in ("layers", "_layer_checkpoint_dependencies"):
         forget_names(path, word=word)
         assert_equal(network_state(name, path), right)
@@ -152,7 +150,6 @@ def network_state(name: str, path: Path) -> dict[str, torch.Tensor]:
 
 def assert_equal(found: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
     assert found.keys() == right.keys()
-    assert len(right) > 300
     assert all(torch.equal(found[layer], value) for layer, value in right.items())
 
 
@@ -301,12 +298,3 @@ def test_names_that_do_not_do() -> None:
         load("keras/vgg61", "random")
     with pytest.raises(UsageError, match=r"has imagenet, imagenet_notop, random, or give a file"):
         load("keras/vgg16", "IMAGENET1K_V1")
-
-
-def test_the_name_of_a_module_that_ends_in_a_number() -> None:
-    """torchvision's tracing takes the number for that of a call, and names another module so."""
-    loaded = load(own("numbered"), "random", ("one=conv_1:none", "two=conv_2:none"), size=32)
-    x = images(32)
-    found = features(loaded, x)
-    assert found["one"].shape[1:] == (4, 32, 32)
-    assert found["two"].shape[1:] == (5, 32, 32)

@@ -127,3 +127,12 @@ def test_a_graph_that_computes_something_else_is_not_used() -> None:
 def test_statements_are_kept_in_the_graph() -> None:
     model = untouched("clamp")
     assert isinstance(truncate(model, ("b",)), torch.fx.GraphModule)
+
+
+def test_the_name_of_a_module_that_ends_in_a_number() -> None:
+    """torchvision's tracing takes the number for that of a call, and names another module so."""
+    loaded = load(own("numbered"), "random", ("one=conv_1:none", "two=conv_2:none"), size=32)
+    x = images(32)
+    found = features(loaded, x)
+    assert found["one"].shape[1:] == (4, 32, 32)
+    assert found["two"].shape[1:] == (5, 32, 32)
