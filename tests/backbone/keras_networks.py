@@ -91,8 +91,9 @@ def assert_same_layers(name: str, weights: str, model: Any, size: int) -> None:
     named = layers(model)
     state = state_of(name, Path(weights))
     top = state.get("predictions.linear.weight", state.get("conv_preds.weight"))
-    network = built(name, None if top is None else len(top)).eval()
-    network.load_state_dict(state, strict=False)
+    with torch.device("meta"):
+        network = built(name, None if top is None else len(top)).eval()
+    network.load_state_dict(state, strict=False, assign=True)
     seen: dict[str, Tensor] = {}
     for layer in named:
         hook = partial(lambda known, _part, _x, y: seen.__setitem__(known, y), layer)
