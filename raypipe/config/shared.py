@@ -167,7 +167,8 @@ class BackboneConfig(JobConfig):
     """Which network, and where to cut it."""
 
     backbone: Annotated[str, option("Backbone")] = "resnet50"
-    """A torchvision model, `timm/NAME`, `package.module:callable` or `file.py:callable`."""
+    """A torchvision model, `timm/NAME`, `pypi/NAME`, `package.module:callable` or
+    `file.py:callable`."""
     weights: Annotated[str, option("Backbone")] = "DEFAULT"
     """`DEFAULT` or another published set by name, `random` (seeded), or a file (.safetensors, .pth,
     .pt, .pth.tar, .bin, .ckpt)."""

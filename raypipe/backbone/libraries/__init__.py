@@ -14,6 +14,7 @@ from raypipe.backbone.libraries.library import (
     Published,
 )
 from raypipe.backbone.libraries.own import OwnFile, OwnModule
+from raypipe.backbone.libraries.pypi import PyPI
 from raypipe.backbone.libraries.timm import Timm
 from raypipe.backbone.libraries.torchvision import Torchvision
 
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 #: The last one takes every name that has no other form.
-LIBRARIES: tuple[Library, ...] = (Timm(), OwnFile(), OwnModule(), Torchvision())
+LIBRARIES: tuple[Library, ...] = (Timm(), PyPI(), OwnFile(), OwnModule(), Torchvision())
 
 
 def library_for(name: str) -> Library:

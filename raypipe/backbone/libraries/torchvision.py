@@ -53,7 +53,7 @@ class Torchvision(Library):
             what = "quantised" if target.startswith("quantized_") else "unknown"
             hint = nearest(target.removeprefix("quantized_"), known)
             raise UsageError(
-                f"--backbone: {what} backbone {name!r}; give {self.form}, timm/NAME, "
+                f"--backbone: {what} backbone {name!r}; give {self.form}, timm/NAME, pypi/NAME, "
                 f"package.module:callable or file.py:callable{hint}"
             )
         return BackboneSource(self.kind, target, f"torchvision/{target}")
