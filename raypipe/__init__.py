@@ -3,9 +3,9 @@
 The functions here take the options of the command of the same name:
 
 >>> import raypipe
->>> store = raypipe.extract("photos", out="features", backbone="pypi/efficientnet_lite0")
+>>> store = raypipe.extract("photos", out="features", backbone="resnet50")
 >>> store.to_numpy().features.shape
-(61, 1280)
+(61, 2048)
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def extract(source: str, **options: Any) -> Store:
     """Return the opened store; with `dry_run`, what the command's --json says.
 
     Examples:
-        >>> store = raypipe.extract("photos", out="features", backbone="pypi/efficientnet_lite0")
+        >>> store = raypipe.extract("photos", out="features", backbone="resnet50")
         >>> len(store), store.reject_counts()
         (61, {'empty': 1})
     """

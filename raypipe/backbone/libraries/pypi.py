@@ -126,7 +126,10 @@ class PyPI(Timm):
         return [Description(trained=_of(source).trained, sha256_prefix=_of(source).sha256)]
 
     def renamed(self, source: BackboneSource, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the package's tensors under timm's names; those that have them keep them."""
+        """Return the package's tensors under timm's names; shapes, as (out, in), stay as they are.
+
+        Tensors that have timm's names keep them.
+        """
         names = _names(_of(source).definition)
         return {
             _THEIRS.sub(lambda theirs: names.get(theirs[1], theirs[1]), name): value
