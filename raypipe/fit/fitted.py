@@ -34,7 +34,9 @@ class Fitted:
         best_params: the best parameters of the grid.
         cv_accuracy: their mean accuracy over the folds; None where nothing was compared.
         grid: for each combination its `params`, and `mean` and `std` of the accuracy.
-        converged: whether the last fit ended by itself.
+        converged: whether the last fit reached its optimum: of a logistic regression, whether its
+            gradient is within the tolerance.
+        ended_early: whether rounding, and not the number of iterations, kept it from that.
         details: goes into metrics.json: iterations, gradient norm, curves, …
         out_of_fold: computes what a calibration is fitted on, when it is asked for; None where
             there is no way to.
@@ -45,5 +47,6 @@ class Fitted:
     cv_accuracy: float | None
     grid: list[dict[str, Any]]
     converged: bool
+    ended_early: bool = False
     details: dict[str, Any] = field(default_factory=dict)
     out_of_fold: Callable[[], OutOfFold] | None = None

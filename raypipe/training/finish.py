@@ -1,4 +1,4 @@
-"""The end of a `train` whose features are not in the driver's memory: evaluate and write."""
+"""The end of a fit: evaluate and write, where features are not in the driver's memory."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def conclude(
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))
     return Outcome(summary(metrics, out), text(metrics, out), model)
+
+
+def not_converged(fitted: Fitted, config: TrainConfig) -> str:
+    """Return a warning about a fit that has not reached its optimum."""
+    norm = fitted.details.get("gradient_norm")
+    reached = f" with a gradient norm of {norm:.3g}" if norm is not None else ""
+    where = "by rounding" if fitted.ended_early else f"at --max-iter {config.max_iter}"
+    advice = ["raise it"] * (not fitted.ended_early)
+    advice += ["give --scale standard"] * (config.scale != "standard") + ["try a smaller C"]
+    said = ", ".join(advice[:-1]) + ", or " * (len(advice) > 1) + advice[-1]
+    return f"warning: the fit stopped {where} before its optimum{reached}; {said}"
 
 
 def _copies(data: Labelled, parts: Holdout) -> Copies | None:

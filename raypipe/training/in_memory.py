@@ -17,6 +17,7 @@ from raypipe.fit.in_memory.grid_search import Settings, fit_search
 from raypipe.heads import Head
 from raypipe.rows.features import Features
 from raypipe.store.reader import StoreReader
+from raypipe.training.finish import not_converged
 
 #: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
 #: takes a few seconds on one core, which is what their start takes.
@@ -55,16 +56,6 @@ def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tup
         )
         fitted = fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
         if not fitted.converged:
-            say(_not_converged(fitted, config))
+            say(not_converged(fitted, config))
         kind = kind_for(config.head, config.calibrate)
         return fitted, calibrated(fitted, labels, kind)
-
-
-def _not_converged(fitted: Fitted, config: TrainConfig) -> str:
-    norm = fitted.details.get("gradient_norm")
-    reached = f" with a gradient norm of {norm:.3g}" if norm is not None else ""
-    scaled = "" if config.scale == "standard" else ", give --scale standard"
-    return (
-        f"warning: the fit stopped at --max-iter {config.max_iter}; raise it{scaled}, or try a "
-        f"smaller C (it has not converged{reached})"
-    )

@@ -23,7 +23,7 @@ from raypipe.fit.shards.groups import RowGroups, group_rows
 from raypipe.heads import Head, Linear
 from raypipe.spec import digest
 from raypipe.storage import output_folder
-from raypipe.training.finish import conclude
+from raypipe.training.finish import conclude, not_converged
 from raypipe.training.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
 
 _TOL = 1e-4  # scikit-learn's
@@ -55,9 +55,9 @@ def run(config: TrainConfig) -> Outcome:
     fits = len(penalties) * groups.folds + 1
     say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
     found, scores = _fit(config, data, parts, groups, codes, penalties, kept)
-    if not found.converged:
-        say(_not_converged(found, config))
     fitted = _fitted(config, data, classes, penalties, found, scores)
+    if not fitted.converged:
+        say(not_converged(fitted, config))
     outcome = conclude(config, data, parts, fitted, out, started)
     kept.remove()
     return outcome
@@ -136,14 +136,6 @@ def _out_of_fold(
     return OutOfFold(place[positions], scores)
 
 
-def _not_converged(found: PathResult, config: TrainConfig) -> str:
-    scaled = "" if config.scale == "standard" else ", give --scale standard"
-    return (
-        f"warning: the fit stopped at --max-iter {config.max_iter} with a gradient norm of "
-        f"{found.gradient:.3g}; raise it{scaled}, or try a smaller C"
-    )
-
-
 def _fitted(
     config: TrainConfig,
     data: Labelled,
@@ -168,6 +160,7 @@ def _fitted(
             for c, row in zip(penalties, found.accuracies, strict=True)
         ],
         converged=found.converged,
+        ended_early=not found.converged and found.iterations < config.max_iter,
         details={
             "iterations": found.iterations,
             "gradient_norm": found.gradient,
