@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ from tests.backbone.hub import FAMILIES, SIDE, saved
 from tests.backbone.test_descriptions import SIZES, configured, network_input
 from tests.images.test_preprocess_parity import photograph
 
+#: What runs with each change; the rest with `make test-long`.
+FAST = {"clip", "siglip", "dinov2-registers", "vit-classifier", "convnext"}
+
+
+def slow_but(quick: set[str], values: Iterable[Any]) -> list[Any]:
+    return [v if v in quick else pytest.param(v, marks=pytest.mark.long) for v in values]
+
 
 @torch.inference_mode()
 def expected(family: str, model: Any, x: Tensor) -> Tensor:
@@ -47,7 +55,7 @@ def expected(family: str, model: Any, x: Tensor) -> Tensor:
     return whole(pixel_values=x).pooler_output.flatten(1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", slow_but(FAST, FAMILIES))
 def test_a_folder_gives_the_librarys_feature(tmp_path: Path, family: str) -> None:
     model, processor = saved(tmp_path, family)
     loaded = load(f"hf/{tmp_path}", "DEFAULT")
@@ -164,7 +172,10 @@ def test_no_class_token_is_made_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [96, (96, 48)])
-@pytest.mark.parametrize("family", ["vit", "clip", "siglip", "dinov2", "dinov3", "convnext"])
+@pytest.mark.parametrize(
+    "family",
+    slow_but({"vit", "clip"}, ["vit", "clip", "siglip", "dinov2", "dinov3", "convnext"]),
+)
 def test_other_sizes(tmp_path: Path, family: str, size: Sides) -> None:
     model, _ = saved(tmp_path, family)
     loaded = load(f"hf/{tmp_path}", "DEFAULT", size=size)
