@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import logging
 import re
 import types
 from collections.abc import Iterable, Iterator
@@ -200,16 +201,18 @@ def _loaded(name: str, load: Any, target: str, **more: Any) -> Any:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers from writing progress and advice between the lines of a job."""
-    logging = _transformers().utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    own, hub = _transformers().utils.logging, logging.getLogger("huggingface_hub")
+    levels, bars = (own.get_verbosity(), hub.level), own.is_progress_bar_enabled()
+    own.set_verbosity_error()
+    hub.setLevel(logging.ERROR)  # each of its five attempts is a warning
+    own.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        own.set_verbosity(levels[0])
+        hub.setLevel(levels[1])
         if bars:
-            logging.enable_progress_bar()
+            own.enable_progress_bar()
 
 
 def _class_of(name: str, config: Any) -> str:
