@@ -139,6 +139,7 @@ def _fitted(
         cv_accuracy=float(search.best_score_),
         grid=[{"params": p, "mean": mean, "std": std} for p, mean, std in scores],
         converged=in_time and not steep,
+        engine="sklearn",
         ended_early=in_time and steep,
         details=details,
         out_of_fold=partial(_out_of_fold, best, settings.head, features, labels, folds),
