@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.constants import check_constants, constants
 from raypipe.backbone.cutting.cut import Cut, cut
 from raypipe.backbone.cutting.tracing import unreported
 from raypipe.backbone.filling import filled
@@ -79,6 +80,7 @@ def load(
     source = replace(source, arguments=loaded.arguments)
     size = size or (loaded.trained.size if loaded.trained else _USUAL_SIZE)
     model = filled(source, loaded.state, seed)
+    check_constants(source.name, needs(source).constants, constants(model))
     found = cut(source, model, wanted, size, resolves=not outputs)
     state = fit_state(_shapes(found), loaded.state, weights)
     found.verify(size)
@@ -100,11 +102,14 @@ def load(
 
 def _needs(source: BackboneSource, outputs: tuple[Output, ...], size: Sides) -> Needs:
     library = library_of(source)
-    found = cut(source, build(source, blank=True), outputs, size)
+    model = build(source, blank=True)
+    drawn = constants(model)  # before running it, which may change them
+    found = cut(source, model, outputs, size)
     return Needs(
         _shapes(found),
         library.classifiers(found.model),
         lambda count: library.classes(found.model, count),
+        drawn,
     )
 
 
@@ -193,6 +198,8 @@ def _shape(wanted: Output, value: object, dtype: str) -> tuple[tuple[int, ...], 
     layer = wanted.layer
     if not isinstance(value, torch.Tensor) or value.ndim < 2 or value.shape[0] != 1:
         raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
+    if value.is_complex():
+        raise UsageError(f"--layer: node {layer!r} gives complex numbers; cut at another")
     if wanted.pool == "argmax" and value.ndim != 2:
         raise UsageError(
             f"--layer: {layer}:argmax needs one vector per image; the node gives "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -31,11 +31,13 @@ class Needs:
         shapes: of the tensors in front of the cut, by name.
         classifiers: names of the layers that compute classes, where they are known.
         classes: arguments for so many classes, if there are any.
+        constants: tensors that no weights hold.
     """
 
     shapes: Mapping[str, torch.Size]
     classifiers: tuple[str, ...] = ()
     classes: Callable[[int], Arguments | None] = lambda _count: None
+    constants: Mapping[str, list[Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,10 @@ def _by_checksum(said: list[Description], checksum: str) -> list[Description]:
 def _random(source: BackboneSource, seed: int) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(source).state_dict()
+        state = build(source).state_dict()
+    if any(value.is_meta for value in state.values()):
+        raise UsageError(f"--weights: {source.name} is built without values; give a file")
+    return state
 
 
 def _content_digest(state: Mapping[str, Tensor]) -> str:

@@ -21,14 +21,14 @@ from torch import Tensor
 
 import raypipe
 from raypipe.backbone.layers import list_layers
-from raypipe.backbone.loading import load, load_again
+from raypipe.backbone.loading import feature_shapes, load, load_again
 from raypipe.backbone.registry import find
 from raypipe.config.values import Sides, both
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess, Spec
 from tests.backbone.comparing import as_seen, cosine, embedded, entering, features, images
-from tests.backbone.hub import FAMILIES, SIDE, saved
+from tests.backbone.hub import FAMILIES, SIDE, SQUARE, TINY_VIT, saved
 from tests.backbone.test_descriptions import SIZES, configured, network_input
 from tests.images.test_preprocess_parity import photograph
 
@@ -302,3 +302,51 @@ def test_an_extraction(tmp_path: Path, ray_session: str) -> None:
             warnings.simplefilter("ignore")
             right = model(**processor(images=image, return_tensors="pt")).pooler_output
         assert cosine(torch.from_numpy(row)[None], right) >= 0.9999
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"model_type": "hgnet_v2", "architectures": ["HGNetV2ForImageClassification"]},
+         "no pooled feature of HGNetV2ForImageClassification"),
+        ({"model_type": "videomae", "hidden_size": 33, "num_attention_heads": 2},
+         "transformers cannot load"),
+    ],
+)  # fmt: skip
+def test_configurations_that_do_not_do(tmp_path: Path, said: dict[str, Any], words: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    hf.ViTImageProcessor(size=SQUARE).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        feature_shapes(load(f"hf/{tmp_path}", "random"), SIDE, "float32")
+
+
+def test_a_classifier_of_timm_has_its_own_name(tmp_path: Path) -> None:
+    hf.TimmWrapperConfig(architectures=["TimmWrapperForImageClassification"]).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(UsageError, match="is a model of timm; give timm/NAME"):
+        find(f"hf/{tmp_path}")
+
+
+def test_an_architecture_of_another_configuration_is_not_built(tmp_path: Path) -> None:
+    model, _ = saved(tmp_path, "vit")
+    config = json.loads((tmp_path / "config.json").read_text())
+    other = {"architectures": ["ResNetForImageClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(config | other))
+    x = images(SIDE)
+    found = features(load(f"hf/{tmp_path}", "DEFAULT"), x)["features"]
+    assert cosine(found, expected("vit", model, x)) >= 0.9999
+
+
+def test_nobodys_home_folder() -> None:
+    with pytest.raises(UsageError, match="--backbone: '~nobody-of-that-name/x'"):
+        find("hf/~nobody-of-that-name/x")
+
+
+def test_layers_of_a_network_without_a_feature(tmp_path: Path) -> None:
+    hf.IJepaModel(hf.IJepaConfig(**TINY_VIT)).save_pretrained(tmp_path)
+    hf.ViTImageProcessor(size=SQUARE).save_pretrained(tmp_path)
+    listed = list_layers(f"hf/{tmp_path}")
+    assert not listed.embedding
+    assert "no pooled feature of IJepaModel" in listed.unclear
+    assert listed.nodes
