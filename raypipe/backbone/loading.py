@@ -16,7 +16,7 @@ from raypipe.backbone import Backbone, restore
 from raypipe.backbone.constants import check_constants, constants
 from raypipe.backbone.cutting.cut import Cut, cut
 from raypipe.backbone.cutting.tracing import unreported
-from raypipe.backbone.filling import filled
+from raypipe.backbone.filling import filled, is_alike
 from raypipe.backbone.libraries import Arguments, BackboneSource, library_of
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import build, find
@@ -82,6 +82,7 @@ def load(
     model = filled(source, loaded.state, seed)
     check_constants(source.name, needs(source).constants, constants(model))
     found = cut(source, model, wanted, size, resolves=not outputs)
+    _check_kinds(found, loaded.state, weights)
     state = fit_state(_shapes(found), loaded.state, weights)
     found.verify(size)
     described = outputs or found.described(size)
@@ -110,6 +111,7 @@ def _needs(source: BackboneSource, outputs: tuple[Output, ...], size: Sides) -> 
         library.classifiers(found.model),
         lambda count: library.classes(found.model, count),
         drawn,
+        frozenset(model.state_dict()),
     )
 
 
@@ -127,6 +129,19 @@ def _shapes(found: Cut) -> dict[str, torch.Size]:
         and not name.endswith("num_batches_tracked")
         and not name.startswith(found.unused)
     }
+
+
+def _check_kinds(found: Cut, state: Mapping[str, torch.Tensor], weights: str) -> None:
+    """Make sure that weights are numbers of the kinds that the network has."""
+    whole = found.model.state_dict()
+    for name in _shapes(found):
+        given = state.get(name)
+        if given is not None and not is_alike(given, whole[name]):
+            kind = "without values" if given.is_meta else f"as {given.dtype}, {given.layout}"
+            raise UsageError(
+                f"--weights: {weights} has {name} {kind}; the network takes dense numbers like "
+                f"{whole[name].dtype}, of at least 16 bits: save them as such"
+            )
 
 
 def load_again(

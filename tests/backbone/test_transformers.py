@@ -285,16 +285,18 @@ def test_a_moved_folder_is_the_same_and_a_changed_one_is_not(tmp_path: Path) -> 
         load_again(spec, made, loaded.outputs, backbone=f"hf/{after}")
 
 
-def test_an_extraction(tmp_path: Path, ray_session: str) -> None:
+def test_an_extraction(tmp_path: Path, ray_session: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lands in the store is what processor and model give when called as documented."""
     model, processor = saved(tmp_path / "net", "dinov2-registers")
     photos = tmp_path / "photos"
     photos.mkdir()
     for number, size in enumerate([(120, 80), (81, 122), (65, 64)]):
         photograph(size).save(photos / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
     store = raypipe.extract(
-        str(photos), out=str(tmp_path / "store"), backbone=f"hf/{tmp_path / 'net'}", label="none"
+        str(photos), out=str(tmp_path / "store"), backbone="hf/net/", label="none"
     )
+    assert store.provenance["backbone"] == f"hf/{tmp_path / 'net'}"  # found from other folders, too
     data = store.to_numpy()
     for name, row in zip(data.ids, data.features, strict=True):
         image = Image.open(photos / str(name))
