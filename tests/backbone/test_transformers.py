@@ -98,6 +98,7 @@ def assert_prepared_as(processor: Any, preprocess: Preprocess) -> None:
             {"size": {"shortest_edge": 80}, "crop_size": {"height": 48, "width": 72}},
         ),
         ("ViTImageProcessor", {"do_rescale": False}),
+        ("ViTImageProcessor", {"do_flip_channel_order": True}),  # which it ignores
         ("ViTImageProcessor", {"resample": 1}),
         ("SiglipImageProcessor", {"resample": 0, "size": {"height": 50, "width": 50}}),
     ],
@@ -115,6 +116,15 @@ def test_other_processors(kind: str, given: dict[str, Any]) -> None:
         ("EfficientNetImageProcessor", {}, "is not known here"),
         ("Siglip2ImageProcessor", {}, "is not known here"),
         ("ViTImageProcessor", {"do_resize": False}, "does not resize"),
+        ("ViTImageProcessor", {"image_mean": 0.5}, "is not understood: 'float' object"),
+        ("ViTImageProcessor", {"resample": "bicubic"}, "is not understood: invalid literal"),
+        ("SiglipImageProcessor", {"rescale_factor": 0}, "is not understood: .*division by zero"),
+        ("ViTImageProcessor", {"do_center_crop": True}, "is not understood"),
+        (
+            "BlipImageProcessor",
+            {"do_pad": True, "pad_size": {"height": 400, "width": 400}},
+            "surrounds images to .*400",
+        ),
         ("ViTImageProcessor", {"resample": 4}, "resamples with Pillow's filter 4"),
         ("CLIPImageProcessor", {"do_center_crop": False}, "makes images of .*shortest_edge"),
         (
