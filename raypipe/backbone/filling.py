@@ -33,7 +33,7 @@ def filled(source: BackboneSource, state: Mapping[str, Tensor], seed: int) -> nn
                 fitting[name] = given.float() if given.is_floating_point() else given
         model.load_state_dict(fitting, strict=False, assign=True)
         fill_missing(model)
-    return model.eval().requires_grad_(False)
+    return model.requires_grad_(False)
 
 
 def is_alike(given: Tensor, value: Tensor) -> bool:

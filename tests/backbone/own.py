@@ -358,6 +358,23 @@ def quantised():
     return torch.ao.quantization.quantize_dynamic(Head(), {nn.Linear}, dtype=torch.qint8)
 
 
+def lazy():
+    model = Head()
+    model.fc = nn.LazyLinear(8)
+    return model
+
+
+class Forgetful(Head):
+    """Does not return itself."""
+
+    def eval(self):
+        super().eval()
+
+
+def forgetful():
+    return Forgetful()
+
+
 def without_values():
     with torch.device("meta"):
         return Head()

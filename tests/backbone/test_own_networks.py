@@ -140,7 +140,7 @@ def test_a_layer_whose_second_call_gives_the_output_is_refused(name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["named", "named_branching", "derived", "derived_branching", "compiled"]
+    "name", ["named", "named_branching", "derived", "derived_branching", "compiled", "forgetful"]
 )
 def test_the_classifier_may_be_called_and_made_in_any_way(name: str) -> None:
     x = images(32)
@@ -172,6 +172,7 @@ def test_numbers_that_no_weights_hold_are_refused_by_name(name: str) -> None:
     [
         ("scripted", "compiled by torch.jit"),
         ("exported", "cannot be put into evaluation mode"),
+        ("lazy", "returns lazy modules, whose weights have no shapes"),
         ("quantised", "weights that are no tensors"),
         ("without_values", "is built without values; give a file"),
     ],
