@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from raypipe.backbone.cutting.untouched import EarlyExit
 from raypipe.backbone.layers import list_layers
-from raypipe.backbone.loading import load
+from raypipe.backbone.loading import feature_shapes, load
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.truncate import truncate
 from raypipe.errors import UsageError
 from tests.backbone.comparing import entering, features, images, leaving, own
+from tests.backbone.hub import saved
 
 
 def untouched(name: str, seed: int = 0) -> nn.Module:
@@ -127,3 +130,68 @@ def test_a_graph_that_computes_something_else_is_not_used() -> None:
 def test_statements_are_kept_in_the_graph() -> None:
     model = untouched("clamp")
     assert isinstance(truncate(model, ("b",)), torch.fx.GraphModule)
+
+
+@pytest.mark.parametrize("name", ["twice", "twice_branching"])
+def test_a_layer_whose_second_call_gives_the_output_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"candidates: fc_1\)"):
+        load(own(name), "random", size=32)
+    assert "fc_1" in list_layers(own(name), 32).unclear
+
+
+@pytest.mark.parametrize(
+    "name", ["named", "named_branching", "derived", "derived_branching", "compiled", "forgetful"]
+)
+def test_the_classifier_may_be_called_and_made_in_any_way(name: str) -> None:
+    x = images(32)
+    model = untouched(name)
+    model = getattr(model, "_orig_mod", model)
+    seen: list[torch.Tensor] = []
+    model.fc.register_forward_pre_hook(
+        lambda _module, args, named: seen.append([*args, *named.values()][0]), with_kwargs=True
+    )
+    with torch.inference_mode():
+        model(x)
+    torch.testing.assert_close(features(load(own(name), "random", size=32), x)["features"], seen[0])
+
+
+@pytest.mark.parametrize("name", ["counting", "counting_branching"])
+def test_a_network_that_changes_itself_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"gives another result for the same image each time"):
+        load(own(name), "random", size=32)
+
+
+@pytest.mark.parametrize("name", ["drawn_attribute", "drawn_list", "drawn_buffer"])
+def test_numbers_that_no_weights_hold_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match=r"has other values in drawn each time it is built"):
+        load(own(name), "random", size=32)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scripted", "compiled by torch.jit"),
+        ("exported", "cannot be put into evaluation mode"),
+        ("lazy", "returns lazy modules, whose weights have no shapes"),
+        ("quantised", "weights that are no tensors"),
+        ("without_values", "is built without values; give a file"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_networks_whose_weights_cannot_be_exchanged(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        load(own(name), "random", size=32)
+    assert "\n" not in str(error.value)
+
+
+def test_complex_numbers_are_refused() -> None:
+    loaded = load(own("spectrum"), "random", ("fft_fft:flatten",), size=32)
+    with pytest.raises(UsageError, match="node 'fft_fft' gives complex numbers"):
+        feature_shapes(loaded, 32, "float32")
+
+
+def test_a_second_call_is_not_the_first_of_another_run(tmp_path: Path) -> None:
+    """Beside the embedding, the network is run once more."""
+    saved(tmp_path, "vit")
+    with pytest.raises(UsageError, match="never reaches layernorm_1"):
+        load(f"hf/{tmp_path}", "DEFAULT", ("embedding", "layernorm_1"))

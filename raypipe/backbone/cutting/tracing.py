@@ -92,7 +92,8 @@ def trace(model: nn.Module, call: Call | None = None) -> Graph | None:
     try:
         with warnings.catch_warnings(), as_forward(model, call):
             warnings.simplefilter("ignore")
-            graph = tracer.trace(model.eval())
+            model.eval()
+            graph = tracer.trace(model)
     except Exception:  # control flow on data, foreign code: many ways not to be traceable
         return None
     names = {name: node for node, name in tracer.node_to_qualname.items()}
