@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
+from torchvision.models.feature_extraction import get_graph_node_names
 
+from raypipe.backbone.cutting.tracing import as_forward, trace
 from raypipe.backbone.cutting.untouched import EarlyExit
 from raypipe.backbone.layers import list_layers
 from raypipe.backbone.loading import load
@@ -127,3 +131,21 @@ def test_a_graph_that_computes_something_else_is_not_used() -> None:
 def test_statements_are_kept_in_the_graph() -> None:
     model = untouched("clamp")
     assert isinstance(truncate(model, ("b",)), torch.fx.GraphModule)
+
+
+def test_an_untraced_network_finds_the_version_of_its_weights() -> None:
+    loaded = load(own("versioned"), "random")
+    assert not loaded.rewritten
+    x = images(64)
+    right = entering(untouched("versioned"), "fc", x)
+    torch.testing.assert_close(features(loaded, x)["features"], right)
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "swin_t", "vit_b_32", "googlenet"])
+def test_nodes_have_torchvisions_names(name: str) -> None:
+    model = build(replace(find(name), arguments=(("num_classes", 7),)), blank=True)
+    graph = trace(model)
+    assert graph is not None
+    with as_forward(model, None):
+        _, theirs = get_graph_node_names(model, suppress_diff_warning=True)
+    assert list(graph.names) == theirs
