@@ -22,11 +22,13 @@ import torchvision
 from torch import Tensor, fx, nn
 
 from raypipe.backbone.cutting import cut as cutting
+from raypipe.backbone.cutting.comparison import sample_images
 from raypipe.backbone.cutting.cut import Cut, cut
 from raypipe.backbone.libraries import BackboneSource, library_of
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import find
 from raypipe.errors import UsageError
+from raypipe.spec import Output
 
 #: Networks that can neither be built nor run without values are built with values up to this size.
 _MOST_PARAMETERS = 60_000_000
@@ -72,8 +74,8 @@ def look(name: str) -> Found:
         source = find(name)
         described = next(iter(library_of(source).descriptions(source)))
         source = replace(source, arguments=described.arguments)
-        side = described.trained.size if described.trained else 224
-        _compare(found, source, side)
+        size = described.trained.size if described.trained else 224
+        _compare(found, source, torch.empty_like(sample_images(size), device="meta"))
     except UsageError as error:
         found.result, found.why = "refused", str(error)
     except Exception as error:  # whatever it is, it is not what a user should see
@@ -81,14 +83,13 @@ def look(name: str) -> Found:
     return found
 
 
-def _compare(found: Found, source: BackboneSource, side: int) -> None:
+def _compare(found: Found, source: BackboneSource, images: Tensor) -> None:
     try:
         with _blank():
             model = _shapes_of(source)
             found.kind = type(model).__name__
-            _compare_built(found, source, model, side)
-        if found.result == "right":
-            return
+            _compare_built(found, source, model, images)
+        return
     except UsageError:
         raise
     except Exception as error:  # of networks that compute with values, too
@@ -96,36 +97,32 @@ def _compare(found: Found, source: BackboneSource, side: int) -> None:
         if count > _MOST_PARAMETERS:
             found.result, found.why = "unknown", f"{type(error).__name__}: {error}"
             return
-    found.values, found.result, found.why = True, "right", ""
+    found.values = True
     model = _built(source)
     found.kind = type(model).__name__
-    _compare_built(found, source, model, side)
+    _compare_built(found, source, model, images)
 
 
-def _compare_built(found: Found, source: BackboneSource, model: nn.Module, side: int) -> None:
-    device = next(model.parameters()).device
-    images = torch.zeros(2, 3, side, side, device=device)
-    with torch.no_grad(), torch.device(device):
-        made = cut(source, model, parse_outputs((), "avg"), side)
+def _compare_built(found: Found, source: BackboneSource, model: nn.Module, images: Tensor) -> None:
+    images = torch.zeros_like(images, device=next(model.parameters()).device)
+    with torch.no_grad(), torch.device(images.device):
+        made = cut(source, model, parse_outputs((), "avg"), 224)
         found.rewritten = isinstance(made.network, fx.GraphModule)
         found.nodes = len(made.graph.names) if made.graph else len(list(model.modules())) - 1
         value = made.network(images)[made.layers[0]]
-        given = pool(value, _described(made, value, side))
+        given = pool(value, _described(made, value, images))
         right = _right(source, model, images)
     found.shape = tuple(given.shape)
     if given.shape != right.shape and pool(right, made.outputs[0]).shape != given.shape:
         found.result, found.why = "wrong", f"{tuple(given.shape)}, not {tuple(right.shape)}"
 
 
-def _described(made: Cut, value: Tensor, side: int) -> Any:
+def _described(made: Cut, value: Tensor, images: Tensor) -> Output:
     """Return the output with where its channels are, if it is no vector."""
     if value.ndim == 2:
         return made.outputs[0]
-    blank = mock.patch.object(
-        cutting, "sample_images", lambda size, count=2: value.new_zeros(count, 3, size, size)
-    )
-    with blank:
-        return made.described(side)[0]
+    with mock.patch.object(cutting, "sample_images", lambda _size, count=2: images[:count]):
+        return made.described(224)[0]
 
 
 def _right(source: BackboneSource, model: nn.Module, images: Tensor) -> Tensor:
