@@ -16,7 +16,16 @@ from raypipe.backbone.loading import load
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.truncate import truncate
 from raypipe.errors import UsageError
-from tests.backbone.comparing import entering, features, images, leaving, own
+from tests.backbone.comparing import (
+    as_seen,
+    cosine,
+    embedded,
+    entering,
+    features,
+    images,
+    leaving,
+    own,
+)
 
 
 def untouched(name: str, seed: int = 0) -> nn.Module:
@@ -149,3 +158,10 @@ def test_nodes_have_torchvisions_names(name: str) -> None:
     with as_forward(model, None):
         _, theirs = get_graph_node_names(model, suppress_diff_warning=True)
     assert list(graph.names) == theirs
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_with_a_buffer_of_five_axes_is_made_ready(precision: str) -> None:
+    x = as_seen(images(64))
+    found = embedded(load(own("windows"), "random"), x, precision)
+    assert cosine(found, entering(untouched("windows"), "fc", x)) >= 0.999
