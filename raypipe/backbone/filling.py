@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raypipe.backbone.libraries.library import BackboneSource
 from raypipe.backbone.registry import build
-from raypipe.backbone.shipping import fill_missing
+from raypipe.backbone.shipping import assign
 
 
 def filled(source: BackboneSource, state: Mapping[str, Tensor], seed: int) -> nn.Module:
@@ -24,15 +24,14 @@ def filled(source: BackboneSource, state: Mapping[str, Tensor], seed: int) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(source, blank=True)
-        fitting = model.state_dict()  # with the versions that some modules look at
-        for name, value in list(fitting.items()):
-            given = state.get(name)
-            if given is None or given.shape != value.shape or not is_alike(given, value):
-                del fitting[name]
-            else:
-                fitting[name] = given.float() if given.is_floating_point() else given
-        model.load_state_dict(fitting, strict=False, assign=True)
-        fill_missing(model)
+        fitting = {
+            name: given.float() if given.is_floating_point() else given
+            for name, value in model.state_dict().items()
+            if (given := state.get(name)) is not None
+            and given.shape == value.shape
+            and is_alike(given, value)
+        }
+        assign(model, fitting)
     return model.requires_grad_(False)
 
 

@@ -71,6 +71,49 @@ def plain():
     return Plain()
 
 
+class Versioned(nn.Module):
+    """Looks at the version that weights were saved with, and cannot be traced by torch.fx."""
+
+    _version = 2
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.fc = nn.Linear(8, 4)
+
+    def _load_from_state_dict(self, state, prefix, metadata, *rest):
+        if metadata.get("version") != 2:
+            raise ValueError("version should be 2")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return self.fc(x if x.sum() > 0 else x + 0)
+
+
+def versioned():
+    return Versioned()
+
+
+class Windows(nn.Module):
+    """Has a buffer of five axes, as the masks of shifted windows are."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.register_buffer("mask", torch.ones(1, 2, 4, 1, 1), persistent=False)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        x = x.reshape(x.shape[0], 2, 4, *x.shape[2:]) * self.mask
+        return self.fc(x.flatten(1, 2).mean((2, 3)))
+
+
+def windows():
+    return Windows()
+
+
 class Repeated(nn.Module):
     """Calls one block twice; with `branching`, in a way that torch.fx cannot trace."""
 

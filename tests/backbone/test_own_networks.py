@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torchvision.models.feature_extraction import get_graph_node_names
 
+from raypipe.backbone.cutting.tracing import as_forward, trace
 from raypipe.backbone.cutting.untouched import EarlyExit
 from raypipe.backbone.layers import list_layers
 from raypipe.backbone.loading import feature_shapes, load
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.truncate import truncate
 from raypipe.errors import UsageError
-from tests.backbone.comparing import entering, features, images, leaving, own
+from tests.backbone.comparing import (
+    as_seen,
+    cosine,
+    embedded,
+    entering,
+    features,
+    images,
+    leaving,
+    own,
+)
 from tests.backbone.hub import saved
 
 
@@ -195,3 +207,28 @@ def test_a_second_call_is_not_the_first_of_another_run(tmp_path: Path) -> None:
     saved(tmp_path, "vit")
     with pytest.raises(UsageError, match="never reaches layernorm_1"):
         load(f"hf/{tmp_path}", "DEFAULT", ("embedding", "layernorm_1"))
+
+
+def test_an_untraced_network_finds_the_version_of_its_weights() -> None:
+    loaded = load(own("versioned"), "random")
+    assert not loaded.rewritten
+    x = images(64)
+    right = entering(untouched("versioned"), "fc", x)
+    torch.testing.assert_close(features(loaded, x)["features"], right)
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "swin_t", "vit_b_32", "googlenet"])
+def test_nodes_have_torchvisions_names(name: str) -> None:
+    model = build(replace(find(name), arguments=(("num_classes", 7),)), blank=True)
+    graph = trace(model)
+    assert graph is not None
+    with as_forward(model, None):
+        _, theirs = get_graph_node_names(model, suppress_diff_warning=True)
+    assert list(graph.names) == theirs
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_with_a_buffer_of_five_axes_is_made_ready(precision: str) -> None:
+    x = as_seen(images(64))
+    found = embedded(load(own("windows"), "random"), x, precision)
+    assert cosine(found, entering(untouched("windows"), "fc", x)) >= 0.999
