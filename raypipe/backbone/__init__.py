@@ -16,7 +16,7 @@ from torch import nn
 
 from raypipe.backbone.libraries.library import BackboneSource, Embedding
 from raypipe.backbone.registry import build
-from raypipe.backbone.shipping import fill_missing, from_bytes
+from raypipe.backbone.shipping import assign, from_bytes
 from raypipe.spec import Output, Preprocess
 
 __all__ = ["Backbone", "restore"]
@@ -69,6 +69,5 @@ def restore(backbone: Backbone) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # arrays from the object store are read-only, and stay so
         state = {name: torch.from_numpy(value) for name, value in backbone.state.items()}
-    truncated.load_state_dict(state, strict=False, assign=True)  # `fit_state` saw to the names
-    fill_missing(truncated)  # behind the cut
+    assign(truncated, state)  # `fit_state` saw to the names in front of the cut
     return truncated.eval().requires_grad_(False)

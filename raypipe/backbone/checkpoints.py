@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import io
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def read_checkpoint(
     except UsageError:
         raise
     except Exception as error:
-        detail = " ".join(str(error).split())[:200]
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
         raise UsageError(f"--weights: cannot read {path}: {detail}") from None
     if not tensors:
         raise UsageError(f"--weights: {path} holds no tensors by name (a state_dict)")
@@ -127,7 +127,10 @@ def _tensors(content: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str
 
 
 def fitting(
-    tensors: Mapping[str, Tensor], needed: Mapping[str, torch.Size], weights: str
+    tensors: Mapping[str, Tensor],
+    needed: Mapping[str, torch.Size],
+    weights: str,
+    own: Container[str] = (),
 ) -> dict[str, Tensor]:
     """Return a network's tensors, by the one wrapper and prefix under which all of them fit.
 
@@ -135,13 +138,14 @@ def fitting(
         tensors: of `read_checkpoint`.
         needed: shapes of those that the network needs, by name, as (out, in) of a linear layer.
         weights: the option's value, for messages.
+        own: names of all of the network's tensors.
 
     Raises:
         UsageError: they fit under no prefix, or different ones under several.
     """
     prefixes = _prefixes(tensors, needed)
     whole = [prefix for prefix in prefixes if _fits(tensors, needed, prefix)]
-    found = _distinct(tensors, needed, whole)
+    found = _distinct(tensors, needed, whole, own)
     if len(found) > 1:
         raise UsageError(
             f"--weights: {weights} holds tensors of the network {len(found)} times, under "
@@ -176,14 +180,22 @@ def _fits(tensors: Mapping[str, Tensor], needed: Mapping[str, torch.Size], start
 
 
 def _distinct(
-    tensors: Mapping[str, Tensor], needed: Mapping[str, Any], prefixes: list[str]
+    tensors: Mapping[str, Tensor],
+    needed: Mapping[str, Any],
+    prefixes: list[str],
+    own: Container[str],
 ) -> list[str]:
     """Return prefixes with different tensors: a file may hold the same ones twice.
 
-    What fits within what fits is a part of the network that looks like all that is needed of it.
+    A part of the network may look like all that is needed of it.
     """
     found: list[str] = []
-    prefixes = [p for p in prefixes if not any(p != q and p.startswith(q) for q in prefixes)]
+
+    def is_part(start: str, of: str) -> bool:
+        names = (start.removeprefix(of) + name for name in needed)
+        return start != of and start.startswith(of) and any(name in own for name in names)
+
+    prefixes = [p for p in prefixes if not any(is_part(p, q) for q in prefixes)]
     for start in prefixes:
         same = (
             all(torch.equal(tensors[start + name], tensors[known + name]) for name in needed)

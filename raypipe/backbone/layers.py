@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from raypipe.backbone.cutting.comparison import sample_images
 from raypipe.backbone.cutting.embedding import embedding_layer, own_embedding
 from raypipe.backbone.cutting.shapes import Node, list_nodes
@@ -62,8 +64,12 @@ def list_layers(backbone: str, size: Sides | None = None) -> Layers:
         ) from None
     try:
         where = library.embedding(model) or own_embedding(model, graph, sample_images(size))
+        if where.call is not None:  # which may find that there is none
+            with torch.inference_mode():
+                where.call(model, sample_images(size, 1))
     except UsageError as error:
         return Layers(source.name, size, nodes, "", str(error).removeprefix("--layer: "))
     except Exception as error:  # behind some node
-        return Layers(source.name, size, nodes, "", f"its end fails: {error}")
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        return Layers(source.name, size, nodes, "", f"its end fails: {first}")
     return Layers(source.name, size, nodes, embedding_layer(model, graph, where))

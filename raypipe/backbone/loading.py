@@ -13,9 +13,10 @@ import torch
 from torch import fx
 
 from raypipe.backbone import Backbone, restore
+from raypipe.backbone.constants import check_constants, constants
 from raypipe.backbone.cutting.cut import Cut, cut
 from raypipe.backbone.cutting.tracing import unreported
-from raypipe.backbone.filling import filled
+from raypipe.backbone.filling import filled, is_alike
 from raypipe.backbone.libraries import Arguments, BackboneSource, library_of
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import build, find
@@ -79,7 +80,9 @@ def load(
     source = replace(source, arguments=loaded.arguments)
     size = size or (loaded.trained.size if loaded.trained else _USUAL_SIZE)
     model = filled(source, loaded.state, seed)
+    check_constants(source.name, needs(source).constants, constants(model))
     found = cut(source, model, wanted, size, resolves=not outputs)
+    _check_kinds(found, loaded.state, weights)
     state = fit_state(_shapes(found), loaded.state, weights)
     found.verify(size)
     described = outputs or found.described(size)
@@ -100,11 +103,15 @@ def load(
 
 def _needs(source: BackboneSource, outputs: tuple[Output, ...], size: Sides) -> Needs:
     library = library_of(source)
-    found = cut(source, build(source, blank=True), outputs, size)
+    model = build(source, blank=True)
+    drawn = constants(model)  # before running it, which may change them
+    found = cut(source, model, outputs, size)
     return Needs(
         _shapes(found),
         library.classifiers(found.model),
         lambda count: library.classes(found.model, count),
+        drawn,
+        frozenset(model.state_dict()),
     )
 
 
@@ -122,6 +129,19 @@ def _shapes(found: Cut) -> dict[str, torch.Size]:
         and not name.endswith("num_batches_tracked")
         and not name.startswith(found.unused)
     }
+
+
+def _check_kinds(found: Cut, state: Mapping[str, torch.Tensor], weights: str) -> None:
+    """Make sure that weights are numbers of the kinds that the network has."""
+    whole = found.model.state_dict()
+    for name in _shapes(found):
+        given = state.get(name)
+        if given is not None and not is_alike(given, whole[name]):
+            kind = "without values" if given.is_meta else f"as {given.dtype}, {given.layout}"
+            raise UsageError(
+                f"--weights: {weights} has {name} {kind}; the network takes dense numbers like "
+                f"{whole[name].dtype}, of at least 16 bits: save them as such"
+            )
 
 
 def load_again(
@@ -193,6 +213,8 @@ def _shape(wanted: Output, value: object, dtype: str) -> tuple[tuple[int, ...], 
     layer = wanted.layer
     if not isinstance(value, torch.Tensor) or value.ndim < 2 or value.shape[0] != 1:
         raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
+    if value.is_complex():
+        raise UsageError(f"--layer: node {layer!r} gives complex numbers; cut at another")
     if wanted.pool == "argmax" and value.ndim != 2:
         raise UsageError(
             f"--layer: {layer}:argmax needs one vector per image; the node gives "

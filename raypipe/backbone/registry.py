@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from raypipe.backbone.libraries import BackboneSource, library_for, library_of
 from raypipe.errors import UsageError
@@ -32,4 +34,29 @@ def build(source: BackboneSource, *, blank: bool = False) -> nn.Module:
         raise UsageError(
             f"--backbone: {source.name} must return a torch.nn.Module; got {type(model).__name__}"
         )
-    return model.eval()
+    unfit = _unfit(model)
+    if unfit:
+        raise UsageError(
+            f"--backbone: {source.name} returns {unfit}; give the network itself, as it was "
+            "before that"
+        )
+    try:
+        model.eval()
+    except Exception as error:  # the network is the user's: it may raise anything
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UsageError(
+            f"--backbone: {source.name} cannot be put into evaluation mode: {first}"
+        ) from None
+    return model
+
+
+def _unfit(model: nn.Module) -> str:
+    """Say what a network is, if its weights cannot be exchanged or its modules not be watched."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return "a network compiled by torch.jit"
+    if any(is_lazy(value) for value in model.state_dict().values()):
+        return "lazy modules, whose weights have no shapes"
+    other = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
+    if other:
+        return f"a network with weights that are no tensors, as quantised ones ({other[0]})"
+    return ""

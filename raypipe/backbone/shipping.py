@@ -7,9 +7,10 @@ torchvision nor timm, which takes longer than loading it.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from raypipe.backbone.libraries import BackboneSource
 from raypipe.backbone.libraries.own import prepare_import
@@ -46,7 +47,16 @@ def from_bytes(data: bytes, source: BackboneSource) -> nn.Module:
     return model
 
 
-def fill_missing(model: nn.Module) -> None:
+def assign(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a network weights by name, and those that are absent some small ones."""
+    versioned = model.state_dict()  # with the versions that some modules look at
+    versioned.clear()
+    versioned.update(state)
+    model.load_state_dict(versioned, strict=False, assign=True)
+    _fill_missing(model)
+
+
+def _fill_missing(model: nn.Module) -> None:
     """Give weights that have no values some small ones, drawn from torch's generator."""
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):

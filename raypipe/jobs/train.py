@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from math import prod
+
+import numpy as np
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import TrainConfig
+from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.fit.engine import Engine, check_engine_options, check_memory, choose_engine
+from raypipe.fit.engine import Engine, check_engine_options, choose_engine
 from raypipe.fit.evaluate.calibrate import kind_for
-from raypipe.fit.evaluate.duplicates import near_duplicates
-from raypipe.fit.evaluate.holdout import hold_out
-from raypipe.fit.evaluate.scores import evaluate
+from raypipe.fit.evaluate.holdout import Holdout, hold_out
+from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
-from raypipe.heads import as_rows
-from raypipe.heads.model import MODEL_FILES, TrainedModel
+from raypipe.heads.model import MODEL_FILES
 from raypipe.storage import local_path, output_folder
 from raypipe.store.reader import StoreReader
-from raypipe.training import logistic_on_shards, perceptron
+from raypipe.training import in_memory, logistic_on_shards, perceptron
 from raypipe.training.deliver import deliver
-from raypipe.training.in_memory import _fit, _labelled
-from raypipe.training.model_files import HeldOut, about, summary, text, write
+from raypipe.training.finish import finish, not_converged
+from raypipe.training.labelled import Labelled, read_labelled
 
 #: Heads that can weigh classes; another one is not to take --class-weight without heed.
 _WEIGH_CLASSES = ("logistic", "svm", "forest", "mlp")
@@ -41,31 +42,28 @@ def run(config: TrainConfig) -> Outcome:
 
 
 def _run(config: TrainConfig) -> Outcome:
-    if config.head == "mlp":
-        return perceptron.run(config)
-    if config.head == "logistic" and _engine(config) == "ray":
-        return logistic_on_shards.run(config)
     started = time.monotonic()
-    grid = parse_grid(config.head, config.grid)
-    store = StoreReader(config.store, config.snapshot)
-    column = store.column(config.layer)
-    shape = store.shapes.get(column, ())
-    channels = store.channels(column)
-    check_memory(config.head, len(store), shape, config.spatial, channels)
-    data, unlabelled = _labelled(store, column)
+    fit = _way(config)
+    data = read_labelled(config)
     out = output_folder(config.out)
-    parts = hold_out(data, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed)
-    data.check_finite()
-    data = replace(data, features=as_rows(data.features, config.spatial, channels))
-    fitted, head = _fit(data, parts, grid, config)
-    head = replace(head, spatial=config.spatial, channels=channels)
-    test = data.features[parts.test]
-    copies = near_duplicates(test, data.features[parts.train])
-    metrics, probabilities = evaluate(head, head.scores(test), data.labels[parts.test], copies)
-    metrics |= about(config, fitted, parts, store, unlabelled, started, engine="sklearn")
-    model = TrainedModel(head, store.spec, column, store.provenance, metrics)
-    write(model, out, HeldOut.of(data, parts, probabilities, copies))
-    return Outcome(summary(metrics, out), text(metrics, out), model)
+    folds = 0 if config.head == "mlp" else config.cv
+    parts = hold_out(
+        data.rows, config.split, test_size=config.test_size, cv=folds, seed=config.seed
+    )
+    data.check_finite(np.concatenate([parts.train, parts.test]))
+    fitted = fit(data, parts, config)
+    if not fitted.converged:
+        say(not_converged(fitted, config))
+    return finish(config, data, parts, fitted, out, started)
+
+
+def _way(config: TrainConfig) -> Callable[[Labelled, Holdout, TrainConfig], Fitted]:
+    """Return how the head is fitted."""
+    if config.head == "mlp":
+        return perceptron.fit
+    if config.head == "logistic" and _engine(config) == "ray":
+        return logistic_on_shards.fit
+    return in_memory.fit
 
 
 def check(config: TrainConfig) -> None:

@@ -1,7 +1,8 @@
-"""The end of a `train` whose features are not in the driver's memory: evaluate and write."""
+"""The end of a fit: evaluate it and write everything."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,24 @@ from raypipe import memory
 from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.fit.evaluate.calibrate import calibrated, kind_for
-from raypipe.fit.evaluate.duplicates import MOST_DUPLICATES_WORK, Copies, near_duplicates_in_pieces
+from raypipe.fit.evaluate.duplicates import (
+    MOST_DUPLICATES_WORK,
+    Copies,
+    near_duplicates,
+    near_duplicates_in_pieces,
+)
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.evaluate.scores import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.heads.model import TrainedModel
 from raypipe.training.labelled import Labelled
-from raypipe.training.model_files import HeldOut, about, summary, text, write
+from raypipe.training.model_files import HeldOut, about, summary, text, write, write_curves
 
 
-def conclude(
+def finish(
     config: TrainConfig, data: Labelled, parts: Holdout, fitted: Fitted, out: Path, started: float
 ) -> Outcome:
-    """Calibrate the head, score it on the held-out rows, piece by piece, and write everything.
+    """Calibrate the head, score it on the held-out rows, and write everything.
 
     Args:
         config: of the job.
@@ -35,13 +41,34 @@ def conclude(
     """
     labels = data.rows.labels
     head = calibrated(fitted, labels[parts.train], kind_for(config.head, config.calibrate))
-    scores = data.made(parts.test, head.scores, len(head.classes))
-    copies = _copies(data, parts)
+    head = replace(head, spatial=data.spatial, channels=data.channels)
+    if fitted.engine == "sklearn":
+        scores = head.scores(data.features[parts.test])
+        copies = near_duplicates(data.features[parts.test], data.features[parts.train])
+    else:
+        scores = data.made(parts.test, head.scores, len(head.classes))
+        copies = _copies(data, parts)
     metrics, probabilities = evaluate(head, scores, labels[parts.test], copies)
-    metrics |= about(config, fitted, parts, data.store, data.unlabelled, started, engine="ray")
+    metrics |= about(config, fitted, parts, data.store, data.unlabelled, started)
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))
+    if fitted.curves:
+        write_curves(fitted, out)
+    fitted.forget()
     return Outcome(summary(metrics, out), text(metrics, out), model)
+
+
+def not_converged(fitted: Fitted, config: TrainConfig) -> str:
+    """Return a warning about a fit that has not reached its optimum."""
+    if fitted.curves:
+        return "the validation loss was lowest in the last epoch; raise --epochs"
+    norm = fitted.details.get("gradient_norm")
+    reached = f" with a gradient norm of {norm:.3g}" if norm is not None else ""
+    where = "by rounding" if fitted.ended_early else f"at --max-iter {config.max_iter}"
+    advice = ["raise it"] * (not fitted.ended_early)
+    advice += ["give --scale standard"] * (config.scale != "standard") + ["try a smaller C"]
+    said = ", ".join(advice[:-1]) + ", or " * (len(advice) > 1) + advice[-1]
+    return f"warning: the fit stopped {where}; {said} (it has not converged{reached})"
 
 
 def _copies(data: Labelled, parts: Holdout) -> Copies | None:

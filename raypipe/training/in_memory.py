@@ -8,33 +8,28 @@ import numpy as np
 
 from raypipe.config import TrainConfig
 from raypipe.display import say
-from raypipe.fit.engine import large_model
-from raypipe.fit.evaluate.calibrate import calibrated, kind_for
+from raypipe.fit.engine import check_memory, large_model
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
-from raypipe.fit.grid import Grid
+from raypipe.fit.grid import parse_grid
 from raypipe.fit.in_memory.grid_search import Settings, fit_search
-from raypipe.heads import Head
-from raypipe.rows.features import Features
-from raypipe.store.reader import StoreReader
+from raypipe.training.labelled import Labelled
 
 #: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
 #: takes a few seconds on one core, which is what their start takes.
 _WORTH_RAY = 3 * 10**7
 
 
-def _labelled(store: StoreReader, column: str) -> tuple[Features, int]:
-    data = store.to_numpy(column)
-    known = np.array([label is not None for label in data.labels], dtype=bool)
-    if unlabelled := int((~known).sum()):
-        say(f"{unlabelled} rows have no label and are left out")
-        data = data[known]
-    return data, unlabelled
+def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
+    """Fit a head on the training rows by scikit-learn, on Ray where that pays.
 
-
-def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tuple[Fitted, Head]:
-    """Fit and calibrate the head on the training rows, on Ray where that pays."""
-    x, labels = data.features[parts.train], data.labels[parts.train]
+    Raises:
+        UsageError: the features do not fit in memory.
+    """
+    shape = data.store.shapes[data.column]
+    check_memory(config.head, len(data.store), shape, data.spatial, data.channels)
+    grid = parse_grid(config.head, config.grid)
+    x, labels = data.features[parts.train], data.rows.labels[parts.train]
     fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
     if warning := large_model(config.head, *x.shape):
         say(warning)
@@ -53,18 +48,4 @@ def _fit(data: Features, parts: Holdout, grid: Grid, config: TrainConfig) -> tup
             class_weight=config.class_weight,
             seed=config.seed,
         )
-        fitted = fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)
-        if not fitted.converged:
-            say(_not_converged(fitted, config))
-        kind = kind_for(config.head, config.calibrate)
-        return fitted, calibrated(fitted, labels, kind)
-
-
-def _not_converged(fitted: Fitted, config: TrainConfig) -> str:
-    norm = fitted.details.get("gradient_norm")
-    reached = f" with a gradient norm of {norm:.3g}" if norm is not None else ""
-    scaled = "" if config.scale == "standard" else ", give --scale standard"
-    return (
-        f"warning: the fit stopped at --max-iter {config.max_iter}; raise it{scaled}, or try a "
-        f"smaller C (it has not converged{reached})"
-    )
+        return fit_search(x, labels, settings=settings, grid=grid, folds=parts.folds)

@@ -1,10 +1,10 @@
-"""The labelled rows of a store, for fits that do not hold all features in the driver's memory."""
+"""The labelled rows of a store, whose features are read where a fit wants them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,11 @@ class Labelled:
     def to_rows(self, features: npt.NDArray[Any]) -> Floats:
         """Return (n, D) of (n, …) features."""
         return as_rows(features, self.spatial, self.channels)
+
+    @cached_property
+    def features(self) -> npt.NDArray[np.float32]:
+        """All of them in memory, as (n, D)."""
+        return self.made(np.arange(len(self.known)), self.to_rows, self.width)
 
     def check_finite(self, rows: Numbers) -> None:
         """Make sure that the features of some of the rows, numbers (n,), are finite.

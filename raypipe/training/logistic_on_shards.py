@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from raypipe import memory
-from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.calibrate import kind_for
-from raypipe.fit.evaluate.holdout import Holdout, hold_out
+from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.logistic.path import LogisticPath, PathResult
@@ -23,44 +22,31 @@ from raypipe.fit.shards.groups import RowGroups, group_rows
 from raypipe.heads import Head, Linear
 from raypipe.spec import digest
 from raypipe.storage import output_folder
-from raypipe.training.finish import conclude
-from raypipe.training.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
+from raypipe.training.labelled import Labelled, actor_bytes, identity, row_maker
 
 _TOL = 1e-4  # scikit-learn's
 
 
-def run(config: TrainConfig) -> Outcome:
-    """Train and evaluate; see `TrainConfig` for the options.
+def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
+    """Fit a logistic regression on shards of the training rows.
 
     Raises:
-        UsageError: the labels cannot be split as asked, features are not finite, or the cluster
-            has no room for the actors.
+        UsageError: the cluster has no room for the actors, or the driver none for the scores.
     """
-    started = time.monotonic()
     penalties = [float(c) for c in parse_grid("logistic", config.grid)["C"]]
-    data = read_labelled(config)
-    out = output_folder(config.out)
-    parts = hold_out(
-        data.rows, config.split, test_size=config.test_size, cv=config.cv, seed=config.seed
-    )
     classes = tuple(sorted(set(data.rows.labels[parts.train])))
     _check_scores_fit(config, len(parts.train), len(classes))
     codes = np.searchsorted(np.array(classes, object), data.rows.labels).astype(np.int32)
     groups = group_rows(parts, codes, len(classes))
-    data.check_finite(np.concatenate([parts.train, parts.test]))
     options = ("grid", "class_weight", "tol", "max_iter")
     rows = digest(groups.of_row.tobytes() + codes.tobytes())
-    fit = identity(data.store, data.column, config, options, head="logistic", rows=rows)
-    kept = Checkpoint(out / FOLDER, fit, resume=config.resume)
+    same = identity(data.store, data.column, config, options, head="logistic", rows=rows)
+    kept = Checkpoint(output_folder(config.out) / FOLDER, same, resume=config.resume)
     fits = len(penalties) * groups.folds + 1
     say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
     found, scores = _fit(config, data, parts, groups, codes, penalties, kept)
-    if not found.converged:
-        say(_not_converged(found, config))
     fitted = _fitted(config, data, classes, penalties, found, scores)
-    outcome = conclude(config, data, parts, fitted, out, started)
-    kept.remove()
-    return outcome
+    return replace(fitted, forget=kept.remove)
 
 
 def _fit(
@@ -136,14 +122,6 @@ def _out_of_fold(
     return OutOfFold(place[positions], scores)
 
 
-def _not_converged(found: PathResult, config: TrainConfig) -> str:
-    scaled = "" if config.scale == "standard" else ", give --scale standard"
-    return (
-        f"warning: the fit stopped at --max-iter {config.max_iter} with a gradient norm of "
-        f"{found.gradient:.3g}; raise it{scaled}, or try a smaller C"
-    )
-
-
 def _fitted(
     config: TrainConfig,
     data: Labelled,
@@ -168,6 +146,8 @@ def _fitted(
             for c, row in zip(penalties, found.accuracies, strict=True)
         ],
         converged=found.converged,
+        engine="ray",
+        ended_early=not found.converged and found.iterations < config.max_iter,
         details={
             "iterations": found.iterations,
             "gradient_norm": found.gradient,

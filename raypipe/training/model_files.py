@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import TrainConfig
-from raypipe.fit.engine import Engine
 from raypipe.fit.evaluate.duplicates import Copies
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
@@ -36,13 +35,11 @@ def about(
     store: StoreReader,
     unlabelled: int,
     started: float,
-    *,
-    engine: Engine,
 ) -> dict[str, Any]:
     """Return what metrics.json says of a fit besides its scores."""
     return {
         "head": config.head,
-        "engine": engine,
+        "engine": fitted.engine,
         "best_params": fitted.best_params,
         "cv_accuracy": fitted.cv_accuracy,
         "grid": fitted.grid,
@@ -122,18 +119,18 @@ def write(model: TrainedModel, out: Path, held: HeldOut) -> None:
     confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
 
 
-def write_curves(epochs: list[dict[str, Any]], kept: int, title: str, out: Path) -> None:
-    """Write a line for each epoch that was trained, and draw those of one combination.
+def write_curves(fitted: Fitted, out: Path) -> None:
+    """Write a line for each epoch that was trained, and draw those of the best combination."""
+    best = next(n for n, p in enumerate(fitted.grid, 1) if p["params"] == fitted.best_params)
+    _write_table(fitted.curves, out / CURVES_FILE)
+    own = [epoch for epoch in fitted.curves if epoch["combination"] == best]
+    curves_picture(own, _title(fitted), out / _CURVES_PICTURE)
 
-    Args:
-        epochs: of all combinations.
-        kept: number of the combination to draw, from 1.
-        title: of the picture.
-        out: the folder.
-    """
-    _write_table(epochs, out / CURVES_FILE)
-    own = [epoch for epoch in epochs if epoch["combination"] == kept]
-    curves_picture(own, title, out / _CURVES_PICTURE)
+
+def _title(fitted: Fitted) -> str:
+    pairs = fitted.best_params.items()
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in pairs}
+    return ", ".join(f"{name} {value}" for name, value in shown.items()).replace("_", " ")
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path) -> None:

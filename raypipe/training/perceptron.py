@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.cli.command import Outcome
 from raypipe.config import PerceptronConfig, TrainConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.evaluate.holdout import Holdout, hold_out, validation_rows
+from raypipe.fit.evaluate.holdout import Holdout, validation_rows
 from raypipe.fit.fitted import Fitted, OutOfFold
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.mlp.settings import MlpSettings, combinations, shown
@@ -22,10 +20,8 @@ from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
 from raypipe.heads import Head
 from raypipe.spec import digest
 from raypipe.storage import output_folder
-from raypipe.training.finish import conclude
 from raypipe.training.in_process import Job, train_here
-from raypipe.training.labelled import Labelled, actor_bytes, identity, read_labelled, row_maker
-from raypipe.training.model_files import write_curves
+from raypipe.training.labelled import Labelled, actor_bytes, identity, row_maker
 from raypipe.training.share import HELD_OUT, LEFT_OUT, TRAIN, VALIDATION, Table
 
 Rows = npt.NDArray[np.int64]
@@ -54,38 +50,18 @@ def check(config: TrainConfig) -> None:
         raise UsageError("--actors does not go with --head mlp, which trains in --workers")
 
 
-def run(config: TrainConfig) -> Outcome:
-    """Train and evaluate; see `TrainConfig` for the options.
+def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
+    """Train a perceptron on most of the training rows, and validate it on the others.
 
     Raises:
-        UsageError: the labels cannot be split as asked, features are not finite, or the cluster
-            has no room for the workers.
+        UsageError: the cluster has no room for the workers.
     """
-    started = time.monotonic()
-    data = read_labelled(config)
-    out = output_folder(config.out)
-    parts = hold_out(data.rows, config.split, test_size=config.test_size, cv=0, seed=config.seed)
-    data.check_finite(np.concatenate([parts.train, parts.test]))
-    fitted, curves, kept = _fit(data, parts, out, config)
-    if not fitted.converged:
-        say("the validation loss was lowest in the last epoch; raise --epochs")
-    outcome = conclude(config, data, parts, fitted, out, started)
-    best = next(n for n, p in enumerate(fitted.grid, 1) if p["params"] == fitted.best_params)
-    write_curves(curves, best, _title(fitted), out)
-    kept.remove()
-    return outcome
-
-
-def _fit(
-    data: Labelled, parts: Holdout, out: Path, config: TrainConfig
-) -> tuple[Fitted, list[dict[str, Any]], Checkpoint]:
-    """Return the uncalibrated head, the curves of all combinations, and what can be removed."""
     from raypipe.fit.mlp.network import to_scorer  # with torch, which checking options does without
 
-    fit, validated = validation_rows(data.rows, parts, config.validation_size, config.seed)
+    fitting, validated = validation_rows(data.rows, parts, config.validation_size, config.seed)
     purpose = np.full(len(data.rows), LEFT_OUT, np.int8)
     purpose[parts.test] = HELD_OUT
-    purpose[fit], purpose[validated] = TRAIN, VALIDATION
+    purpose[fitting], purpose[validated] = TRAIN, VALIDATION
     classes = sorted(set(data.rows.labels[parts.train]))
     given = {option.name: getattr(config, option.name) for option in fields(MlpSettings)}
     settings = MlpSettings(**given | {"hidden": config.hidden.units})
@@ -100,14 +76,15 @@ def _fit(
         rows=digest(table.groups.tobytes() + table.codes.tobytes()),
         combinations=[asdict(settings) for settings in tried],
     )
-    kept = Checkpoint(out / FOLDER, same, resume=config.resume)
+    folder = output_folder(config.out) / FOLDER
+    kept = Checkpoint(folder, same, resume=config.resume)
     say(
-        f"{len(fit)} rows to train on, {len(validated)} to validate on, {len(parts.test)} held "
+        f"{len(fitting)} rows to train on, {len(validated)} to validate on, {len(parts.test)} held "
         f"out; combinations to try: {len(tried)}"
     )
     weights = _class_weights(table, config.class_weight)
     job = Job(table, tuple(tried), config.scale, weights, actor_bytes(config.actor_memory))
-    trained = _train(job, kept, out / FOLDER, config)
+    trained = _train(job, kept, folder, config)
     if trained.record.kept is None:
         raise RaypipeError(
             "the loss of every combination left the range of numbers in its first epoch; give a "
@@ -121,7 +98,7 @@ def _fit(
         channels=data.channels,
     )
     fitted = _fitted(head, trained.record, tried, data, parts, validated)
-    return fitted, trained.record.curves, kept
+    return replace(fitted, curves=trained.record.curves, forget=kept.remove)
 
 
 def _train(job: Any, kept: Checkpoint, folder: Path, config: TrainConfig) -> Any:
@@ -197,6 +174,7 @@ def _fitted(
             for settings, entry in zip(tried, record.finished, strict=True)
         ],
         converged=best["epoch"] < last,
+        engine="ray",
         details={
             "best_epoch": best["epoch"],
             "epochs": last,
@@ -206,9 +184,3 @@ def _fitted(
         },
         out_of_fold=out_of_fold,
     )
-
-
-def _title(fitted: Fitted) -> str:
-    pairs = fitted.best_params.items()
-    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in pairs}
-    return ", ".join(f"{name} {value}" for name, value in shown.items()).replace("_", " ")

@@ -11,11 +11,11 @@ import transformers as hf
 
 SIDE = 64
 SQUARE = {"height": SIDE, "width": SIDE}
-_VIT: dict[str, Any] = {
+TINY_VIT: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
     "image_size": SIDE, "patch_size": 16,
 }  # fmt: skip
-_DINO = {name: value for name, value in _VIT.items() if name != "intermediate_size"}
+_DINO = {name: value for name, value in TINY_VIT.items() if name != "intermediate_size"}
 _TEXT: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
     "vocab_size": 100, "bos_token_id": 1, "eos_token_id": 2,
@@ -23,7 +23,7 @@ _TEXT: dict[str, Any] = {
 
 
 def _both(kind: Any, config: Any, **more: Any) -> Any:
-    return kind(config(vision_config=_VIT, text_config=_TEXT, **more))
+    return kind(config(vision_config=TINY_VIT, text_config=_TEXT, **more))
 
 
 def _cropping(kind: Any, resize_to: int = 73) -> Any:
@@ -37,11 +37,11 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
         _cropping(hf.CLIPImageProcessor, SIDE),
     ),
     "clip-vision": lambda: (
-        hf.CLIPVisionModel(hf.CLIPVisionConfig(**_VIT)),
+        hf.CLIPVisionModel(hf.CLIPVisionConfig(**TINY_VIT)),
         _cropping(hf.CLIPImageProcessor),
     ),
     "clip-projected": lambda: (
-        hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**_VIT, projection_dim=20)),
+        hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**TINY_VIT, projection_dim=20)),
         _cropping(hf.CLIPImageProcessor),
     ),
     "siglip": lambda: (
@@ -61,7 +61,7 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
         _cropping(hf.BitImageProcessor),
     ),
     "dinov3": lambda: (
-        hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**_VIT, num_register_tokens=4)),
+        hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**TINY_VIT, num_register_tokens=4)),
         hf.DINOv3ViTImageProcessor(size=SQUARE),
     ),
     "dinov3-convnext": lambda: (
@@ -70,13 +70,13 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
         ),
         hf.DINOv3ViTImageProcessor(size=SQUARE),
     ),
-    "vit": lambda: (hf.ViTModel(hf.ViTConfig(**_VIT)), hf.ViTImageProcessor(size=SQUARE)),
+    "vit": lambda: (hf.ViTModel(hf.ViTConfig(**TINY_VIT)), hf.ViTImageProcessor(size=SQUARE)),
     "vit-classifier": lambda: (
-        hf.ViTForImageClassification(hf.ViTConfig(**_VIT, num_labels=5)),
+        hf.ViTForImageClassification(hf.ViTConfig(**TINY_VIT, num_labels=5)),
         hf.ViTImageProcessor(size=SQUARE),
     ),
-    "deit": lambda: (hf.DeiTModel(hf.DeiTConfig(**_VIT)), _cropping(hf.DeiTImageProcessor)),
-    "beit": lambda: (hf.BeitModel(hf.BeitConfig(**_VIT)), _cropping(hf.BeitImageProcessor)),
+    "deit": lambda: (hf.DeiTModel(hf.DeiTConfig(**TINY_VIT)), _cropping(hf.DeiTImageProcessor)),
+    "beit": lambda: (hf.BeitModel(hf.BeitConfig(**TINY_VIT)), _cropping(hf.BeitImageProcessor)),
     "swin": lambda: (
         hf.SwinForImageClassification(
             hf.SwinConfig(

@@ -73,6 +73,49 @@ def plain():
     return Plain()
 
 
+class Versioned(nn.Module):
+    """Looks at the version that weights were saved with, and cannot be traced by torch.fx."""
+
+    _version = 2
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.fc = nn.Linear(8, 4)
+
+    def _load_from_state_dict(self, state, prefix, metadata, *rest):
+        if metadata.get("version") != 2:
+            raise ValueError("version should be 2")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    def forward(self, x):
+        x = self.conv(x).mean((2, 3))
+        return self.fc(x if x.sum() > 0 else x + 0)
+
+
+def versioned():
+    return Versioned()
+
+
+class Windows(nn.Module):
+    """Has a buffer of five axes, as the masks of shifted windows are."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.register_buffer("mask", torch.ones(1, 2, 4, 1, 1), persistent=False)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        x = x.reshape(x.shape[0], 2, 4, *x.shape[2:]) * self.mask
+        return self.fc(x.flatten(1, 2).mean((2, 3)))
+
+
+def windows():
+    return Windows()
+
+
 class Repeated(nn.Module):
     """Calls one block twice; with `branching`, in a way that torch.fx cannot trace."""
 
@@ -231,3 +274,170 @@ def numbered():
     """Modules whose names end in numbers."""
     parts = OrderedDict(conv_1=nn.Conv2d(3, 4, 1), conv_2=nn.Conv2d(4, 5, 1), flat=nn.Flatten())
     return nn.Sequential(parts)
+
+
+class Head(nn.Module):
+    """A convolution and a fully connected layer, with something of its own in between.
+
+    With `branching`, torch.fx cannot trace it.
+    """
+
+    def __init__(self, branching=False):
+        super().__init__()
+        self.branching = branching
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x):
+        if self.branching and x.sum() < -1e30:
+            x = -x
+        return self.head(self.conv(x).mean((2, 3)))
+
+    def head(self, x):
+        return self.fc(x)
+
+
+class Twice(Head):
+    """Its output comes from the second call of a layer."""
+
+    def head(self, x):
+        return self.fc(torch.tanh(self.fc(x)))
+
+
+class Named(Head):
+    """Calls its layer by the name of the argument."""
+
+    def head(self, x):
+        return self.fc(input=x)
+
+
+class Counting(Head):
+    """Each run changes what the next one gives."""
+
+    def __init__(self, branching=False):
+        super().__init__(branching)
+        self.register_buffer("runs", torch.zeros(()))
+
+    def head(self, x):
+        self.runs += 1
+        return self.fc(x + self.runs)
+
+
+class Drawn(Head):
+    """Draws numbers that no weights hold."""
+
+    def __init__(self, branching=False, kind="attribute"):
+        super().__init__(branching)
+        drawn = torch.randn(8)
+        if kind == "attribute":
+            self.drawn = drawn
+        elif kind == "list":
+            self.drawn = [drawn]
+        else:
+            self.register_buffer("drawn", drawn, persistent=False)
+
+    def head(self, x):
+        return self.fc(x * (self.drawn[0] if isinstance(self.drawn, list) else self.drawn))
+
+
+class Derived(Head):
+    """Has attributes that are made of its weights."""
+
+    def __init__(self, branching=False):
+        super().__init__(branching)
+        nn.utils.spectral_norm(self.conv)
+        self.again = self.fc.weight
+        self.fixed = torch.randn(8, generator=torch.Generator().manual_seed(1))
+
+    def head(self, x):
+        return self.fc(x * self.fixed)
+
+
+def twice():
+    return Twice()
+
+
+def twice_branching():
+    return Twice(True)
+
+
+def named():
+    return Named()
+
+
+def named_branching():
+    return Named(True)
+
+
+def counting():
+    return Counting()
+
+
+def counting_branching():
+    return Counting(True)
+
+
+def drawn_attribute():
+    return Drawn()
+
+
+def drawn_list():
+    return Drawn(True, "list")
+
+
+def drawn_buffer():
+    return Drawn(True, "buffer")
+
+
+def derived():
+    return Derived()
+
+
+def derived_branching():
+    return Derived(True)
+
+
+def scripted():
+    return torch.jit.trace(Head().eval(), torch.zeros(1, 3, 16, 16))
+
+
+def exported():
+    return torch.export.export(Head().eval(), (torch.zeros(1, 3, 16, 16),)).module()
+
+
+def quantised():
+    return torch.ao.quantization.quantize_dynamic(Head(), {nn.Linear}, dtype=torch.qint8)
+
+
+def lazy():
+    model = Head()
+    model.fc = nn.LazyLinear(8)
+    return model
+
+
+class Forgetful(Head):
+    """Does not return itself."""
+
+    def eval(self):
+        super().eval()
+
+
+def forgetful():
+    return Forgetful()
+
+
+def without_values():
+    with torch.device("meta"):
+        return Head()
+
+
+def compiled():
+    return torch.compile(Head())
+
+
+def spectrum():
+    class Spectrum(Head):
+        def head(self, x):
+            return self.fc(torch.fft.fft(x).real)
+
+    return Spectrum()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from raypipe.backbone.loading import load
 from raypipe.backbone.registry import build, find
@@ -74,6 +74,61 @@ def test_two_networks_in_a_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"2 times, under (student\.backbone\.|teacher\.), ") as e:
         load(TINY, str(path))
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("prefix", ["ema.", "backbone."])
+def test_another_network_within_a_network_is_refused(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(state(1) | under(prefix, state(2)), path)
+    with pytest.raises(UsageError, match=rf"2 times, under no prefix, {prefix}"):
+        load(TINY, str(path))
+
+
+def test_a_part_that_looks_like_the_network_is_none(tmp_path: Path) -> None:
+    """Of its first layer's names and shapes is another one further back."""
+    import torchvision
+
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18()
+    model.layer1[0].conv1 = nn.Conv2d(3, 64, 7, bias=False)
+    path = tmp_path / "w.pth"
+    torch.save(model.state_dict(), path)
+    loaded = load("resnet18", str(path), ("conv1",), size=64)
+    np.testing.assert_array_equal(loaded.state["conv1.weight"], model.conv1.weight.detach())
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda v: (v * 100).to(torch.int8), r"as torch\.int8"),
+        (lambda v: v > 0, r"as torch\.bool"),
+        (lambda v: v.to(torch.complex64), r"as torch\.complex64"),
+        (lambda v: v.to(torch.float8_e4m3fn), r"as torch\.float8_e4m3fn"),
+        (lambda v: v.to_sparse(), r"sparse_coo"),
+        (lambda v: v.to("meta"), "without values"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused(
+    tmp_path: Path, made: Callable[[Tensor], Tensor], words: str
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({n: made(v) if n == "block1.0.weight" else v for n, v in state().items()}, path)
+    with pytest.raises(
+        UsageError, match=rf"has block1\.0\.weight .*{words}.*torch\.float32, of at"
+    ):
+        load(TINY, str(path))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_numbers_of_another_width_are_taken(tmp_path: Path, kind: torch.dtype) -> None:
+    path = tmp_path / "w.pth"
+    saved = {n: v.to(kind) if v.is_floating_point() else v for n, v in state().items()}
+    torch.save(saved, path)
+    found = load(TINY, str(path)).state
+    for name, value in found.items():
+        np.testing.assert_array_equal(
+            value, saved[name].float() if value.dtype.kind == "f" else saved[name]
+        )
 
 
 def test_tensors_of_another_network_are_named(tmp_path: Path) -> None:

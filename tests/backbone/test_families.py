@@ -6,6 +6,7 @@ weights is what features are compared with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def calibrated(model: nn.Module) -> nn.Module:
         module.momentum = None
         module.train()
     if norms:
-        model(images(128, 4))
+        model(images(224 if isinstance(model, torchvision.models.MaxVit) else 128, 4))
     return model.eval()
 
 
@@ -97,7 +98,10 @@ def expected(name: str, model: nn.Module, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.long) for n in NAMES]
 )
-def test_a_named_network_gives_its_librarys_embedding(tmp_path: Path, name: str) -> None:
+def test_a_named_network_gives_its_librarys_embedding(
+    tmp_path: Path, name: str, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """With `--junit-xml FILE`, the cosines of docs/networks.md are in that file."""
     model = network(name)
     path = tmp_path / "weights.safetensors"
     save_file({n: v.contiguous().clone() for n, v in model.state_dict().items()}, path)
@@ -110,5 +114,6 @@ def test_a_named_network_gives_its_librarys_embedding(tmp_path: Path, name: str)
     assert cosine(found, right) >= 0.9999
     fp32 = embedded(loaded, x, "fp32")
     assert cosine(fp32, right) >= 0.9999
-    if name not in COARSE:
-        assert cosine(embedded(loaded, x, "bf16"), right) >= 0.99
+    bf16 = cosine(embedded(loaded, x, "bf16"), right)
+    record_testsuite_property(name, f"{bf16:.4f}")
+    assert bf16 >= 0.99 or name in COARSE

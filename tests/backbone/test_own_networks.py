@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from torchvision.models.feature_extraction import get_graph_node_names
 
+from raypipe.backbone.cutting.tracing import as_forward, trace
 from raypipe.backbone.cutting.untouched import EarlyExit
 from raypipe.backbone.layers import list_layers
-from raypipe.backbone.loading import load
+from raypipe.backbone.loading import feature_shapes, load
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.truncate import truncate
 from raypipe.errors import UsageError
-from tests.backbone.comparing import entering, features, images, leaving, own
+from tests.backbone.comparing import (
+    as_seen,
+    cosine,
+    embedded,
+    entering,
+    features,
+    images,
+    leaving,
+    own,
+)
+from tests.backbone.hub import saved
 
 
 def untouched(name: str, seed: int = 0) -> nn.Module:
@@ -136,3 +151,93 @@ def test_the_name_of_a_module_that_ends_in_a_number() -> None:
     found = features(loaded, x)
     assert found["one"].shape[1:] == (4, 32, 32)
     assert found["two"].shape[1:] == (5, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["twice", "twice_branching"])
+def test_a_layer_whose_second_call_gives_the_output_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"candidates: fc_1\)"):
+        load(own(name), "random", size=32)
+    assert "fc_1" in list_layers(own(name), 32).unclear
+
+
+@pytest.mark.parametrize(
+    "name", ["named", "named_branching", "derived", "derived_branching", "compiled", "forgetful"]
+)
+def test_the_classifier_may_be_called_and_made_in_any_way(name: str) -> None:
+    x = images(32)
+    model = untouched(name)
+    model = getattr(model, "_orig_mod", model)
+    seen: list[torch.Tensor] = []
+    model.fc.register_forward_pre_hook(
+        lambda _module, args, named: seen.append([*args, *named.values()][0]), with_kwargs=True
+    )
+    with torch.inference_mode():
+        model(x)
+    torch.testing.assert_close(features(load(own(name), "random", size=32), x)["features"], seen[0])
+
+
+@pytest.mark.parametrize("name", ["counting", "counting_branching"])
+def test_a_network_that_changes_itself_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"gives another result for the same image each time"):
+        load(own(name), "random", size=32)
+
+
+@pytest.mark.parametrize("name", ["drawn_attribute", "drawn_list", "drawn_buffer"])
+def test_numbers_that_no_weights_hold_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match=r"has other values in drawn each time it is built"):
+        load(own(name), "random", size=32)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scripted", "compiled by torch.jit"),
+        ("exported", "cannot be put into evaluation mode"),
+        ("lazy", "returns lazy modules, whose weights have no shapes"),
+        ("quantised", "weights that are no tensors"),
+        ("without_values", "is built without values; give a file"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_networks_whose_weights_cannot_be_exchanged(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        load(own(name), "random", size=32)
+    assert "\n" not in str(error.value)
+
+
+def test_complex_numbers_are_refused() -> None:
+    loaded = load(own("spectrum"), "random", ("fft_fft:flatten",), size=32)
+    with pytest.raises(UsageError, match="node 'fft_fft' gives complex numbers"):
+        feature_shapes(loaded, 32, "float32")
+
+
+def test_a_second_call_is_not_the_first_of_another_run(tmp_path: Path) -> None:
+    """Beside the embedding, the network is run once more."""
+    saved(tmp_path, "vit")
+    with pytest.raises(UsageError, match="never reaches layernorm_1"):
+        load(f"hf/{tmp_path}", "DEFAULT", ("embedding", "layernorm_1"))
+
+
+def test_an_untraced_network_finds_the_version_of_its_weights() -> None:
+    loaded = load(own("versioned"), "random")
+    assert not loaded.rewritten
+    x = images(64)
+    right = entering(untouched("versioned"), "fc", x)
+    torch.testing.assert_close(features(loaded, x)["features"], right)
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "swin_t", "vit_b_32", "googlenet"])
+def test_nodes_have_torchvisions_names(name: str) -> None:
+    model = build(replace(find(name), arguments=(("num_classes", 7),)), blank=True)
+    graph = trace(model)
+    assert graph is not None
+    with as_forward(model, None):
+        _, theirs = get_graph_node_names(model, suppress_diff_warning=True)
+    assert list(graph.names) == theirs
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_with_a_buffer_of_five_axes_is_made_ready(precision: str) -> None:
+    x = as_seen(images(64))
+    found = embedded(load(own("windows"), "random"), x, precision)
+    assert cosine(found, entering(untouched("windows"), "fc", x)) >= 0.999

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,23 @@ from torch import Tensor
 
 import raypipe
 from raypipe.backbone.layers import list_layers
-from raypipe.backbone.loading import load, load_again
+from raypipe.backbone.loading import feature_shapes, load, load_again
 from raypipe.backbone.registry import find
 from raypipe.config.values import Sides, both
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess, Spec
 from tests.backbone.comparing import as_seen, cosine, embedded, entering, features, images
-from tests.backbone.hub import FAMILIES, SIDE, saved
+from tests.backbone.hub import FAMILIES, SIDE, SQUARE, TINY_VIT, saved
 from tests.backbone.test_descriptions import SIZES, configured, network_input
 from tests.images.test_preprocess_parity import photograph
+
+#: What runs with each change; the rest with `make test-long`.
+FAST = {"clip", "siglip", "dinov2-registers", "vit-classifier", "convnext"}
+
+
+def slow_but(quick: set[str], values: Iterable[Any]) -> list[Any]:
+    return [v if v in quick else pytest.param(v, marks=pytest.mark.long) for v in values]
 
 
 @torch.inference_mode()
@@ -47,7 +55,7 @@ def expected(family: str, model: Any, x: Tensor) -> Tensor:
     return whole(pixel_values=x).pooler_output.flatten(1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", slow_but(FAST, FAMILIES))
 def test_a_folder_gives_the_librarys_feature(tmp_path: Path, family: str) -> None:
     model, processor = saved(tmp_path, family)
     loaded = load(f"hf/{tmp_path}", "DEFAULT")
@@ -98,6 +106,7 @@ def assert_prepared_as(processor: Any, preprocess: Preprocess) -> None:
             {"size": {"shortest_edge": 80}, "crop_size": {"height": 48, "width": 72}},
         ),
         ("ViTImageProcessor", {"do_rescale": False}),
+        ("ViTImageProcessor", {"do_flip_channel_order": True}),  # which it ignores
         ("ViTImageProcessor", {"resample": 1}),
         ("SiglipImageProcessor", {"resample": 0, "size": {"height": 50, "width": 50}}),
     ],
@@ -115,6 +124,15 @@ def test_other_processors(kind: str, given: dict[str, Any]) -> None:
         ("EfficientNetImageProcessor", {}, "is not known here"),
         ("Siglip2ImageProcessor", {}, "is not known here"),
         ("ViTImageProcessor", {"do_resize": False}, "does not resize"),
+        ("ViTImageProcessor", {"image_mean": 0.5}, "is not understood: 'float' object"),
+        ("ViTImageProcessor", {"resample": "bicubic"}, "is not understood: invalid literal"),
+        ("SiglipImageProcessor", {"rescale_factor": 0}, "is not understood: .*division by zero"),
+        ("ViTImageProcessor", {"do_center_crop": True}, "is not understood"),
+        (
+            "BlipImageProcessor",
+            {"do_pad": True, "pad_size": {"height": 400, "width": 400}},
+            "surrounds images to .*400",
+        ),
         ("ViTImageProcessor", {"resample": 4}, "resamples with Pillow's filter 4"),
         ("CLIPImageProcessor", {"do_center_crop": False}, "makes images of .*shortest_edge"),
         (
@@ -164,7 +182,10 @@ def test_no_class_token_is_made_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [96, (96, 48)])
-@pytest.mark.parametrize("family", ["vit", "clip", "siglip", "dinov2", "dinov3", "convnext"])
+@pytest.mark.parametrize(
+    "family",
+    slow_but({"vit", "clip"}, ["vit", "clip", "siglip", "dinov2", "dinov3", "convnext"]),
+)
 def test_other_sizes(tmp_path: Path, family: str, size: Sides) -> None:
     model, _ = saved(tmp_path, family)
     loaded = load(f"hf/{tmp_path}", "DEFAULT", size=size)
@@ -285,16 +306,18 @@ def test_a_moved_folder_is_the_same_and_a_changed_one_is_not(tmp_path: Path) -> 
         load_again(spec, made, loaded.outputs, backbone=f"hf/{after}")
 
 
-def test_an_extraction(tmp_path: Path, ray_session: str) -> None:
+def test_an_extraction(tmp_path: Path, ray_session: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lands in the store is what processor and model give when called as documented."""
     model, processor = saved(tmp_path / "net", "dinov2-registers")
     photos = tmp_path / "photos"
     photos.mkdir()
     for number, size in enumerate([(120, 80), (81, 122), (65, 64)]):
         photograph(size).save(photos / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
     store = raypipe.extract(
-        str(photos), out=str(tmp_path / "store"), backbone=f"hf/{tmp_path / 'net'}", label="none"
+        str(photos), out=str(tmp_path / "store"), backbone="hf/net/", label="none"
     )
+    assert store.provenance["backbone"] == f"hf/{tmp_path / 'net'}"  # found from other folders, too
     data = store.to_numpy()
     for name, row in zip(data.ids, data.features, strict=True):
         image = Image.open(photos / str(name))
@@ -302,3 +325,51 @@ def test_an_extraction(tmp_path: Path, ray_session: str) -> None:
             warnings.simplefilter("ignore")
             right = model(**processor(images=image, return_tensors="pt")).pooler_output
         assert cosine(torch.from_numpy(row)[None], right) >= 0.9999
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"model_type": "hgnet_v2", "architectures": ["HGNetV2ForImageClassification"]},
+         "no pooled feature of HGNetV2ForImageClassification"),
+        ({"model_type": "videomae", "hidden_size": 33, "num_attention_heads": 2},
+         "transformers cannot load"),
+    ],
+)  # fmt: skip
+def test_configurations_that_do_not_do(tmp_path: Path, said: dict[str, Any], words: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    hf.ViTImageProcessor(size=SQUARE).save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        feature_shapes(load(f"hf/{tmp_path}", "random"), SIDE, "float32")
+
+
+def test_a_classifier_of_timm_has_its_own_name(tmp_path: Path) -> None:
+    hf.TimmWrapperConfig(architectures=["TimmWrapperForImageClassification"]).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(UsageError, match="is a model of timm; give timm/NAME"):
+        find(f"hf/{tmp_path}")
+
+
+def test_an_architecture_of_another_configuration_is_not_built(tmp_path: Path) -> None:
+    model, _ = saved(tmp_path, "vit")
+    config = json.loads((tmp_path / "config.json").read_text())
+    other = {"architectures": ["ResNetForImageClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(config | other))
+    x = images(SIDE)
+    found = features(load(f"hf/{tmp_path}", "DEFAULT"), x)["features"]
+    assert cosine(found, expected("vit", model, x)) >= 0.9999
+
+
+def test_nobodys_home_folder() -> None:
+    with pytest.raises(UsageError, match="--backbone: '~nobody-of-that-name/x'"):
+        find("hf/~nobody-of-that-name/x")
+
+
+def test_layers_of_a_network_without_a_feature(tmp_path: Path) -> None:
+    hf.IJepaModel(hf.IJepaConfig(**TINY_VIT)).save_pretrained(tmp_path)
+    hf.ViTImageProcessor(size=SQUARE).save_pretrained(tmp_path)
+    listed = list_layers(f"hf/{tmp_path}")
+    assert not listed.embedding
+    assert "no pooled feature of IJepaModel" in listed.unclear
+    assert listed.nodes

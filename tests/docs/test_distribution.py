@@ -85,7 +85,7 @@ def test_lines_that_would_are_found(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "pip install 'raypipe-features[timm]'",
+        "pip install 'raypipe-features[faces]'",
         "pip install /home/ray/dist/raypipe_features-*.whl",
         "git clone <this repository> raypipe && cd raypipe",
         "pip install .  # then: raypipe --help",

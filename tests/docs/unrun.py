@@ -16,6 +16,12 @@ COMMANDS = {
     "raypipe submit": "needs a dashboard; tests/cluster/test_submit.py has one",
     "ray job submit": "needs a dashboard; tests/cluster/test_submit.py has one",
     "raypipe doctor": "measures for half a minute; tests/diagnosis/test_doctor.py has its options",
+    "raypipe extract photos --out features --backbone hf/": (
+        "downloads a network; tests/backbone/test_transformers.py takes one from a folder"
+    ),
+    "raypipe extract photos --out features --backbone open_clip/": (
+        "downloads a network; tests/backbone/test_open_clip.py has files"
+    ),
     "raypipe run recipes/": "VGG16 takes its time; tests/recipes/test_recipes.py runs each of them",
 }
 #: Words of Python blocks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Any, NoReturn
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from raypipe.backbone.cutting.tracing import Graph, trace
+from raypipe.backbone.cutting.untouched import called_module
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.nodes import is_module
 from raypipe.backbone.outputs import EMBEDDING, LOGITS
@@ -96,9 +98,12 @@ def own_embedding(model: nn.Module, graph: Graph | None, images: Tensor) -> Embe
 
 
 def _from_graph(model: nn.Module, graph: Graph, result: fx.Node) -> Embedding:
-    linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-    heads = {node: name for name, node in graph.outputs.items() if name in linear}
     modules = dict(model.named_modules())
+    linear = {name for name, module in modules.items() if isinstance(module, nn.Linear)}
+    calls = {name: called_module(name, modules) for name in graph.outputs}
+    heads = {
+        graph.outputs[name]: name for name, call in calls.items() if call and call[0] in linear
+    }
     node: fx.Node | None = result
     while node is not None and node not in heads:
         before = node if _is_thin(node, modules) else None
@@ -106,7 +111,7 @@ def _from_graph(model: nn.Module, graph: Graph, result: fx.Node) -> Embedding:
         if node is None:
             break
     if node is not None:
-        return Embedding(module=heads[node])
+        return _entering(model, heads[node])
     several = _merged_heads(result, heads, modules)
     if several:
         _refuse(model, several)
@@ -152,8 +157,14 @@ def _merged_heads(
 def _from_run(model: nn.Module, images: Tensor) -> Embedding:
     outputs: dict[str, Any] = {}
 
+    calls: Counter[str] = Counter()
+
     def remember(name: str) -> Any:
-        return lambda _module, _inputs, output: outputs.__setitem__(name, output.clone())
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            number, calls[name] = calls[name], calls[name] + 1
+            outputs[f"{name}_{number}" if number else name] = output.clone()
+
+        return keep
 
     linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     hooks = [m.register_forward_hook(remember(name)) for name, m in linear.items()]
@@ -167,11 +178,18 @@ def _from_run(model: nn.Module, images: Tensor) -> Embedding:
         _refuse(model, list(outputs))
     same = [name for name, output in outputs.items() if _comes_from(result, output)]
     if len(same) == 1:
-        return Embedding(module=same[0])
+        return _entering(model, same[0])
     wide = [name for name, output in outputs.items() if output.shape[-1] == result.shape[-1]]
     if same or wide:
         _refuse(model, same or wide)
     return Embedding()
+
+
+def _entering(model: nn.Module, head: str) -> Embedding:
+    """Return what goes into a layer, unless that is called several times and this is a later."""
+    if head not in dict(model.named_modules()):
+        _refuse(model, [head])
+    return Embedding(module=head)
 
 
 def _comes_from(result: Tensor, output: Tensor) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import operator
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -70,6 +71,7 @@ class _Tracer(NodePathTracer):  # type: ignore[misc]
         self.outputs: dict[str, fx.Node] = {}
         self.inputs: dict[str, fx.Node] = {}
         self._calls: Counter[str] = Counter()
+        self._next: dict[str, int] = {}
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
@@ -81,6 +83,22 @@ class _Tracer(NodePathTracer):  # type: ignore[misc]
         if isinstance(found, fx.Proxy):
             self.outputs[f"{path}_{number}" if number else path] = found.node
         return found
+
+    def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
+        """Name a node as torchvision does, which compares each with all before: minutes if many."""
+        own = () if node.op == "call_module" else (str(node),)
+        name = ".".join(filter(None, (module_qualname, *own)))
+        stem = _NUMBERED.fullmatch(name)
+        name = stem[1] if stem else name
+        number = self._next.get(name, 0)
+        name += f"_{number}" if number else ""
+        self._next[name] = 1
+        if last := _NUMBERED.fullmatch(name):
+            self._next[last[1]] = int(last[2]) + 1
+        return name
+
+
+_NUMBERED = re.compile(r"(.+)_([0-9]+)", re.DOTALL)
 
 
 def trace(model: nn.Module, call: Call | None = None) -> Graph | None:
@@ -94,7 +112,8 @@ def trace(model: nn.Module, call: Call | None = None) -> Graph | None:
     try:
         with warnings.catch_warnings(), as_forward(model, call):
             warnings.simplefilter("ignore")
-            graph = tracer.trace(model.eval())
+            model.eval()
+            graph = tracer.trace(model)
     except Exception:  # control flow on data, foreign code: many ways not to be traceable
         return None
     names = _names(tracer, dict(model.named_modules()))

@@ -78,7 +78,7 @@ class EarlyExit(nn.Module):
         for layer in self.layers:
             if layer == EMBEDDING and self.embedding.module:
                 module = modules[self.embedding.module]
-                hooks.append(module.register_forward_pre_hook(self._on_input))
+                hooks.append(module.register_forward_pre_hook(self._on_input, with_kwargs=True))
             elif (found := called_module(layer, modules)) is not None:
                 hook = self._hook(layer, found[1])
                 hooks.append(modules[found[0]].register_forward_hook(hook))
@@ -88,6 +88,7 @@ class EarlyExit(nn.Module):
         wants = EMBEDDING in self.layers
         if wants and self.embedding.call is not None:
             self._keep(EMBEDDING, self.embedding.call(self.model, x))
+            self._calls.clear()  # the network begins anew
         result = self.model(x)
         if LOGITS in self.layers:
             self.seen.setdefault(LOGITS, result)
@@ -102,9 +103,9 @@ class EarlyExit(nn.Module):
 
         return remember
 
-    def _on_input(self, _module: nn.Module, inputs: Any) -> None:
+    def _on_input(self, _module: nn.Module, inputs: Any, named: dict[str, Any]) -> None:
         if EMBEDDING not in self.seen:
-            self._keep(EMBEDDING, inputs[0])
+            self._keep(EMBEDDING, [*inputs, *named.values()][0])
 
     def _keep(self, layer: str, output: Any) -> None:
         # What follows may work in place on it, if anything does.

@@ -31,7 +31,10 @@ def prepare(
                 rounded = round_keeping_sums(module.weight.detach(), dtype)
                 module.weight = nn.Parameter(rounded, requires_grad=False)
     model = merge_padding(model, uneven=on_cpu)
-    model = model.to(device, dtype).to(memory_format=torch.channels_last)
+    model = model.to(device, dtype)
+    for values in (*model.parameters(), *model.buffers()):
+        if values.ndim == 4:  # `model.to` takes no network that has some with five axes
+            values.data = values.data.contiguous(memory_format=torch.channels_last)
     return replace_max_pools(onednn.fuse(model, dtype), dtype) if fused and on_cpu else model
 
 

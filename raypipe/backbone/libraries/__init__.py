@@ -16,6 +16,7 @@ from raypipe.backbone.libraries.library import (
 )
 from raypipe.backbone.libraries.open_clip import OpenClip
 from raypipe.backbone.libraries.own import OwnFile, OwnModule
+from raypipe.backbone.libraries.pypi import PyPI
 from raypipe.backbone.libraries.timm import Timm
 from raypipe.backbone.libraries.torchvision import Torchvision
 from raypipe.backbone.libraries.transformers import Transformers
@@ -34,7 +35,7 @@ __all__ = [
 
 #: The last one takes every name that has no other form.
 LIBRARIES: tuple[Library, ...] = (
-    Timm(), Transformers(), OpenClip(), Keras(), OwnFile(), OwnModule(), Torchvision(),
+    Timm(), PyPI(), Transformers(), OpenClip(), Keras(), OwnFile(), OwnModule(), Torchvision(),
 )  # fmt: skip
 
 

@@ -143,7 +143,8 @@ def _import(name: str) -> types.ModuleType:
 
 def _call(source: BackboneSource) -> object:
     try:
-        return _lookup(source)()
+        found = _lookup(source)()
+        return getattr(found, "_orig_mod", found)  # of torch.compile
     except UsageError:
         raise
     except Exception as error:

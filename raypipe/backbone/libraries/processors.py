@@ -22,6 +22,9 @@ _PLAIN = {
 #: Ones that resize to more than they are told, and cut that out.
 _ENLARGING = {"ConvNextImageProcessor", "LevitImageProcessor"}
 
+#: Of the plain ones, those that can bring channels into the other order.
+_FLIPPING = {"MobileViTImageProcessor"}
+
 #: Of the plain ones, those that never crop, whatever they are told.
 _UNCROPPED = {"SegformerImageProcessor"}
 
@@ -39,8 +42,19 @@ def preprocess_of(name: str, processor: Any) -> Preprocess:
         UsageError: it does something that cannot be expressed.
     """
     kind = type(processor).__name__.removesuffix("Fast").removesuffix("Pil")
+    try:
+        return _preprocess(name, kind, processor)
+    except UsageError:
+        raise
+    except Exception as error:  # its file may say anything
+        _refuse(name, kind, f"is not understood: {' '.join(str(error).split())[:200]}")
+
+
+def _preprocess(name: str, kind: str, processor: Any) -> Preprocess:
     if not processor.do_resize:
         _refuse(name, kind, "does not resize")
+    if getattr(processor, "do_pad", False) and getattr(processor, "pad_size", None):
+        _refuse(name, kind, f"surrounds images to {_said(processor.pad_size)}")
     filter_ = _FILTERS.get(int(processor.resample))
     if filter_ is None:
         _refuse(name, kind, f"resamples with Pillow's filter {processor.resample}")
@@ -50,7 +64,7 @@ def preprocess_of(name: str, processor: Any) -> Preprocess:
         interpolation=filter_,
         antialias=filter_ != "nearest",
         as_transformers=True,
-        channels="bgr" if getattr(processor, "do_flip_channel_order", False) else "rgb",
+        channels="bgr" if kind in _FLIPPING and processor.do_flip_channel_order else "rgb",
         mean=mean,
         std=std,
     )

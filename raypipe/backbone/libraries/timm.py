@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import types
 from collections.abc import Iterable
@@ -93,19 +94,34 @@ class Timm(Library):
 
     def embedding(self, model: nn.Module) -> Embedding | None:
         """Return timm's pre-logits."""
-        if not hasattr(model, "forward_head"):
+        if not _has_head(model):
             raise UsageError(
                 f"--layer: timm has no embedding of {type(model).__name__}; name a layer"
             )
         return Embedding(call=embed)
 
 
+def _has_head(model: nn.Module) -> bool:
+    """Whether a network can leave out its logits alone; encoders for other uses cannot."""
+    head = getattr(model, "forward_head", None)
+    if head is None or "pre_logits" not in inspect.signature(head).parameters:
+        return False
+    try:
+        head(None, pre_logits=True)
+    except NotImplementedError:
+        return False
+    except Exception:  # of one that looks at what it is given
+        return True
+    return True
+
+
 def _timm() -> types.ModuleType:
     try:
         return importlib.import_module("timm")
-    except ImportError:
+    except ImportError as error:
         raise UsageError(
-            "--backbone: timm/… needs the timm package; pip install 'raypipe-features[timm]'"
+            f"--backbone: the timm package cannot be imported ({error}); "
+            "pip install --force-reinstall timm"
         ) from None
 
 

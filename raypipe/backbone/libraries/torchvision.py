@@ -53,9 +53,9 @@ class Torchvision(Library):
             what = "quantised" if target.startswith("quantized_") else "unknown"
             hint = nearest(target.removeprefix("quantized_"), known)
             raise UsageError(
-                f"--backbone: {what} backbone {name!r}; give {self.form}, timm/NAME, hf/ID, "
-                "open_clip/ARCHITECTURE, keras/NAME, "
-                f"package.module:callable or file.py:callable{hint}"
+                f"--backbone: {what} backbone {name!r}; give {self.form}, timm/NAME, pypi/NAME, "
+                "hf/ID, open_clip/ARCHITECTURE, keras/NAME, package.module:callable or "
+                f"file.py:callable{hint}"
             )
         return BackboneSource(self.kind, target, f"torchvision/{target}")
 

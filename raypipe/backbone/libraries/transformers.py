@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import logging
 import re
 import types
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from raypipe.backbone.libraries.library import (
 from raypipe.backbone.libraries.processors import preprocess_of
 from raypipe.errors import UsageError
 from raypipe.spec import digest
+from raypipe.storage import user_path
 
 _PREFIX = "hf/"
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -54,7 +56,8 @@ def embed(model: nn.Module, x: Tensor) -> Tensor:
     if hasattr(network, "get_image_features"):
         found = _call(network, network.get_image_features, x)
     elif is_classifier(network):
-        found = _call(_base(network), _base(network), x)
+        base = _base(network)
+        found = _call(base, base, x) if base is not network else None
     else:
         found = _call(network, type(network).outputs.__get__(network), x)
     for name in ("image_embeds", "pooler_output"):
@@ -93,16 +96,16 @@ class Transformers(Library):
     def find(self, name: str) -> BackboneSource:
         """Return the source of a network by its configuration, which travels to other machines."""
         target = name.removeprefix(_PREFIX)
-        folder = Path(target).expanduser()
+        folder = user_path(target, "--backbone")
         if folder.is_dir():
-            target, name = str(folder.absolute()), _PREFIX + folder.absolute().name
+            target, name = str(folder), _PREFIX + folder.name
         elif not _ID.fullmatch(target):
             raise UsageError(
-                f"--backbone: no folder at {str(folder.absolute())!r}; "
-                f"give {self.form}; got {name!r}"
+                f"--backbone: no folder at {str(folder)!r}; give {self.form}; got {name!r}"
             )
         config = _loaded(name, _transformers().AutoConfig.from_pretrained, target)
-        code = {"class": _class_of(name, config), "config": config.to_dict()}
+        with _told(name):
+            code = {"class": _class_of(name, config), "config": config.to_dict()}
         text = json.dumps(code, sort_keys=True)
         return BackboneSource(self.kind, target, name, code=text, sha256=_architecture(config))
 
@@ -111,12 +114,12 @@ class Transformers(Library):
         said = json.loads(source.code or "{}")
         library = _transformers()
         config = library.CONFIG_MAPPING[said["config"]["model_type"]].from_dict(said["config"])
-        kind = getattr(library, said["class"])
-        if not blank:
-            return _for_images(kind._from_config(config, dtype=torch.float32))
-        with importlib.import_module("transformers.initialization").no_init_weights():
-            model = kind._from_config(config, dtype=torch.float32)
-        return _for_images(_without_values(model))
+        make = getattr(library, said["class"])._from_config
+        with _told(source.name):
+            if not blank:
+                return _for_images(make(config, dtype=torch.float32))
+            with importlib.import_module("transformers.initialization").no_init_weights():
+                return _for_images(_without_values(make(config, dtype=torch.float32)))
 
     def check_weights(self, source: BackboneSource, weights: str) -> None:
         """Raise a `UsageError` unless it is `DEFAULT`."""
@@ -188,39 +191,43 @@ def _transformers() -> types.ModuleType:
 
 def _loaded(name: str, load: Any, target: str, **more: Any) -> Any:
     """Have transformers load something, of which no foreign code is ever run."""
-    local = Path(target).is_dir()
-    try:
-        with _quiet():
-            return load(target, trust_remote_code=False, local_files_only=local, **more)
-    except Exception as error:  # of many kinds: files, their contents, the network
-        first = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UsageError(f"--backbone: transformers cannot load {name}: {first}") from None
+    with _told(name):
+        local = Path(target).is_dir()
+        return load(target, trust_remote_code=False, local_files_only=local, **more)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from writing progress and advice between the lines of a job."""
-    logging = _transformers().utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def _told(name: str) -> Iterator[None]:
+    """Turn what fails in transformers into one line, without its progress and advice between."""
+    own, hub = _transformers().utils.logging, logging.getLogger("huggingface_hub")
+    levels, bars = (own.get_verbosity(), hub.level), own.is_progress_bar_enabled()
+    own.set_verbosity_error()
+    hub.setLevel(logging.ERROR)  # each of its five attempts is a warning
+    own.disable_progress_bar()
     try:
         yield
+    except UsageError:
+        raise
+    except Exception as error:  # of many kinds: files, their contents, the network, what is absent
+        first = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UsageError(f"--backbone: transformers cannot load {name}: {first}") from None
     finally:
-        logging.set_verbosity(level)
+        own.set_verbosity(levels[0])
+        hub.setLevel(levels[1])
         if bars:
-            logging.enable_progress_bar()
+            own.enable_progress_bar()
 
 
 def _class_of(name: str, config: Any) -> str:
     """Return the class that a configuration is of: what it was saved as, or its bare network."""
     library = _transformers()
     saved = (config.architectures or [""])[0]
-    ends = ("ForImageClassification", "VisionModelWithProjection")
-    if saved.endswith(ends) and hasattr(library, saved):
-        return str(saved)
     if config.model_type == "timm_wrapper":
         raise UsageError(f"--backbone: {name} is a model of timm; give timm/NAME")
+    ends = ("ForImageClassification", "VisionModelWithProjection")
+    kind = getattr(library, saved, None) if saved.endswith(ends) else None
+    if isinstance(config, getattr(kind, "config_class", ())):
+        return str(saved)
     bare = library.MODEL_MAPPING.get(type(config), None)
     if bare is None or not _takes_images(bare):
         raise UsageError(

@@ -26,6 +26,10 @@ Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.object_]
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
+#: scikit-learn's tolerance of a logistic regression's gradient, and what rounding may add to one.
+_TOLERANCE = 1e-4
+_ROUNDING = 1.1
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -53,7 +57,9 @@ def fit_search(
 ) -> Fitted:
     """Search the grid by cross-validation and refit the best on all rows.
 
-    Scaling is fitted within each fold. Runs on joblib's current backend.
+    Scaling is fitted within each fold. Runs on joblib's current backend. A logistic regression that
+    float32 ends before its gradient is within the tolerance is fitted anew in float64, as is one
+    whose features are not scaled: there, float32 may choose another point of the grid.
 
     Args:
         features: (N, D).
@@ -67,6 +73,17 @@ def fit_search(
     """
     if settings.head == "knn":
         grid = _with_enough_rows(grid, min(len(fitted) for fitted, _ in folds))
+    if settings.head == "logistic" and settings.scale == "none":
+        features = features.astype(np.float64, copy=False)
+    fitted = _search(features, labels, settings, grid, folds)
+    if fitted.ended_early and features.dtype != np.float64:
+        fitted = _search(features.astype(np.float64), labels, settings, grid, folds)
+    return fitted
+
+
+def _search(
+    features: Floats, labels: Labels, settings: Settings, grid: Grid, folds: Folds
+) -> Fitted:
     search = GridSearchCV(
         _pipeline(settings),
         {f"head__{name}": values for name, values in grid.items()},
@@ -112,14 +129,19 @@ def _fitted(
         strict=True,
     )
     best = search.best_estimator_
-    iterations = np.max(getattr(best["head"], "n_iter_", 0))
+    iterations = int(np.max(getattr(best["head"], "n_iter_", 0)))
+    details = _details(best, settings.head, features, labels, iterations)
+    in_time = iterations < settings.max_iter
+    steep = details.get("gradient_norm", 0.0) > _ROUNDING * (settings.tol or _TOLERANCE)
     return Fitted(
         head=to_head(best, settings.head),
         best_params=_short_names(search.best_params_),
         cv_accuracy=float(search.best_score_),
         grid=[{"params": p, "mean": mean, "std": std} for p, mean, std in scores],
-        converged=bool(iterations < settings.max_iter),
-        details=_details(best, settings.head, features, labels, int(iterations)),
+        converged=in_time and not steep,
+        engine="sklearn",
+        ended_early=in_time and steep,
+        details=details,
         out_of_fold=partial(_out_of_fold, best, settings.head, features, labels, folds),
     )
 

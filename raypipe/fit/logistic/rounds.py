@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -66,7 +67,8 @@ def minimize_in_rounds(
             for i, new in zip(active, result, strict=True):
                 found[i] = _continued(found[i], new, double)
             _save(checkpoint, stage, found)
-    return found
+    # One that stalls in float64 as well has gone as far as it can, which need not be the optimum.
+    return [replace(at, converged=at.gradient <= tol) for at in found]
 
 
 def _goes_on(at: Minimum, double: bool, max_iter: int) -> bool:
@@ -78,7 +80,7 @@ def _continued(before: Minimum, new: Minimum, double: bool) -> Minimum:
         new.x,
         before.iterations + new.iterations,
         new.gradient,
-        # Where float64 stalls too, this is as far as it goes.
+        # Where float64 stalls too, nothing is left to do.
         converged=new.converged or (double and new.stalled),
         stalled=new.stalled or double,
     )
