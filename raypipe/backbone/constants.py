@@ -16,7 +16,7 @@ _OWN = frozenset(vars(nn.Module()))
 
 
 def constants(model: nn.Module) -> dict[str, list[Tensor]]:
-    """Return the tensors, by the names of attributes, that are no copies of parameters."""
+    """Return the tensors (d, …) that are no copies of parameters, by their attributes."""
     places = {value.untyped_storage().data_ptr() for value in model.parameters()} - {0}
     found: dict[str, list[Tensor]] = {}
     for path, module in model.named_modules():
@@ -44,7 +44,7 @@ def check_constants(
 
     Args:
         name: the network's name, for messages.
-        one: of a network, by `constants`.
+        one: of a network, by `constants`; tensors (d, …).
         other: of the same network, built with other random numbers.
 
     Raises:

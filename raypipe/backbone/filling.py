@@ -38,7 +38,7 @@ def filled(source: BackboneSource, state: Mapping[str, Tensor], seed: int) -> nn
 def is_alike(given: Tensor, value: Tensor) -> bool:
     """Whether a tensor has values that another one can take: dense, of the same kind of numbers.
 
-    Floating-point numbers of a byte have their scale elsewhere.
+    Both are (d, …). Floating-point numbers of a byte have their scale elsewhere.
     """
     if given.layout is not torch.strided or given.is_meta or given.is_quantized:
         return False

@@ -48,7 +48,7 @@ def from_bytes(data: bytes, source: BackboneSource) -> nn.Module:
 
 
 def assign(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a network weights by name, and those that are absent some small ones."""
+    """Give a network weights by name, (out, in) as its own are; absent ones become small ones."""
     versioned = model.state_dict()  # with the versions that some modules look at
     versioned.clear()
     versioned.update(state)

@@ -58,11 +58,16 @@ def _run(config: TrainConfig) -> Outcome:
 
 
 def _way(config: TrainConfig) -> Callable[[Labelled, Holdout, TrainConfig], Fitted]:
-    """Return how the head is fitted."""
+    """Return how the head is fitted.
+
+    Raises:
+        UsageError: it needs all features in memory, and they do not fit there.
+    """
     if config.head == "mlp":
         return perceptron.fit
     if config.head == "logistic" and _engine(config) == "ray":
         return logistic_on_shards.fit
+    in_memory.check(config)
     return in_memory.fit
 
 

@@ -13,6 +13,7 @@ from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.in_memory.grid_search import Settings, fit_search
+from raypipe.store.reader import StoreReader
 from raypipe.training.labelled import Labelled
 
 #: Values to go through, over all fits, above which it pays to start Ray's processes for them: less
@@ -20,14 +21,20 @@ from raypipe.training.labelled import Labelled
 _WORTH_RAY = 3 * 10**7
 
 
-def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
-    """Fit a head on the training rows by scikit-learn, on Ray where that pays.
+def check(config: TrainConfig) -> None:
+    """Make sure, before anything is read or written, that the features fit in memory.
 
     Raises:
-        UsageError: the features do not fit in memory.
+        UsageError: they do not.
     """
-    shape = data.store.shapes[data.column]
-    check_memory(config.head, len(data.store), shape, data.spatial, data.channels)
+    store = StoreReader(config.store, config.snapshot)
+    column = store.column(config.layer)
+    shape = store.shapes.get(column, ())
+    check_memory(config.head, len(store), shape, config.spatial, store.channels(column))
+
+
+def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
+    """Fit a head on the training rows by scikit-learn, on Ray where that pays."""
     grid = parse_grid(config.head, config.grid)
     x, labels = data.features[parts.train], data.rows.labels[parts.train]
     fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
