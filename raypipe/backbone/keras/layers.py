@@ -26,7 +26,7 @@ class Activated(NamedLayer):
         self.linear, self.activation = linear, activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return activation(linear(x))."""
+        """Return activation(linear(x)) of (N, …) inputs."""
         found: Tensor = self.activation(self.linear(x))
         return found
 

@@ -110,7 +110,10 @@ class Keras(Library):
     def tensors(self, source: BackboneSource, path: Path, data: bytes) -> dict[str, Tensor]:
         """Return a file's tensors by the network's names; of Keras's files, as torch has them.
 
-        Their shapes, as (out, in), are those of the file.
+        Their shapes are (out, in, height, width) and (out, in).
+
+        Raises:
+            UsageError: it is of another network.
         """
         if not path.name.lower().endswith(files.FILE_TYPES):
             return super().tensors(source, path, data)
@@ -133,7 +136,7 @@ class Keras(Library):
     def descriptions_of(
         self, source: BackboneSource, state: Mapping[str, Tensor]
     ) -> Iterable[Description]:
-        """Return the network with its top alone, if a file has that, whatever its shape."""
+        """Return the network with its top alone, if a file has that, of any (classes, in)."""
         with_top, without = self.descriptions(source)
         model = self.build(source, blank=True)
         top = [name for name, part in cast(nn.Module, model).named_modules() if _is_top(name, part)]

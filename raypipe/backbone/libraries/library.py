@@ -128,7 +128,7 @@ class Library(ABC):
     def descriptions_of(
         self, source: BackboneSource, state: Mapping[str, Tensor]
     ) -> Iterable[Description]:
-        """Return those of `descriptions` that a file may be of, by its tensors' names."""
+        """Return those of `descriptions` that a file of tensors (out, in) may be of, by names."""
         del state
         return self.descriptions(source)
 
