@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raypipe.backbone.keras.networks import network as built
+from raypipe.backbone.keras_networks.networks import network as built
 from raypipe.backbone.libraries import library_of
 from raypipe.backbone.registry import find
 from tests.backbone.comparing import images

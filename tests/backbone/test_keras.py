@@ -14,7 +14,7 @@ import torch
 
 import raypipe
 from raypipe.backbone import restore
-from raypipe.backbone.keras.networks import network
+from raypipe.backbone.keras_networks.networks import network
 from raypipe.backbone.layers import list_layers
 from raypipe.backbone.libraries import keras as library
 from raypipe.backbone.libraries import library_of

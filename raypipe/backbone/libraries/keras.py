@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from raypipe.backbone.checkpoints import FILE_TYPES
-from raypipe.backbone.keras import files
-from raypipe.backbone.keras.layers import Activated
-from raypipe.backbone.keras.matching import OtherNetworkError, tensors_of
-from raypipe.backbone.keras.networks import NETWORKS, network
-from raypipe.backbone.keras.sketch import KerasNetwork
+from raypipe.backbone.keras_networks import weight_files
+from raypipe.backbone.keras_networks.layers import Activated
+from raypipe.backbone.keras_networks.matching import OtherNetworkError, tensors_of
+from raypipe.backbone.keras_networks.networks import NETWORKS, network
+from raypipe.backbone.keras_networks.sketch import KerasNetwork
 from raypipe.backbone.libraries.library import (
     Arguments,
     BackboneSource,
@@ -66,7 +66,7 @@ class Keras(Library):
 
     kind = "keras"
     form = "keras/NAME"
-    file_types = (*files.FILE_TYPES, *FILE_TYPES)
+    file_types = (*weight_files.FILE_TYPES, *FILE_TYPES)
 
     def owns(self, name: str) -> bool:
         """Whether a name begins with `keras/`."""
@@ -96,7 +96,7 @@ class Keras(Library):
             names = ["imagenet", "imagenet_notop", "random"]
             raise UsageError(
                 f"--weights: {source.name} has {', '.join(names)}, or give a file "
-                f"({', '.join(files.FILE_TYPES)}); got {weights!r}{nearest(weights, names)}"
+                f"({', '.join(weight_files.FILE_TYPES)}); got {weights!r}{nearest(weights, names)}"
             )
 
     def published(self, source: BackboneSource, weights: str) -> Published:
@@ -115,13 +115,13 @@ class Keras(Library):
         Raises:
             UsageError: it is of another network.
         """
-        if not path.name.lower().endswith(files.FILE_TYPES):
+        if not path.name.lower().endswith(weight_files.FILE_TYPES):
             return super().tensors(source, path, data)
         model = cast(
             KerasNetwork, self.build(BackboneSource(self.kind, source.target, ""), blank=True)
         )
         try:
-            return tensors_of(model, files.read_layers(data))
+            return tensors_of(model, weight_files.read_layers(data))
         except OtherNetworkError as error:
             raise UsageError(
                 f"--weights: {path} is of another network than {source.name}: amid the layers of "

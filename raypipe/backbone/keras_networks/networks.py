@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from raypipe.backbone.keras.inception import inception_v3
-from raypipe.backbone.keras.sketch import IMAGE, KerasNetwork, Sketch
+from raypipe.backbone.keras_networks.inception import inception_v3
+from raypipe.backbone.keras_networks.sketch import IMAGE, KerasNetwork, Sketch
 
 #: Epsilon of ResNet's batch norms.
 _EPSILON = 1.001e-5

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from raypipe.backbone.keras import layers as kinds
+from raypipe.backbone.keras_networks import layers as kinds
 
 #: The image, as an input of layers.
 IMAGE = ""

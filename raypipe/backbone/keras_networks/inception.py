@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from raypipe.backbone.keras.sketch import IMAGE, KerasNetwork, Sketch
+from raypipe.backbone.keras_networks.sketch import IMAGE, KerasNetwork, Sketch
 
 #: A convolution: its filters, and height and width of its window.
 _Conv = tuple[int, int, int]

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raypipe.backbone.keras.files import Array, Stored
-from raypipe.backbone.keras.layers import Activated, SameHalf, Separable
-from raypipe.backbone.keras.sketch import KerasNetwork, Layer, in_order_of_keras
+from raypipe.backbone.keras_networks.layers import Activated, SameHalf, Separable
+from raypipe.backbone.keras_networks.sketch import KerasNetwork, Layer, in_order_of_keras
+from raypipe.backbone.keras_networks.weight_files import Array, StoredLayer
 
 #: What the layer that computes the classes was called before Keras 2.2.5.
 _ALIASES = {"probs": "predictions"}
@@ -28,7 +28,7 @@ class OtherNetworkError(ValueError):
     """A file has layers amid those of a network that it does not have."""
 
 
-def tensors_of(model: KerasNetwork, stored: list[Stored]) -> dict[str, Tensor]:
+def tensors_of(model: KerasNetwork, stored: list[StoredLayer]) -> dict[str, Tensor]:
     """Return a file's tensors by the network's own names, behind the scope that they are in.
 
     They have the shapes of torch, (out, in, height, width) of a convolution. Layers of others keep
@@ -54,7 +54,7 @@ def tensors_of(model: KerasNetwork, stored: list[Stored]) -> dict[str, Tensor]:
 class _Scope:
     """Layers of one network in a file."""
 
-    def __init__(self, model: KerasNetwork, stored: list[Stored]) -> None:
+    def __init__(self, model: KerasNetwork, stored: list[StoredLayer]) -> None:
         state = {name: value.shape for name, value in model.state_dict().items()}
         self.model, self.stored = model, stored
         self.shapes = {layer.name: _own(state, layer.name) for layer in model.table}
@@ -110,7 +110,7 @@ class _Scope:
             found[index] = layer
         return found
 
-    def _fits(self, layer: Layer, stored: Stored) -> bool:
+    def _fits(self, layer: Layer, stored: StoredLayer) -> bool:
         tensors = _converted(self.model.get_submodule(layer.name), stored.arrays)
         wanted = self.shapes[layer.name]
         free = 1 if layer.name == self.model.classifier else 0  # of any number of classes

@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredLayer:
     """A layer in a file.
 
     Attributes:
@@ -49,7 +49,7 @@ class Stored:
     arrays: tuple[Array, ...]
 
 
-def read_layers(data: bytes) -> list[Stored]:
+def read_layers(data: bytes) -> list[StoredLayer]:
     """Return the layers with weights in a file, in its order; of one kind, where it has no other.
 
     Raises:
@@ -72,7 +72,7 @@ def read_layers(data: bytes) -> list[Stored]:
     return found
 
 
-def _by_kind(file: Any) -> Iterator[Stored]:
+def _by_kind(file: Any) -> Iterator[StoredLayer]:
     arrays: dict[tuple[str, str, int], dict[int, Array]] = {}
     names: dict[tuple[str, str, int], str | None] = {}
     for path, dataset in _datasets(file).items():
@@ -84,10 +84,10 @@ def _by_kind(file: Any) -> Iterator[Stored]:
     for key in sorted(arrays):
         scope, kind, _ = key
         ordered = tuple(array for _, array in sorted(arrays[key].items()))
-        yield Stored(scope, names[key], kind, ordered)
+        yield StoredLayer(scope, names[key], kind, ordered)
 
 
-def _by_name(root: Any, layers: list[str]) -> Iterator[Stored]:
+def _by_name(root: Any, layers: list[str]) -> Iterator[StoredLayer]:
     """Read a group for each layer; that of a network within the network has the layers of that."""
     datasets = _datasets(root)
     for group in layers:
@@ -99,7 +99,7 @@ def _by_name(root: Any, layers: list[str]) -> Iterator[Stored]:
         within = [key for key in own if key[0]]
         several = len(within) > 1
         for scope, name in within if several else [("", group)] if own else ():
-            yield Stored(scope, name, None, tuple(own[scope, name]))
+            yield StoredLayer(scope, name, None, tuple(own[scope, name]))
 
 
 def _datasets(root: Any) -> dict[str, Any]:
