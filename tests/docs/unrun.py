@@ -22,6 +22,9 @@ COMMANDS = {
     "raypipe extract photos --out features --backbone open_clip/": (
         "downloads a network; tests/backbone/test_open_clip.py has files"
     ),
+    "raypipe extract photos --out features --backbone keras/": (
+        "takes a file of Keras's; tests/backbone/test_keras.py extracts with one"
+    ),
     "raypipe run recipes/": "VGG16 takes its time; tests/recipes/test_recipes.py runs each of them",
 }
 #: Words of Python blocks.
