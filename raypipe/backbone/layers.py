@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from raypipe.backbone.cutting.comparison import sample_images
+from raypipe.backbone.cutting.comparison import sample_images, unable
 from raypipe.backbone.cutting.embedding import embedding_layer, own_embedding
 from raypipe.backbone.cutting.shapes import Node, list_nodes
 from raypipe.backbone.cutting.tracing import trace
 from raypipe.backbone.libraries import library_of
 from raypipe.backbone.registry import build, find
-from raypipe.config.values import Sides, measured
+from raypipe.config.values import Sides
 from raypipe.errors import UsageError
 
 _USUAL_SIZE = 224
@@ -58,10 +58,7 @@ def list_layers(backbone: str, size: Sides | None = None) -> Layers:
     try:
         nodes = list_nodes(model, graph, size)
     except Exception as error:  # the network is the user's: it may raise anything
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(
-            f"--size: {source.name} cannot process a {measured(size, '×')} image: {first}"
-        ) from None
+        raise unable(source.name, size, error) from None
     try:
         where = library.embedding(model) or own_embedding(model, graph, sample_images(size))
         if where.call is not None:  # which may find that there is none

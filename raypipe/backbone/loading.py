@@ -14,6 +14,7 @@ from torch import fx
 
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.constants import check_constants, constants
+from raypipe.backbone.cutting.comparison import unable
 from raypipe.backbone.cutting.cut import Cut, cut
 from raypipe.backbone.cutting.tracing import unreported
 from raypipe.backbone.filling import filled, is_alike
@@ -23,7 +24,7 @@ from raypipe.backbone.registry import build, find
 from raypipe.backbone.shipping import to_bytes
 from raypipe.backbone.weights import Needs, fit_state, load_weights
 from raypipe.config.types import Pool
-from raypipe.config.values import Sides, both, measured
+from raypipe.config.values import Sides, both
 from raypipe.errors import UsageError
 from raypipe.spec import Output, Spec
 
@@ -199,11 +200,7 @@ def feature_shapes(
         with unreported():
             outputs = model(torch.zeros(1, 3, *both(size)))
     except Exception as error:  # the network is the user's: it may raise anything
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = first_line.partition(" but got Proxy")[0]  # an assertion that was traced
-        raise UsageError(
-            f"--size: {backbone.source.name} cannot process a {measured(size, '×')} image: {reason}"
-        ) from None
+        raise unable(backbone.source.name, size, error) from None
     return {
         wanted.column: _shape(wanted, outputs[wanted.layer], dtype) for wanted in backbone.outputs
     }
@@ -212,7 +209,15 @@ def feature_shapes(
 def _shape(wanted: Output, value: object, dtype: str) -> tuple[tuple[int, ...], str]:
     layer = wanted.layer
     if not isinstance(value, torch.Tensor) or value.ndim < 2 or value.shape[0] != 1:
-        raise UsageError(f"--layer: node {layer!r} gives no tensor per image; cut at another")
+        found = (
+            f"shape {tuple(value.shape)}"
+            if isinstance(value, torch.Tensor)
+            else type(value).__name__
+        )
+        raise UsageError(
+            f"--layer: node {layer!r} gives no features per image (for one image: {found}); "
+            "cut at another"
+        )
     if value.is_complex():
         raise UsageError(f"--layer: node {layer!r} gives complex numbers; cut at another")
     if wanted.pool == "argmax" and value.ndim != 2:

@@ -54,6 +54,67 @@ def item():
     return Statements("item")
 
 
+class OnItsInput(nn.Module):
+    """Normalises what it is given in place."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        if self.kind == "method":
+            x.mul_(2).sub_(1)
+        elif self.kind == "operator":
+            x -= 0.5
+        elif self.kind == "view":
+            x.flatten(1)[:, ::2] *= 2
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def input_method():
+    return OnItsInput("method")
+
+
+def input_operator():
+    return OnItsInput("operator")
+
+
+def input_view():
+    return OnItsInput("view")
+
+
+class TwoInputs(nn.Module):
+    """Wants a text, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+
+    def forward(self, x, text):
+        return self.conv(x).mean((2, 3)) + text
+
+
+def two_inputs():
+    return TwoInputs()
+
+
+class Scores(nn.Module):
+    """Returns one number per image, not in a row of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3, 2)
+
+    def forward(self, x):
+        return self.conv(x).mean((1, 2, 3))
+
+
+def scores():
+    return Scores()
+
+
 class Plain(nn.Module):
     """Uses tensors that are neither parameters nor buffers, and sizes."""
 

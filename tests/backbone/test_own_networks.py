@@ -104,6 +104,24 @@ def test_noise_in_evaluation_is_refused_by_name() -> None:
     assert load(own("noisy"), "random", ("conv",)).layers == ("conv",)  # in front of the noise
 
 
+@pytest.mark.parametrize("kind", ["method", "operator", "view"])
+def test_work_in_place_on_the_input_is_refused_by_name(kind: str) -> None:
+    with pytest.raises(UsageError, match=r"changes its input in place .* `x = x \* 2`"):
+        load(own(f"input_{kind}"), "random")
+
+
+def test_a_network_that_wants_more_than_images_is_not_blamed_on_the_size() -> None:
+    with pytest.raises(UsageError, match=r"^--backbone: .* other arguments than .* 'text'"):
+        feature_shapes(load(own("two_inputs"), "random", ("logits",)), 32, "float32")
+    with pytest.raises(UsageError, match=r"^--backbone: .* other arguments than .* 'text'"):
+        list_layers(own("two_inputs"), 32)
+
+
+def test_a_number_per_image_is_no_feature() -> None:
+    with pytest.raises(UsageError, match=r"no features per image \(for one image: shape \(1,\)\)"):
+        feature_shapes(load(own("scores"), "random", ("logits",)), 32, "float32")
+
+
 def test_batch_norm_without_statistics_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match=r"other images of its batch, .* statistics \(norm\)"):
         load(own("company"), "random")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from raypipe.backbone.cutting.untouched import EarlyExit, called_module
 from raypipe.backbone.cutting.watching import GraphRun
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.outputs import EMBEDDING, LOGITS
-from raypipe.config.values import Sides, both
+from raypipe.config.values import Sides, both, measured
 from raypipe.errors import UsageError
 
 #: Relative to the largest value: rounding of float32 is far below, another computation far above.
@@ -29,6 +30,24 @@ def sample_images(size: Sides, count: int = 2) -> Tensor:
     coarse = torch.randn(count, 3, 8, 8, generator=draw)
     soft = F.interpolate(coarse, size=both(size), mode="bilinear", align_corners=False)
     return soft + 0.3 * torch.randn(count, 3, *both(size), generator=draw)
+
+
+def unable(name: str, size: Sides, error: Exception) -> UsageError:
+    """Return what to say of a network that failed on an image of a size.
+
+    Args:
+        name: the network's.
+        size: side of the image, or (height, width).
+        error: what it raised, in its own words.
+    """
+    first = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if isinstance(error, TypeError) and "argument" in first:
+        return UsageError(
+            f"--backbone: {name} takes other arguments than one batch of images: {first}; "
+            "wrap it in a network of your own that gives it the others"
+        )
+    reason = first.partition(" but got Proxy")[0]  # an assertion that was traced
+    return UsageError(f"--size: {name} cannot process a {measured(size, '×')} image: {reason}")
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,25 @@ def _is_close(right: Any, found: Any, tolerance: float) -> bool:
         pairs = zip(right, found, strict=False)
         return len(right) == len(found) and all(_is_close(a, b, tolerance) for a, b in pairs)
     return type(right) is type(found) and not isinstance(right, Tensor)
+
+
+@torch.inference_mode()
+def check_input_kept(model: nn.Module, name: str, images: Tensor) -> None:
+    """Make sure that a network leaves its (N, 3, H, W) images as they are.
+
+    They may be given to it again, as halves of a batch for which memory does not suffice.
+
+    Raises:
+        UsageError: it works on them in place.
+    """
+    given = images.clone()
+    with contextlib.suppress(Exception):  # behind the cut, where a network need not work
+        model(given)
+    if not torch.equal(given, images):
+        raise UsageError(
+            f"--backbone: {name} changes its input in place (as `x.mul_(2)`, `x -= mean`); "
+            "have it compute a tensor of its own: `x = x * 2`"
+        )
 
 
 @torch.inference_mode()

@@ -12,10 +12,12 @@ from raypipe.backbone.cutting.axes import ChannelAxes
 from raypipe.backbone.cutting.comparison import (
     Whole,
     check_deterministic,
+    check_input_kept,
     check_repeatable,
     differing,
     hookable,
     sample_images,
+    unable,
 )
 from raypipe.backbone.cutting.embedding import embedding_layer, own_embedding
 from raypipe.backbone.cutting.tokens import described
@@ -26,7 +28,7 @@ from raypipe.backbone.libraries import BackboneSource, library_of
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.outputs import EMBEDDING
 from raypipe.backbone.truncate import check_layers, truncate
-from raypipe.config.values import Sides, measured
+from raypipe.config.values import Sides
 from raypipe.errors import UsageError
 from raypipe.spec import Output
 
@@ -76,6 +78,7 @@ class Cut:
         """
         images = sample_images(size)
         try:
+            check_input_kept(self.model, self.source.name, images)
             if isinstance(self.network, fx.GraphModule) and self.graph is not None:
                 self._compare(self.graph, images)
             check_repeatable(self.model, self.network, self.layers, self.source.name, images)
@@ -188,7 +191,4 @@ def _own(source: BackboneSource, model: nn.Module, graph: Graph | None, size: Si
     except UsageError:
         raise
     except Exception as error:  # the network is the user's: it may raise anything
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(
-            f"--size: {source.name} cannot process a {measured(size, '×')} image: {first}"
-        ) from None
+        raise unable(source.name, size, error) from None

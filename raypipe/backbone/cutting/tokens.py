@@ -31,7 +31,7 @@ def described(
     Raises:
         UsageError: it cannot be known, or the pooling does not go with such an output.
     """
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or value.ndim < 2:  # which is refused with its shape
         return output
     if value.ndim == 2:
         if output.pool in _TOKENS:
