@@ -75,13 +75,16 @@ def _link(path: Path, target: Path) -> None:
 
     Some contestants heed EXIF, others do not: of a turned copy all of them read the same pixels.
     """
-    with Image.open(path) as image:
-        if image.getexif().get(_ORIENTATION, 1) == 1:
-            target.symlink_to(path)
-            return
-        upright = ImageOps.exif_transpose(image)
-    upright.getexif().clear()
-    upright.save(target, "JPEG", quality=_QUALITY_OF_TURNED, exif=b"")
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
+            upright = ImageOps.exif_transpose(image) if turned else None
+    except OSError:  # a contestant says what is wrong
+        upright = None
+    if upright is None:
+        target.symlink_to(path)
+        return
+    upright.save(target, "JPEG", quality=_QUALITY_OF_TURNED)
 
 
 def jpegs(folder: Path) -> list[Path]:
