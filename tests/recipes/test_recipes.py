@@ -51,12 +51,12 @@ def run_recipe(name: str, source: Path, out: Path, *changes: str) -> dict[str, d
 
 
 def test_flowers17(tmp_path: Path, ray_session: None) -> None:
-    source = draw_folder(tmp_path / "photos", 4)
+    source = draw_folder(tmp_path / "photos", 6)
     out = tmp_path / "out"
     steps = run_recipe("flowers17-vgg16.yaml", source, out)
     assert steps["extract"]["features"] == {"features": [512 * 7 * 7]}
     with h5py.File(out / "features.h5") as file:
-        assert file["features"].shape == (12, 25088)
+        assert file["features"].shape == (18, 25088)
         assert file["features"].dtype == np.float64
         assert file["labels"].dtype.kind == "i"
         names = [name.decode() for name in file["label_names"]]
@@ -68,7 +68,7 @@ def test_flowers17(tmp_path: Path, ray_session: None) -> None:
     assert set(steps["train"]["best_params"]) == {"C"}
     report = (out / "model" / "report.txt").read_text()
     assert "precision" in report
-    assert steps["train"]["test_rows"] == 3
+    assert steps["train"]["test_rows"] == 5
     assert raypipe.load_model(out / "model").classes == ("circle", "square", "stripes")
     page = (out / "report.html").read_text()
     assert all(f">{title}</h2>" in page for title in ("Features", "Classifier"))
