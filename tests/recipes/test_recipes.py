@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 from pathlib import Path
 
@@ -68,6 +69,9 @@ def test_flowers17(tmp_path: Path, ray_session: None) -> None:
     assert set(steps["train"]["best_params"]) == {"C"}
     report = (out / "model" / "report.txt").read_text()
     assert "precision" in report
+    assert re.search(r"accuracy +\d\.\d\d ", report)
+    held = list(csv.DictReader((out / "model" / "holdout.csv").open()))
+    assert [row["id"] for row in held] == ids[13:]  # the first 75 % train
     assert steps["train"]["test_rows"] == 5
     assert raypipe.load_model(out / "model").classes == ("circle", "square", "stripes")
     page = (out / "report.html").read_text()
