@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from raypipe import schema
-from raypipe.config.types import Interpolation, Pool
+from raypipe.config.types import CropRounding, Interpolation, Orientation, Pool
 from raypipe.config.values import Filter, Sides, both
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
@@ -34,11 +34,15 @@ class Preprocess(_Frozen):
     is what the image covers (shorter) or fits into (border) with its own proportions, as timm
     scales for images that are not square.
 
-    The centre `crop` starts at (side − crop) // 2, as NumPy code slices it; the centre crop of
-    `shorter` rounds half to even, as torchvision's CenterCrop. Beyond the image it is black.
+    The centre `crop` starts at (side − crop) // 2, as NumPy code slices it, or with `crop_rounding`
+    even where torchvision's CenterCrop starts; the centre crop of `shorter` always does so. Beyond
+    the image it is black.
     """
 
+    orientation: Orientation = "exif"
+    """Whether images are turned as their EXIF orientation says."""
     crop: int | None = None
+    crop_rounding: CropRounding = "down"
     resize: Literal["squash", "shorter", "border"] = "shorter"
     resize_to: Sides | None = 256
     size: Sides = 224
@@ -72,6 +76,9 @@ class Preprocess(_Frozen):
         for name in ("as_transformers", "scaled", "gpu_decoded"):
             if not values.get(name):
                 values.pop(name, None)
+        for name in ("orientation", "crop_rounding"):
+            if values.get(name) == type(self).model_fields[name].default:
+                values.pop(name)
         return values
 
 

@@ -107,7 +107,8 @@ class JpegDecoder:
 
     def _on_cpu(self, data: bytes) -> Tensor | RejectedItem:
         try:
-            pixels = to_pixels(decode(data, self.max_pixels), self.preprocess)
+            image = decode(data, self.max_pixels, orientation=self.preprocess.orientation)
+            pixels = to_pixels(image, self.preprocess)
         except RejectedItem as reject:
             return reject
         return self._there(pixels.tobytes())

@@ -77,9 +77,10 @@ def pool(features: Tensor, output: Output | str) -> Tensor:
     """Reduce (N, C, H, W) over height and width, or (N, T, C) over tokens.
 
     Channels are where `output.channels` says. `avg` and `max` give (N, C); `flatten` gives
-    (N, everything); `hwc` gives (N, H, W, C); `tokens` gives (N, T, C), with H·W tokens of maps;
-    `cls` the first token; `patches` the mean of those behind the prefix; `none` and two-dimensional
-    features stay as they are: float32 all. `argmax` gives (N,) int32.
+    (N, everything); `hwc` gives (N, H, W, C), and `flatten-hwc` its values as (N, H·W·C); `tokens`
+    gives (N, T, C), with H·W tokens of maps; `cls` the first token; `patches` the mean of those
+    behind the prefix; `none` and two-dimensional features stay as they are: float32 all. `argmax`
+    gives (N,) int32.
     """
     output = Output(column="", layer="", pool=output) if isinstance(output, str) else output
     features, mode = features.float(), output.pool
@@ -89,6 +90,8 @@ def pool(features: Tensor, output: Output | str) -> Tensor:
         return features
     if mode == "flatten":
         return features.flatten(1)
+    if mode == "flatten-hwc":
+        return pool(features, output.model_copy(update={"pool": "hwc"})).flatten(1)
     usual = "last" if features.ndim == 3 else "first"
     first = (output.channels or usual) == "first"
     if mode in ("avg", "max"):

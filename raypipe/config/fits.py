@@ -48,15 +48,21 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     ] = "auto"
     """How scores become probabilities, fitted on the folds of the cross-validation. `auto`: sigmoid
     for svm, none for the others."""
-    split: Annotated[Literal["auto", "store", "stratified", "hash"], option("Evaluation")] = "auto"
-    """What is held out: the `store`'s own split, a `stratified` random part, or a part by `hash` of
-    the id. `auto`: the store's if it has one, else stratified."""
+    split: Annotated[
+        Literal["auto", "store", "stratified", "hash", "shuffle"], option("Evaluation")
+    ] = "auto"
+    """What is held out: the `store`'s own split, a `stratified` random part, a part by `hash` of
+    the id, or what is left of a seeded `shuffle` behind the part to train on, in the order that
+    `export --order shuffle` gives images without views. `auto`: the store's if it has one, else
+    stratified."""
     cv: Annotated[int, Field(ge=2), option("Evaluation")] = 3
     """Folds of the cross-validation."""
     test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
-    """Share of each class that is held out."""
+    """Share of each class that is held out; with --split shuffle, of all images."""
     seed: Annotated[Seed, option("Evaluation")] = 42
     """Seed of the splits, and of what is random in a fit."""
+    digits: Annotated[int, Field(ge=1, le=6), option("Output")] = 3
+    """Digits behind the point in the report on the classes."""
 
 
 class ClusterConfig(EngineConfig):
@@ -90,3 +96,11 @@ class ClusterConfig(EngineConfig):
     join: Annotated[str | None, option("Output")] = None
     """CSV of images, to be written anew with their cluster as a further column. Its ids are in the
     column `id`, else in the first; they may lack the extension."""
+    join_id: Annotated[str | None, option("Output")] = None
+    """Column of that CSV with the ids. Default: `id`, else the first."""
+    join_column: Annotated[str | None, option("Output")] = None
+    """Column of that CSV to write the cluster into, whose values are replaced where there is such a
+    column. Default: a further one, `cluster`."""
+    order: Annotated[Literal["id", "csv"], option("Input")] = "id"
+    """Order of the rows in the fit, which decides where k-means starts: by id, or that of the `csv`
+    of --join, which then has to name every image of the store once."""

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raypipe.config.types import Interpolation, Names, Pool, Precision, Seed, option
+from raypipe.config.types import (
+    CropRounding,
+    Interpolation,
+    Names,
+    Orientation,
+    Pool,
+    Precision,
+    Seed,
+    option,
+)
 from raypipe.config.values import ANY_NUMBER, Actors, Colour, HiddenLayers, Shares, Sides, Size
 
 
@@ -182,8 +191,9 @@ class BackboneConfig(JobConfig):
     pool: Annotated[Pool, option("Backbone")] = "avg"
     """How a (channels, height, width) or (tokens, channels) output becomes the feature, for layers
     that do not say: average, maximum, flat, as it is (`none`), as (height, width, channels)
-    (`hwc`), as (tokens, channels) (`tokens`), its class token (`cls`), the mean of its patches
-    without class and register tokens (`patches`), or the number of its largest value (`argmax`)."""
+    (`hwc`), flat in that order, which is Keras's (`flatten-hwc`), as (tokens, channels) (`tokens`),
+    its class token (`cls`), the mean of its patches without class and register tokens (`patches`),
+    or the number of its largest value (`argmax`)."""
     seed: Annotated[Seed, option("Backbone")] = 0
     """Seed of random weights and of augmentation."""
     size: Annotated[Sides | None, option("Preprocessing")] = None
@@ -198,6 +208,12 @@ class BackboneConfig(JobConfig):
     or to have (`squash`)."""
     crop: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
     """Side of a centre square taken from the original image before it is resized."""
+    crop_rounding: Annotated[CropRounding | None, option("Preprocessing")] = None
+    """Where that square starts if half a pixel is left: rounded `down`, as slices of NumPy arrays
+    are, or to the `even` one, as torchvision's CenterCrop does. Default: down."""
+    orientation: Annotated[Orientation, option("Preprocessing")] = "exif"
+    """Turn photographs upright as their `exif` says, as OpenCV's `imread` does, or `ignore` that,
+    as Keras's `load_img`, torchvision and timm do. Changes the features of turned ones."""
     interpolation: Annotated[Interpolation | None, option("Preprocessing")] = None
     """How pixels are resampled."""
     antialias: Annotated[bool | None, option("Preprocessing")] = None

@@ -29,6 +29,8 @@ class ExportConfig(SnapshotConfig):
     """Format of the file."""
     order: Annotated[Literal["id", "natural", "shuffle"], option("Output")] = "id"
     """Order of the rows by id: as text, `natural` (2 before 10), or a seeded `shuffle`."""
+    dtype: Annotated[Literal["stored", "float32", "float64"], option("Output")] = "stored"
+    """Type of the features in the file. Default: as the store has them."""
     split: Annotated[Literal["none", "store", "stratified", "hash"], option("Output")] = "none"
     """Write a file for each split: the `store`'s own, `stratified` by label, or by `hash` of the
     id."""

@@ -47,5 +47,9 @@ Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]
 Filters = Annotated[tuple[Filter, ...], BeforeValidator(_split)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Pool = Literal["avg", "max", "flatten", "none", "hwc", "argmax", "cls", "patches", "tokens"]
+Pool = Literal[
+    "avg", "max", "flatten", "flatten-hwc", "none", "hwc", "argmax", "cls", "patches", "tokens"
+]
+Orientation = Literal["exif", "ignore"]
+CropRounding = Literal["down", "even"]
 Changes = Annotated[tuple[Change, ...], BeforeValidator(_listed)]

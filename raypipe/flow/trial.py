@@ -99,7 +99,9 @@ def decoding_parity(
     """
     decoder = JpegDecoder(spec.preprocess, device, max_pixels)
     there, _ = decoder(np.array([*jpegs, None], object)[:-1], np.ones(len(jpegs), bool))
-    here = np.stack([to_pixels(decode(data, max_pixels), spec.preprocess) for data in jpegs])
+    pre = spec.preprocess
+    images = (decode(data, max_pixels, orientation=pre.orientation) for data in jpegs)
+    here = np.stack([to_pixels(image, pre) for image in images])
     embedder = Embedder(backbone, spec, device=device, batch_size=len(jpegs))
     expected = {column: torch.from_numpy(rows) for column, rows in embedder(here).items()}
     return min(_parity(expected, embedder(there)).values(), default=1.0)

@@ -3,7 +3,7 @@
 One rule for each kind of image:
 
 - The content tells the format; a file's name and extension do not matter.
-- EXIF orientation is applied.
+- EXIF orientation is applied, unless it is to be ignored.
 - The first frame of an animation (GIF, WebP, APNG) or a multi-page TIFF is taken.
 - Grey and black-and-white become three equal channels; palettes are looked up.
 - An alpha channel, and a transparent entry of a palette, are left out, not blended (as Pillow's and
@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from raypipe.config.types import Orientation
 from raypipe.errors import RejectedItem, RejectReason
 
 # This module has its own cap, checked per call; Pillow's would raise at a size of its own.
@@ -49,13 +50,16 @@ _CONVERTIBLE = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", 
 _WIDE_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
-def decode(data: bytes, max_pixels: int, least: int | None = None) -> Image.Image:
+def decode(
+    data: bytes, max_pixels: int, least: int | None = None, orientation: Orientation = "exif"
+) -> Image.Image:
     """Return the image as RGB with 8 bits per channel.
 
     Args:
         data: the file's bytes, in any format Pillow reads, or an array in .npy form.
         max_pixels: reject images with more pixels, before memory is taken for them.
         least: pixels that both sides must have; a JPEG may then be decoded at 1/2, 1/4 or 1/8.
+        orientation: whether the image is turned as its EXIF says.
 
     Raises:
         RejectedItem: with the reason why there is no image.
@@ -67,7 +71,7 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> Image.Imag
             warnings.simplefilter("ignore")  # about metadata; what matters raises
             if data.startswith(np.lib.format.MAGIC_PREFIX):
                 return _from_array(data, max_pixels)
-            return _decode(data, max_pixels, least)
+            return _decode(data, max_pixels, least, orientation)
     except RejectedItem:
         raise
     except UnidentifiedImageError:
@@ -81,13 +85,16 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> Image.Imag
         raise RejectedItem(_reason(error), f"{type(error).__name__}: {error}") from None
 
 
-def _decode(data: bytes, max_pixels: int, least: int | None) -> Image.Image:
+def _decode(
+    data: bytes, max_pixels: int, least: int | None, orientation: Orientation
+) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(data))
     _check_size(*image.size, max_pixels)
     if least is not None:
         image.draft(None, (least, least))  # nothing, unless it is a JPEG
     image.load()
-    image = _upright(image)
+    if orientation == "exif":
+        image = _upright(image)
     if image.mode == "RGB":
         return image
     if image.mode in _WIDE_GREY:

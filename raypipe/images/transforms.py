@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from raypipe.config.types import CropRounding
 from raypipe.spec import Preprocess
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def to_pixels(image: Image.Image, preprocess: Preprocess) -> npt.NDArray[np.uint
         (height, width, 3) uint8 in RGB order.
     """
     if preprocess.crop is not None:
-        image = _cut(image, preprocess.crop)
+        image = _cut(image, preprocess.crop, preprocess.crop_rounding)
     if preprocess.resize == "shorter":
         image = _bounded(image, preprocess)
     pixels = _resize(image, scaled_size(image.size, preprocess), preprocess)
@@ -106,13 +107,18 @@ def centre(shape: Sequence[int], preprocess: Preprocess) -> tuple[slice, slice]:
     return slice(top, top + height), slice(left, left + width)
 
 
-def _cut(image: Image.Image, side: int) -> Image.Image:
+def _cut(image: Image.Image, side: int, rounding: CropRounding) -> Image.Image:
     """Cut a centre square out of the original; where the image is smaller, the border is black.
 
-    Odd differences are rounded down, as NumPy code does that slices from `(height - side) // 2`.
+    Odd differences are rounded down, as NumPy code does that slices from `(height - side) // 2`; or
+    as torchvision's CenterCrop: to even within the image, with the odd pixel of a border behind.
     """
-    width, height = image.size
-    left, top = (width - side) // 2, (height - side) // 2
+    left, top = ((length - side) // 2 for length in image.size)
+    if rounding == "even":
+        left, top = (
+            round((length - side) / 2) if length >= side else -((side - length) // 2)
+            for length in image.size
+        )
     return image.crop((left, top, left + side, top + side))
 
 

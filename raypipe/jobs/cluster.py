@@ -25,7 +25,7 @@ from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
 from raypipe.training.cluster_files import agreement, picture, text, write_assignments
 from raypipe.training.deliver import deliver
-from raypipe.training.join import join_clusters, read_ids
+from raypipe.training.join import join_clusters, order_of, read_ids
 from raypipe.training.kmeans import _SEEDINGS, Figures, _checkpoint, _fit_in_memory, _fit_on_ray
 
 _JOINED_FILE = "joined.csv"
@@ -46,7 +46,7 @@ def _run(config: ClusterConfig) -> Outcome:
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     _check_numbers(config, len(store) // store.spec.views)
-    wanted = read_ids(config.join) if config.join else None
+    wanted = read_ids(config.join, config.join_id, config.join_column) if config.join else None
     shape = store.shapes.get(column, ())
     options = _options(config, row_width(shape, config.spatial, store.channels(column)))
     out = output_folder(config.out)
@@ -56,14 +56,20 @@ def _run(config: ClusterConfig) -> Outcome:
         width=prod(shape),  # read before positions are averaged
         only_ray=_only_ray(config, out),
     )
+    if config.order == "csv" and engine == "ray":
+        raise UsageError(
+            "--order csv needs all features in memory, with --engine sklearn; got --engine ray, "
+            "whose shards have an order of their own; give --order id"
+        )
     index = read_index(store)
     kept = _checkpoint(config, store, column, out if engine == "ray" else None)
-    given = (config, store, column, options)
-    clusters, chosen, choices = (
-        _fit_on_ray(*given, index, kept) if engine == "ray" else _fit_in_memory(*given)
-    )
     images = index.rows(index.views == 0)  # an augmented view is no further image
     ids = images.ids
+    order = order_of(wanted, list(ids)) if wanted and config.order == "csv" else None
+    given = (config, store, column, options)
+    clusters, chosen, choices = (
+        _fit_on_ray(*given, index, kept) if engine == "ray" else _fit_in_memory(*given, order)
+    )
     write_assignments(ids, clusters, out)
     assigned = dict(zip(ids, clusters.labels.tolist(), strict=True)) if wanted else {}
     summary: dict[str, Any] = {
@@ -118,6 +124,10 @@ def check(config: ClusterConfig) -> None:
         raise UsageError("--init: centres from a file go with one --k and --n-init 1")
     if from_file and not user_path(config.init, "--init").is_file():
         raise UsageError(f"--init: {', '.join(_SEEDINGS)} or an .npy file; got {config.init!r}")
+    given = {"join_id": "--join-id", "join_column": "--join-column"}
+    named = [name for field, name in given.items() if getattr(config, field) is not None]
+    if not config.join and (named or config.order == "csv"):
+        raise UsageError(f"{[*named, '--order csv'][0]} goes with --join; give --join FILE")
     check_engine_options(config)
 
 

@@ -35,7 +35,7 @@ def run(config: ExportConfig) -> Outcome:
     rows = read_rows(reader)
     targets = _targets(config, path, rows)
     try:
-        files = export(reader, column, rows, list(targets.values()), config.to)
+        files = export(reader, column, rows, list(targets.values()), config.to, config.dtype)
     except PermissionError as error:
         raise UsageError(f"--out: cannot write {str(path)!r}: {error.strerror}") from None
     except OSError as error:

@@ -14,6 +14,7 @@ _POOLS = {
     "avg": "averaged over positions",
     "max": "largest value over positions",
     "flatten": "flattened",
+    "flatten-hwc": "flattened in the order height, width, channels",
     "none": "as it is",
     "hwc": "as it is, channels last",
     "argmax": "number of the largest value",
@@ -51,7 +52,10 @@ def _layer(output: Output) -> str:
 
 
 def _preprocess(plan: Preprocess) -> str:
-    steps = [f"centre crop of {plan.crop} × {plan.crop}"] if plan.crop else []
+    steps = ["EXIF orientation ignored"] if plan.orientation == "ignore" else []
+    if plan.crop:
+        rounded = ", rounded to even" if plan.crop_rounding == "even" else ""
+        steps.append(f"centre crop of {plan.crop} × {plan.crop}{rounded}")
     smooth = "" if plan.antialias else ", not antialiased"
     how = f"({plan.interpolation}{smooth})"
     if plan.resize == "squash":

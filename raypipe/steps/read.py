@@ -90,8 +90,9 @@ def left_encoded(
 def _views(item: str, data: bytes, options: ReadOptions) -> Pixels | RejectedItem:
     spec = options.spec
     try:
-        image = decode(data, options.max_pixels, least_side(spec.preprocess))
-        first = to_pixels(image, spec.preprocess)
+        pre = spec.preprocess
+        image = decode(data, options.max_pixels, least_side(pre), pre.orientation)
+        first = to_pixels(image, pre)
         augmented = range(1, spec.views) if spec.augment else ()
         views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
         return np.stack([first, *views]) if views else first[None]

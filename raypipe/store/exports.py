@@ -122,7 +122,12 @@ def read_rows(reader: StoreReader) -> StoredRows:
 
 
 def export(
-    reader: StoreReader, column: str, rows: StoredRows, targets: list[Target], form: str
+    reader: StoreReader,
+    column: str,
+    rows: StoredRows,
+    targets: list[Target],
+    form: str,
+    dtype: str = "stored",
 ) -> list[Path]:
     """Write the targets: all of them whole, or none.
 
@@ -135,6 +140,7 @@ def export(
         rows: all rows of the snapshot, each column (N,).
         targets: the files, all in one existing folder; no row is in two of them.
         form: `hdf5`, `npy` or `csv`.
+        dtype: of the features in the files; `stored` is that of the store.
 
     Returns:
         The files, those with the features first.
@@ -143,9 +149,10 @@ def export(
     prepare = _FORMATS[form]
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
         work = Path(temporary)
-        shape, dtype = reader.shapes[column], reader.dtype(column)
+        shape = reader.shapes[column]
+        kind = reader.dtype(column) if dtype == "stored" else np.dtype(dtype)
         places = [
-            prepare(work / t.path.name, rows[t.rows], (len(t.rows), *shape), dtype) for t in targets
+            prepare(work / t.path.name, rows[t.rows], (len(t.rows), *shape), kind) for t in targets
         ]
         for place in places:
             place.reserve()

@@ -48,7 +48,7 @@ def finish(
     else:
         scores = data.made(parts.test, head.scores, len(head.classes))
         copies = _copies(data, parts)
-    metrics, probabilities = evaluate(head, scores, labels[parts.test], copies)
+    metrics, probabilities = evaluate(head, scores, labels[parts.test], copies, config.digits)
     metrics |= about(config, fitted, parts, data.store, data.unlabelled, started)
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
 
 from raypipe import schema
 from raypipe.errors import UsageError
@@ -21,10 +24,17 @@ class IdTable:
     header: list[str]
     rows: list[list[str]]
     id_column: int
+    column: str
+    """The column that the clusters go into."""
 
 
-def read_ids(file: str) -> IdTable:
+def read_ids(file: str, id_column: str | None = None, into: str | None = None) -> IdTable:
     """Read a CSV of images.
+
+    Args:
+        file: where it is.
+        id_column: its column with the ids; by default `id`, else the first.
+        into: the column to write, which may be there; by default `cluster`, which may not.
 
     Raises:
         UsageError: it cannot be read, or it has no rows.
@@ -37,20 +47,29 @@ def read_ids(file: str) -> IdTable:
         raise UsageError(f"--join: cannot read {str(path)!r} as CSV: {error}") from None
     except ValueError:
         raise UsageError(f"--join: {str(path)!r} is empty; it needs a header and rows") from None
-    if _CLUSTER in header:
-        raise UsageError(f"--join: {str(path)!r} has a column {_CLUSTER!r} already; rename it")
-    column = header.index(schema.ID) if schema.ID in header else 0
+    if into is None and _CLUSTER in header:
+        raise UsageError(
+            f"--join: {str(path)!r} has a column {_CLUSTER!r} already; rename it, or give "
+            f"--join-column {_CLUSTER} to replace its values"
+        )
+    if id_column is not None and id_column not in header:
+        raise UsageError(
+            f"--join-id: the columns of {str(path)!r} are {', '.join(header)}; got {id_column!r}"
+        )
+    column = header.index(id_column or schema.ID) if (id_column or schema.ID) in header else 0
+    if into == header[column]:
+        raise UsageError(f"--join-column: {into!r} holds the ids; give another column")
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
             raise UsageError(
                 f"--join: line {number} of {str(path)!r} has {len(row)} fields, "
                 f"the header {len(header)}"
             )
-    return IdTable(header, rows, column)
+    return IdTable(header, rows, column, into or _CLUSTER)
 
 
 def join_clusters(table: IdTable, clusters: Mapping[str, int], path: Path) -> dict[str, int]:
-    """Write the table with each image's cluster as a further column, empty where there is none.
+    """Write the table with each image's cluster in its column, empty where there is none.
 
     An id matches as it is; else without its extension, and else without its folders as well, where
     only one image is called so.
@@ -71,10 +90,38 @@ def join_clusters(table: IdTable, clusters: Mapping[str, int], path: Path) -> di
         )
     with path.open("w", newline="", encoding="utf-8") as content:
         writer = csv.writer(content)
-        writer.writerow([*table.header, _CLUSTER])
+        header = table.header
+        place = header.index(table.column) if table.column in header else len(header)
+        writer.writerow([*header[:place], table.column, *header[place + 1 :]])
         for row, cluster in zip(table.rows, found, strict=True):
-            writer.writerow([*row, "" if cluster is None else cluster])
+            text = "" if cluster is None else str(cluster)
+            writer.writerow([*row[:place], text, *row[place + 1 :]])
     return {"rows": len(found), "found": sum(cluster is not None for cluster in found)}
+
+
+def order_of(table: IdTable, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return positions (N,) in `ids`, in the order of the table's rows.
+
+    Rows whose image is not there, as that of a reject, have no place in it.
+
+    Raises:
+        UsageError: the table names an image twice, or not at all: the order cannot be known.
+    """
+    lookup = _lookup({name: number for number, name in enumerate(ids)})
+    named = [lookup.get(row[table.id_column]) for row in table.rows]
+    order = [number for number in named if number is not None]
+    if len(set(order)) < len(order):
+        double = next(number for number in order if order.count(number) > 1)
+        raise UsageError(
+            f"--order csv: the CSV must name each image once; {ids[double]!r} is there twice; "
+            "give --order id, or leave a row out"
+        )
+    if missing := sorted(set(range(len(ids))) - set(order)):
+        raise UsageError(
+            f"--order csv: the CSV must name every image of the store; {len(missing)} are not in "
+            f"it, as {ids[missing[0]]!r}; give --order id, or extract only what the CSV names"
+        )
+    return np.array(order, np.int64)
 
 
 def _lookup(clusters: Mapping[str, int]) -> dict[str, int]:

@@ -33,17 +33,29 @@ Fitted = tuple[Clusters, KMeansOptions, Figures]
 
 
 def _fit_in_memory(
-    config: ClusterConfig, store: StoreReader, column: str, options: KMeansOptions
+    config: ClusterConfig,
+    store: StoreReader,
+    column: str,
+    options: KMeansOptions,
+    order: npt.NDArray[np.int64] | None = None,
 ) -> Fitted:
+    """Cluster the images' rows in the order (N,) given, by id without one; labels are by id."""
     data = store.to_numpy(column)
     if store.spec.views > 1:
         data = data[data.views == 0]
     data.check_finite()
     flat = as_rows(data.features, config.spatial, store.channels(column))
+    flat = flat if order is None else flat[order]
     rows = scale_rows(flat, options.scale)
     sample = rows[sample_numbers(len(rows), min(SAMPLE, len(rows)), config.seed)]
     options, choices = _chosen(config, options, sample, len(rows), of_many="k-means++")
-    return fit_kmeans(rows, options), options, choices
+    clusters = fit_kmeans(rows, options)
+    if order is not None:
+        back = np.argsort(order)
+        clusters = replace(
+            clusters, labels=clusters.labels[back], distances=clusters.distances[back]
+        )
+    return clusters, options, choices
 
 
 def _fit_on_ray(

@@ -234,6 +234,7 @@ def test_pooling() -> None:
     torch.testing.assert_close(pool(x, "avg"), x.mean((2, 3)))
     torch.testing.assert_close(pool(x, "max"), x.amax((2, 3)))
     assert pool(x, "flatten").shape == (2, 60)
+    torch.testing.assert_close(pool(x, "flatten-hwc"), x.permute(0, 2, 3, 1).reshape(2, 60))
     assert pool(x, "none").shape == (2, 3, 4, 5)
     tokens = torch.randn(2, 7, 3)
     torch.testing.assert_close(pool(tokens, "avg"), tokens.mean(1))

@@ -144,6 +144,20 @@ def test_links_are_in_class_folders_and_spread_over_all(tmp_path: Path):
         images.link(tmp_path / "links" / "nowhere", tmp_path / "other")
 
 
+def test_turned_photographs_are_upright_for_all_contestants(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source = tmp_path / "source"
+    source.mkdir()
+    images.draw(0).save(source / "1.jpg", exif=exif)
+    images.draw(0).save(source / "2.jpg")
+    turned, usual = images.link(source, tmp_path / "links")
+    with Image.open(turned) as image:
+        assert image.size == images.SIZE[::-1]
+        assert image.getexif().get(0x0112, 1) == 1
+    assert usual.is_symlink()
+
+
 def test_decoding_alone_takes_all_jpegs(tmp_path: Path):
     images.draw(0).save(tmp_path / "1.JPEG", "JPEG")
     job = Job(str(tmp_path), "", "", "net", "w", "layer", "tf", 32, 1)

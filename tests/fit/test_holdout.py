@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.holdout import hold_out
 from raypipe.rows.features import Features
+from raypipe.rows.order import permutation
 
 
 def features(
@@ -38,7 +39,18 @@ def test_without_views_it_is_scikit_learns_split() -> None:
     assert len(parts.folds) == 3
 
 
-@pytest.mark.parametrize("how", ["stratified", "hash", "store"])
+def test_the_first_part_of_shuffled_images_trains() -> None:
+    data = features()
+    parts = hold_out(data, "shuffle", **options())
+    shuffled = permutation(list(data.ids), data.views, "shuffle", 42)
+    np.testing.assert_array_equal(parts.train, shuffled[:45])
+    np.testing.assert_array_equal(parts.test, shuffled[45:])
+    usual = StratifiedKFold(3).split(parts.train, data.labels[parts.train])
+    for ours, theirs in zip(parts.folds, usual, strict=True):
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("how", ["stratified", "hash", "store", "shuffle"])
 def test_views_of_one_image_never_straddle(how: str) -> None:
     splits = [("train", "train", "train", "test")[n // 3 % 4] for n in range(60)]
     data = features(views=4, splits=splits)

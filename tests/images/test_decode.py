@@ -88,6 +88,14 @@ def test_exif_rotation_is_applied(picture: Image.Image) -> None:
     np.testing.assert_array_equal(np.asarray(decoded), np.asarray(turned))
 
 
+def test_exif_rotation_may_be_ignored(picture: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(picture, exif=exif)
+    decoded = decode(data, CAP, orientation="ignore")
+    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(picture))
+
+
 def test_all_exif_orientations(picture: Image.Image) -> None:
     from PIL import ImageOps
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 from torchvision.models import EfficientNet_B0_Weights, ResNet50_Weights
+from torchvision.transforms import CenterCrop
 
 from raypipe.backbone.libraries.torchvision import preset_preprocess as _from_preset
 from raypipe.config import BackboneConfig
@@ -47,6 +48,21 @@ def test_tf_squash() -> None:
     ours = network_input(image, resolved(resize="squash", size=64, normalize="tf"))
     expected = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)) / 127.5 - 1
     np.testing.assert_allclose(ours, expected.transpose(2, 0, 1), atol=1.001 / 127.5)
+
+
+@pytest.mark.parametrize("size", [(101, 100), (103, 105), (102, 33), (33, 35), (35, 99), (64, 64)])
+def test_a_crop_rounds_as_torchvision_s(size: tuple[int, int]) -> None:
+    image = draw("square", 4, size)
+    same = {"crop": 64, "size": 64, "resize": "squash"}
+    found = to_pixels(image, resolved(**same, crop_rounding="even"))
+    np.testing.assert_array_equal(found, np.asarray(CenterCrop(64)(image)))
+
+
+def test_usual_orientation_and_rounding_are_not_in_the_form() -> None:
+    usual = resolved(orientation="exif", crop_rounding="down")
+    assert not {"orientation", "crop_rounding"} & set(usual.model_dump())
+    other = resolved(orientation="ignore", crop_rounding="even")
+    assert Preprocess(**other.model_dump()) == other != usual
 
 
 def test_the_network_s_input_is_rounded_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sklearn.cluster import KMeans
 
 import raypipe
 from raypipe.config import RunConfig
@@ -50,12 +52,14 @@ def run_recipe(name: str, source: Path, out: Path, *changes: str) -> dict[str, d
 
 
 def test_flowers17(tmp_path: Path, ray_session: None) -> None:
-    source = draw_folder(tmp_path / "photos", 4)
+    source = draw_folder(tmp_path / "photos", 6)
     out = tmp_path / "out"
     steps = run_recipe("flowers17-vgg16.yaml", source, out)
     assert steps["extract"]["features"] == {"features": [512 * 7 * 7]}
     with h5py.File(out / "features.h5") as file:
-        assert file["features"].shape == (12, 25088)
+        assert file["features"].shape == (18, 25088)
+        assert file["features"].dtype == np.float64
+        assert file["labels"].dtype.kind == "i"
         names = [name.decode() for name in file["label_names"]]
         assert names == ["circle", "square", "stripes"]
         labels = file["labels"][:]
@@ -65,7 +69,10 @@ def test_flowers17(tmp_path: Path, ray_session: None) -> None:
     assert set(steps["train"]["best_params"]) == {"C"}
     report = (out / "model" / "report.txt").read_text()
     assert "precision" in report
-    assert steps["train"]["test_rows"] == 3
+    assert re.search(r"accuracy +\d\.\d\d ", report)
+    held = list(csv.DictReader((out / "model" / "holdout.csv").open()))
+    assert [row["id"] for row in held] == ids[13:]  # the first 75 % train
+    assert steps["train"]["test_rows"] == 5
     assert raypipe.load_model(out / "model").classes == ("circle", "square", "stripes")
     page = (out / "report.html").read_text()
     assert all(f">{title}</h2>" in page for title in ("Features", "Classifier"))
@@ -162,7 +169,9 @@ def test_cluster(tmp_path: Path, ray_session: None) -> None:
     for number in range(6):
         picture = draw(kinds[number % 3], number).resize((640, 530), Image.Resampling.NEAREST)
         picture.save(source / f"{number}.png")
-    (tmp_path / "images.csv").write_text("id,price\n" + "".join(f"{n},{n}\n" for n in range(7)))
+    (tmp_path / "images.csv").write_text(
+        "price,ImageID,label\n" + "".join(f"{n}0,{n},old\n" for n in (3, 6, 0, 5, 1, 4, 2))
+    )
     out = tmp_path / "out"
     steps = run_recipe("cluster-vgg16.yaml", source, out, f"cluster.join={tmp_path / 'images.csv'}")
     assert steps["extract"]["features"] == {"features": [4096]}
@@ -170,8 +179,14 @@ def test_cluster(tmp_path: Path, ray_session: None) -> None:
     assert data.features.min() < 0  # before the ReLU
     assert set(data.labels) == {None}
     rows = list(csv.reader((out / "clusters" / "joined.csv").open()))
-    assert rows[0] == ["id", "price", "cluster"]
-    assert [row[2] != "" for row in rows[1:]] == [True] * 6 + [False]
+    assert rows[0] == ["price", "ImageID", "label"]
+    assert [row[1] for row in rows[1:]] == list("3605142")
+    wanted = [f"{row[1]}.png" for row in rows[1:] if row[1] != "6"]
+    place = {name: number for number, name in enumerate(data.ids)}
+    features = data.features[[place[name] for name in wanted]]
+    right = KMeans(5, n_init=10, random_state=42).fit(features).labels_
+    assert [row[2] for row in rows[1:] if row[1] != "6"] == [str(label) for label in right]
+    assert rows[2] == ["60", "6", ""]
     assert steps["cluster"]["k"] == 5
     assert ">Clusters</h2>" in (out / "report.html").read_text()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raypipe.errors import UsageError
-from raypipe.training.join import join_clusters, read_ids
+from raypipe.training.join import join_clusters, order_of, read_ids
 
 CLUSTERS = {"a/1.jpg": 3, "a/2.jpg": 0, "b/2.jpg": 4, "b/9": 1}
 
@@ -47,6 +47,32 @@ def test_ids_may_lack_extension_and_folders_where_that_is_unique(tmp_path: Path)
 def test_what_cannot_be_joined(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         joined(tmp_path, text)
+
+
+def test_a_named_column_is_replaced_where_it_is(tmp_path: Path) -> None:
+    table, out = tmp_path / "images.csv", tmp_path / "joined.csv"
+    table.write_text("label,ImageID,price\nold,b/9,2\nold,a/1,3\n")
+    join_clusters(read_ids(str(table), "ImageID", "label"), CLUSTERS, out)
+    rows = list(csv.reader(out.open(newline="")))
+    assert rows == [["label", "ImageID", "price"], ["1", "b/9", "2"], ["3", "a/1", "3"]]
+    with pytest.raises(UsageError, match=r"--join-id: the columns .* are label, .*; got 'no'"):
+        read_ids(str(table), "no")
+    with pytest.raises(UsageError, match="--join-column: 'ImageID' holds the ids"):
+        read_ids(str(table), "ImageID", "ImageID")
+
+
+def test_order_is_that_of_the_table_or_refused(tmp_path: Path) -> None:
+    table = tmp_path / "images.csv"
+    for text, words in (
+        ("id\n9\n1\n", "must name every image of the store; 1 are not in it, as '2.jpg'"),
+        ("id\n9\n2\n1\n1.jpg\n", "must name each image once; '1.jpg' is there twice"),
+    ):
+        table.write_text(text)
+        with pytest.raises(UsageError, match=words):
+            order_of(read_ids(str(table)), ["1.jpg", "2.jpg", "9.jpg"])
+    table.write_text("id\n9\nreject\n1\n2\n")
+    found = order_of(read_ids(str(table)), ["1.jpg", "2.jpg", "9.jpg"])
+    assert found.tolist() == [2, 0, 1]
 
 
 def test_missing_file(tmp_path: Path) -> None:

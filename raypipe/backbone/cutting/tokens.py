@@ -40,7 +40,7 @@ def described(
     if output.pool in _WITHOUT_AXIS:
         return output
     channels = _channels(output, value, axes)
-    if output.pool == "hwc" and value.ndim != 4:
+    if output.pool in ("hwc", "flatten-hwc") and value.ndim != 4:
         _refuse(output, f"the node gives {_shape(value)}, no map; use tokens")
     if output.pool in ("cls", "patches"):
         count = value[0].numel() // value.shape[-1 if channels == "last" else 1]

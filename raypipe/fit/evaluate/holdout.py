@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from raypipe.display import say
 from raypipe.errors import UsageError
+from raypipe.rows.order import permutation
 from raypipe.rows.splits import by_hash, canonical, stratified
 
 Labels = npt.NDArray[np.object_]
@@ -30,7 +31,7 @@ class Holdout:
         folds: pairs of positions within `train`, to fit on and to validate on.
     """
 
-    how: Literal["store", "stratified", "hash"]
+    how: Literal["store", "stratified", "hash", "shuffle"]
     train: Rows
     test: Rows
     folds: list[tuple[Rows, Rows]]
@@ -38,7 +39,7 @@ class Holdout:
 
 def hold_out(
     data: Any,
-    how: Literal["auto", "store", "stratified", "hash"],
+    how: Literal["auto", "store", "stratified", "hash", "shuffle"],
     *,
     test_size: float,
     cv: int,
@@ -51,7 +52,8 @@ def hold_out(
 
     Args:
         data: `store.features.Rows`; every row has a label.
-        how: the store's split, a stratified random one, one by hash of the id, or `auto`: the
+        how: the store's split, a stratified random one, one by hash of the id, the first and the
+            last part of shuffled images, whose folds are made in that order, or `auto`: the
             store's if it has one.
         test_size: share that is held out (not with the store's split).
         cv: number of folds; 0 makes none.
@@ -70,6 +72,9 @@ def hold_out(
         fitted, held = train_test_split(
             np.arange(len(ids)), test_size=test_size, stratify=labels, random_state=seed
         )
+    elif how == "shuffle":
+        shuffled = permutation(list(ids), data.views[first], "shuffle", seed)
+        fitted, held = np.split(shuffled, [int((1 - test_size) * len(ids))])
     elif how == "hash":
         part = np.array(by_hash(list(ids), (1 - test_size, test_size)), dtype=object)
         fitted, held = np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
@@ -86,7 +91,7 @@ def hold_out(
     train, test = _with_views(first, fitted, len(data)), first[held]
     _check_parts(data.labels, train, test, how)
     if validation is None:
-        folds = list(_folds(data, train, cv, seed)) if cv else []
+        folds = list(_folds(data, train, cv, None if how == "shuffle" else seed)) if cv else []
         return Holdout(how, train, test, folds)
     image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it
     outside = validation[image[train]]
@@ -110,14 +115,16 @@ def _with_views(first: Rows, images: Rows, rows: int) -> Rows:
     return np.concatenate([np.empty(0, np.int64), *(np.arange(first[i], end[i]) for i in images)])
 
 
-def _folds(data: Any, train: Rows, cv: int, seed: int) -> Iterator[tuple[Rows, Rows]]:
+def _folds(data: Any, train: Rows, cv: int, seed: int | None) -> Iterator[tuple[Rows, Rows]]:
+    """Yield folds, of shuffled rows if there is a seed, else of the rows in their order."""
     labels, ids = data.labels[train], data.ids[train]
+    drawn: dict[str, Any] = {"shuffle": seed is not None, "random_state": seed}
     own = data.views[train] == 0
     _check_folds(labels[own], cv)
     if own.all():
-        yield from StratifiedKFold(cv, shuffle=True, random_state=seed).split(ids, labels)
+        yield from StratifiedKFold(cv, **drawn).split(ids, labels)
         return
-    grouped = StratifiedGroupKFold(cv, shuffle=True, random_state=seed)
+    grouped = StratifiedGroupKFold(cv, **drawn)
     for fitted, scored in grouped.split(ids, labels, groups=ids):
         yield fitted, scored[own[scored]]
 

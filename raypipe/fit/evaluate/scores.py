@@ -19,7 +19,7 @@ _BINS = 10
 
 
 def evaluate(
-    head: Head, scores: Floats, truth: Labels, copies: Copies | None
+    head: Head, scores: Floats, truth: Labels, copies: Copies | None, digits: int = 3
 ) -> tuple[dict[str, Any], Floats]:
     """Return metrics of held-out rows, and their probabilities (N, K).
 
@@ -29,6 +29,7 @@ def evaluate(
         truth: (N,) class names.
         copies: what rows are most like among those the head was fitted on; None if nobody has
             looked.
+        digits: behind the point, in the report.
     """
     probabilities = head.probabilities(scores)
     count = len(head.classes)
@@ -36,7 +37,7 @@ def evaluate(
     predicted = probabilities.argmax(axis=1)
     confusion = np.bincount(codes * count + predicted, minlength=count**2).reshape(count, count)
     metrics = {
-        **scores_of(confusion, head.classes),
+        **scores_of(confusion, head.classes, digits),
         "reliability": _reliability(head, scores, probabilities, codes),
         **_without(copies, predicted == codes),
     }
@@ -70,12 +71,15 @@ def _without(copies: Copies | None, right: npt.NDArray[np.bool_]) -> dict[str, i
     }
 
 
-def scores_of(confusion: npt.NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, Any]:
+def scores_of(
+    confusion: npt.NDArray[np.int64], classes: tuple[str, ...], digits: int = 3
+) -> dict[str, Any]:
     """Return accuracy, scikit-learn's report as text and numbers, and the confusion matrix.
 
     Args:
         confusion: (K, K) numbers of rows, known class by predicted class.
         classes: K names.
+        digits: behind the point, in the text.
 
     Returns:
         `accuracy` is None, and the reports are empty, where there are no rows.
@@ -89,7 +93,7 @@ def scores_of(confusion: npt.NDArray[np.int64], classes: tuple[str, ...]) -> dic
         options = {"labels": range(count), "target_names": list(classes), "zero_division": 0}
         found = {
             "accuracy": float(confusion.trace() / rows),
-            "report_text": classification_report(truth, predicted, digits=3, **options),
+            "report_text": classification_report(truth, predicted, digits=digits, **options),
             "report": classification_report(truth, predicted, output_dict=True, **options),
         }
     return {**found, "confusion": confusion.tolist()}
