@@ -28,7 +28,7 @@ def keys_of(path: AnyPath) -> list[str]:
 
 
 def json_parts(path: AnyPath, names: list[str]) -> Iterator[Mapping[str, Texts]]:
-    """Yield some keys' values as text, in batches of rows; None where a line has none.
+    """Yield some keys' values as text, each (N,), in batches of N rows; None where a line has none.
 
     Raises:
         UsageError: naming the line that is no object, or has a list or an object as a value.

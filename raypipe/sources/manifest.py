@@ -20,7 +20,7 @@ from raypipe.sources.columns import (
     resolve,
     with_slashes,
 )
-from raypipe.sources.files import AnyPath, file_etag, readable
+from raypipe.sources.files import AnyPath, file_etag
 from raypipe.sources.json_lines import json_parts, keys_of
 from raypipe.sources.members import spell_reject
 from raypipe.sources.text_tables import TextTable

@@ -112,7 +112,9 @@ class _TableFile:
 
     def _paths(self, table: Any, group: int) -> dict[int, str]:
         """Return where the images of some rows of a row group are whose bytes are null."""
-        if self.path_leaf is None or not _may_have_nulls(table.metadata.row_group(group), self.leaf):
+        if self.path_leaf is None or not _may_have_nulls(
+            table.metadata.row_group(group), self.leaf
+        ):
             return {}
         found = table.read_row_group(group, columns=[self.leaf, self.path_leaf]).column(0)
         lacks = pc.is_null(leaf_of(found)).to_pylist()
@@ -170,7 +172,7 @@ class _TableFile:
         for batch in table.iter_batches(batch_size=16, columns=[self.leaf]):
             found = leaf_of(batch.column(0)).drop_null()
             if len(found):
-                start = bytes(bytes_of(found[0]))[:2]
+                start = bytes(bytes_of(found[0]) or b"")[:2]
                 if len(start) == 2 and start[0] == 0x80 and start[1] in _PICKLE_PROTOCOLS:
                     raise UsageError(
                         f"SOURCE: column {self.image!r} of {self} holds pickled objects, which are "
