@@ -161,9 +161,7 @@ def test_paths_beside_null_bytes_are_used(statistics: bool, tmp_path: Path) -> N
     uris = found["uri"].to_pylist()
     assert found["id"].to_pylist() == [f"t/{i}" for i in range(5)]
     assert [read_item(uri, CAP) for uri in uris[:2]] == [b"own", b"from a file"]
-    with pytest.raises(
-        RejectedItem, match=r"row 2 of .* no bytes .* 'gone\.png' is not there"
-    ):
+    with pytest.raises(RejectedItem, match=r"row 2 of .* no bytes .* 'gone\.png' is not there"):
         read_item(uris[2], CAP)
     with pytest.raises(RejectedItem, match="has no image"):
         read_item(uris[3], CAP)
