@@ -75,7 +75,7 @@ def test_bytes_that_are_not_utf8_are_named(name: str, text: str, tmp_path: Path)
     content = captions({40: text}).replace(",", "\t" if name == "t.tsv" else ",")
     encoding = "latin-1" if text == "é" else "shift-jis"
     source = table(tmp_path / name, content, encoding)
-    with pytest.raises(UsageError, match=r"row 41 \(line 42\) that are not UTF-8.*save UTF-8"):
+    with pytest.raises(UsageError, match=r"row 41 \(line 42\) that are not UTF-8.*; save it"):
         listed(source)
     lines = "".join(json.dumps({"uri": n}) + "\n" for n in SIXTY[:3]).encode()
     (tmp_path / "t.jsonl").write_bytes(lines + b'{"uri": "\xe9.png"}\n')
