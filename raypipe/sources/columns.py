@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
+from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
 
@@ -31,6 +34,21 @@ IMAGE_NAMES = (
     "image_path",
     "image_url",
 )
+
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def distinct(names: Iterable[str], where: str, option: str = "SOURCE") -> None:
+    """Make sure that a name means one column.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            raise UsageError(
+                f"{option}: {where} has {count} columns of the name {name!r}; rename one"
+            )
 
 
 def present(name: str, names: Iterable[str], option: str, where: str) -> str:
@@ -80,6 +98,27 @@ def label_columns(
         present(config.split_column, known, "--split-column", where)
     label, split = config.label_column, config.split_column
     return label if label in known else None, split if split in known else None
+
+
+def with_slashes(uri: str, folder: str, row: str) -> str:
+    """Return a relative path of Windows with `/`; what is a file as it is written stays so.
+
+    Args:
+        uri: as written.
+        folder: that relative paths are relative to.
+        row: names the row in messages.
+
+    Raises:
+        UsageError: the path begins with a drive or a server of Windows.
+    """
+    if "://" in uri or (not is_object(folder) and os.path.exists(f"{folder}/{uri}")):  # noqa: PTH110
+        return uri
+    if _WINDOWS.match(uri):
+        raise UsageError(
+            f"SOURCE: {row}: {uri!r} is a path of Windows, which is not there on this machine; "
+            "write paths relative to the table, as images/1.jpg"
+        )
+    return uri.replace("\\", "/")
 
 
 def resolve(uri: str, folder: str, row: str, etag: str | None = None) -> tuple[str, str]:

@@ -12,8 +12,6 @@ from raypipe.sources import buckets, local
 from raypipe.storage import is_object
 from raypipe.storage.objects import ObjectUri
 
-_MISSING = "missing"
-
 
 class ObjectPath:
     """The URI of an object, with what sources want of a path."""
@@ -42,13 +40,18 @@ class ObjectPath:
         return ObjectPath(replace(self.place, key=self.place.key.rpartition("/")[0]))
 
     def open(
-        self, mode: str = "r", *, encoding: str | None = None, newline: str | None = None
+        self,
+        mode: str = "r",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
     ) -> IO[Any]:
         """Open the object for reading."""
         stream = buckets.open_object(str(self))
         if "b" in mode:
             return stream
-        return io.TextIOWrapper(stream, encoding=encoding, newline=newline)
+        return io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline=newline)
 
     def __truediv__(self, name: str) -> ObjectPath:
         return ObjectPath(replace(self.place, key=f"{self.place.key}/{name}".lstrip("/")))
@@ -74,7 +77,7 @@ def file_etag(path: str) -> str:
     try:
         return buckets.object_etag(path)
     except FileNotFoundError:
-        return _MISSING
+        return local.MISSING
 
 
 def open_file(path: str) -> _Reader:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig
 from raypipe.errors import UsageError
@@ -61,7 +62,7 @@ class Labels:
         for batch in batches:
             ids = batch[ID].to_pylist()
             label = pa.array(map(self.rule, ids), pa.string()) if self.rule else batch[LABEL]
-            columns = {**dict(zip(ITEMS.names, batch.columns, strict=True)), LABEL: label}
+            columns = {**dict(zip(ITEMS.names, batch.columns, strict=True)), LABEL: _tidy(label)}
             columns[SPLIT] = self._splits(ids, batch[SPLIT])
             self.items += len(ids)
             self.with_split += len(ids) - columns[SPLIT].null_count
@@ -82,6 +83,12 @@ class Labels:
             return pa.array(splits.by_hash(ids, self.config.split_sizes.parts), pa.string())
         named = map(_folder_split, ids) if mode == "folder" else [None] * len(ids)
         return pa.array(named, pa.string())
+
+
+def _tidy(labels: pa.Array) -> pa.Array:
+    """Return (N,) labels in Unicode's form NFC, without blanks around them; empty ones as null."""
+    found = pc.utf8_normalize(pc.utf8_trim_whitespace(labels), "NFC")
+    return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
 
 
 def _folder(item: str) -> str | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from raypipe.errors import RejectedItem, RejectReason
 
-_MISSING = "missing"
+#: The etag of a file that is not there.
+MISSING = "missing"
 
 
 def file_etag(path: str) -> str:
@@ -20,7 +21,7 @@ def file_etag(path: str) -> str:
     try:
         status = os.stat(path)  # noqa: PTH116 - paths here are strings, for speed over millions
     except OSError:
-        return _MISSING
+        return MISSING
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RejectReason, UsageError
-from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
+from raypipe.sources.batches import Texts, one_batch
 from raypipe.sources.columns import (
     IMAGE_NAMES,
     etag_column,
@@ -21,12 +18,15 @@ from raypipe.sources.columns import (
     label_columns,
     present,
     resolve,
+    with_slashes,
 )
-from raypipe.sources.files import AnyPath, file_etag, readable
+from raypipe.sources.files import AnyPath, file_etag
+from raypipe.sources.json_lines import json_parts, keys_of
 from raypipe.sources.members import spell_reject
+from raypipe.sources.text_tables import TextTable
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-MANIFEST_SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson")
+_JSON_SUFFIXES = (".jsonl", ".ndjson")
+MANIFEST_SUFFIXES = (".csv", ".tsv", *_JSON_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class ManifestSource:
     def __init__(self, path: AnyPath, config: SourceConfig) -> None:
         self.path = path
         self.uri = str(path)
-        self.is_json = path.suffix.lower() not in _DELIMITERS
-        names = list(next(_json_rows(path), {})) if self.is_json else _csv_names(path)
+        self.table = None if path.suffix.lower() in _JSON_SUFFIXES else TextTable(path)
+        names = self.table.names if self.table else keys_of(path)
         self.columns = UriColumns.choose(names, config, repr(self.uri))
 
     def list(self) -> Iterator[pa.RecordBatch]:
@@ -87,35 +87,13 @@ class ManifestSource:
         Raises:
             UsageError: a row cannot be parsed, or has a URI that cannot be read.
         """
-        parts = _json_parts(self.path, self.columns.names) if self.is_json else self._csv_parts()
-        row = 1
+        names = self.columns.names
+        parts = self.table.parts(names) if self.table else json_parts(self.path, names)
+        unit, row = "row" if self.table else "line", 1
         for part in parts:
             size = len(part[self.columns.image])
-            unit = "line" if self.is_json else "row"
             yield uri_batch(part, self.columns, self.path, _namer(unit, self.uri, row))
             row += size
-
-    def _csv_parts(self) -> Iterator[Mapping[str, Texts]]:
-        from pyarrow import csv as arrow_csv
-
-        names = self.columns.names
-        convert = arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            include_columns=names,
-            strings_can_be_null=False,
-        )
-        parse = arrow_csv.ParseOptions(
-            delimiter=_DELIMITERS[self.path.suffix.lower()], newlines_in_values=True
-        )
-        read = arrow_csv.ReadOptions(use_threads=False)  # with threads, errors have no row number
-        try:
-            with arrow_csv.open_csv(readable(self.uri), read, parse, convert) as reader:
-                for batch in reader:
-                    for start in range(0, len(batch), BATCH_ROWS):
-                        part = batch.slice(start, BATCH_ROWS)
-                        yield {name: part.column(name) for name in names}
-        except pa.ArrowInvalid as error:
-            raise UsageError(f"SOURCE: {self.uri!r}: {error}; correct this row") from None
 
 
 def uri_batch(
@@ -138,6 +116,8 @@ def uri_batch(
     folder = str(table.parent)
     found: list[tuple[str, str]] = []
     for index, (uri, etag) in enumerate(zip(uris, etags, strict=True)):
+        if uri and ("\\" in uri or uri[1:2] == ":"):
+            uri = uris[index] = with_slashes(uri, folder, row(index))
         if uri:
             found.append(resolve(uri, folder, row(index) if "://" in uri else "", etag))
         else:
@@ -169,47 +149,3 @@ def _values(values: Texts) -> list[str | None]:
 
 def _namer(unit: str, uri: str, first: int) -> Callable[[int], str]:
     return lambda index: f"{unit} {first + index} of {uri!r}"
-
-
-def _csv_names(path: AnyPath) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file, delimiter=_DELIMITERS[path.suffix.lower()]), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"SOURCE: cannot read the header of {str(path)!r}: {error}") from None
-    if len(set(names)) < len(names):
-        raise UsageError(f"SOURCE: {str(path)!r} has two columns of one name: {', '.join(names)}")
-    return names
-
-
-def _json_parts(path: AnyPath, names: list[str]) -> Iterator[Mapping[str, Texts]]:
-    rows = _json_rows(path)
-    while chunk := list(islice(rows, BATCH_ROWS)):
-        yield {name: [_text(row.get(name)) for row in chunk] for name in names}
-
-
-def _json_rows(path: AnyPath) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, 1):
-                if not line.isspace():
-                    yield _parsed(line, number, path)
-    except OSError as error:
-        raise UsageError(f"SOURCE: cannot read {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"SOURCE: {str(path)!r}: expected UTF-8; {error.reason}") from None
-
-
-def _parsed(line: str, number: int, path: AnyPath) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-        if isinstance(row, dict):
-            return row
-        problem = 'expected an object, as {"uri": "a.jpg"}'
-    except ValueError as error:
-        problem = str(error)
-    raise UsageError(f"SOURCE: line {number} of {str(path)!r}: {problem}; correct this line")
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)

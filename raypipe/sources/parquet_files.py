@@ -10,18 +10,36 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
+from raypipe.sources.arrow_layouts import (
+    BYTES,
+    PATH,
+    as_text,
+    bytes_of,
+    can_hold_images,
+    field_of,
+    is_text,
+    leaf_of,
+)
 from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
-from raypipe.sources.columns import IMAGE_NAMES, id_column, label_columns, present
+from raypipe.sources.columns import (
+    IMAGE_NAMES,
+    distinct,
+    id_column,
+    label_columns,
+    present,
+    resolve,
+    with_slashes,
+)
 from raypipe.sources.files import AnyPath, file_etag, readable
-from raypipe.sources.local import check_size, unreadable
+from raypipe.sources.local import MISSING, check_size, unreadable
 from raypipe.sources.manifest import UriColumns, uri_batch
-from raypipe.sources.members import Member, spell
+from raypipe.sources.members import Member, spell, spell_reject
 from raypipe.storage import is_object
 
-_BYTES = "bytes"
 _PICKLE_PROTOCOLS = (2, 3, 4, 5)
 # A row group's images are held while they are read one by one.
 _MAX_GROUP_BYTES = 2 * 2**30
@@ -58,13 +76,16 @@ class _TableFile:
         with _reading(str(path)) as table:
             arrow, names = table.schema_arrow, table.schema_arrow.names
         where = repr(str(path))
+        distinct(names, where)
         self.image = _image_column(arrow, config, where)
         self.id = id_column(names, config, where)
         self.label, self.split = label_columns(names, config, where)
         self.label_names = _class_names(arrow, self.label)
-        self.holds_bytes = not _is_text(arrow.field(self.image).type)
-        is_struct = pa.types.is_struct(arrow.field(self.image).type)
-        self.leaf = f"{self.image}.{_BYTES}" if is_struct else self.image
+        kind = arrow.field(self.image).type
+        self.holds_bytes = not is_text(kind)
+        self.leaf = f"{self.image}.{BYTES}" if pa.types.is_struct(kind) else self.image
+        inner = field_of(kind, PATH)
+        self.path_leaf = f"{self.image}.{PATH}" if inner is not None and is_text(inner) else None
         self.uris = None
         if not self.holds_bytes:
             named = config.model_copy(update={"image_column": self.image})
@@ -78,9 +99,10 @@ class _TableFile:
             for group in range(table.num_row_groups):
                 size = table.metadata.row_group(group).num_rows
                 part = self._small_columns(table, group)
+                paths = self._paths(table, group)
                 for start in range(0, size, BATCH_ROWS):
                     rows = range(start, min(start + BATCH_ROWS, size))
-                    yield self._batch(part.slice(start, len(rows)), group, rows, row)
+                    yield self._batch(part.slice(start, len(rows)), paths, group, rows, row)
                 row += size
 
     def _small_columns(self, table: Any, group: int) -> pa.Table:
@@ -88,17 +110,44 @@ class _TableFile:
         names = list(dict.fromkeys(name for name in wanted if name))
         return table.read_row_group(group, columns=names)
 
-    def _batch(self, part: pa.Table, group: int, rows: range, before: int) -> pa.RecordBatch:
+    def _paths(self, table: Any, group: int) -> dict[int, str]:
+        """Return where the images of some rows of a row group are whose bytes are null."""
+        if self.path_leaf is None or not _may_have_nulls(
+            table.metadata.row_group(group), self.leaf
+        ):
+            return {}
+        found = table.read_row_group(group, columns=[self.leaf, self.path_leaf]).column(0)
+        lacks = pc.is_null(leaf_of(found)).to_pylist()
+        paths = pc.struct_field(found, PATH).cast(pa.string()).to_pylist()
+        return {row: path for row, path in enumerate(paths) if path and lacks[row]}
+
+    def _batch(
+        self, part: pa.Table, paths: Mapping[int, str], group: int, rows: range, before: int
+    ) -> pa.RecordBatch:
         names_of = {self.label: self.label_names}
-        columns = {name: _as_text(part[name], names_of.get(name)) for name in part.column_names}
+        columns = {
+            name: as_text(part[name], name, str(self), names_of.get(name))
+            for name in part.column_names
+        }
         first = before + rows.start
         if self.uris:
             return uri_batch(columns, self.uris, self.path, lambda i: f"row {first + i} of {self}")
         prefix = spell("parquet", str(self.path), self.leaf, group=group)
-        uris = [f"{prefix}&row={row}" for row in rows]
+        places = [(f"{prefix}&row={row}", file_etag(str(self.path))) for row in rows]
+        for row in paths.keys() & rows:
+            places[row - rows.start] = self._beside(paths[row], f"row {before + row} of {self}")
         labels, splits = (columns[n] if n else None for n in (self.label, self.split))
-        etags = [file_etag(str(self.path))] * len(rows)
+        uris, etags = zip(*places, strict=True)
         return one_batch(self._ids(columns, rows, before), uris, etags, labels, splits)
+
+    def _beside(self, path: str, row: str) -> tuple[str, str]:
+        """Return the URI and etag of an image that a row has no bytes of, but says where it is."""
+        folder = str(self.path.parent)
+        uri, etag = resolve(with_slashes(path, folder, row), folder, row)
+        if etag != MISSING:
+            return uri, etag
+        message = f"{row} has no bytes (null), and its path {path!r} is not there: {uri}"
+        return spell_reject(RejectReason.UNREADABLE, message), file_etag(str(self.path))
 
     def _ids(self, columns: Mapping[str, Any], rows: range, before: int) -> Texts:
         if self.id is None:
@@ -121,9 +170,9 @@ class _TableFile:
                 f"{_MAX_GROUP_BYTES} can be read; write it with smaller ones (row_group_size=1000)"
             )
         for batch in table.iter_batches(batch_size=16, columns=[self.leaf]):
-            found = _leaf(batch.column(0)).drop_null()
+            found = leaf_of(batch.column(0)).drop_null()
             if len(found):
-                start = found[0].as_py()[:2]
+                start = bytes(bytes_of(found[0]) or b"")[:2]
                 if len(start) == 2 and start[0] == 0x80 and start[1] in _PICKLE_PROTOCOLS:
                     raise UsageError(
                         f"SOURCE: column {self.image!r} of {self} holds pickled objects, which are "
@@ -152,37 +201,20 @@ def _reading(path: str) -> Iterator[Any]:
 def _image_column(arrow: pa.Schema, config: SourceConfig, where: str) -> str:
     if config.image_column:
         name = present(config.image_column, arrow.names, "--image-column", where)
-        if not _can_hold_images(arrow.field(name).type):
+        if not can_hold_images(arrow.field(name).type):
             raise UsageError(
                 f"--image-column: expected a column of bytes, of URIs, or a struct with `bytes`; "
-                f"{name!r} in {where} is {arrow.field(name).type}"
+                f"{name!r} in {where} is {arrow.field(name).type}: write it as one of these"
             )
         return name
     for name in IMAGE_NAMES:
-        if name in arrow.names and _can_hold_images(arrow.field(name).type):
+        if name in arrow.names and can_hold_images(arrow.field(name).type):
             return name
     listed = ", ".join(f"{field.name} ({field.type})" for field in arrow)
     raise UsageError(
         f"--image-column: no column of {where} has a usual name ({', '.join(IMAGE_NAMES)}) and "
         f"holds bytes or URIs; it has {listed}: name one"
     )
-
-
-def _can_hold_images(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index(_BYTES)
-        return index >= 0 and _is_binary(kind.field(index).type)
-    return _is_binary(kind) or _is_text(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _class_names(arrow: pa.Schema, label: str | None) -> Sequence[str] | None:
@@ -195,30 +227,16 @@ def _class_names(arrow: pa.Schema, label: str | None) -> Sequence[str] | None:
     return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else None
 
 
-def _as_text(values: pa.ChunkedArray, names: Sequence[str] | None) -> pa.Array:
-    flat = values.combine_chunks()
-    if isinstance(flat, pa.ChunkedArray):
-        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
-    if names and pa.types.is_integer(flat.type):
-        flat = pa.array(
-            [names[i] if i is not None and 0 <= i < len(names) else None for i in flat.to_pylist()],
-            pa.string(),
-        )
-    try:
-        return flat.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise UsageError(
-            f"SOURCE: a column of {flat.type} cannot be read as text: {error}"
-        ) from None
+def _may_have_nulls(group: Any, leaf: str) -> bool:
+    columns = (group.column(i) for i in range(group.num_columns))
+    found = next(column for column in columns if column.path_in_schema == leaf)
+    known = found.statistics is not None and found.statistics.has_null_count
+    return not known or found.statistics.null_count > 0
 
 
 def _uncompressed(group: Any, leaf: str) -> int:
     columns = (group.column(i) for i in range(group.num_columns))
     return sum(c.total_uncompressed_size for c in columns if c.path_in_schema == leaf)
-
-
-def _leaf(column: pa.Array) -> pa.Array:
-    return column.field(_BYTES) if pa.types.is_struct(column.type) else column
 
 
 def read_parquet(member: Member, max_bytes: int) -> bytes:
@@ -238,10 +256,9 @@ def read_parquet(member: Member, max_bytes: int) -> bytes:
     row = f"row {where['row']} of row group {where['group']} of {member.path}"
     if where["row"] >= len(column):
         raise RejectedItem(RejectReason.UNREADABLE, f"{row} is not there any more")
-    value = column[where["row"]]
-    if not value.is_valid:
+    buffer = bytes_of(column[where["row"]])
+    if buffer is None:
         raise RejectedItem(RejectReason.UNREADABLE, f"{row} has no image (null)")
-    buffer = value.as_buffer()
     check_size(buffer.size, max_bytes)
     return bytes(buffer.to_pybytes())
 
@@ -255,4 +272,4 @@ def _group(path: str, _etag: str, leaf: str, group: int) -> pa.ChunkedArray:
 
     with parquet.ParquetFile(readable(path), pre_buffer=is_object(path)) as table:
         column = table.read_row_group(group, columns=[leaf], use_threads=False).column(0)
-    return pa.chunked_array([_leaf(chunk) for chunk in column.chunks])
+    return pa.chunked_array([leaf_of(chunk) for chunk in column.chunks])

@@ -174,3 +174,13 @@ def test_a_split_that_no_image_has(tmp_path: Path) -> None:
     config = LabelConfig(source=str(tmp_path / "photos"), split="folder")
     with pytest.raises(UsageError, match="not one of 1 images has a split; the top"):
         list(open_source(config).list())
+
+
+def test_labels_are_alike_in_unicode(tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    for name in (composed, apart):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "1.png").touch()
+    assert set(labels(tmp_path / "set").values()) == {composed}
+    rows = [{"uri": "1", "label": composed}, {"uri": "2", "label": f" {apart} "}]
+    assert set(labels(jsonl_of(tmp_path / "t.jsonl", rows)).values()) == {composed}

@@ -1,0 +1,185 @@
+"""Tables as text (.csv, .tsv): every row is as long as the header, or an error names it."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import IO
+
+from raypipe.errors import UsageError
+from raypipe.sources.batches import BATCH_ROWS
+from raypipe.sources.columns import distinct
+from raypipe.sources.files import AnyPath
+
+_OWN = {".tsv": "\t", ".tab": "\t"}
+_SEPARATORS = ",;\t|"
+_IN_QUOTES = re.compile(r'"[^"]*("|$)')
+_EXCEL = re.compile(r"sep=([,;\t|])\s*$", re.I)
+# UTF-32 first: its mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_ADVICE = "write a mark within a value twice and the value in quotes, or the table as JSON lines"
+
+Values = dict[str, list[str]]
+
+
+def encoding_of(path: AnyPath, option: str = "SOURCE") -> str:
+    """Return the encoding that a text begins with a mark of, else UTF-8.
+
+    Raises:
+        UsageError: it cannot be read, or is no text.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise UsageError(f"{option}: cannot read {str(path)!r}: {error.strerror}") from None
+    if found := next((name for mark, name in _MARKS if start.startswith(mark)), None):
+        return found
+    if b"\0" in start:
+        raise UsageError(
+            f"{option}: {str(path)!r} is no text in UTF-8 (it has zero bytes; UTF-16 is known by "
+            "its byte order mark); save it as UTF-8"
+        )
+    return "utf-8-sig"
+
+
+class TextTable:
+    """A table of text with a header, read strictly.
+
+    Encoding: UTF-8, or UTF-16 and UTF-32 with their mark. Separator: the suffix's own, or else
+    the one of `,` `;` tab and `|` that is in the header. Blanks around names and values are left
+    out. Line breaks may be within quotes; empty lines are skipped.
+
+    Args:
+        path: the file.
+        option: the option that names it, for messages.
+
+    Raises:
+        UsageError: it cannot be read, is empty, or two columns have one name.
+    """
+
+    def __init__(self, path: AnyPath, option: str = "SOURCE") -> None:
+        self.path, self.option = path, option
+        self.encoding = encoding_of(path, option)
+        self.separator, self.skipped = _separator(self._head(), path.suffix.lower())
+        self.names = next(self._rows(), (0, []))[1]
+        if not any(self.names):
+            raise self._wrong("is empty; it needs a header and rows")
+        distinct(self.names, repr(str(path)), option)
+
+    def parts(self, names: Iterable[str]) -> Iterator[Values]:
+        """Yield some columns by name, in batches of rows.
+
+        Raises:
+            UsageError: naming the first row that is unclosed, ragged or undecodable, whichever
+                columns are asked for.
+        """
+        places = {name: self.names.index(name) for name in names}
+        rows = self._rows()
+        next(rows, None)
+        number = 0
+        while chunk := list(islice(rows, BATCH_ROWS)):
+            for at, (line, row) in enumerate(chunk, number + 1):
+                self._check(row, at, line)
+            number += len(chunk)
+            yield {name: [row[place].strip() for _, row in chunk] for name, place in places.items()}
+
+    def _head(self) -> list[str]:
+        with self._open("replace") as file:  # what is undecodable is told with its row
+            return list(islice(file, 2))
+
+    def _open(self, errors: str = "strict") -> IO[str]:
+        try:
+            file: IO[str] = self.path.open(encoding=self.encoding, newline="", errors=errors)
+        except OSError as error:
+            raise self._wrong(f"cannot be read: {error.strerror}") from None
+        return file
+
+    def _rows(self, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
+        """Yield each row with the line it begins in, the header first and stripped."""
+        count, begins = 0, self.skipped + 1
+        with self._open(errors) as file:
+            reader = csv.reader(
+                islice(file, self.skipped, None),
+                delimiter=self.separator,
+                strict=True,
+                skipinitialspace=True,
+            )
+            try:
+                for row in reader:
+                    if row:
+                        yield begins, row if count else [name.strip() for name in row]
+                        count += 1
+                    begins = self.skipped + reader.line_num + 1
+            except csv.Error as error:
+                raise self._unclosed(count, begins, error) from None
+            except UnicodeError as error:
+                raise self._undecodable(error) from None
+
+    def _check(self, row: list[str], number: int, line: int) -> None:
+        if len(row) != len(self.names):
+            raise self._wrong(
+                f"has {len(row)} values in row {number} (line {line}), the header "
+                f"{len(self.names)}; correct this row: values with {self.separator!r} in them need "
+                "quotes"
+            )
+        for value in row:
+            if ("\n" in value or "\r" in value) and self._holds_rows(value):
+                raise self._wrong(
+                    f"has a quotation mark in row {number} (line {line}) that takes the next rows "
+                    f"in, up to another such mark: {value[:40]!r}…; {_ADVICE}"
+                )
+
+    def _holds_rows(self, value: str) -> bool:
+        """Whether a value in quotes ends where another one would begin, with rows inside."""
+        lines = value.splitlines()
+        inner, width = lines[1:-1], len(self.names) - 1
+        between = all(line.count(self.separator) >= width for line in inner)
+        return bool(width) and between and lines[-1].rstrip(" ").endswith(self.separator)
+
+    def _unclosed(self, rows: int, line: int, error: csv.Error) -> UsageError:
+        where = f"row {rows} (line {line})" if rows else "the header"
+        return self._wrong(
+            f"has a quotation mark in {where} that is not closed, or stands within a value "
+            f"({error}); {_ADVICE}"
+        )
+
+    def _undecodable(self, error: UnicodeError) -> UsageError:
+        """Look for the row again: the text was decoded ahead of it."""
+        where, byte = "", ""
+        if isinstance(error, UnicodeDecodeError):
+            byte = f"byte 0x{error.object[error.start]:02x}: "
+        if self.encoding == "utf-8-sig":
+            for number, (line, row) in enumerate(self._rows("surrogateescape")):
+                if any("\udc80" <= letter <= "\udcff" for value in row for letter in value):
+                    where = f" in row {number} (line {line})" if number else " in the header"
+                    break
+        shown = self.encoding.removesuffix("-sig").upper()
+        return self._wrong(
+            f"has bytes{where} that are not {shown} ({byte}{_reason(error)}); save it as UTF-8"
+        )
+
+    def _wrong(self, what: str) -> UsageError:
+        return UsageError(f"{self.option}: {str(self.path)!r} {what}")
+
+
+def _reason(error: UnicodeError) -> str:
+    return error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _separator(head: list[str], suffix: str) -> tuple[str, int]:
+    """Return what separates values, and how many lines stand in front of the header."""
+    if head and (named := _EXCEL.match(head[0].lstrip("\ufeff"))):
+        return named.group(1), 1
+    own = _OWN.get(suffix, ",")
+    header = _IN_QUOTES.sub("", head[0]) if head else ""
+    there = [mark for mark in _SEPARATORS if mark in header]
+    return (there[0] if own not in there and len(there) == 1 else own), 0
