@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.errors import RejectReason
+from raypipe.errors import RaypipeError, RejectReason
 from raypipe.rows.listing import Listing
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
@@ -174,8 +174,19 @@ def _unlisted(storage: Storage, fingerprint: str, noted: set[str], name: str) ->
 
 
 def _checked(storage: Storage, part: Part) -> Part:
-    """Find out size and checksum."""
+    """Find out size and checksum of a file that can be read to its end.
+
+    Raises:
+        RaypipeError: it cannot; no checksum of it is known, so nothing else tells.
+    """
     file = part.file
+    try:
+        for _ in file_format(file.path).iter_tables(storage.open(file.path), None):
+            pass
+    except (ValueError, OSError):
+        raise RaypipeError(
+            f"{storage.uri}/{file.path} is damaged, and no snapshot lists it; remove it"
+        ) from None
     return replace(part, file=describe(storage, file.path, file.unit, file.rows))
 
 

@@ -13,13 +13,14 @@ from raypipe.errors import RaypipeError
 from raypipe.storage import FolderStorage
 from raypipe.store import retention
 from raypipe.store.compaction import compact
+from raypipe.store.coverage import adopt, cover
 from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import Format
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import expire
 from raypipe.store.snapshot import newest
 from tests.store import test_store
-from tests.store.test_store import SPEC, content, run
+from tests.store.test_store import SPEC, content, listing, run, work
 from tests.support.stores import items_of, make_spec, make_store
 
 storage = test_store.storage
@@ -113,3 +114,27 @@ def test_no_flipped_bit_is_read_in_silence(tmp_path: Path, form: Format, flips: 
         with pytest.raises(RaypipeError, match=f"{name} is damaged"):
             compact(storage, spec, form, 10**8)
     assert newest(storage, spec.fingerprint) == before
+
+
+def test_a_zeroed_partition_is_not_adopted(storage: FolderStorage) -> None:
+    items = listing({f"a{i}": "1" for i in range(9)})
+    work(storage, items)  # stopped before it published
+    name = storage.list("data")[0]
+    data = storage.read(name)
+    start = data.rfind(b"\x28\xb5\x2f\xfd")  # the last compressed page: of features
+    stop = start + 8
+    storage.put(name, data[:start] + bytes(stop - start) + data[stop:])
+    covered = cover(storage, ())
+    with pytest.raises(RaypipeError, match=f"{name} is damaged"):
+        adopt(storage, covered, items, SPEC.fingerprint)
+    assert newest(storage, SPEC.fingerprint).number == 0
+
+
+def test_another_call_may_remove_snapshots_meanwhile(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in "123":
+        run(storage, {"a": version})
+    storage.delete("snapshots/00000001.json")  # by another call, after this one has listed it
+    monkeypatch.setattr(retention, "numbers", lambda _: [1, 2, 3])
+    assert expire(storage, keep=1).snapshots == (2,)
