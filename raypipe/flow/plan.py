@@ -15,6 +15,7 @@ from raypipe.rows.unit import Unit, _unit
 from raypipe.rows.versions import Versions
 from raypipe.spec import Spec, digest
 from raypipe.storage import Storage
+from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import DATA
 
 #: A unit's decoded block stays below this: large enough to keep a device busy, small enough to
@@ -129,6 +130,8 @@ def apart(storage: Storage, units: list[Unit]) -> list[Unit]:
     if not units:
         return units
     taken = {PurePosixPath(name).stem for name in storage.list(DATA)}
+    # A rejects file's name ends in a checksum; a noted one must not be written anew.
+    taken |= {PurePosixPath(name).stem.rpartition("-")[0] for name in expired_files(storage)}
 
     def free(unit: Unit) -> Unit:
         attempt = 1

@@ -14,6 +14,8 @@ from raypipe.display import say
 from raypipe.spec import Spec, digest
 from raypipe.storage import Storage
 from raypipe.store import parquet
+from raypipe.store.checksums import verifying
+from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import (
     File,
     Format,
@@ -94,14 +96,17 @@ def _size(part: Part) -> float:
 def _merge(storage: Storage, spec: Spec, form: Format, group: list[Part]) -> File:
     """Write the rows of several partitions as one, unless that has been done before."""
     origin = json.dumps([[part.file.path, part.dropped] for part in group])
+    noted = expired_files(storage)
     unit = digest(spec.fingerprint, "compact", origin)[:32]
     rows = sum(part.rows for part in group)
     if not group[0].is_data:
         content = parquet.encode_pieces(schema.REJECTS, _rows(storage, group), rows, {})
-        name = rejects_name(unit, content)
+        while (name := rejects_name(unit, content)) in noted:
+            unit = digest(unit)[:32]
         storage.create(name, content)
         return describe(storage, name, unit)
-    name = data_name(unit, form)
+    while (name := data_name(unit, form)) in noted:  # it is about to be removed
+        unit = digest(unit)[:32]
     if not storage.exists(name):
         columns = _columns(storage, group[0])
         metadata = Metadata(spec.fingerprint, unit, "")
@@ -111,14 +116,16 @@ def _merge(storage: Storage, spec: Spec, form: Format, group: list[Part]) -> Fil
 
 def _columns(storage: Storage, part: Part) -> pa.Schema:
     name = part.file.path
-    return next(file_format(name).iter_tables(storage.open(name), None)).schema
+    with verifying(storage, part.file):
+        return next(file_format(name).iter_tables(storage.open(name), None)).schema
 
 
 def _rows(storage: Storage, group: list[Part]) -> Iterator[pa.Table]:
     for part in group:
         name = part.file.path
         start = 0
-        for table in file_format(name).iter_tables(storage.open(name), None):
-            keep = ~np.isin(np.arange(start, start + len(table)), part.dropped)
-            start += len(table)
-            yield table if keep.all() else table.take(pa.array(np.flatnonzero(keep)))
+        with verifying(storage, part.file):
+            for table in file_format(name).iter_tables(storage.open(name), None):
+                keep = ~np.isin(np.arange(start, start + len(table)), part.dropped)
+                start += len(table)
+                yield table if keep.all() else table.take(pa.array(np.flatnonzero(keep)))

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.errors import RejectReason
+from raypipe.errors import RaypipeError, RejectReason
 from raypipe.rows.listing import Listing
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
+from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import DATA, File, count_rows, describe, file_format, read_metadata
-from raypipe.store.retention import expired_files
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
 _PART = "part"
@@ -82,10 +82,11 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
     missing = _missing(listing, covered)
     if not len(missing):  # nothing that could be of use, however many files lie there
         return Coverage((), _empty_rows())
-    listed = {part.file.path for part in covered.parts} | expired_files(storage)
+    noted = expired_files(storage)
+    listed = {part.file.path for part in covered.parts} | noted
     names = [name for name in storage.list(DATA) if name not in listed]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(partial(_unlisted, storage, fingerprint), names)
+        found = pool.map(partial(_unlisted, storage, fingerprint, noted), names)
         parts = tuple(part for unit in found for part in unit)
     if not parts:
         return Coverage((), _empty_rows())
@@ -159,19 +160,33 @@ def publish(
             return snapshot
 
 
-def _unlisted(storage: Storage, fingerprint: str, name: str) -> list[Part]:
+def _unlisted(storage: Storage, fingerprint: str, noted: set[str], name: str) -> list[Part]:
+    """Return a unit's files; without its rejects where those are about to go, or gone."""
     metadata = read_metadata(storage, name)
     stem = PurePosixPath(name).stem
     if metadata is None or metadata.fingerprint != fingerprint or stem != f"part-{metadata.unit}":
         return []
-    names = [name, metadata.rejects] if metadata.rejects else [name]
+    names, rejects = [name], metadata.rejects
+    if rejects and rejects not in noted and storage.exists(rejects):
+        names.append(rejects)
     # Size and checksum are found out later, for those that turn out to be of use.
     return [Part(File(n, metadata.unit, count_rows(storage, n), 0, "")) for n in names]
 
 
 def _checked(storage: Storage, part: Part) -> Part:
-    """Find out size and checksum."""
+    """Find out size and checksum of a file that can be read to its end.
+
+    Raises:
+        RaypipeError: it cannot; no checksum of it is known, so nothing else tells.
+    """
     file = part.file
+    try:
+        for _ in file_format(file.path).iter_tables(storage.open(file.path), None):
+            pass
+    except (ValueError, OSError):
+        raise RaypipeError(
+            f"{storage.uri}/{file.path} is damaged, and no snapshot lists it; remove it"
+        ) from None
     return replace(part, file=describe(storage, file.path, file.unit, file.rows))
 
 

@@ -16,6 +16,7 @@ from raypipe.errors import RaypipeError
 from raypipe.rows.features import tensor
 from raypipe.storage import Storage, stream
 from raypipe.store import hdf5, parquet
+from raypipe.store.lifetime import check_name
 
 Format = Literal["parquet", "hdf5"]
 
@@ -133,12 +134,19 @@ def existing_unit(storage: Storage, unit: str, form: Format) -> list[File]:
 
 
 def read_metadata(storage: Storage, name: str) -> Metadata | None:
-    """Return what a feature partition says of itself, or None if it is none of this project's."""
+    """Return what a feature partition says of itself, or None if it is none of this project's.
+
+    Raises:
+        RaypipeError: it names a rejects file outside the store.
+    """
     try:
         found = file_format(name).read_metadata(storage.open(name))
-        return Metadata(found[_FINGERPRINT], found[_UNIT], found[_REJECTS_FILE])
+        metadata = Metadata(found[_FINGERPRINT], found[_UNIT], found[_REJECTS_FILE])
     except (KeyError, ValueError, OSError):
         return None
+    if metadata.rejects:
+        check_name(metadata.rejects, f"{storage.uri}/{name}")
+    return metadata
 
 
 def count_rows(storage: Storage, name: str) -> int:

@@ -18,6 +18,7 @@ from raypipe.heads.head import Channels
 from raypipe.rows.features import ROW_COLUMNS, Features, to_array
 from raypipe.spec import Spec, digest
 from raypipe.storage import FileInput, open_storage
+from raypipe.store.checksums import verifying
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
@@ -49,6 +50,12 @@ class StoreReader:
             if snapshot is None
             else read_snapshot(self.storage, snapshot)
         )
+        if self.snapshot.fingerprint != self.spec.fingerprint:
+            raise RaypipeError(
+                f"{self.uri}: spec.json and snapshot {self.snapshot.number} are of different "
+                "features: one of them was edited or lost; restore spec.json from a copy"
+            )
+        self._verified: set[str] = set()
 
     @property
     def uri(self) -> str:
@@ -143,8 +150,26 @@ class StoreReader:
     def iter_part(
         self, index: int, columns: list[str] | None = None, split: str | None = None
     ) -> Iterator[pa.Table]:
-        """Yield the rows of one partition, by its position in the snapshot, piece by piece."""
+        """Yield the rows of one partition, by its position in the snapshot, piece by piece.
+
+        The first time that features are read, the file's checksum is compared meanwhile.
+
+        Raises:
+            RaypipeError: the file is missing or, told after its last piece, damaged.
+        """
         part = self._parts[index]
+        of_features = columns is None or not set(columns).isdisjoint(self.columns)
+        if not of_features or part.file.path in self._verified:
+            yield from self._pieces(part, columns, split)
+            return
+        self._open(part)
+        with verifying(self.storage, part.file):
+            yield from self._pieces(part, columns, split)
+        self._verified.add(part.file.path)
+
+    def _pieces(
+        self, part: Part, columns: list[str] | None, split: str | None
+    ) -> Iterator[pa.Table]:
         source = self._open(part)
         needed = columns if columns is None or split is None else list({*columns, schema.SPLIT})
         start = 0

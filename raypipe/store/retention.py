@@ -12,15 +12,15 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from raypipe.errors import UsageError
 from raypipe.storage import Storage
-from raypipe.store.snapshot import numbers, read_snapshot, remove_snapshot
+from raypipe.store.lifetime import NOTES, notes, removable
+from raypipe.store.snapshot import Snapshot, numbers, read_snapshot, remove_snapshot
 
-_NOTES = "expired"
 _PINS = "pins"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -98,7 +98,7 @@ def expire(
     pinned = set(pins(storage).values())
     old = [
         snapshot
-        for snapshot in (read_snapshot(storage, n) for n in known[:-keep] if n not in pinned)
+        for snapshot in _present(storage, (n for n in known[:-keep] if n not in pinned))
         if now - datetime.fromisoformat(snapshot.created).timestamp() >= older_than
     ]
     gone = {snapshot.number for snapshot in old}
@@ -109,7 +109,7 @@ def expire(
     if not dry_run:
         if unused:  # noted before they are the only trace of themselves
             note = {"time": now, "files": unused}
-            storage.put(f"{_NOTES}/{uuid.uuid4().hex}.json", json.dumps(note).encode())
+            storage.put(f"{NOTES}/{uuid.uuid4().hex}.json", json.dumps(note).encode())
         for number in sorted(gone):
             remove_snapshot(storage, number)
     removed, size = _remove_noted(storage, now - grace, dry_run=dry_run)
@@ -117,38 +117,31 @@ def expire(
     return Expiry(tuple(sorted(gone)), tuple(kept), noted, removed, size)
 
 
-def expired_files(storage: Storage) -> set[str]:
-    """Return the files that are going to be removed unless a snapshot lists them."""
-    return {path for _, _, files in _notes(storage) for path in files}
-
-
 def _remove_noted(storage: Storage, before: float, *, dry_run: bool) -> tuple[tuple[str, ...], int]:
-    """Remove the files of old notes that no snapshot lists by now."""
-    removed: dict[str, int] = {}
-    for name, noted_at, files in _notes(storage):
-        if noted_at > before:
-            continue
-        used = _used(storage, numbers(storage))  # a run may have published since
-        free = {path: size for path, size in files.items() if path not in used}
-        removed |= free
-        if not dry_run:
-            for path in free:
-                storage.delete(path)
-            storage.delete(name)
+    """Remove the files whose newest note is old enough and that no snapshot lists by now."""
+    used = _used(storage, numbers(storage))  # a run may have published since
+    found = list(notes(storage))  # after `used`: what a snapshot gone meanwhile listed is noted
+    removed = removable(found, used, before)
+    if not dry_run:
+        for path in removed:
+            storage.delete(path)
+        for name, noted_at, _ in found:
+            if noted_at <= before:
+                storage.delete(name)
     return tuple(sorted(removed)), sum(removed.values())
 
 
-def _notes(storage: Storage) -> Iterable[tuple[str, float, dict[str, int]]]:
-    for name in storage.list(_NOTES):
+def _present(storage: Storage, known: Iterable[int]) -> Iterator[Snapshot]:
+    """Yield the snapshots that are still there: another call may remove some meanwhile."""
+    for number in known:
         try:
-            content = json.loads(storage.read(name))
-        except FileNotFoundError:  # another call has just finished with it
+            yield read_snapshot(storage, number)
+        except UsageError:
             continue
-        yield name, content["time"], content["files"]
 
 
 def _used(storage: Storage, known: Iterable[int]) -> set[str]:
-    return {part.file.path for n in known for part in read_snapshot(storage, n).parts}
+    return {part.file.path for snapshot in _present(storage, known) for part in snapshot.parts}
 
 
 def _pin_file(name: str) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 
 from raypipe.errors import UsageError
 from raypipe.storage import Storage, open_storage
+from raypipe.store.lifetime import check_name
 from raypipe.store.partition import DATA, File
 
 _FOLDER = "snapshots"
@@ -126,7 +127,10 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
 @lru_cache(maxsize=2)
 def _read(uri: str, name: str, _stamp: Hashable) -> Snapshot:
     """Read a file that never changes once: a worker opens the same store for each partition."""
-    return Snapshot.from_json(open_storage(uri).read(name))
+    snapshot = Snapshot.from_json(open_storage(uri).read(name))
+    for part in snapshot.parts:
+        check_name(part.file.path, f"{uri}/{name}")
+    return snapshot
 
 
 def remove_snapshot(storage: Storage, number: int) -> None:

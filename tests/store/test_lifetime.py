@@ -1,0 +1,140 @@
+"""Files that other files name: how long they stay, where they may be, and that they are whole."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from raypipe.errors import RaypipeError
+from raypipe.storage import FolderStorage
+from raypipe.store import retention
+from raypipe.store.compaction import compact
+from raypipe.store.coverage import adopt, cover
+from raypipe.store.lifetime import expired_files
+from raypipe.store.partition import Format
+from raypipe.store.reader import StoreReader
+from raypipe.store.retention import expire
+from raypipe.store.snapshot import newest
+from tests.store import test_store
+from tests.store.test_store import SPEC, content, listing, run, work
+from tests.support.stores import items_of, make_spec, make_store
+
+storage = test_store.storage
+OUTSIDE = "../victim.txt"
+
+
+def test_a_note_never_removes_what_is_outside(storage: FolderStorage) -> None:
+    run(storage, {"a": "1"})
+    assert storage.folder is not None
+    victim = storage.folder.parent / "victim.txt"
+    victim.write_text("kept")
+    storage.put("expired/n.json", json.dumps({"time": 0, "files": {OUTSIDE: 9}}).encode())
+    with pytest.raises(RaypipeError, match=r"expired/n\.json: expected names of files"):
+        expire(storage, keep=1, grace=0)
+    assert victim.read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", [OUTSIDE, "/etc/passwd", "data/../../x", "spec.json", "data/.."])
+def test_a_snapshot_names_only_partitions(storage: FolderStorage, name: str) -> None:
+    run(storage, {"a": "1"})
+    content = json.loads(storage.read("snapshots/00000001.json"))
+    content["partitions"][0]["path"] = name
+    storage.put("snapshots/00000001.json", json.dumps(content).encode())
+    assert storage.folder is not None
+    with pytest.raises(RaypipeError, match=r"00000001\.json: expected names of files"):
+        StoreReader(str(storage.folder))
+
+
+def test_rejects_that_expired_by_themselves_are_made_again(storage: FolderStorage) -> None:
+    run(storage, {"a": "1", "b!": "1"})
+    rejects = storage.list("rejects")
+    run(storage, {"a": "2", "b!": "2"})
+    for name in storage.list("snapshots")[:1]:
+        storage.delete(name)
+    storage.delete(rejects[0])
+    run(storage, {"a": "1", "b!": "1", "c": "1"})  # takes the first unit up again
+    assert content(storage) is not None
+    assert (newest(storage, SPEC.fingerprint).rows, newest(storage, SPEC.fingerprint).rejects) == (
+        2,
+        1,
+    )
+
+
+def test_the_grace_begins_anew_after_a_kill(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(storage, {"a": "1"})
+    run(storage, {"a": "2"})
+    kept = storage.list("data")
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "remove_snapshot", kill)
+        with pytest.raises(KeyboardInterrupt):
+            expire(storage, keep=1)
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert expire(storage, keep=1).removed == ()
+    assert storage.list("data") == kept
+    monkeypatch.setattr(time, "time", lambda: later + 25 * 3600)
+    assert len(expire(storage, keep=1).removed) == 1
+
+
+def test_compaction_takes_up_no_noted_file(tmp_path: Path) -> None:
+    spec = make_spec()
+    units = [items_of([f"a/{i}"]) for i in range(3)]
+    storage, _ = make_store(tmp_path / "store", units, spec)
+    merged = compact(storage, spec, "parquet", 10**8).after
+    storage.delete(f"snapshots/{merged.number:08d}.json")
+    note = {"time": time.time(), "files": {merged.parts[0].file.path: 1}}
+    storage.put("expired/n.json", json.dumps(note).encode())
+    again = compact(storage, spec, "parquet", 10**8).after
+    assert not {part.file.path for part in again.parts} & expired_files(storage)
+
+
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+@pytest.mark.parametrize("flips", [6, pytest.param(150, marks=pytest.mark.long)])
+def test_no_flipped_bit_is_read_in_silence(tmp_path: Path, form: Format, flips: int) -> None:
+    spec = make_spec()
+    units = [items_of([f"a/{i}{j}" for j in range(5)]) for i in range(2)]
+    storage, before = make_store(tmp_path / "store", units, spec, form)
+    name = before.data[1].file.path
+    data, chance = storage.read(name), random.Random(form)
+    for _ in range(flips):
+        at, bit = chance.randrange(len(data)), chance.randrange(8)
+        storage.put(name, data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+        with pytest.raises(RaypipeError, match=f"{name} is damaged"):
+            StoreReader(str(tmp_path / "store")).to_numpy()
+        with pytest.raises(RaypipeError, match=f"{name} is damaged"):
+            compact(storage, spec, form, 10**8)
+    assert newest(storage, spec.fingerprint) == before
+
+
+def test_a_zeroed_partition_is_not_adopted(storage: FolderStorage) -> None:
+    items = listing({f"a{i}": "1" for i in range(9)})
+    work(storage, items)  # stopped before it published
+    name = storage.list("data")[0]
+    data = storage.read(name)
+    start = data.rfind(b"\x28\xb5\x2f\xfd")  # the last compressed page: of features
+    stop = start + 8
+    storage.put(name, data[:start] + bytes(stop - start) + data[stop:])
+    covered = cover(storage, ())
+    with pytest.raises(RaypipeError, match=f"{name} is damaged"):
+        adopt(storage, covered, items, SPEC.fingerprint)
+    assert newest(storage, SPEC.fingerprint).number == 0
+
+
+def test_another_call_may_remove_snapshots_meanwhile(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in "123":
+        run(storage, {"a": version})
+    storage.delete("snapshots/00000001.json")  # by another call, after this one has listed it
+    monkeypatch.setattr(retention, "numbers", lambda _: [1, 2, 3])
+    assert expire(storage, keep=1).snapshots == (2,)
