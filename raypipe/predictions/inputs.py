@@ -10,7 +10,7 @@ neither, and the tasks that read a store's partitions do without torch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,10 @@ class Images:
     def items(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""
         return self.source.list()
+
+    def left_aside(self) -> Mapping[str, int]:
+        """Return how much of the source is no item, by rule."""
+        return self.source.aside
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
@@ -166,6 +170,10 @@ class Stored:
         """Yield the items of each partition as one batch, empty where none of its rows counts."""
         for number in range(len(self.store.snapshot.data)):
             yield _items(self.store, number)
+
+    def left_aside(self) -> Mapping[str, int]:
+        """Return nothing: each row of a store counts."""
+        return {}
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
