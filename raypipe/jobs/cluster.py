@@ -38,10 +38,10 @@ def run(config: ClusterConfig) -> Outcome:
         UsageError: more clusters than rows, or features that are no numbers.
     """
     check(config)
-    return deliver(config, _run, last="metrics.json")
+    return deliver(config, _run, kind="clusters", last="metrics.json")
 
 
-def _run(config: ClusterConfig) -> Outcome:
+def _run(config: ClusterConfig, new: Path) -> Outcome:
     started = time.monotonic()
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
@@ -64,13 +64,13 @@ def _run(config: ClusterConfig) -> Outcome:
     )
     images = index.rows(index.views == 0)  # an augmented view is no further image
     ids = images.ids
-    write_assignments(ids, clusters, out)
+    write_assignments(ids, clusters, new)
     assigned = dict(zip(ids, clusters.labels.tolist(), strict=True)) if wanted else {}
     summary: dict[str, Any] = {
         "out": str(out),
         **_figures(clusters, chosen, choices),
         "rows": len(ids),
-        "joined": join_clusters(wanted, assigned, out / _JOINED_FILE) if wanted else None,
+        "joined": join_clusters(wanted, assigned, new / _JOINED_FILE) if wanted else None,
         "ari": agreement(images.labels, clusters),
         "choose": CRITERION if choices else None,
         "distance": config.distance,
@@ -85,10 +85,9 @@ def _run(config: ClusterConfig) -> Outcome:
     }
     if not clusters.converged:
         say(f"warning: stopped at --max-iter {config.max_iter} with centres that still move")
-    (out / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
-    np.save(out / "centers.npy", clusters.centers)
-    pictured = picture(store, ids, clusters, out / "clusters.png")
-    kept.remove()
+    (new / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+    np.save(new / "centers.npy", clusters.centers)
+    pictured = picture(store, ids, clusters, new / "clusters.png")
     return Outcome(summary, text(summary, pictured=pictured, joined_file=_JOINED_FILE), clusters)
 
 

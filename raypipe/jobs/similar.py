@@ -20,7 +20,7 @@ from raypipe.heads.head import as_rows
 from raypipe.reports.thumbnails import find_uris, thumbnail
 from raypipe.rows.features import to_array
 from raypipe.sources import read_item
-from raypipe.storage import local_path, user_path
+from raypipe.storage import local_path, new_file, user_path
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Foun
     ]
     images = [(caption, thumbnail(place)) for caption, place in rows]
     sheet = [(caption, [image] if image else []) for caption, image in images]
-    contact_sheet(sheet, f"images most like {Path(config.image).name}", out)
+    with new_file(out) as beside:
+        contact_sheet(sheet, f"images most like {Path(config.image).name}", beside)
     return str(out)
 
 
