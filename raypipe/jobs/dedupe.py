@@ -84,8 +84,9 @@ def _check_memory(store: StoreReader, column: str) -> None:
 def _images(store: StoreReader, column: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the ids of the images themselves, and their features as rows."""
     data = store.to_numpy(column)
-    own = data.views == 0
-    return data.ids[own], as_rows(data.features[own])
+    data = data[data.views == 0]
+    data.check_finite()
+    return data.ids, as_rows(data.features)
 
 
 def _confirmed(
