@@ -122,7 +122,7 @@ def test_empty_and_text_are_no_images() -> None:
     assert rejected(b"").reason is RejectReason.EMPTY
     reject = rejected(b"hello, world")
     assert reject.reason is RejectReason.NOT_AN_IMAGE
-    assert "hello" not in reject.message  # nothing of a file that a source may have no business with
+    assert "hello" not in reject.message
 
 
 def test_corrupt_png(picture: Image.Image) -> None:
