@@ -30,7 +30,7 @@ from raypipe.predictions.inputs import Images, Stored
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.rows.listing import Listing
-from raypipe.storage import is_object, local_copy, local_path, open_storage
+from raypipe.storage import is_object, local_copy, local_path, new_file, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
 
@@ -162,7 +162,8 @@ def _to_file(
         table = pa.concat_tables(rows).append_column(
             schema.LABEL, pa.concat_tables(known)[schema.LABEL]
         )
-        path.write_bytes(report_on_rows(config, model, source, table, failed))
+        with new_file(path) as beside:
+            beside.write_bytes(report_on_rows(config, model, source, table, failed))
         _said(str(path), summary, lines)
     check_rejects(len(written), len(failed), config.max_rejects, str(out), lambda: failed)
     return summary, lines, written

@@ -27,7 +27,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.flow.plan import Plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor, to_arrow
-from raypipe.rows.features import to_array
+from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps.batch import ReadOptions
@@ -274,7 +274,11 @@ def _pieces(store: StoreReader, number: int, spec: Spec) -> Iterator[pa.Table]:
 
 
 def _features(piece: pa.Table, spec: Spec) -> Batch:
-    return {output.column: to_array(piece[output.column]) for output in spec.outputs}
+    found = {output.column: to_array(piece[output.column]) for output in spec.outputs}
+    bad = ~np.logical_and.reduce([finite(values) for values in found.values()])
+    if bad.any():
+        raise not_finite(int(bad.sum()), piece[schema.ID].filter(pa.array(bad)).to_pylist())
+    return found
 
 
 def _check_options(config: PredictConfig) -> None:
