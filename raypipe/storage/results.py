@@ -90,7 +90,7 @@ def check_result(folder: Path, kind: str, origin: Mapping[str, Any], *, replace:
         return
     what = f"{there} made with another {', '.join(changed)}" if there == kind else there
     raise UsageError(
-        f"--out: {str(folder)!r} holds {what}; give another folder, or --replace to put this "
+        f"--out: {str(folder)!r} holds {what}; give another folder, or --replace to put the new "
         f"{kind} in its place"
     )
 
