@@ -48,7 +48,7 @@ def failing(error: BaseException) -> App:
     return app_that(call)
 
 
-class RayLike(Exception):
+class RayLikeError(Exception):
     """Carries what has happened in another process, as Ray's errors do."""
 
     def __init__(self, cause: Exception) -> None:
@@ -56,7 +56,7 @@ class RayLike(Exception):
         self.cause = cause
 
 
-RayLike.__module__ = "ray.exceptions"
+RayLikeError.__module__ = "ray.exceptions"
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,11 @@ RayLike.__module__ = "ray.exceptions"
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "start"), "a file cannot be read: 'utf-8'"),
         (EOFError(), "a file cannot be read: EOFError"),
         (KeyError("x"), "unexpected KeyError: 'x'; `--debug` shows where"),
-        (RayLike(OSError(errno.ENOSPC, "No space left on device")), "No space left"),
-        (RayLike(RayLike(RuntimeError("no NVIDIA driver"))), "RuntimeError: no NVIDIA driver"),
+        (RayLikeError(OSError(errno.ENOSPC, "No space left on device")), "No space left"),
+        (
+            RayLikeError(RayLikeError(RuntimeError("no NVIDIA driver"))),
+            "RuntimeError: no NVIDIA driver",
+        ),
     ],
 )
 def test_one_line_for_whatever_happens(
