@@ -69,7 +69,8 @@ def test_random_views_in_place_of_the_image(tmp_path: Path) -> None:
     assert data.views.tolist() == [0, 1, 2] * 6
     np.testing.assert_allclose(data.features, both.features[both.views > 0], atol=1e-6)
     model = str(tmp_path / "model")
-    raypipe.train(str(tmp_path / "alone"), out=model, head="mlp", epochs=1, validation_size=0)
+    given = {"head": "mlp", "epochs": 1, "test_size": 0.5, "validation_size": 0}
+    raypipe.train(str(tmp_path / "alone"), out=model, **given)
     with pytest.raises(UsageError, match="holds random views of images alone .--no-original"):
         raypipe.predict(model, str(tmp_path / "alone"), out=str(tmp_path / "p.csv"))
 
