@@ -27,6 +27,7 @@ import raypipe
 from dog_pictures import Answer, Box, Unread, count, draw, read_answers, write_all
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.images.decode import decode
+from raypipe.predictions.class_names import imagenet_names
 from raypipe.runtime.ray_dataset import Store
 from raypipe.sources import read_item
 
@@ -134,7 +135,8 @@ def answer(photo: Photo, is_dog: bool, finder: FaceFinder, picture: Path) -> Ans
     image.thumbnail((SIDE, SIDE))
     faces = [scaled(face, image.width / whole) for face in faces]
     kind = "dog" if is_dog else "human" if faces else "neither"
-    found = Answer(photo.id, kind, photo.breeds, faces, picture.name)
+    own = dict(enumerate(imagenet_names())).get(photo.imagenet_class, "")
+    found = Answer(photo.id, kind, photo.breeds, faces, picture.name, own)
     draw(found, image).save(picture, quality=88, subsampling=0)
     return found
 
@@ -151,9 +153,7 @@ def rates(photos: list[Photo], dogs: tuple[int, int], finder: FaceFinder) -> str
     Raises:
         RejectedItem: one cannot be read any more.
     """
-    faces = [
-        bool(finder(decode(read_item(photo.uri, MAX_PIXELS), MAX_PIXELS))) for photo in photos
-    ]
+    faces = [bool(finder(decode(read_item(photo.uri, MAX_PIXELS), MAX_PIXELS))) for photo in photos]
     found = [dogs[0] <= photo.imagenet_class <= dogs[1] for photo in photos]
     return f"a face in {np.mean(faces):.0%}, a dog in {np.mean(found):.0%} of {len(photos)}"
 

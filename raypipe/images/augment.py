@@ -50,9 +50,7 @@ def resolve_augment(config: ExtractConfig) -> Augment | None:
     if config.gpu_decode:
         raise UsageError("--augment does not go with --gpu-decode: views are made by the CPU")
     changes = {name: getattr(config, name) for name in _CHANGES}
-    return Augment(
-        views=config.augment, original=config.original, seed=config.seed, **changes
-    )
+    return Augment(views=config.augment, original=config.original, seed=config.seed, **changes)
 
 
 @dataclass(frozen=True)

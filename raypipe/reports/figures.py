@@ -45,9 +45,7 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64], share: npt.NDArray[A
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
 
 
-def curves_picture(
-    epochs: Sequence[dict[str, Any]], kept: int, title: str, path: Path
-) -> None:
+def curves_picture(epochs: Sequence[dict[str, Any]], kept: int, title: str, path: Path) -> None:
     """Draw loss and accuracy by epoch, on the training and on the validation rows.
 
     Args:

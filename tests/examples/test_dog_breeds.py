@@ -107,7 +107,14 @@ def test_answers(model: Path, answered: Path) -> None:
     first = "dogs/Schäferhund #1 (50 %).jpg"
     assert kinds == {first: "dog", "dogs/large.jpg": "dog", "me.jpg": "human", "sea.png": "neither"}
     assert (rows["sea.png"]["breed"], rows["sea.png"]["probability"]) == ("", "")
-    plain = raypipe.predict(model, photos, out=photos.parent / "plain.csv", actors="1").to_pylist()
+    assert rows["sea.png"]["imagenet"] == "water tower"
+    assert rows[first]["imagenet"] == "Tibetan terrier"
+    given = {"where": "imagenet_class=0:", "class_names": "imagenet", "actors": "1"}
+    plain = raypipe.predict(model, photos, out=photos.parent / "plain.csv", **given).to_pylist()
+    assert {(row["imagenet_class"], row["imagenet_class_name"]) for row in plain} == {
+        (200, "Tibetan terrier"),
+        (900, "water tower"),
+    }
     for row in plain:
         if row["id"] != "sea.png":
             assert rows[row["id"]]["breed"] == dog_breeds.name_of(row["label"])

@@ -39,7 +39,9 @@ def photograph(kind: int, number: int) -> Image.Image:
     height, width = draw.integers(150, 260, 2)
     rough = draw.uniform(0, 255, (6, 8, 3))
     rough[..., kind % 3] = rough[..., kind % 3] / 2 + 128 - 40 * (kind // 3)
-    image = Image.fromarray(rough.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    image = Image.fromarray(rough.astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     grain = np.asarray(image) + draw.normal(0, 12, (height, width, 3))
     return Image.fromarray(grain.clip(0, 255).astype(np.uint8))
 
@@ -54,13 +56,16 @@ def write(image: Image.Image, turned: bool = False) -> bytes:
 
 
 def network(which: str, size: int, path: Path, **settings: Any) -> Any:
-    """Make a network of Keras with seeded weights that keep signals alive, and save it as a file."""
+    """Make a network of Keras with seeded weights that keep signals alive, and save it."""
     model = made(which, size, **settings)
     if which == "vgg16":  # Glorot's halves the variance in every layer with ReLU
         for layer in model.layers:
             if isinstance(layer, keras.layers.Conv2D):
                 kernel, bias = layer.get_weights()
                 layer.set_weights([kernel * 1.45, bias + 0.01])
+    else:  # its first batch norm does not know how large pixels are
+        gamma, *rest = (norm := model.get_layer("conv1_bn")).get_weights()
+        norm.set_weights([gamma * 0.03, *rest])
     model.save(path)
     return model
 

@@ -148,9 +148,7 @@ class Search:
         if self._optimizer is None:
             raise RuntimeError("no combination was started")
         common = settings.loss, self.workers
-        training = train_epoch(
-            wrapped, self._optimizer, rows, self.scale, self.weights, *common
-        )
+        training = train_epoch(wrapped, self._optimizer, rows, self.scale, self.weights, *common)
         validation = validate(network, batches.validation(), self.scale, *common)
         record.epoch += 1
         entry = {
