@@ -65,11 +65,12 @@ class FaceFinder:
             raise UsageError(f"OpenCV {cv2.__version__} has no face cascades; {REMEDY}")
         path = Path(cv2.data.haarcascades) / f"haarcascade_frontalface_{cascade}.xml"
         self._cascade = cv2.CascadeClassifier(str(path))
-        self._grey = lambda image: cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2GRAY)
+        self._opencv: Any = cv2
 
     def __call__(self, image: Image.Image) -> list[Box]:
         """Return (left, top, width, height) of each face, as OpenCV's defaults find them."""
-        found = self._cascade.detectMultiScale(self._grey(image))
+        grey = self._opencv.cvtColor(np.asarray(image), self._opencv.COLOR_RGB2GRAY)
+        found = self._cascade.detectMultiScale(grey)
         return [(int(x), int(y), int(w), int(h)) for x, y, w, h in found]
 
 

@@ -157,9 +157,9 @@ class PerceptronConfig(JobConfig):
     momentum: Annotated[float, Field(ge=0, lt=1), option("Perceptron")] = 0.9
     """Momentum of --optimizer sgd."""
     loss: Annotated[Literal["softmax", "sigmoid"], option("Perceptron")] = "softmax"
-    """Cross-entropy of a `softmax` over the classes, or binary cross-entropy of a `sigmoid` for each
-    class (of two classes, for the second alone). Probabilities are the sigmoids divided by their
-    sum."""
+    """Cross-entropy of a `softmax` over the classes, or binary cross-entropy of a `sigmoid` for
+    each class (of two classes, for the second alone). Probabilities are the sigmoids divided by
+    their sum."""
     learning_rate: Annotated[float, Field(gt=0), option("Perceptron")] = 0.001
     """Learning rate."""
     weight_decay: Annotated[float, Field(ge=0), option("Perceptron")] = 0.0

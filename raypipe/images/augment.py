@@ -33,8 +33,8 @@ def resolve_augment(config: ExtractConfig) -> Augment | None:
     if config.augment == 0:
         if not config.original:
             raise UsageError(
-                "--no-original with --augment 0 would leave nothing of an image; give the number of "
-                "views with --augment N"
+                "--no-original with --augment 0 would leave nothing of an image; give the number "
+                "of views with --augment N"
             )
         if given:
             raise UsageError(

@@ -160,8 +160,8 @@ class Stored:
             raise UsageError(f"SOURCE: {self.uri} has no features yet")
         if (views := self.store.spec.augment) and not views.original:
             raise UsageError(
-                f"SOURCE: a prediction is of the image itself, and {self.uri} holds random views of "
-                "images alone (--no-original); give the images"
+                f"SOURCE: a prediction is of the image itself, and {self.uri} holds random views "
+                "of images alone (--no-original); give the images"
             )
         outputs = outputs_of(model, predictor)
         changes = {"outputs": outputs, "augment": None, "head": predictor.spec}

@@ -167,9 +167,9 @@ def _search_line(metrics: dict[str, Any]) -> list[str]:
     best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
     if "best_epoch" in metrics:
         return [
-            f"{metrics['keep']} epoch: {metrics['best_epoch']} of {metrics['epochs']} (validation loss "
-            f"{metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f} on "
-            f"{metrics['validation_rows']} images) with {best}"
+            f"{metrics['keep']} epoch: {metrics['best_epoch']} of {metrics['epochs']} (validation "
+            f"loss {metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f} "
+            f"on {metrics['validation_rows']} images) with {best}"
         ]
     if metrics["cv_accuracy"] is None:
         return []

@@ -52,8 +52,8 @@ def check(config: TrainConfig) -> None:
         )
     if config.validation_size == 0 and config.calibrate not in ("auto", "none"):
         raise UsageError(
-            f"--calibrate {config.calibrate} is fitted on validation images that are not tested on; "
-            "got --validation-size 0; give a larger one"
+            f"--calibrate {config.calibrate} is fitted on validation images that are not tested "
+            "on; got --validation-size 0; give a larger one"
         )
     if "actors" in config.model_fields_set:
         raise UsageError("--actors does not go with --head mlp, which trains in --workers")

@@ -1,4 +1,4 @@
-"""Recipes of dense heads against the tutorials' own steps: OpenCV, Keras with PyTorch, scikit-learn."""
+"""Recipes of dense heads against the tutorials' own steps, with OpenCV, Keras, scikit-learn."""
 
 from __future__ import annotations
 

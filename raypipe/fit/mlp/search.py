@@ -45,8 +45,8 @@ class Record:
         combination: number of the combination that is being trained.
         epoch: epochs of it that are done.
         curves: one entry for each epoch of each combination.
-        best: the epoch to keep so far, of this combination: that with the lowest validation loss, or
-            the last.
+        best: the epoch to keep so far, of this combination: that with the lowest validation loss,
+            or the last.
         finished: the best epoch of each combination that is done; None where its loss left the
             range of numbers before the first epoch's end.
         kept: number of the best combination so far.
