@@ -1,10 +1,12 @@
 """Dog, human or neither? Of dogs the breed, of humans the breed they resemble most.
 
     python examples/dog_breeds.py MODEL PHOTOS --out answers
+    python examples/dog_breeds.py MODEL PHOTOS --out answers --rates PEOPLE DOGS
 
 MODEL is what recipes/dog-breeds.yaml trains. The network sees each photograph once: its features
 tell the breed, its own ImageNet class whether there is a dog. Where there is none, OpenCV looks for
-a face. See examples/README.md.
+a face. With --rates, both detectors are first tried on folders of people and of dogs. See
+examples/README.md.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ import raypipe
 from dog_pictures import Answer, Box, Unread, count, draw, read_answers, write_all
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.images.decode import decode
+from raypipe.predictions.class_names import imagenet_names
 from raypipe.runtime.ray_dataset import Store
 from raypipe.sources import read_item
 
 CLASS = "imagenet_class"  # the recipe's second output
 REMEDY = "pip install 'raypipe-features[faces]'"
 MAX_PIXELS = 178_956_970
-SIDE = 800  # of a picture; faces are looked for at this size, too
+SIDE = 800  # of a picture; faces are looked for in the whole photograph
 TOP = 3
 
 
@@ -62,12 +65,12 @@ class FaceFinder:
             raise UsageError(f"OpenCV {cv2.__version__} has no face cascades; {REMEDY}")
         path = Path(cv2.data.haarcascades) / f"haarcascade_frontalface_{cascade}.xml"
         self._cascade = cv2.CascadeClassifier(str(path))
+        self._opencv: Any = cv2
 
     def __call__(self, image: Image.Image) -> list[Box]:
-        """Return (left, top, width, height) of each face."""
-        grey = np.asarray(image.convert("L"))
-        # Five overlapping finds make a face. With OpenCV's default of three, more patterns do.
-        found = self._cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5)
+        """Return (left, top, width, height) of each face, as OpenCV's defaults find them."""
+        grey = self._opencv.cvtColor(np.asarray(image), self._opencv.COLOR_RGB2GRAY)
+        found = self._cascade.detectMultiScale(grey)
         return [(int(x), int(y), int(w), int(h)) for x, y, w, h in found]
 
 
@@ -127,13 +130,46 @@ def answer(photo: Photo, is_dog: bool, finder: FaceFinder, picture: Path) -> Ans
     Raises:
         RejectedItem: it cannot be read any more.
     """
-    image = decode(read_item(photo.uri, MAX_PIXELS), MAX_PIXELS, least=SIDE)
+    data = read_item(photo.uri, MAX_PIXELS)
+    image = decode(data, MAX_PIXELS, least=SIDE if is_dog else None)
+    whole, faces = image.width, [] if is_dog else finder(image)
     image.thumbnail((SIDE, SIDE))
-    faces = [] if is_dog else finder(image)
+    faces = [scaled(face, image.width / whole) for face in faces]
     kind = "dog" if is_dog else "human" if faces else "neither"
-    found = Answer(photo.id, kind, photo.breeds, faces, picture.name)
+    own = dict(enumerate(imagenet_names())).get(photo.imagenet_class, "")
+    found = Answer(photo.id, kind, photo.breeds, faces, picture.name, own)
     draw(found, image).save(picture, quality=88, subsampling=0)
     return found
+
+
+def scaled(face: Box, factor: float) -> Box:
+    """Return a face's place in a picture that is so many times as large."""
+    left, top, width, height = (round(side * factor) for side in face)
+    return left, top, width, height
+
+
+def rates(photos: list[Photo], dogs: tuple[int, int], finder: FaceFinder) -> str:
+    """Say in how many photographs the detectors find a face, and a dog.
+
+    Raises:
+        RejectedItem: one cannot be read any more.
+    """
+    faces = [bool(finder(decode(read_item(photo.uri, MAX_PIXELS), MAX_PIXELS))) for photo in photos]
+    found = [dogs[0] <= photo.imagenet_class <= dogs[1] for photo in photos]
+    return f"a face in {np.mean(faces):.0%}, a dog in {np.mean(found):.0%} of {len(photos)}"
+
+
+def try_detectors(given: argparse.Namespace, out: Path, finder: FaceFinder, **options: Any) -> None:
+    """Print the hit rates of both detectors on people and on dogs.
+
+    Raises:
+        UsageError: there is nothing to try them on.
+    """
+    for name, source in zip(("people", "dogs"), given.rates or (), strict=False):
+        photos, _ = look_at(given.model, source, out / f"{name}-seen", **options)
+        if not photos:
+            raise UsageError(f"--rates: no image in {source!r} can be read; give another folder")
+        print(f"{name}: {rates(photos, given.dog_classes, finder)}")
 
 
 def picture_name(photo: Photo, question: object) -> str:
@@ -152,13 +188,14 @@ def run(given: argparse.Namespace) -> None:
     finder = FaceFinder(given.cascade)  # first, so that nothing is done where there is none
     out, pictures = Path(given.out), Path(given.out) / "pictures"
     options = {name: getattr(given, name) for name in ("actors", "address", "moved")}
+    try_detectors(given, out, finder, **options)
     photos, unread = look_at(given.model, given.photos, out / "predictions", **options)
     pictures.mkdir(exist_ok=True)
     before = {one.picture: one for one in read_answers(out)}
     answers, drawn = [], 0
     for photo in photos:
         is_dog = given.dog_classes[0] <= photo.imagenet_class <= given.dog_classes[1]
-        name = picture_name(photo, is_dog or given.cascade)
+        name = picture_name(photo, is_dog or f"{given.cascade}, whole photograph")
         try:
             known = before.pop(name, None)
             if known is None or not (pictures / name).is_file():
@@ -206,6 +243,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=("alt", "alt2", "default"),
         default="alt",
         help="which of OpenCV's frontal face cascades (default: %(default)s)",
+    )
+    option(
+        "--rates",
+        nargs=2,
+        metavar=("PEOPLE", "DOGS"),
+        help="folders to try both detectors on; prints in how many images they find something",
     )
     option("--actors", default="auto", help="as for raypipe predict (default: %(default)s)")
     option("--address", help="as for raypipe predict")

@@ -48,6 +48,7 @@ class Answer:
     breeds: list[tuple[str, float]]
     faces: list[Box]
     picture: str
+    imagenet: str = ""
 
     @property
     def caption(self) -> str:
@@ -128,10 +129,15 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 def write_all(out: Path, answers: list[Answer], unread: list[Unread]) -> None:
     """Write tables and page; what the next run goes by comes last."""
     rows = [
-        (one.id, one.answer, *(("", "") if one.answer == "neither" else one.breeds[0]))
+        (
+            one.id,
+            one.answer,
+            *(("", "") if one.answer == "neither" else one.breeds[0]),
+            one.imagenet,
+        )
         for one in answers
     ]
-    write_csv(out / "answers.csv", ("id", "answer", "breed", "probability"), rows)
+    write_csv(out / "answers.csv", ("id", "answer", "breed", "probability", "imagenet"), rows)
     write_csv(out / "unread.csv", ("id", "reason", "message"), map(astuple, unread))
     (out / "index.html").write_text(page_of(answers, unread), "utf-8")
     content = json.dumps([asdict(one) for one in answers], indent=1, ensure_ascii=False)

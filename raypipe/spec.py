@@ -94,12 +94,22 @@ class Augment(_Frozen):
     """
 
     views: int = 1
+    original: bool = True
+    """Whether the image itself is there, too, as the first view."""
     rotate: float = 0.0
     shift: float = 0.0
     shear: float = 0.0
     zoom: float = 0.0
     flip: bool = False
     seed: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_the_original(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is as usual: the form is that of before there was such a thing."""
+        values: dict[str, Any] = handler(self)
+        if values.get("original"):
+            values.pop("original")
+        return values
 
 
 class Output(_Frozen):
@@ -199,8 +209,8 @@ class Spec(_Frozen):
 
     @property
     def views(self) -> int:
-        """Rows per image: the image itself and its augmented views."""
-        return 1 + (self.augment.views if self.augment else 0)
+        """Rows per image: the image itself, if it is wanted, and its augmented views."""
+        return self.augment.original + self.augment.views if self.augment else 1
 
     @property
     def fingerprint(self) -> str:

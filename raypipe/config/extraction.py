@@ -67,6 +67,9 @@ class PredictConfig(IngestConfig, RayConfig):
     """Order of the rows of one file by id: as text, or `natural` (2 before 10)."""
     short_ids: Annotated[bool, option("Output")] = False
     """Write ids without folders and extension: `12` for `test/12.jpg` (to one file)."""
+    class_names: Annotated[Literal["none", "imagenet"], option("Output")] = "none"
+    """Also write names: `imagenet` has those of its 1,000 classes, beside each column of --where
+    that holds the network's own class, as `imagenet_class_name` (to one file)."""
     backbone: Annotated[str | None, option("Backbone")] = None
     """Where the model's backbone is now, if it has moved."""
     weights: Annotated[str | None, option("Backbone")] = None

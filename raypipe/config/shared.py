@@ -156,7 +156,13 @@ class PerceptronConfig(JobConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), option("Perceptron")] = 0.5
     """Share of a hidden layer's outputs (without one, of the features) left out in training."""
     optimizer: Annotated[Literal["adam", "adamw", "sgd", "rmsprop"], option("Perceptron")] = "adam"
-    """Optimiser. `sgd` has momentum 0.9; `rmsprop` has Keras's constants."""
+    """Optimiser. `rmsprop` has the constants and the arithmetic of Keras 2."""
+    momentum: Annotated[float, Field(ge=0, lt=1), option("Perceptron")] = 0.9
+    """Momentum of --optimizer sgd."""
+    loss: Annotated[Literal["softmax", "sigmoid"], option("Perceptron")] = "softmax"
+    """Cross-entropy of a `softmax` over the classes, or binary cross-entropy of a `sigmoid` for
+    each class (of two classes, for the second alone). Probabilities are the sigmoids divided by
+    their sum."""
     learning_rate: Annotated[float, Field(gt=0), option("Perceptron")] = 0.001
     """Learning rate."""
     weight_decay: Annotated[float, Field(ge=0), option("Perceptron")] = 0.0
@@ -164,12 +170,16 @@ class PerceptronConfig(JobConfig):
     minibatch: Annotated[int, Field(ge=1), option("Perceptron")] = 256
     """Rows of one step, over all workers."""
     epochs: Annotated[int, Field(ge=1), option("Perceptron")] = 50
-    """Most passes over the training rows. The one with the lowest validation loss is kept."""
+    """Most passes over the training rows."""
+    keep: Annotated[Literal["best", "last"], option("Perceptron")] = "best"
+    """The epoch that is kept: the one with the lowest validation loss (`best`), or the `last`, in
+    which case --patience stops nothing."""
     patience: Annotated[int, Field(ge=0), option("Perceptron")] = 10
     """Stop after so many epochs without a lower validation loss; 0 never stops."""
-    validation_size: Annotated[float, Field(gt=0, lt=1), option("Perceptron")] = 0.15
+    validation_size: Annotated[float, Field(ge=0, lt=1), option("Perceptron")] = 0.15
     """Share of the training images that epochs and grid are validated on, where the store's split
-    has no validation images."""
+    has no validation images. 0 takes the held-out images for it: what is chosen by them then looks
+    better than it is."""
     workers: Annotated[int | None, Field(ge=0), option("Perceptron")] = None
     """Processes to train in, over the cluster, each with a GPU if it has some. Default, or 0: this
     process alone, on its GPU if it has one, which starts some ten seconds sooner."""
@@ -247,12 +257,15 @@ class AugmentConfig(JobConfig):
 
     augment: Annotated[int, Field(ge=0, le=1000), option("Augmentation")] = 0
     """Augmented views of each image, beside the image itself."""
+    original: Annotated[bool, option("Augmentation")] = True
+    """Also the image itself, as view 0. With `--no-original`, random views are all there is, and
+    the first of them stands for the image, as in a pass of Keras's `ImageDataGenerator`."""
     rotate: Annotated[float, Field(ge=0, le=180), option("Augmentation")] = 0.0
     """Rotate by up to so many degrees either way."""
     shift: Annotated[float, Field(ge=0, lt=1), option("Augmentation")] = 0.0
     """Shift by up to this share of height and width."""
     shear: Annotated[float, Field(ge=0, lt=1.5), option("Augmentation")] = 0.0
-    """Shear by up to this angle, in radians."""
+    """Shear by up to this angle, in radians (11.5° are 0.2)."""
     zoom: Annotated[float, Field(ge=0, lt=1), option("Augmentation")] = 0.0
     """Zoom height and width each by a factor within 1 ± this."""
     flip: Annotated[bool, option("Augmentation")] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -17,21 +17,24 @@ class Mlp:
     Attributes:
         weights: of each layer, (outputs, inputs).
         biases: of each layer, (outputs,).
+        loss: `sigmoid` gives the logarithms of a sigmoid for each class as scores, so that the
+            probabilities are the sigmoids divided by their sum.
     """
 
     weights: tuple[Floats, ...]
     biases: tuple[Floats, ...]
+    loss: Literal["softmax", "sigmoid"] = "softmax"
 
     kind: ClassVar[str] = "mlp"
 
     def scores(self, x: Floats) -> Floats:
-        """Return (N, K) logits for (N, D) scaled rows."""
+        """Return (N, K) logits, or logarithms of sigmoids, for (N, D) scaled rows."""
         last = len(self.weights) - 1
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = x @ weight.T + bias
             if number < last:
                 x = np.maximum(x, 0)
-        return x
+        return -np.logaddexp(0, -x) if self.loss == "sigmoid" else x
 
     def arrays(self) -> Arrays:
         """Return what is saved as safetensors: w0, b0, w1, b1, …"""
@@ -40,10 +43,14 @@ class Mlp:
 
     def settings(self) -> dict[str, Any]:
         """Return what is saved as JSON."""
-        return {"layers": len(self.weights)}
+        return {"layers": len(self.weights), "loss": self.loss}
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: Arrays) -> Mlp:
         """Return the scorer that was saved."""
         numbers = range(settings["layers"])
-        return cls(tuple(arrays[f"w{n}"] for n in numbers), tuple(arrays[f"b{n}"] for n in numbers))
+        return cls(
+            tuple(arrays[f"w{n}"] for n in numbers),
+            tuple(arrays[f"b{n}"] for n in numbers),
+            settings.get("loss", "softmax"),
+        )

@@ -31,6 +31,11 @@ def resolve_augment(config: ExtractConfig) -> Augment | None:
     """
     given = [f"--{name}" for name in _CHANGES if getattr(config, name)]
     if config.augment == 0:
+        if not config.original:
+            raise UsageError(
+                "--no-original with --augment 0 would leave nothing of an image; give the number "
+                "of views with --augment N"
+            )
         if given:
             raise UsageError(
                 f"{', '.join(given)} changes augmented views, and --augment is 0; "
@@ -45,7 +50,7 @@ def resolve_augment(config: ExtractConfig) -> Augment | None:
     if config.gpu_decode:
         raise UsageError("--augment does not go with --gpu-decode: views are made by the CPU")
     changes = {name: getattr(config, name) for name in _CHANGES}
-    return Augment(views=config.augment, seed=config.seed, **changes)
+    return Augment(views=config.augment, original=config.original, seed=config.seed, **changes)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
 from raypipe.heads.predictor import Predictor
 from raypipe.predictions.checks import check, head_spec, is_one_file
+from raypipe.predictions.class_names import with_names
 from raypipe.predictions.inputs import Images, Stored
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import in_order, shorten, write
@@ -142,6 +143,9 @@ def _to_file(
         short_ids=config.short_ids,
         only=config.probability_of,
     )
+    if config.class_names == "imagenet":
+        numbers = [one.column for one in model.spec.outputs if one.pool == "argmax"]
+        written = with_names(written, [name for name in numbers if name in written.column_names])
     write(written, out)
     rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
     rejected.unlink(missing_ok=True)

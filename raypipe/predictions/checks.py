@@ -27,6 +27,11 @@ def check(config: PredictConfig) -> None:
         UsageError: the name of the output, or options that exclude each other.
     """
     _check_out(config)
+    if config.class_names != "none" and not config.where:
+        raise UsageError(
+            f"--class-names {config.class_names} goes with --where, whose columns are written; got "
+            "none; give --where COLUMN=0: to filter nothing"
+        )
     if config.probability_of is None:
         return
     if config.top_k > 1:
@@ -91,6 +96,7 @@ def _check_out(config: PredictConfig) -> None:
         "--probabilities": config.probabilities and one_file,
         "--order": config.order != "id" and not one_file,
         "--short-ids": config.short_ids and not one_file,
+        "--class-names": config.class_names != "none" and not one_file,
         "--probability-of": config.probability_of is not None and not one_file,
     }
     for option in (name for name, is_wrong in wrong.items() if is_wrong):

@@ -162,6 +162,11 @@ class Stored:
             )
         if not self.store.snapshot.rows:
             raise UsageError(f"SOURCE: {self.uri} has no features yet")
+        if (views := self.store.spec.augment) and not views.original:
+            raise UsageError(
+                f"SOURCE: a prediction is of the image itself, and {self.uri} holds random views "
+                "of images alone (--no-original); give the images"
+            )
         outputs = outputs_of(model, predictor)
         changes = {"outputs": outputs, "augment": None, "head": predictor.spec}
         self.spec: Spec = model.spec.model_copy(update=changes)

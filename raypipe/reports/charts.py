@@ -102,9 +102,11 @@ def grid(name: str, entries: Sequence[dict[str, Any]], best: Any) -> str:
     return _draw("grid", f"Cross-validated accuracy by {name}: {text}", draw)
 
 
-def curves(epochs: Sequence[dict[str, float]], what: str) -> str:
+def curves(epochs: Sequence[dict[str, float]], kept: int, what: str) -> str:
     """Draw loss or accuracy by epoch, on the training and on the validation rows."""
-    draw = partial(draw_curves, epochs=epochs, what=what, colours=(_GREY, _BLUE, _ORANGE))
+    draw = partial(
+        draw_curves, epochs=epochs, kept=kept, what=what, colours=(_GREY, _BLUE, _ORANGE)
+    )
     return _draw(f"curves-{what}", f"Training and validation {what} by epoch", draw)
 
 

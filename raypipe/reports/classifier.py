@@ -118,7 +118,7 @@ def _charts(folder: Path, metrics: dict[str, Any]) -> list[str]:
         epochs = pa.csv.read_csv(curves).to_pylist()
         best = min(epochs, key=lambda epoch: float(epoch["validation_loss"]))["combination"]
         own = [epoch for epoch in epochs if epoch["combination"] == best]
-        found += [charts.curves(own, what) for what in ("loss", "accuracy")]
+        found += [charts.curves(own, metrics["best_epoch"], what) for what in ("loss", "accuracy")]
     return found
 
 

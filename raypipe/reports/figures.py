@@ -45,17 +45,18 @@ def _write_counts(axes: Any, counts: npt.NDArray[np.int64], share: npt.NDArray[A
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
 
 
-def curves_picture(epochs: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+def curves_picture(epochs: Sequence[dict[str, Any]], kept: int, title: str, path: Path) -> None:
     """Draw loss and accuracy by epoch, on the training and on the validation rows.
 
     Args:
         epochs: of each epoch `epoch`, and `loss` and `accuracy` after `train_` and `validation_`.
+        kept: the epoch whose weights are the model's.
         title: of the picture.
         path: where it is written.
     """
     figure = Figure(figsize=(9, 3.8), dpi=_DPI, layout="constrained")
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        draw_curves(axes, epochs, what)
+        draw_curves(axes, epochs, kept, what)
         axes.grid(alpha=0.3)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path)
@@ -64,16 +65,16 @@ def curves_picture(epochs: Sequence[dict[str, Any]], title: str, path: Path) -> 
 def draw_curves(
     axes: Any,
     epochs: Sequence[dict[str, Any]],
+    kept: int,
     what: str,
     colours: tuple[str, str, str] = ("tab:grey", "tab:blue", "tab:orange"),
 ) -> None:
     """Draw loss or accuracy; the colours are of training, validation and the epoch kept."""
     numbers = [int(epoch["epoch"]) for epoch in epochs]
-    best = int(min(epochs, key=lambda epoch: float(epoch["validation_loss"]))["epoch"])
     for part, colour in zip(("train", "validation"), colours, strict=False):
         values = [epoch[f"{part}_{what}"] for epoch in epochs]
         axes.plot(numbers, values, color=colour, marker=".", label=part)
-    axes.axvline(best, color=colours[2], linestyle="--", label=f"kept: epoch {best}")
+    axes.axvline(kept, color=colours[2], linestyle="--", label=f"kept: epoch {kept}")
     axes.set(xlabel="epoch", ylabel=what)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=9)

@@ -88,4 +88,5 @@ def _augment(augment: Augment) -> str:
         "mirrored half of the time" if augment.flip else "",
     ]
     what = ", ".join(change for change in changes if change)
-    return f"{augment.views} more of each image: {what} (seed {augment.seed})"
+    kind = "more" if augment.original else "in place"
+    return f"{augment.views} {kind} of each image: {what} (seed {augment.seed})"

@@ -93,9 +93,11 @@ def _views(item: str, data: bytes, options: ReadOptions) -> Pixels | RejectedIte
         pre = spec.preprocess
         image = decode(data, options.max_pixels, least_side(pre), pre.orientation)
         first = to_pixels(image, pre)
-        augmented = range(1, spec.views) if spec.augment else ()
-        views = [view(first, spec.augment, item, n) for n in augmented]  # type: ignore[arg-type]
-        return np.stack([first, *views]) if views else first[None]
+        if spec.augment is None:
+            return first[None]
+        numbers = range(1, spec.augment.views + 1)
+        own = [first] if spec.augment.original else []
+        return np.stack([*own, *(view(first, spec.augment, item, n) for n in numbers)])
     except RejectedItem as reject:
         return reject
     except MemoryError:

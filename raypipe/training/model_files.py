@@ -124,7 +124,7 @@ def write_curves(fitted: Fitted, out: Path) -> None:
     best = next(n for n, p in enumerate(fitted.grid, 1) if p["params"] == fitted.best_params)
     _write_table(fitted.curves, out / CURVES_FILE)
     own = [epoch for epoch in fitted.curves if epoch["combination"] == best]
-    curves_picture(own, _title(fitted), out / _CURVES_PICTURE)
+    curves_picture(own, fitted.details["best_epoch"], _title(fitted), out / _CURVES_PICTURE)
 
 
 def _title(fitted: Fitted) -> str:
@@ -167,9 +167,9 @@ def _search_line(metrics: dict[str, Any]) -> list[str]:
     best = ", ".join(f"{name}={_short(value)}" for name, value in metrics["best_params"].items())
     if "best_epoch" in metrics:
         return [
-            f"best epoch: {metrics['best_epoch']} of {metrics['epochs']} (validation loss "
-            f"{metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f} on "
-            f"{metrics['validation_rows']} images) with {best}"
+            f"{metrics['keep']} epoch: {metrics['best_epoch']} of {metrics['epochs']} (validation "
+            f"loss {metrics['validation_loss']:.4f}, accuracy {metrics['validation_accuracy']:.4f} "
+            f"on {metrics['validation_rows']} images) with {best}"
         ]
     if metrics["cv_accuracy"] is None:
         return []

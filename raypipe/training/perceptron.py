@@ -46,8 +46,21 @@ def check(config: TrainConfig) -> None:
                 f"--{name.replace('_', '-')} does not go with --head mlp, which is validated on "
                 "one part of the images (--validation-size) and trained for --epochs"
             )
+    if "momentum" in config.model_fields_set and not _has_momentum(config):
+        raise UsageError(
+            f"--momentum goes with --optimizer sgd; got {config.optimizer}; leave it out"
+        )
+    if config.validation_size == 0 and config.calibrate not in ("auto", "none"):
+        raise UsageError(
+            f"--calibrate {config.calibrate} is fitted on validation images that are not tested "
+            "on; got --validation-size 0; give a larger one"
+        )
     if "actors" in config.model_fields_set:
         raise UsageError("--actors does not go with --head mlp, which trains in --workers")
+
+
+def _has_momentum(config: TrainConfig) -> bool:
+    return "sgd" in parse_grid("mlp", config.grid).get("optimizer", [config.optimizer])
 
 
 def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
@@ -94,7 +107,7 @@ def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
         classes=tuple(classes),
         spatial=config.spatial,
         scaling=trained.scaling,
-        scorer=to_scorer(trained.kept),
+        scorer=to_scorer(trained.kept, config.loss),
         channels=data.channels,
     )
     fitted = _fitted(head, trained.record, tried, data, parts, validated)
@@ -151,7 +164,10 @@ def _fitted(
     validated: Rows,
 ) -> Fitted:
     best = record.finished[record.kept]
-    last = max(e["epoch"] for e in record.curves if e["combination"] == best["combination"])
+    own = [e for e in record.curves if e["combination"] == best["combination"]]
+    last = own[-1]["epoch"]
+    finite = [e for e in own if np.isfinite(e["validation_loss"])]
+    lowest = min(finite, key=lambda e: e["validation_loss"])["epoch"]
 
     def out_of_fold() -> OutOfFold:
         place = np.empty(len(data.rows), np.int64)
@@ -173,9 +189,10 @@ def _fitted(
             }
             for settings, entry in zip(tried, record.finished, strict=True)
         ],
-        converged=best["epoch"] < last,
+        converged=lowest < last,
         engine="ray",
         details={
+            "keep": tried[record.kept].keep,
             "best_epoch": best["epoch"],
             "epochs": last,
             "validation_rows": len(validated),

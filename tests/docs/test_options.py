@@ -20,6 +20,7 @@ FOREIGN = {
     "--shm-size": "docker run",
     "--dog-classes": "examples/dog_breeds.py",
     "--cascade": "examples/dog_breeds.py",
+    "--rates": "examples/dog_breeds.py",
     "--quick": "benchmarks",
     "--growth": "benchmarks",
     "--network": "benchmarks",

@@ -18,7 +18,6 @@ from PIL import Image
 
 import dog_breeds
 import raypipe
-from dog_pictures import Answer, draw
 from raypipe.errors import RejectedItem, RejectReason
 from tests.conftest import NETWORKS
 from tests.recipes.test_recipes import SHORT, run_recipe
@@ -44,7 +43,12 @@ def model(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
             folder.mkdir(parents=True)
             for i in range(count):
                 noisy(colour, 10 * number + i).save(folder / f"{i}.png")
-    changes = (f"extract.backbone={NETWORKS}:thousand", "extract.batch_size=4", *SHORT)
+    changes = (
+        f"extract.backbone={NETWORKS}:thousand",
+        "extract.layer=[features=avgpool:avg, imagenet_class=logits:argmax]",
+        "extract.batch_size=4",
+        *SHORT,
+    )
     run_recipe("dog-breeds.yaml", root / "dogImages", root / "out", *changes)
     return root / "out" / "model"
 
@@ -103,7 +107,14 @@ def test_answers(model: Path, answered: Path) -> None:
     first = "dogs/Schäferhund #1 (50 %).jpg"
     assert kinds == {first: "dog", "dogs/large.jpg": "dog", "me.jpg": "human", "sea.png": "neither"}
     assert (rows["sea.png"]["breed"], rows["sea.png"]["probability"]) == ("", "")
-    plain = raypipe.predict(model, photos, out=photos.parent / "plain.csv", actors="1").to_pylist()
+    assert rows["sea.png"]["imagenet"] == "water tower"
+    assert rows[first]["imagenet"] == "Tibetan terrier"
+    given = {"where": "imagenet_class=0:", "class_names": "imagenet", "actors": "1"}
+    plain = raypipe.predict(model, photos, out=photos.parent / "plain.csv", **given).to_pylist()
+    assert {(row["imagenet_class"], row["imagenet_class_name"]) for row in plain} == {
+        (200, "Tibetan terrier"),
+        (900, "water tower"),
+    }
     for row in plain:
         if row["id"] != "sea.png":
             assert rows[row["id"]]["breed"] == dog_breeds.name_of(row["label"])
@@ -180,6 +191,24 @@ def test_other_classes_are_dogs(
     assert "× cpu" not in capfd.readouterr().err
     kinds = [row["answer"] for row in rows_of(photos.parent / "answers" / "answers.csv").values()]
     assert kinds == ["neither", "neither", "dog", "dog"]
+
+
+def test_hit_rates_of_the_detectors(
+    model: Path, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    people, dogs = photos.parent / "people", photos.parent / "dogs"
+    people.mkdir()
+    dogs.mkdir()
+    for number in range(2):
+        portrait(2 + number).save(people / f"{number}.jpg")
+    landscape().save(people / "9.png")
+    for number in range(4):
+        noisy((170, 90, 60), number).save(dogs / f"{number}.png")
+    assert ask(model, photos, "--rates", str(people), str(dogs)) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "people: a face in 67%, a dog in 0% of 3"
+    assert said[1] == "dogs: a face in 0%, a dog in 100% of 4"
+    assert said[2].startswith("dog: 2, human: 1")
 
 
 def test_what_cannot_be_read_any_more_is_recorded(
@@ -277,15 +306,3 @@ def test_it_is_a_program(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "no model at" in done.stderr
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (640, 480)])
-def test_odd_sizes_and_names_fit(size: tuple[int, int]) -> None:
-    name = "a/" + "ünnamed" * 60 + ".jpg"
-    breeds = [("Éclair " * 30, 0.5), ("Mops", 0.25)]
-    found = draw(Answer(name, "dog", breeds, [], "x.jpg"), Image.new("RGB", size, "blue"))
-    assert found.width == max(480, size[0])
-    ink = np.asarray(found.convert("L"))[size[1] + 8 :]
-    assert (ink[:, -12:] > 250).all()  # no text runs into the margin
-    assert (ink[-4:] > 250).all()
-    assert (ink < 100).any()

@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from raypipe.errors import UsageError
-from raypipe.fit.evaluate.holdout import hold_out
+from raypipe.fit.evaluate.holdout import hold_out, validation_rows
 from raypipe.rows.features import Features
 from raypipe.rows.order import permutation
 
@@ -50,7 +50,17 @@ def test_the_first_part_of_shuffled_images_trains() -> None:
         np.testing.assert_array_equal(ours[1], theirs[1])
 
 
-@pytest.mark.parametrize("how", ["stratified", "hash", "store", "shuffle"])
+def test_at_random_is_scikit_learns_split_in_natural_order() -> None:
+    data = features()
+    parts = hold_out(data, "random", **options(test_size=0.333334, seed=1))
+    natural = permutation(list(data.ids), data.views, "natural", 0)
+    train, test = train_test_split(natural, test_size=0.333334, random_state=1)
+    np.testing.assert_array_equal(parts.train, train)
+    np.testing.assert_array_equal(parts.test, test)
+    assert validation_rows(data, parts, 0.0, 1) == (parts.train, parts.test)
+
+
+@pytest.mark.parametrize("how", ["stratified", "hash", "store", "shuffle", "random"])
 def test_views_of_one_image_never_straddle(how: str) -> None:
     splits = [("train", "train", "train", "test")[n // 3 % 4] for n in range(60)]
     data = features(views=4, splits=splits)
@@ -111,6 +121,7 @@ def test_hash_stays_put_as_the_set_grows() -> None:
         (features(4), "stratified", {}, "every class needs two images or more"),
         (features(6), "stratified", {}, "--test-size: 0.25 of 6 images leaves 2 to test on"),
         (features(12), "stratified", {"cv": 9}, "--cv: 9 folds need 9 training images"),
+        (features(2), "random", {"test_size": 0.9}, "got 0 training rows of 0 classes and 2 to"),
         (features(), "store", {}, "--split store: .* it has none"),
         (features(60, splits=["a", "b"] * 30), "store", {}, "it has 'a', 'b'"),
         (

@@ -142,6 +142,63 @@ def test_one_step_is_keras_rmsprop(batches: Batches) -> None:
     assert not before.biases[0].any()
 
 
+def test_one_step_on_a_sigmoid_per_class_is_keras_sgd(batches: Batches) -> None:
+    """Binary cross-entropy is a mean over rows and outputs, and SGD has no momentum there."""
+    settings = replace(SETTINGS, hidden=(), dropout=0.0, optimizer="sgd", momentum=0.0, epochs=1,
+                       minibatch=180, learning_rate=0.5, loss="sigmoid")  # fmt: skip
+    found = search(batches, settings)
+    torch.manual_seed(settings.seed)
+    start = to_scorer(Network(WIDTH, CLASSES, settings).state())
+    found.run(lambda: None)
+    after = to_scorer(found.kept, "sigmoid")
+    x, y = batches.rows.read(0, 180), np.eye(CLASSES)[batches.codes[:180]]
+    error = (1 / (1 + np.exp(-start.scores(x))) - y) / y.size
+    np.testing.assert_allclose(after.weights[0], start.weights[0] - 0.5 * error.T @ x, atol=1e-6)
+    np.testing.assert_allclose(after.biases[0], -0.5 * error.sum(0), atol=1e-6)
+    each = 1 / (1 + np.exp(-(x @ after.weights[0].T + after.biases[0])))
+    np.testing.assert_allclose(
+        softmax(after.scores(x)), each / each.sum(1, keepdims=True), atol=1e-6
+    )
+    assert Mlp.restore(after.settings(), after.arrays()).loss == "sigmoid"
+
+
+def test_one_step_on_a_single_sigmoid_is_keras_sgd(batches: Batches) -> None:
+    two = Batches(batches.rows, batches.codes % 2, 2, shares=[180])
+    settings = replace(SETTINGS, hidden=(), dropout=0.0, optimizer="sgd", momentum=0.0, epochs=1,
+                       minibatch=180, learning_rate=0.5, loss="sigmoid")  # fmt: skip
+    found = Search(two, (settings,), Scaling.without("none"), torch.ones(2), Workers())
+    found.run(lambda: None)
+    x, y = two.rows.read(0, 180), two.codes[:180]
+    torch.manual_seed(settings.seed)
+    start = Network(WIDTH, 2, settings).state()["layers.0.weight"].numpy()
+    assert start.shape == (1, WIDTH)  # Glorot's bounds are those of one output
+    p = 1 / (1 + np.exp(-x @ start[0]))
+    after = start[0] - 0.5 * (p - y) @ x / 180
+    bias = -0.5 * np.mean(p - y)
+    right = 1 / (1 + np.exp(-(x @ after + bias)))
+    head = to_scorer(found.kept, "sigmoid")
+    np.testing.assert_allclose(softmax(head.scores(x))[:, 1], right, atol=1e-5)
+    entry = found.record.curves[0]
+    own = np.array(two.rows.read(180, 240)), two.codes[180:]
+    chance = 1 / (1 + np.exp(-(own[0] @ after + bias)))
+    right = -np.log(np.where(own[1] == 1, chance, 1 - chance)).mean()
+    assert entry["validation_loss"] == pytest.approx(right, rel=1e-4)
+    assert entry["validation_accuracy"] == pytest.approx(np.mean((chance > 0.5) == own[1]))
+
+
+def test_the_last_epoch_is_kept_where_it_is_asked_for(batches: Batches) -> None:
+    settings = replace(SETTINGS, learning_rate=0.3, epochs=8, patience=2, keep="last")
+    found = search(batches, settings)
+    found.run(lambda: None)
+    losses = [entry["validation_loss"] for entry in found.record.curves]
+    assert len(losses) == 8  # --patience stops nothing
+    assert int(np.argmin(losses)) < 7
+    assert found.record.finished[0]["epoch"] == 8
+    best = search(batches, replace(settings, keep="best", patience=0))
+    best.run(lambda: None)
+    assert best.record.finished[0]["epoch"] == 1 + int(np.argmin(losses))
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
 def test_a_search_goes_on_as_if_it_had_not_stopped(
     batches: Batches, tmp_path: Path, optimizer: Any
@@ -407,6 +464,11 @@ def test_a_stopped_fit_goes_on(
         ({"grid": "units=3"}, "--grid: expected NAME=VALUE.*hidden, dropout.*'units=3'"),
         ({"grid": "dropout=1"}, "--grid: dropout must be numbers from 0 and below 1; got '1'"),
         ({"validation_size": 0.001}, "--validation-size: 0.001 of 135 .* leaves 0 to validate"),
+        ({"momentum": 0.5}, "--momentum goes with --optimizer sgd; got adam"),
+        (
+            {"validation_size": 0, "calibrate": "temperature"},
+            "--calibrate temperature .* got --validation-size 0; give a larger one",
+        ),
         ({"workers": 3}, "--workers: the cluster has 2 CPU cores, .*got 3; give at most 2"),
     ],
 )

@@ -179,6 +179,7 @@ def test_options_become_the_augmentation() -> None:
         ({"augment": 3}, "--augment 3 .* --rotate, --shift, --shear, --zoom, --flip"),
         ({"augment": 3, "rotate": 200}, "--rotate must be .* 180; got 200"),
         ({"augment": 3, "zoom": 1}, "--zoom must be .* 1; got 1"),
+        ({"original": False}, "--no-original with --augment 0 .* --augment N"),
         ({"augment": -1}, "--augment must be .* 0; got -1"),
     ],
 )

@@ -61,6 +61,20 @@ def test_views_are_the_same_however_the_work_is_cut(photos: Path, tmp_path: Path
     np.testing.assert_allclose(data.features[row][0], plain.to_numpy().features[0], atol=1e-6)
 
 
+def test_random_views_in_place_of_the_image(tmp_path: Path) -> None:
+    small = draw_folder(tmp_path / "small", 2)
+    both = extract(small, tmp_path / "both", **VIEWS).to_numpy()
+    alone = extract(small, tmp_path / "alone", **VIEWS, original=False)
+    data = alone.to_numpy()
+    assert data.views.tolist() == [0, 1, 2] * 6
+    np.testing.assert_allclose(data.features, both.features[both.views > 0], atol=1e-6)
+    model = str(tmp_path / "model")
+    given = {"head": "mlp", "epochs": 1, "test_size": 0.5, "validation_size": 0}
+    raypipe.train(str(tmp_path / "alone"), out=model, **given)
+    with pytest.raises(UsageError, match="holds random views of images alone .--no-original"):
+        raypipe.predict(model, str(tmp_path / "alone"), out=str(tmp_path / "p.csv"))
+
+
 def test_a_changed_image_replaces_all_of_its_views(tmp_path: Path) -> None:
     source = draw_folder(tmp_path / "photos", 2)
     before = extract(source, tmp_path / "store", **VIEWS).to_numpy()

@@ -186,6 +186,8 @@ def test_another_model_or_other_options_are_refused(
         ("p.csv", {"probabilities": True}, "--probabilities goes with a folder"),
         ("p", {"order": "natural"}, "--order goes with a file ending in .csv or .parquet"),
         ("p", {"short_ids": True}, "--short-ids goes with a file"),
+        ("p", {"class_names": "imagenet"}, "--class-names goes with a file"),
+        ("p.csv", {"class_names": "imagenet"}, "--class-names imagenet goes with --where"),
         ("p", {"probability_of": "ape"}, "--probability-of goes with a file"),
         ("p.csv", {"probability_of": "ape", "threshold": 0.5}, "not go with --threshold"),
         ("p.csv", {"probability_of": "ape", "evaluate": True}, "not go with --evaluate"),

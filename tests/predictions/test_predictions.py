@@ -20,6 +20,7 @@ from raypipe.fit.evaluate.tally import Evaluation, check_labels, text_of
 from raypipe.heads.filters import check_filters
 from raypipe.heads.model import head_sha256
 from raypipe.heads.predictor import Predictor, to_arrow
+from raypipe.predictions.class_names import with_names
 from raypipe.predictions.table import in_order, write
 from raypipe.spec import HeadSpec, Output, Spec, difference
 from tests.support.stores import make_spec
@@ -195,3 +196,13 @@ def test_checksum_of_a_head(tmp_path: Path) -> None:
     assert one == head_sha256(folder("2", b"x", metrics=2, head={"n": 1, "kind": "k"}))
     assert one != head_sha256(folder("3", b"y", head={"kind": "k", "n": 1}))
     assert one != head_sha256(folder("4", b"x", head={"kind": "k", "n": 2}))
+
+
+def test_names_of_imagenets_classes() -> None:
+    rows = pa.table({"id": ["a", "b"], "kind": pa.array([207, 0], pa.int32()), "n": [1, 2]})
+    found = with_names(rows, ["kind"])
+    assert found.column_names == ["id", "kind", "kind_name", "n"]
+    assert found["kind_name"].to_pylist() == ["golden retriever", "tench"]
+    other = pa.table({"kind": pa.array([3, 1000], pa.int32())})
+    with pytest.raises(UsageError, match="numbers of 0 to 999; 'kind' has 3 to 1000; leave it out"):
+        with_names(other, ["kind"])

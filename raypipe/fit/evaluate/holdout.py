@@ -31,7 +31,7 @@ class Holdout:
         folds: pairs of positions within `train`, to fit on and to validate on.
     """
 
-    how: Literal["store", "stratified", "hash", "shuffle"]
+    how: Literal["store", "stratified", "hash", "shuffle", "random"]
     train: Rows
     test: Rows
     folds: list[tuple[Rows, Rows]]
@@ -39,7 +39,7 @@ class Holdout:
 
 def hold_out(
     data: Any,
-    how: Literal["auto", "store", "stratified", "hash", "shuffle"],
+    how: Literal["auto", "store", "stratified", "hash", "shuffle", "random"],
     *,
     test_size: float,
     cv: int,
@@ -53,8 +53,8 @@ def hold_out(
     Args:
         data: `store.features.Rows`; every row has a label.
         how: the store's split, a stratified random one, one by hash of the id, the first and the
-            last part of shuffled images, whose folds are made in that order, or `auto`: the
-            store's if it has one.
+            last part of shuffled images, whose folds are made in that order, a random one of images
+            in natural order, or `auto`: the store's if it has one.
         test_size: share that is held out (not with the store's split).
         cv: number of folds; 0 makes none.
         seed: of the stratified split and of the folds.
@@ -75,6 +75,10 @@ def hold_out(
     elif how == "shuffle":
         shuffled = permutation(list(ids), data.views[first], "shuffle", seed)
         fitted, held = np.split(shuffled, [int((1 - test_size) * len(ids))])
+    elif how == "random":
+        natural = permutation(list(ids), data.views[first], "natural", seed)
+        drawn = natural[np.random.RandomState(seed).permutation(len(ids))]
+        held, fitted = np.split(drawn, [int(np.ceil(test_size * len(ids)))])
     elif how == "hash":
         part = np.array(by_hash(list(ids), (1 - test_size, test_size)), dtype=object)
         fitted, held = np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
@@ -190,7 +194,8 @@ def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[
     Both are numbers of rows of `data`.
 
     These are the store's own validation images, where it has some beside those to test on;
-    otherwise a stratified random part of the training images, with at least one of each class.
+    otherwise a stratified random part of the training images, with at least one of each class, or
+    with a size of 0 the held-out images.
 
     Args:
         data: `store.features.Rows`; every row has a label.
@@ -205,6 +210,8 @@ def validation_rows(data: Any, parts: Holdout, size: float, seed: int) -> tuple[
     if parts.how == "store" and len(parts.folds) == 1:
         fitted, validated = parts.folds[0]
         return train[fitted], train[validated]
+    if size == 0:
+        return train, parts.test
     own = train[data.views[train] == 0]
     _check(Counter(data.labels[own]), size)
     shares = (1 - size, size)

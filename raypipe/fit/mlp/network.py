@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from raypipe.fit.mlp.minibatches import Batch
-from raypipe.fit.mlp.settings import MlpSettings
+from raypipe.fit.mlp.settings import Loss, MlpSettings
 from raypipe.heads import Mlp, Scaling
 
 Tensors = dict[str, Tensor]
@@ -61,13 +61,14 @@ class Network(nn.Module):
 
     Args:
         width: values of a row.
-        classes: outputs.
-        settings: hidden layers and dropout.
+        classes: outputs; of two, `sigmoid` has one, for the second.
+        settings: hidden layers, dropout and loss.
     """
 
     def __init__(self, width: int, classes: int, settings: MlpSettings) -> None:
         super().__init__()
-        sizes = [width, *settings.hidden, classes]
+        outputs = 1 if settings.loss == "sigmoid" and classes == 2 else classes
+        sizes = [width, *settings.hidden, outputs]
         self.layers = nn.ModuleList(
             nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes)
         )
@@ -94,13 +95,19 @@ class Network(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
 
-def to_scorer(state: Tensors) -> Mlp:
-    """Return a network's state as what predicts."""
+def to_scorer(state: Tensors, loss: Loss = "softmax") -> Mlp:
+    """Return a network's state as what predicts.
+
+    The logistic function of a single output z is the softmax of −z/2 and z/2.
+    """
     layers = range(len(state) // 2)
-    return Mlp(
-        tuple(state[f"layers.{n}.weight"].numpy() for n in layers),
-        tuple(state[f"layers.{n}.bias"].numpy() for n in layers),
-    )
+    weights = [state[f"layers.{n}.weight"].numpy() for n in layers]
+    biases = [state[f"layers.{n}.bias"].numpy() for n in layers]
+    if len(biases[-1]) == 1:
+        halves = np.array([[-0.5], [0.5]], biases[-1].dtype)
+        weights[-1], biases[-1] = halves * weights[-1], halves[:, 0] * biases[-1]
+        loss = "softmax"
+    return Mlp(tuple(weights), tuple(biases), loss)
 
 
 def make_optimizer(network: nn.Module, settings: MlpSettings) -> torch.optim.Optimizer:
@@ -109,8 +116,10 @@ def make_optimizer(network: nn.Module, settings: MlpSettings) -> torch.optim.Opt
     parameters = list(network.parameters())
     match settings.optimizer:
         case "sgd":
-            return torch.optim.SGD(parameters, momentum=0.9, **usual)
-        case "rmsprop":  # Keras's constants, which differ from PyTorch's
+            return torch.optim.SGD(parameters, momentum=settings.momentum, **usual)
+        # Keras's constants, which differ from PyTorch's. Keras 3 adds epsilon below the root, which
+        # shortens the steps of gradients under 3e-4; Keras 2 and PyTorch do so outside of it.
+        case "rmsprop":
             return torch.optim.RMSprop(parameters, alpha=0.9, eps=1e-7, **usual)
         case "adamw":
             return torch.optim.AdamW(parameters, **usual)
@@ -155,6 +164,7 @@ def train_epoch(
     batches: Iterable[Batch],
     scale: Callable[[npt.NDArray[Any]], Tensor],
     weights: Tensor,
+    loss: Loss,
     workers: Workers,
 ) -> Score:
     """Take a step for each batch; return loss and accuracy as they were while it learned.
@@ -168,6 +178,7 @@ def train_epoch(
         batches: this worker's rows; every worker has the same number of batches.
         scale: makes scaled tensors (n, D).
         weights: (K,) of the classes.
+        loss: which cross-entropy.
         workers: the others.
     """
     network.train()
@@ -175,11 +186,11 @@ def train_epoch(
     for batch in batches:
         x, y = scale(batch.x), torch.from_numpy(batch.y).to(workers.device, non_blocking=True)
         logits = network(x)
-        loss = F.cross_entropy(logits, y, weight=weights, reduction="sum")
+        total = (losses(logits, y, loss) * weights[y]).sum()
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss * (workers.count / batch.total))
+        torch.autograd.backward(total * (workers.count / batch.total))
         optimizer.step()
-        sums += _sums(loss, logits, y)
+        sums += _sums(total, logits, y)
     return _score(workers.total(sums))
 
 
@@ -188,6 +199,7 @@ def validate(
     network: nn.Module,
     batches: Iterable[Batch],
     scale: Callable[[npt.NDArray[Any]], Tensor],
+    loss: Loss,
     workers: Workers,
 ) -> Score:
     """Return mean cross-entropy and accuracy over the rows of all workers, without dropout.
@@ -196,6 +208,7 @@ def validate(
         network: gives (n, K) logits for (n, D) scaled rows.
         batches: this worker's rows.
         scale: makes scaled tensors (n, D).
+        loss: which cross-entropy.
         workers: the others.
     """
     network.eval()
@@ -203,13 +216,23 @@ def validate(
     for batch in batches:
         y = torch.from_numpy(batch.y).to(workers.device, non_blocking=True)
         logits = network(scale(batch.x))
-        sums += _sums(F.cross_entropy(logits, y, reduction="sum"), logits, y)
+        sums += _sums(losses(logits, y, loss).sum(), logits, y)
     return _score(workers.total(sums))
+
+
+def losses(logits: Tensor, y: Tensor, loss: Loss) -> Tensor:
+    """Return (n,) cross-entropies of (n, K) logits, or (n, 1) of two classes, and (n,) classes."""
+    if loss == "softmax":
+        return F.cross_entropy(logits, y, reduction="none")
+    wanted = F.one_hot(y, logits.shape[1]) if logits.shape[1] > 1 else y[:, None]
+    binary = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
+    return binary.mean(dim=1)
 
 
 def _sums(loss: Tensor, logits: Tensor, y: Tensor) -> Tensor:
     """Return loss, right answers and rows; they stay on the device, which need not wait."""
-    right = (logits.argmax(dim=1) == y).sum()
+    answers = logits.argmax(dim=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
+    right = (answers == y).sum()
     rows = torch.tensor(len(y), device=loss.device)
     return torch.stack([loss.detach().double(), right.double(), rows.double()])
 

@@ -1,4 +1,4 @@
-"""Search among settings of a perceptron: every combination is trained, the best epoch kept."""
+"""Search among settings of a perceptron: every combination is trained, one epoch of it kept."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Record:
         combination: number of the combination that is being trained.
         epoch: epochs of it that are done.
         curves: one entry for each epoch of each combination.
-        best: the epoch with the lowest validation loss so far, of this combination.
+        best: the epoch to keep so far, of this combination: that with the lowest validation loss,
+            or the last.
         finished: the best epoch of each combination that is done; None where its loss left the
             range of numbers before the first epoch's end.
         kept: number of the best combination so far.
@@ -146,9 +147,9 @@ class Search:
         rows = batches.training(settings.minibatch, settings.seed, record.epoch)
         if self._optimizer is None:
             raise RuntimeError("no combination was started")
-        common = self.scale, self.weights, self.workers
-        training = train_epoch(wrapped, self._optimizer, rows, *common)
-        validation = validate(network, batches.validation(), self.scale, self.workers)
+        common = settings.loss, self.workers
+        training = train_epoch(wrapped, self._optimizer, rows, self.scale, self.weights, *common)
+        validation = validate(network, batches.validation(), self.scale, *common)
         record.epoch += 1
         entry = {
             "combination": record.combination + 1,
@@ -162,7 +163,8 @@ class Search:
         }
         record.curves.append(entry)
         lowest = record.best["validation_loss"] if record.best else math.inf
-        if validation.loss < lowest:
+        is_later = settings.keep == "last" and _is_finite(entry)
+        if validation.loss < lowest or is_later:
             record.best, self._best = entry, network.state()
 
     def _is_done(self, settings: MlpSettings) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from raypipe.fit.grid import Grid
 
 Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
+Loss = Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -19,22 +20,29 @@ class MlpSettings:
         hidden: width of each hidden layer; empty for none.
         dropout: share of a hidden layer's outputs (or of the features, where there is no hidden
             layer) that is left out at random in each step of training.
-        optimizer: `rmsprop` and the initial weights are as in Keras; `sgd` has momentum 0.9.
+        loss: cross-entropy of one `softmax` over the classes, or the mean binary cross-entropy of a
+            `sigmoid` for each class (of two classes, of the second alone).
+        optimizer: `rmsprop` and the initial weights are as in Keras.
+        momentum: of `sgd`.
         learning_rate: constant.
         weight_decay: in `adamw` decoupled from the gradient, in the others added to it.
         minibatch: rows of one step, over all workers.
         epochs: most passes over the training rows.
+        keep: the epoch with the lowest validation loss, or the last one.
         patience: epochs without a lower validation loss after which training stops; 0 never stops.
         seed: of initial weights, order of rows, and dropout.
     """
 
     hidden: tuple[int, ...] = (256,)
     dropout: float = 0.5
+    loss: Loss = "softmax"
     optimizer: Optimizer = "adam"
+    momentum: float = 0.9
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     minibatch: int = 256
     epochs: int = 50
+    keep: Literal["best", "last"] = "best"
     patience: int = 10
     seed: int = 42
 
