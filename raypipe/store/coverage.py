@@ -17,6 +17,7 @@ from raypipe.errors import RaypipeError, RejectReason
 from raypipe.rows.listing import Listing
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
+from raypipe.store.checksums import reading
 from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import DATA, File, count_rows, describe, file_format, read_metadata
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
@@ -205,8 +206,9 @@ def _part_rows(
     """Return a part's items: their versions, the first row of each, and how many rows it has."""
     name = part.file.path
     extra = schema.VIEW if part.is_data else schema.REASON
-    source = storage.open(name)
-    table = file_format(name).read_table(source, [*schema.VERSION_COLUMNS, extra])
+    with reading(storage, part.file):
+        source = storage.open(name)
+        table = file_format(name).read_table(source, [*schema.VERSION_COLUMNS, extra])
     if not part.is_data:
         table = _retried(table, every=retry)
     # An item's views follow each other, so that its first row stands for all of them.

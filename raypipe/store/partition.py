@@ -14,7 +14,7 @@ import pyarrow as pa
 from raypipe import schema
 from raypipe.errors import RaypipeError
 from raypipe.rows.features import tensor
-from raypipe.storage import Storage, stream
+from raypipe.storage import FileInput, Storage, stream
 from raypipe.store import hdf5, parquet
 from raypipe.store.lifetime import check_name
 
@@ -140,7 +140,19 @@ def read_metadata(storage: Storage, name: str) -> Metadata | None:
         RaypipeError: it names a rejects file outside the store.
     """
     try:
-        found = file_format(name).read_metadata(storage.open(name))
+        return metadata_of(storage, name, storage.open(name))
+    except OSError:
+        return None
+
+
+def metadata_of(storage: Storage, name: str, source: FileInput) -> Metadata | None:
+    """Return what `read_metadata` does, from what is open already.
+
+    Raises:
+        RaypipeError: it names a rejects file outside the store.
+    """
+    try:
+        found = file_format(name).read_metadata(source)
         metadata = Metadata(found[_FINGERPRINT], found[_UNIT], found[_REJECTS_FILE])
     except (KeyError, ValueError, OSError):
         return None
