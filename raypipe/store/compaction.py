@@ -25,6 +25,7 @@ from raypipe.store.partition import (
     describe,
     encode_pieces,
     file_format,
+    recover,
     rejects_name,
 )
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
@@ -102,11 +103,11 @@ def _merge(storage: Storage, spec: Spec, form: Format, group: list[Part]) -> Fil
     rows = sum(part.rows for part in group)
     if not group[0].is_data:
         content = parquet.encode_pieces(schema.REJECTS, _rows(storage, group), rows, {})
-        while (name := rejects_name(unit, content)) in noted:
+        while _is_taken(storage, name := rejects_name(unit, content), noted):
             unit = digest(unit)[:32]
         storage.create(name, content)
         return describe(storage, name, unit)
-    while (name := data_name(unit, form)) in noted:  # it is about to be removed
+    while _is_taken(storage, name := data_name(unit, form), noted):
         unit = digest(unit)[:32]
     if not storage.exists(name):
         metadata = Metadata(spec.fingerprint, unit, "")
@@ -115,6 +116,11 @@ def _merge(storage: Storage, spec: Spec, form: Format, group: list[Part]) -> Fil
         content = encode_pieces(first.schema, chain([first], pieces), rows, metadata, form)
         storage.create(name, content)
     return describe(storage, name, unit)
+
+
+def _is_taken(storage: Storage, name: str, noted: set[str]) -> bool:
+    """Whether a name cannot be used: its file is about to be removed, or a damaged leftover."""
+    return name in noted or (storage.exists(name) and recover(storage, name, "") is None)
 
 
 def _rows(storage: Storage, group: list[Part]) -> Iterator[pa.Table]:

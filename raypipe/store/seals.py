@@ -26,8 +26,15 @@ def seal(sink: io.BytesIO, blank: str) -> None:
         content[at : at + len(blank)] = checksum.encode()
 
 
-def unsealed(pieces: Iterable[bytes], seal: str, blank: str) -> Iterator[bytes]:
-    """Yield a file's content as it was when its seal was computed."""
+def is_sealed(pieces: Iterable[bytes], seal: str, blank: str) -> bool:
+    """Whether a file, given piece by piece, is what its seal was computed of."""
+    checksum = hashlib.sha256()
+    for piece in _unsealed(pieces, seal, blank):
+        checksum.update(piece)
+    return checksum.hexdigest() == seal
+
+
+def _unsealed(pieces: Iterable[bytes], seal: str, blank: str) -> Iterator[bytes]:
     old, new, tail = seal.encode(), blank.encode(), b""
     for piece in pieces:
         whole = (tail + piece).replace(old, new)
