@@ -36,10 +36,12 @@ __all__ = [
     "open",
     "pack",
     "predict",
+    "repair",
     "report",
     "run",
     "similar",
     "train",
+    "verify",
 ]
 
 
@@ -214,6 +216,24 @@ def export(store: str, **options: Any) -> list[str]:
 def compact(store: str, **options: Any) -> Store:
     """Return the store, opened at its newest snapshot."""
     _run("compact", options, store=store)
+    return open(store)
+
+
+@_job
+def verify(store: str, **options: Any) -> dict[str, str]:
+    """Return what is wrong, by the name of the file within the store; nothing if all is well.
+
+    Examples:
+        >>> raypipe.verify("features")
+        {}
+    """
+    return _run("verify", options, store=store).summary["damaged"]  # type: ignore[no-any-return]
+
+
+@_job
+def repair(store: str, **options: Any) -> Store:
+    """Return the store, opened at its newest snapshot."""
+    _run("repair", options, store=store)
     return open(store)
 
 

@@ -27,8 +27,10 @@ from raypipe.config.stores import (
     ExportConfig,
     InspectConfig,
     PinConfig,
+    RepairConfig,
     ReportConfig,
     SimilarConfig,
+    VerifyConfig,
 )
 
 __all__ = [
@@ -55,12 +57,14 @@ __all__ = [
     "PinConfig",
     "PredictConfig",
     "RayConfig",
+    "RepairConfig",
     "ReportConfig",
     "RunConfig",
     "SimilarConfig",
     "SourceConfig",
     "SubmitConfig",
     "TrainConfig",
+    "VerifyConfig",
 ]
 
 #: The jobs by the names they have on the command line.
@@ -81,6 +85,8 @@ JOBS: dict[str, type[JobConfig]] = {
     "compact": CompactConfig,
     "expire": ExpireConfig,
     "pin": PinConfig,
+    "verify": VerifyConfig,
+    "repair": RepairConfig,
     "demo": DemoConfig,
     "doctor": DoctorConfig,
 }
@@ -90,6 +96,6 @@ JOB_HEADINGS: dict[str, tuple[str, ...]] = {
     "Features": ("extract", "doctor", "pack"),
     "Models": ("train", "cluster", "predict"),
     "Results": ("report", "inspect", "similar", "dedupe", "layers"),
-    "Stores": ("export", "compact", "expire", "pin"),
+    "Stores": ("export", "compact", "expire", "pin", "verify", "repair"),
     "All at once": ("run", "submit", "demo"),
 }

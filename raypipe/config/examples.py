@@ -49,6 +49,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compact": ("raypipe compact features --target-mb 512",),
     "expire": ("raypipe expire features --keep 30 --older-than 7 --dry-run",),
     "pin": ("raypipe pin features model-7 --snapshot 12", "raypipe pin features model-7 --remove"),
+    "verify": ("raypipe verify features", "raypipe verify features --every --json"),
+    "repair": ("raypipe repair features",),
     "demo": ("raypipe demo --out demo-output",),
     "doctor": (
         "raypipe doctor photos --backbone resnet50",

@@ -64,6 +64,23 @@ class ExpireConfig(StoreConfig):
     """Say what would be removed, and remove nothing."""
 
 
+class VerifyConfig(SnapshotConfig):
+    """Read all files of a store, and compare them with their checksums and fingerprints.
+
+    Exit status 1 if one differs. `repair` makes a snapshot without it.
+    """
+
+    every: Annotated[bool, option("Input")] = False
+    """Read the files of all snapshots, not only of one."""
+
+
+class RepairConfig(StoreConfig):
+    """Take damaged files out of a store, so that the next `extract` makes their items again.
+
+    Publishes a snapshot without them; what is good stays as it is.
+    """
+
+
 class PinConfig(StoreConfig):
     """Keep a snapshot from `expire`, for as long as someone needs it."""
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from raypipe.errors import RaypipeError
-from raypipe.storage import Storage
+from raypipe.storage import FileInput, Storage
 from raypipe.store.partition import File, describe
+
+#: Larger files of a bucket are read twice instead of being held in memory.
+_HELD_BYTES = 2**28
+
+_DIFFERS = "is damaged: its SHA-256 is not the one in the snapshot"
+_REMEDY = (
+    "`raypipe repair` takes it out of the snapshot, and the next extract makes its items again"
+)
 
 
 def is_whole(storage: Storage, file: File) -> bool:
@@ -17,30 +28,66 @@ def is_whole(storage: Storage, file: File) -> bool:
     return (found.bytes, found.sha256) == (file.bytes, file.sha256)
 
 
+class DamagedFileError(RaypipeError):
+    """A listed file is not what its snapshot says; `what` is wrong with it."""
+
+    def __init__(self, storage: Storage, file: File, what: str) -> None:
+        super().__init__(f"{storage.uri}/{file.path} {what}; restore it from a copy, or {_REMEDY}")
+        self.what = what
+
+    def __reduce__(self) -> Any:  # it may come back from another process
+        return RaypipeError, (str(self),)
+
+
 @contextmanager
-def verifying(storage: Storage, file: File) -> Iterator[None]:
-    """Compare a file's checksum while the body reads it.
+def verifying(storage: Storage, file: File) -> Iterator[FileInput]:
+    """Compare a file's checksum while the body reads it; yield what to read it from.
 
     The body has its rows before they are known to be right: what it makes of them must not be
-    visible before the end. An error of the body's is told as damage if it is that.
+    visible before the end. An error of the body's is told as damage if it is that. Of a bucket, a
+    file of up to 256 MiB is fetched once and compared before the body has it.
 
     Raises:
-        RaypipeError: the file differs.
+        RaypipeError: the file differs, or is missing.
     """
-    with ThreadPoolExecutor(1) as pool:
+    if storage.folder is None and file.bytes <= _HELD_BYTES:
+        with reading(storage, file):
+            data = storage.read(file.path)
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise DamagedFileError(storage, file, _DIFFERS)
+        yield io.BytesIO(data)
+        return
+    with ThreadPoolExecutor(1) as pool, reading(storage, file):
+        source = storage.open(file.path)
         whole = pool.submit(is_whole, storage, file)
         try:
-            yield
+            yield source
         except Exception:
             if not whole.result():
-                raise _damaged(storage, file) from None
+                raise DamagedFileError(storage, file, _DIFFERS) from None
             raise
         if not whole.result():
-            raise _damaged(storage, file)
+            raise DamagedFileError(storage, file, _DIFFERS)
 
 
-def _damaged(storage: Storage, file: File) -> RaypipeError:
-    return RaypipeError(
-        f"{storage.uri}/{file.path} is damaged: its SHA-256 is not the one in the snapshot; "
-        "restore the file from a copy"
-    )
+@contextmanager
+def reading(storage: Storage, file: File) -> Iterator[None]:
+    """Tell in one line what goes wrong while the body reads some of a listed file.
+
+    Raises:
+        RaypipeError: the file is missing, damaged, or cannot be read now.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise DamagedFileError(storage, file, "is missing") from None
+    except Exception as error:
+        if isinstance(error, RaypipeError):
+            raise
+        if isinstance(error, OSError) and error.errno:
+            raise RaypipeError(
+                f"{storage.uri}/{file.path} cannot be read: {error.strerror}"
+            ) from error
+        if not is_whole(storage, file):
+            raise DamagedFileError(storage, file, _DIFFERS) from None
+        raise

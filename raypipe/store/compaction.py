@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from raypipe.store.partition import (
     describe,
     encode_pieces,
     file_format,
+    recover,
     rejects_name,
 )
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
@@ -101,31 +103,32 @@ def _merge(storage: Storage, spec: Spec, form: Format, group: list[Part]) -> Fil
     rows = sum(part.rows for part in group)
     if not group[0].is_data:
         content = parquet.encode_pieces(schema.REJECTS, _rows(storage, group), rows, {})
-        while (name := rejects_name(unit, content)) in noted:
+        while _is_taken(storage, name := rejects_name(unit, content), noted):
             unit = digest(unit)[:32]
         storage.create(name, content)
         return describe(storage, name, unit)
-    while (name := data_name(unit, form)) in noted:  # it is about to be removed
+    while _is_taken(storage, name := data_name(unit, form), noted):
         unit = digest(unit)[:32]
     if not storage.exists(name):
-        columns = _columns(storage, group[0])
         metadata = Metadata(spec.fingerprint, unit, "")
-        storage.create(name, encode_pieces(columns, _rows(storage, group), rows, metadata, form))
+        pieces = _rows(storage, group)
+        first = next(pieces)  # every part of a snapshot has rows
+        content = encode_pieces(first.schema, chain([first], pieces), rows, metadata, form)
+        storage.create(name, content)
     return describe(storage, name, unit)
 
 
-def _columns(storage: Storage, part: Part) -> pa.Schema:
-    name = part.file.path
-    with verifying(storage, part.file):
-        return next(file_format(name).iter_tables(storage.open(name), None)).schema
+def _is_taken(storage: Storage, name: str, noted: set[str]) -> bool:
+    """Whether a name cannot be used: its file is about to be removed, or a damaged leftover."""
+    return name in noted or (storage.exists(name) and recover(storage, name, "") is None)
 
 
 def _rows(storage: Storage, group: list[Part]) -> Iterator[pa.Table]:
     for part in group:
         name = part.file.path
         start = 0
-        with verifying(storage, part.file):
-            for table in file_format(name).iter_tables(storage.open(name), None):
+        with verifying(storage, part.file) as source:
+            for table in file_format(name).iter_tables(source, None):
                 keep = ~np.isin(np.arange(start, start + len(table)), part.dropped)
                 start += len(table)
                 yield table if keep.all() else table.take(pa.array(np.flatnonzero(keep)))

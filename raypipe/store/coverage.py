@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
+from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectReason
 from raypipe.rows.listing import Listing
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
+from raypipe.store.checksums import reading
 from raypipe.store.lifetime import expired_files
-from raypipe.store.partition import DATA, File, count_rows, describe, file_format, read_metadata
+from raypipe.store.partition import (
+    DATA,
+    UNDECODABLE,
+    File,
+    count_rows,
+    file_format,
+    read_metadata,
+    recover,
+)
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
 _PART = "part"
@@ -26,6 +37,9 @@ _ROW = "row"
 _SPAN = "span"
 _UNAVAILABLE = "\0unavailable"  # a version that no item has
 _READERS = 16
+
+#: A part's items: their versions, the first row of each, and how many rows it has.
+_Rows: TypeAlias = tuple[pa.Table, npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -52,9 +66,12 @@ def cover(storage: Storage, parts: tuple[Part, ...], *, retry: bool = False) -> 
     if not parts:
         return Coverage((), _empty_rows())
     with ThreadPoolExecutor(_READERS) as pool:
-        items, rows, spans = zip(
-            *pool.map(partial(_part_rows, storage, retry=retry), parts), strict=True
-        )
+        found = list(pool.map(partial(_listed_rows, storage, retry=retry), parts))
+    return _coverage(parts, found)
+
+
+def _coverage(parts: tuple[Part, ...], found: list[_Rows]) -> Coverage:
+    items, rows, spans = zip(*found, strict=True)
     lengths = [len(one) for one in rows]
     columns: list[pa.Array | pa.ChunkedArray] = [
         pa.chunked_array([chunk for table in items for chunk in table[name].chunks], pa.string())
@@ -86,14 +103,17 @@ def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: st
     listed = {part.file.path for part in covered.parts} | noted
     names = [name for name in storage.list(DATA) if name not in listed]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(partial(_unlisted, storage, fingerprint, noted), names)
-        parts = tuple(part for unit in found for part in unit)
-    if not parts:
+        units = pool.map(partial(_unlisted, storage, fingerprint, noted), names)
+        found = [pair for unit in units for pair in unit]
+    if not found:
         return Coverage((), _empty_rows())
-    useful = _keep(cover(storage, parts), missing)
+    parts = tuple(part for part, _ in found)
+    useful = _keep(_coverage(parts, [rows for _, rows in found]), missing)
     with ThreadPoolExecutor(_READERS) as pool:
-        checked = pool.map(partial(_checked, storage), useful.parts)
-        return replace(useful, parts=tuple(checked))
+        checked = list(pool.map(partial(_checked, storage), useful.parts))
+    parts = tuple(new or old for new, old in zip(checked, useful.parts, strict=True))
+    damaged = [index for index, part in enumerate(checked) if part is None]
+    return _drop(replace(useful, parts=parts), np.isin(useful.rows[_PART].to_numpy(), damaged))
 
 
 def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Coverage:
@@ -160,8 +180,10 @@ def publish(
             return snapshot
 
 
-def _unlisted(storage: Storage, fingerprint: str, noted: set[str], name: str) -> list[Part]:
-    """Return a unit's files; without its rejects where those are about to go, or gone."""
+def _unlisted(
+    storage: Storage, fingerprint: str, noted: set[str], name: str
+) -> list[tuple[Part, _Rows]]:
+    """Return a unit's files and what is in them; without rejects that are about to go, or gone."""
     metadata = read_metadata(storage, name)
     stem = PurePosixPath(name).stem
     if metadata is None or metadata.fingerprint != fingerprint or stem != f"part-{metadata.unit}":
@@ -170,24 +192,35 @@ def _unlisted(storage: Storage, fingerprint: str, noted: set[str], name: str) ->
     if rejects and rejects not in noted and storage.exists(rejects):
         names.append(rejects)
     # Size and checksum are found out later, for those that turn out to be of use.
-    return [Part(File(n, metadata.unit, count_rows(storage, n), 0, "")) for n in names]
+    found = []
+    for one in names:
+        try:
+            part = Part(File(one, metadata.unit, count_rows(storage, one), 0, ""))
+            found.append((part, _part_rows(storage, part, retry=False)))
+        except UNDECODABLE as error:
+            if isinstance(error, OSError) and error.errno:  # it says nothing of the file
+                raise RaypipeError(
+                    f"{storage.uri}/{one} cannot be read: {error.strerror}"
+                ) from error
+            _pass_over(storage, one)
+    return found
 
 
-def _checked(storage: Storage, part: Part) -> Part:
-    """Find out size and checksum of a file that can be read to its end.
+def _pass_over(storage: Storage, name: str) -> None:
+    say(
+        f"{storage.uri}/{name} is damaged, and no snapshot lists it: its items are made again; "
+        "remove it"
+    )
 
-    Raises:
-        RaypipeError: it cannot; no checksum of it is known, so nothing else tells.
-    """
+
+def _checked(storage: Storage, part: Part) -> Part | None:
+    """Find out size and checksum of a file, or return None and say that it is damaged."""
     file = part.file
-    try:
-        for _ in file_format(file.path).iter_tables(storage.open(file.path), None):
-            pass
-    except (ValueError, OSError):
-        raise RaypipeError(
-            f"{storage.uri}/{file.path} is damaged, and no snapshot lists it; remove it"
-        ) from None
-    return replace(part, file=describe(storage, file.path, file.unit, file.rows))
+    found = recover(storage, file.path, file.unit, file.rows)
+    if found is None:
+        _pass_over(storage, file.path)
+        return None
+    return replace(part, file=found)
 
 
 def _missing(listing: Listing, covered: Coverage) -> pa.Table:
@@ -199,14 +232,19 @@ def _missing(listing: Listing, covered: Coverage) -> pa.Table:
     return pa.Table.from_batches(missing, pa.schema([schema.ITEMS.field(n) for n in columns]))
 
 
-def _part_rows(
-    storage: Storage, part: Part, *, retry: bool
-) -> tuple[pa.Table, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def _listed_rows(storage: Storage, part: Part, *, retry: bool) -> _Rows:
+    with reading(storage, part.file):
+        return _part_rows(storage, part, retry=retry)
+
+
+def _part_rows(storage: Storage, part: Part, *, retry: bool) -> _Rows:
     """Return a part's items: their versions, the first row of each, and how many rows it has."""
     name = part.file.path
     extra = schema.VIEW if part.is_data else schema.REASON
-    source = storage.open(name)
-    table = file_format(name).read_table(source, [*schema.VERSION_COLUMNS, extra])
+    table = file_format(name).read_table(storage.open(name), [*schema.VERSION_COLUMNS, extra])
+    types = {table[column].type for column in schema.VERSION_COLUMNS}
+    if types != {pa.string()} or len(table) != part.file.rows:
+        raise ValueError(f"{name} has other rows than it was written with")
     if not part.is_data:
         table = _retried(table, every=retry)
     # An item's views follow each other, so that its first row stands for all of them.

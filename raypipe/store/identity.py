@@ -11,6 +11,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Spec, difference
 from raypipe.storage import Storage, open_storage
 from raypipe.store.partition import Format
+from raypipe.store.snapshot import newest
 
 SPEC_FILE = "spec.json"
 _FORMAT = 2
@@ -42,6 +43,7 @@ def create_store(
 
     Raises:
         UsageError: the store has another spec; the message holds the difference.
+        RaypipeError: its spec was lost, and its snapshots are of another one.
     """
     content = {
         "format": _FORMAT,
@@ -51,6 +53,7 @@ def create_store(
         "provenance": provenance,
     }
     if not storage.exists(SPEC_FILE):
+        newest(storage, spec.fingerprint)  # if it was lost, what is there must be of this spec
         storage.create(SPEC_FILE, json.dumps(content, indent=1).encode())
     found = read_identity(storage, "--out")
     there = Spec.model_validate(found["spec"])

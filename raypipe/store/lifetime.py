@@ -6,8 +6,9 @@
    rejects file it names: a unit whose rejects file is noted or gone has its rows, and no rejects.
 3. A file is noted before the snapshots that list it go. It is removed when no snapshot lists it and
    its newest note is older than the grace; so a call that was killed between the two starts anew.
+   A note goes when no snapshot lists any of its files.
 4. What is noted is not taken up again: neither adopted, nor written again under that name, by an
-   extraction or a compaction.
+   extraction or a compaction. Damaged files are noted as well, while older snapshots list them.
 """
 
 from __future__ import annotations

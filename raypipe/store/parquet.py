@@ -43,6 +43,7 @@ def encode_pieces(
         compression_level=1,
         use_dictionary=[n for n in text if n not in _DIFFERENT],
         use_byte_stream_split=split or False,
+        write_page_checksum=True,
     ) as writer:
         for group in _groups(columns, pieces):
             writer.write_table(group, row_group_size=max(1, len(group)))
@@ -74,7 +75,7 @@ def read_metadata(source: FileInput) -> dict[str, str]:
     Raises:
         ValueError, OSError: it is no Parquet file.
     """
-    found = pq.read_schema(source).metadata or {}
+    found = pq.read_metadata(source).metadata or {}
     return {
         key.decode(): value.decode() for key, value in found.items() if key.startswith(b"raypipe")
     }
@@ -97,13 +98,20 @@ def read_table(source: FileInput, columns: list[str] | None) -> pa.Table:
     By one thread and without the search for a data set, which take several times as long as
     reading a small file.
     """
-    with pq.ParquetFile(source, pre_buffer=not isinstance(source, Path)) as file:
+    with _open(source) as file:
         return file.read(columns, use_threads=False).replace_schema_metadata(None)
 
 
 def iter_tables(source: FileInput, columns: list[str] | None) -> Iterator[pa.Table]:
     """Yield the rows in pieces of bounded size."""
-    with pq.ParquetFile(source, pre_buffer=not isinstance(source, Path)) as file:
+    with _open(source) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, columns=columns)
             yield table.replace_schema_metadata(None)
+
+
+def _open(source: FileInput) -> pq.ParquetFile:
+    """Open a file so that what is read of it is compared with its pages' checksums."""
+    return pq.ParquetFile(
+        source, pre_buffer=not isinstance(source, Path), page_checksum_verification=True
+    )

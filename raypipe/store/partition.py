@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,9 +15,10 @@ import pyarrow as pa
 from raypipe import schema
 from raypipe.errors import RaypipeError
 from raypipe.rows.features import tensor
-from raypipe.storage import Storage, stream
+from raypipe.storage import FileInput, Storage, stream
 from raypipe.store import hdf5, parquet
 from raypipe.store.lifetime import check_name
+from raypipe.store.seals import blank, is_sealed, seal
 
 Format = Literal["parquet", "hdf5"]
 
@@ -27,9 +29,22 @@ _FORMATS: dict[str, Any] = {"parquet": parquet, "hdf5": hdf5}
 
 _PIECE_BYTES = 2**20
 
+#: What Arrow and h5py raise where bytes make no sense.
+UNDECODABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+)
+
 _FINGERPRINT = "raypipe.fingerprint"
 _UNIT = "raypipe.unit"
 _REJECTS_FILE = "raypipe.rejects"
+_SEAL = "raypipe.seal"
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,14 @@ class File:
 class Metadata:
     """What a feature partition says of itself: which features, which unit, where its rejects are.
 
-    `rejects` is the name of the rejects partition, empty where there are none.
+    `rejects` is the name of the rejects partition, empty where there are none; `seal` the checksum
+    of the file itself, empty in files written by 0.1.0 or earlier.
     """
 
     fingerprint: str
     unit: str
     rejects: str
+    seal: str = ""
 
 
 def data_name(unit: str, form: Format) -> str:
@@ -115,22 +132,30 @@ def encode_pieces(
     columns: pa.Schema, pieces: Iterable[pa.Table], rows: int, metadata: Metadata, form: Format
 ) -> bytes:
     """Return the content of a feature partition whose `rows` rows come piece by piece."""
-    content: bytes = _FORMATS[form].encode_pieces(columns, pieces, rows, _about(metadata))
-    return content
+    about = _about(metadata)
+    sink = io.BytesIO(_FORMATS[form].encode_pieces(columns, pieces, rows, about))
+    seal(sink, about[_SEAL])
+    return sink.getvalue()
 
 
 def existing_unit(storage: Storage, unit: str, form: Format) -> list[File]:
     """Return the files of a unit that is complete.
 
     Raises:
-        RaypipeError: its feature partition is none of this project's.
+        RaypipeError: its feature partition is none of this project's, or one is damaged.
     """
     name = data_name(unit, form)
     metadata = read_metadata(storage, name)
     if metadata is None:
         raise RaypipeError(f"{storage.uri}/{name} is in the way; remove it")
     names = [name, metadata.rejects] if metadata.rejects else [name]
-    return [describe(storage, name, unit) for name in names]
+    found = [recover(storage, name, unit) for name in names]
+    for name, file in zip(names, found, strict=True):
+        if file is None:
+            raise RaypipeError(
+                f"{storage.uri}/{name} is damaged, and no snapshot lists it; remove it"
+            )
+    return [file for file in found if file]
 
 
 def read_metadata(storage: Storage, name: str) -> Metadata | None:
@@ -140,9 +165,23 @@ def read_metadata(storage: Storage, name: str) -> Metadata | None:
         RaypipeError: it names a rejects file outside the store.
     """
     try:
-        found = file_format(name).read_metadata(storage.open(name))
-        metadata = Metadata(found[_FINGERPRINT], found[_UNIT], found[_REJECTS_FILE])
-    except (KeyError, ValueError, OSError):
+        return metadata_of(storage, name, storage.open(name))
+    except OSError:
+        return None
+
+
+def metadata_of(storage: Storage, name: str, source: FileInput) -> Metadata | None:
+    """Return what `read_metadata` does, from what is open already.
+
+    Raises:
+        RaypipeError: it names a rejects file outside the store.
+    """
+    try:
+        found = file_format(name).read_metadata(source)
+        metadata = Metadata(
+            found[_FINGERPRINT], found[_UNIT], found[_REJECTS_FILE], found.get(_SEAL, "")
+        )
+    except UNDECODABLE:
         return None
     if metadata.rejects:
         check_name(metadata.rejects, f"{storage.uri}/{name}")
@@ -164,12 +203,53 @@ def describe(storage: Storage, name: str, unit: str, rows: int | None = None) ->
         rows: how many it has, where that is known.
     """
     size, checksum = 0, hashlib.sha256()
-    with stream(storage.open(name)) as file:
-        while piece := file.read(_PIECE_BYTES):  # many are read at once, and they may be large
-            size += len(piece)
-            checksum.update(piece)
+    for piece in _stream(storage, name):
+        size += len(piece)
+        checksum.update(piece)
     counted = count_rows(storage, name) if rows is None else rows
     return File(name, unit, counted, size, checksum.hexdigest())
+
+
+def recover(storage: Storage, name: str, unit: str, rows: int | None = None) -> File | None:
+    """Describe a file that no snapshot lists, or return None if it is damaged.
+
+    A feature partition is compared with its seal, a rejects partition with its name; a feature
+    partition without a seal, which is of 0.1.0 or earlier, is decoded in full.
+
+    Raises:
+        RaypipeError: it cannot be read now, which says nothing of it.
+    """
+    try:
+        if _is_as_written(storage, name):
+            return describe(storage, name, unit, rows)
+    except UNDECODABLE as error:
+        if isinstance(error, OSError) and error.errno:
+            raise RaypipeError(f"{storage.uri}/{name} cannot be read: {error.strerror}") from error
+    return None
+
+
+def _is_as_written(storage: Storage, name: str) -> bool:
+    if name.startswith(f"{REJECTS}/"):
+        checksum = hashlib.sha256()
+        for piece in _stream(storage, name):
+            checksum.update(piece)
+        return name == f"{name.rpartition('-')[0]}-{checksum.hexdigest()[:8]}.parquet"
+    metadata = read_metadata(storage, name)
+    if metadata is None:
+        return False
+    if not metadata.seal:
+        for _ in file_format(name).iter_tables(storage.open(name), None):
+            pass
+        return True
+    pieces = _stream(storage, name)
+    return is_sealed(pieces, metadata.seal, blank(metadata.fingerprint, metadata.unit))
+
+
+def _stream(storage: Storage, name: str) -> Iterator[bytes]:
+    """Yield a file's content in small pieces: many are read at once, and they may be large."""
+    with stream(storage.open(name)) as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _about(metadata: Metadata) -> dict[str, str]:
@@ -177,6 +257,7 @@ def _about(metadata: Metadata) -> dict[str, str]:
         _FINGERPRINT: metadata.fingerprint,
         _UNIT: metadata.unit,
         _REJECTS_FILE: metadata.rejects,
+        _SEAL: blank(metadata.fingerprint, metadata.unit),
     }
 
 

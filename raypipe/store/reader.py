@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.errors import RaypipeError, UsageError
+from raypipe.errors import UsageError
 from raypipe.heads import channel_axis
 from raypipe.heads.head import Channels
 from raypipe.rows.features import ROW_COLUMNS, Features, to_array
 from raypipe.spec import Spec, digest
 from raypipe.storage import FileInput, open_storage
-from raypipe.store.checksums import verifying
+from raypipe.store.checksums import reading, verifying
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
-from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot
+from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot, same_features
 
 if TYPE_CHECKING:  # importing it takes torch, which most readers do without
     from raypipe.store.torch_dataset import StoreDataset
@@ -48,13 +48,10 @@ class StoreReader:
         self.snapshot: Snapshot = (
             newest(self.storage, self.spec.fingerprint)
             if snapshot is None
-            else read_snapshot(self.storage, snapshot)
-        )
-        if self.snapshot.fingerprint != self.spec.fingerprint:
-            raise RaypipeError(
-                f"{self.uri}: spec.json and snapshot {self.snapshot.number} are of different "
-                "features: one of them was edited or lost; restore spec.json from a copy"
+            else same_features(
+                self.storage, read_snapshot(self.storage, snapshot), self.spec.fingerprint
             )
+        )
         self._verified: set[str] = set()
 
     @property
@@ -160,17 +157,17 @@ class StoreReader:
         part = self._parts[index]
         of_features = columns is None or not set(columns).isdisjoint(self.columns)
         if not of_features or part.file.path in self._verified:
-            yield from self._pieces(part, columns, split)
+            with reading(self.storage, part.file):
+                source = self.storage.open(part.file.path)
+                yield from self._pieces(part, source, columns, split)
             return
-        self._open(part)
-        with verifying(self.storage, part.file):
-            yield from self._pieces(part, columns, split)
+        with verifying(self.storage, part.file) as source:
+            yield from self._pieces(part, source, columns, split)
         self._verified.add(part.file.path)
 
     def _pieces(
-        self, part: Part, columns: list[str] | None, split: str | None
+        self, part: Part, source: FileInput, columns: list[str] | None, split: str | None
     ) -> Iterator[pa.Table]:
-        source = self._open(part)
         needed = columns if columns is None or split is None else list({*columns, schema.SPLIT})
         start = 0
         for table in file_format(part.file.path).iter_tables(source, needed):
@@ -294,19 +291,12 @@ class StoreReader:
         return labels, splits
 
     def _read(self, part: Part, columns: list[str] | None) -> pa.Table:
-        source = self._open(part)
-        table: pa.Table = file_format(part.file.path).read_table(source, columns)
+        with reading(self.storage, part.file):
+            source = self.storage.open(part.file.path)
+            table: pa.Table = file_format(part.file.path).read_table(source, columns)
         if not part.dropped:
             return table
         return table.take(np.delete(np.arange(len(table)), part.dropped))
-
-    def _open(self, part: Part) -> FileInput:
-        try:
-            return self.storage.open(part.file.path)
-        except FileNotFoundError:
-            raise RaypipeError(
-                f"{self.uri}: {part.file.path} of snapshot {self.snapshot.number} is missing"
-            ) from None
 
 
 def _within(dropped: tuple[int, ...], start: int, length: int) -> list[int]:

@@ -125,8 +125,8 @@ def _remove_noted(storage: Storage, before: float, *, dry_run: bool) -> tuple[tu
     if not dry_run:
         for path in removed:
             storage.delete(path)
-        for name, noted_at, _ in found:
-            if noted_at <= before:
+        for name, noted_at, files in found:
+            if noted_at <= before and used.isdisjoint(files):
                 storage.delete(name)
     return tuple(sorted(removed)), sum(removed.values())
 

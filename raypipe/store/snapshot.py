@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage import Storage, open_storage
 from raypipe.store.lifetime import check_name
 from raypipe.store.partition import DATA, File
@@ -94,7 +94,8 @@ class Snapshot:
         return cls(content["number"], content["fingerprint"], tuple(parts), content["created"])
 
 
-def _name(number: int) -> str:
+def snapshot_name(number: int) -> str:
+    """Return the name of a snapshot's file."""
     return f"{_FOLDER}/{number:08d}.json"
 
 
@@ -105,9 +106,29 @@ def numbers(storage: Storage) -> list[int]:
 
 
 def newest(storage: Storage, fingerprint: str) -> Snapshot:
-    """Return the newest snapshot, or the empty one."""
+    """Return the newest snapshot, or the empty one.
+
+    Raises:
+        RaypipeError: it is damaged, or of features of another spec than the store's.
+    """
     found = numbers(storage)
-    return read_snapshot(storage, found[-1]) if found else Snapshot(0, fingerprint)
+    if not found:
+        return Snapshot(0, fingerprint)
+    return same_features(storage, read_snapshot(storage, found[-1]), fingerprint)
+
+
+def same_features(storage: Storage, snapshot: Snapshot, fingerprint: str) -> Snapshot:
+    """Return the snapshot, if it is of the store's spec.
+
+    Raises:
+        RaypipeError: it is not.
+    """
+    if snapshot.fingerprint != fingerprint:
+        raise RaypipeError(
+            f"{storage.uri}: spec.json and snapshot {snapshot.number} are of different features: "
+            "one of them was edited or lost; restore spec.json from a copy"
+        )
+    return snapshot
 
 
 def read_snapshot(storage: Storage, number: int) -> Snapshot:
@@ -115,8 +136,9 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
 
     Raises:
         UsageError: there is none of that number.
+        RaypipeError: it is damaged.
     """
-    name = _name(number)
+    name = snapshot_name(number)
     try:
         return _read(storage.uri, name, storage.stamp(name))
     except FileNotFoundError:
@@ -127,7 +149,12 @@ def read_snapshot(storage: Storage, number: int) -> Snapshot:
 @lru_cache(maxsize=2)
 def _read(uri: str, name: str, _stamp: Hashable) -> Snapshot:
     """Read a file that never changes once: a worker opens the same store for each partition."""
-    snapshot = Snapshot.from_json(open_storage(uri).read(name))
+    try:
+        snapshot = Snapshot.from_json(open_storage(uri).read(name))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RaypipeError(
+            f"{uri}/{name} is damaged; restore it from a copy, or remove it if it is the newest"
+        ) from None
     for part in snapshot.parts:
         check_name(part.file.path, f"{uri}/{name}")
     return snapshot
@@ -135,12 +162,12 @@ def _read(uri: str, name: str, _stamp: Hashable) -> Snapshot:
 
 def remove_snapshot(storage: Storage, number: int) -> None:
     """Remove a snapshot; the files it lists stay."""
-    storage.delete(_name(number))
+    storage.delete(snapshot_name(number))
 
 
 def succeed(storage: Storage, base: Snapshot, parts: tuple[Part, ...]) -> Snapshot | None:
     """Create the snapshot that follows `base`, or return None if another run has made it first."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     snapshot = Snapshot(base.number + 1, base.fingerprint, parts, now)
-    created = storage.create(_name(snapshot.number), snapshot.to_json())
+    created = storage.create(snapshot_name(snapshot.number), snapshot.to_json())
     return snapshot if created else None

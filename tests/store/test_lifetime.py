@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -10,18 +11,20 @@ from pathlib import Path
 import pytest
 
 from raypipe.errors import RaypipeError
+from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import retention
 from raypipe.store.compaction import compact
 from raypipe.store.coverage import adopt, cover
 from raypipe.store.lifetime import expired_files
-from raypipe.store.partition import Format
+from raypipe.store.partition import Format, file_format
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import expire
 from raypipe.store.snapshot import newest
+from raypipe.store.verification import verify
 from tests.store import test_store
 from tests.store.test_store import SPEC, content, listing, run, work
-from tests.support.stores import items_of, make_spec, make_store
+from tests.support.stores import items_of, make_spec, make_store, write
 
 storage = test_store.storage
 OUTSIDE = "../victim.txt"
@@ -116,18 +119,84 @@ def test_no_flipped_bit_is_read_in_silence(tmp_path: Path, form: Format, flips: 
     assert newest(storage, spec.fingerprint) == before
 
 
-def test_a_zeroed_partition_is_not_adopted(storage: FolderStorage) -> None:
-    items = listing({f"a{i}": "1" for i in range(9)})
-    work(storage, items)  # stopped before it published
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+@pytest.mark.parametrize("flips", [8, pytest.param(300, marks=pytest.mark.long)])
+def test_a_damaged_partition_is_not_adopted(
+    tmp_path: Path, form: Format, flips: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, storage = make_spec(), FolderStorage(tmp_path)
+    items = items_of([*(f"a/{i}" for i in range(9)), "b!"])
+    written = write(storage, spec, "u", items, form)  # stopped before it published
+    every = Listing(items.to_batches())
+    adopted = adopt(storage, cover(storage, ()), every, spec.fingerprint)
+    assert adopted.parts == tuple(written)  # what is whole is signed as it was written
+    chance = random.Random(form)
+    for part in written:
+        name = part.file.path
+        data = storage.read(name)
+        for _ in range(flips):
+            at, length = chance.randrange(len(data)), chance.choice([1, 1, 64])
+            changed = bytes(byte ^ 1 << chance.randrange(8) for byte in data[at : at + length])
+            storage.put(name, data[:at] + changed + data[at + length :])
+            with contextlib.suppress(RaypipeError):  # it names a rejects file outside
+                adopted = adopt(storage, cover(storage, ()), every, spec.fingerprint)
+                assert not [one for one in adopted.parts if one.file.path == name]
+        storage.put(name, data)
+    assert "is damaged, and no snapshot lists it" in capsys.readouterr().err
+
+
+def test_items_of_a_damaged_leftover_are_made_again(storage: FolderStorage) -> None:
+    versions = {f"a{i}": "1" for i in range(9)}
+    work(storage, listing(versions))  # stopped before it published
     name = storage.list("data")[0]
     data = storage.read(name)
-    start = data.rfind(b"\x28\xb5\x2f\xfd")  # the last compressed page: of features
-    stop = start + 8
-    storage.put(name, data[:start] + bytes(stop - start) + data[stop:])
-    covered = cover(storage, ())
-    with pytest.raises(RaypipeError, match=f"{name} is damaged"):
-        adopt(storage, covered, items, SPEC.fingerprint)
-    assert newest(storage, SPEC.fingerprint).number == 0
+    storage.put(name, data[:-600] + bytes([data[-600] ^ 1]) + data[-599:])
+    run(storage, versions)
+    assert content(storage) == versions
+    assert name not in {part.file.path for part in newest(storage, SPEC.fingerprint).parts}
+
+
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+def test_a_partition_without_a_seal_is_adopted(tmp_path: Path, form: Format) -> None:
+    spec, storage = make_spec(), FolderStorage(tmp_path)
+    items = items_of(["a/1", "a/2"])
+    name = write(storage, spec, "u", items, form)[0].file.path
+    table = file_format(name).read_table(storage.open(name), None)
+    about = {"raypipe.fingerprint": spec.fingerprint, "raypipe.unit": "u", "raypipe.rejects": ""}
+    storage.put(name, file_format(name).encode_pieces(table.schema, [table], 2, about))
+    every = Listing(items.to_batches())
+    assert [p.rows for p in adopt(storage, cover(storage, ()), every, spec.fingerprint).parts] == [
+        2
+    ]
+
+
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+def test_a_damaged_merged_file_is_not_taken_up(tmp_path: Path, form: Format) -> None:
+    spec = make_spec()
+    units = [items_of([f"a/{i}", f"b{i}!"]) for i in range(3)]
+    storage, before = make_store(tmp_path / "store", units, spec, form)
+    merged = compact(storage, spec, form, 10**8).after
+    storage.delete(f"snapshots/{merged.number:08d}.json")  # killed before it was published
+    for part in merged.parts:
+        data = storage.read(part.file.path)
+        at = data.find(b"a/0") if part.is_data and form == "hdf5" else len(data) // 2
+        storage.put(part.file.path, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    again = compact(storage, spec, form, 10**8).after
+    assert not {part.file.path for part in again.parts} & {part.file.path for part in merged.parts}
+    assert verify(storage).damaged == {}
+    assert (again.rows, again.rejects) == (before.rows, before.rejects)
+
+
+def test_damage_of_what_coverage_reads_is_one_line(tmp_path: Path) -> None:
+    spec = make_spec()
+    storage, before = make_store(tmp_path / "store", [items_of(["a/1", "a/2"])], spec)
+    name = before.data[0].file.path
+    data = storage.read(name)
+    for at in range(0, len(data), 23):
+        storage.put(name, data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        with contextlib.suppress(RaypipeError):  # all that is not read may differ
+            found = cover(storage, before.parts).rows
+            assert found["id"].to_pylist() == ["a/1", "a/2"]
 
 
 def test_another_call_may_remove_snapshots_meanwhile(

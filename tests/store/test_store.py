@@ -21,10 +21,10 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.flow.plan import apart, make_plan
 from raypipe.rows.listing import Listing
 from raypipe.spec import Output, Spec
-from raypipe.storage import FolderStorage
+from raypipe.storage import FolderStorage, Storage
 from raypipe.store.coverage import adopt, cover, merge, publish
 from raypipe.store.identity import create_store, is_store
-from raypipe.store.partition import write_unit
+from raypipe.store.partition import Format, write_unit
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part, newest, numbers
 
@@ -60,7 +60,7 @@ def value_of(identity: str, etag: str) -> float:
 
 
 def work(
-    storage: FolderStorage, items: Listing, *, stop_after: int | None = None
+    storage: Storage, items: Listing, *, stop_after: int | None = None, form: Format = "parquet"
 ) -> tuple[Part, ...]:
     """What a run does, with a number for a feature; items that end in `!` are rejects,
     and so is version `bad` of any item."""
@@ -77,7 +77,8 @@ def work(
         rejects = unit.items.filter(pa.array(bad))
         rejects = rejects.append_column("reason", extra).append_column("message", extra)
         rejects = rejects.cast(schema.REJECTS)
-        files = write_unit(storage, unit.id, SPEC.fingerprint, good, {"features": values}, rejects)
+        features = {"features": values}
+        files = write_unit(storage, unit.id, SPEC.fingerprint, good, features, rejects, form)
         written += [Part(file) for file in files]
     return (*adopted.parts, *written)
 
@@ -92,7 +93,7 @@ def run(storage: FolderStorage, versions: dict[str, str], *, prune: bool = False
     publish(storage, SPEC.fingerprint, parts, gone)
 
 
-def content(storage: FolderStorage, snapshot: int | None = None) -> dict[str, tuple[str, float]]:
+def content(storage: Storage, snapshot: int | None = None) -> dict[str, tuple[str, float]]:
     """What readers see, and a check that it is consistent."""
     store = StoreReader(storage.uri, snapshot)
     table = store.to_arrow() if store.snapshot.data else None

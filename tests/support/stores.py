@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.spec import Augment, Output, Spec
-from raypipe.storage import FolderStorage
+from raypipe.storage import FolderStorage, Storage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
 from raypipe.store.master import write_master
@@ -58,9 +58,7 @@ def features_of(names: Sequence[str], spec: Spec) -> dict[str, np.ndarray]:
     }
 
 
-def write(
-    storage: FolderStorage, spec: Spec, unit: str, items: pa.Table, form: Format
-) -> list[Part]:
+def write(storage: Storage, spec: Spec, unit: str, items: pa.Table, form: Format) -> list[Part]:
     bad = np.array([name.endswith("!") for name in items["id"].to_pylist()], bool)
     good, rest = items.filter(pa.array(~bad)), items.filter(pa.array(bad))
     reason = pa.array(["corrupt"] * len(rest), pa.string())
