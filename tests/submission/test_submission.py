@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import signal
 import threading
 import zipfile
@@ -91,6 +92,29 @@ def test_a_command_goes_with_its_files_and_variables(
     assert env["pip"] == ["timm"]
     assert env["py_modules"] == [str(Path(raypipe.__file__).parent), "mine"]
     assert "hush" not in json.dumps(env)
+
+
+@pytest.mark.parametrize("written", [["--config", "{}"], ["--config={}"]])
+def test_a_config_with_an_absolute_path_goes_along(
+    written: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine that runs the job has no /etc/raypipe/extract.yaml."""
+    folder, etc = tmp_path / "sent", tmp_path / "etc"
+    folder.mkdir()
+    etc.mkdir()
+    (etc / "extract.yaml").write_text("backbone: resnet50\nlabel-file: labels.csv\n")
+    (tmp_path / "labels.csv").write_text("id,label\n")
+    monkeypatch.chdir(tmp_path)
+    command = parse((*FAR, *(word.format(etc / "extract.yaml") for word in written)))
+    env = runtime_env(command, None, None, folder)
+    assert env["working_dir"] == str(folder)
+    monkeypatch.chdir(folder)  # as the job is started, on a machine without the original
+    (etc / "extract.yaml").unlink()
+    there = parse(tuple(shlex.split(command.entrypoint)[2:]))
+    assert there.given.config == command.given.config
+    assert (folder / "labels.csv").exists()
+    with pytest.raises(UsageError, match="--config: beside --working-dir, must be a file of that"):
+        runtime_env(command, str(tmp_path), None, folder)
 
 
 def test_a_command_without_files_sends_none(tmp_path: Path) -> None:
