@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 import raypipe
+from raypipe.config import SubmitConfig
 from raypipe.errors import UsageError
-from raypipe.submission import Log, parse, runtime_env, upload
+from raypipe.jobs import submit
+from raypipe.submission import Cluster, Log, parse, runtime_env, upload
 from raypipe.submission.client import _url
 from raypipe.submission.follow import follow
 
@@ -211,3 +213,38 @@ def test_a_recipe_names_files_of_its_steps(tmp_path: Path, monkeypatch: pytest.M
     command = parse(("run", "r.yaml", "--out", "/shared/run", "--set", "extract.source=photos"))
     with pytest.raises(UsageError, match="SOURCE: 'photos' is a place of this machine only"):
         runtime_env(command, None, None, folder)
+
+
+def test_one_job_of_a_series_runs_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job goes on when the machine that sent it restarts: the next night follows it."""
+    from ray.job_submission import JobStatus
+
+    monkeypatch.chdir(tmp_path)
+    jobs = {
+        "nightly-20261121-020003-0a1b": JobStatus.SUCCEEDED,
+        "nightly-20261122-020003-0a1b": JobStatus.RUNNING,
+        "nightly-eu-20261122-020003-0a1b": JobStatus.PENDING,
+    }
+    client = SimpleNamespace(
+        list_jobs=lambda: [SimpleNamespace(submission_id=n, status=s) for n, s in jobs.items()],
+        submit_job=lambda submission_id, **_: jobs.update({submission_id: JobStatus.PENDING}),
+    )
+    cluster = object.__new__(Cluster)
+    cluster.address, cluster.client = "http://127.0.0.1:8265", client
+    monkeypatch.setattr("raypipe.submission.Cluster", lambda _: cluster)
+
+    def sent(**options: Any) -> Any:
+        return submit.run(SubmitConfig(command=FAR, detach=True, **options)).summary
+
+    running = "nightly-20261122-020003-0a1b"
+    assert sent(series="nightly") == {"submission_id": running, "status": "RUNNING"}
+    assert f"--series nightly: job {running} is not done" in capsys.readouterr().err
+    assert len(jobs) == 3
+    jobs[running] = JobStatus.FAILED
+    new = sent(series="nightly")
+    assert new["status"] == "SUBMITTED"
+    assert cluster.running("nightly") == new["submission_id"] in jobs
+    with pytest.raises(UsageError, match="--series: names its jobs itself"):
+        sent(series="nightly", submission_id="other")
