@@ -22,6 +22,9 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Folder, or bucket and prefix, for the model and its scores."""
     report: Annotated[bool, option("Output")] = False
     """Also write report.html there, a page with pictures; see `raypipe report`."""
+    replace: Annotated[bool, option("Output")] = False
+    """Put the result in the place of a model or clusters of other options or of another store. The
+    same ones, made again, are replaced without it."""
     head: Annotated[Literal["logistic", "svm", "forest", "knn", "mlp"], option("Model")] = (
         "logistic"
     )
@@ -72,6 +75,9 @@ class ClusterConfig(EngineConfig):
     """Folder, or bucket and prefix, for the assignments and figures."""
     report: Annotated[bool, option("Output")] = False
     """Also write report.html there, a page with pictures; see `raypipe report`."""
+    replace: Annotated[bool, option("Output")] = False
+    """Put the result in the place of a model or clusters of other options or of another store. The
+    same ones, made again, are replaced without it."""
     k: Annotated[KRange, option("Model")]
     """Number of clusters, or a range as 5:50 (5:50:5 in steps of 5), of which the one with the
     largest mean silhouette on a sample is taken."""

@@ -16,7 +16,7 @@ from raypipe.config.types import (
     Seed,
     option,
 )
-from raypipe.config.values import ANY_NUMBER, Actors, Colour, HiddenLayers, Shares, Sides, Size
+from raypipe.config.values import ANY_NUMBER, Actors, Bar, Colour, HiddenLayers, Shares, Sides, Size
 
 
 class JobConfig(BaseModel):
@@ -99,6 +99,9 @@ class IngestConfig(LabelConfig):
     """Try items again that were rejected before. Those whose server did not answer always are."""
     moved: Annotated[bool, option("Store")] = False
     """Take SOURCE for the one the store was made from, in another place."""
+    max_rejects: Annotated[Bar | None, option("Store")] = None
+    """End with status 1 if more images are rejects: a number, or a share as `1%`. What is good is
+    published all the same. Default: end so only if no image at all became a row."""
 
 
 class RayConfig(JobConfig):

@@ -170,6 +170,26 @@ class HiddenLayers(Value):
 
 
 @dataclass(frozen=True)
+class Bar(Value):
+    """How many of some items may be so: a number, or a share of all of them, as `1%`."""
+
+    number: float
+    is_share: bool
+    allowed = "a whole number from 0, or a share as 1% or 0.5%"
+
+    @classmethod
+    def _read(cls, text: str) -> tuple[float, bool]:
+        number = text.removesuffix("%")
+        is_share = number != text
+        _require(is_share or number.isdecimal(), 0 <= float(number) <= (100 if is_share else 2**63))
+        return float(number) / (100 if is_share else 1), is_share
+
+    def is_met(self, count: int, of: int) -> bool:
+        """Whether a count of all items is not above it."""
+        return count <= (self.number * of if self.is_share else self.number)
+
+
+@dataclass(frozen=True)
 class Size(Value):
     """A number of bytes, as `4GiB`, `500M` or a plain number; K, M, G and T are powers of 1024."""
 

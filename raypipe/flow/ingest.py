@@ -40,6 +40,7 @@ class Ingest:
         pruned: items whose rows were dropped.
         pace: when results came.
         cost: what the work took.
+        aside: how much of the source is no item, by rule.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Ingest:
     pruned: int
     pace: Pace
     cost: Cost
+    aside: dict[str, int]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -60,6 +62,7 @@ class Ingest:
             "changed": self.plan.changed,
             "gone": len(self.plan.gone),
             "pruned": self.pruned,
+            "left_aside": self.aside,
         }
 
     def paced(self, started: float) -> dict[str, Any]:
@@ -96,7 +99,7 @@ class Ingest:
     @property
     def notes(self) -> list[str]:
         """Lines for people: what has replaced rows, and which rows have no image any more."""
-        lines = []
+        lines = [f"  left aside: {count} × {rule}" for rule, count in self.aside.items()]
         if self.plan.changed:
             lines.append(f"{self.plan.changed} changed images have replaced their rows")
         if len(self.plan.gone) > self.pruned:
@@ -181,7 +184,7 @@ def bring_up_to_date(
     after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base, retry=retry)
     pruned = len(plan.gone) if config.prune else 0
     done = _items(written, spec)
-    return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost)
+    return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost, listing.aside)
 
 
 def find_missing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
@@ -74,9 +75,12 @@ def save_model(model: TrainedModel, folder: Path) -> None:
     """Write a model: arrays as safetensors, everything else as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = saved_arrays(model.head)
-    save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, folder / _ARRAYS_FILE)
+    # Not `save_file`, whose files nobody else may read.
+    data = save({n: np.ascontiguousarray(a) for n, a in arrays.items()})
+    (folder / _ARRAYS_FILE).write_bytes(data)
     content = {
         "format": _FORMAT,
+        "arrays_sha256": hashlib.sha256(data).hexdigest(),
         "head": saved_settings(model.head),
         "column": model.column,
         "fingerprint": model.spec.fingerprint,
@@ -105,6 +109,7 @@ def load_model(folder: Path, place: str = "") -> TrainedModel:
     try:
         content = json.loads((folder / _MODEL_FILE).read_text())
         arrays = load_file(folder / _ARRAYS_FILE)
+        _check_arrays(folder / _ARRAYS_FILE, content.get("arrays_sha256"))
         if content["format"] > _FORMAT:
             raise RaypipeError(f"MODEL: {folder} was written by a newer version of raypipe")
         restore = restore_head if content["format"] == _FORMAT else _restore_first_format
@@ -118,6 +123,14 @@ def load_model(folder: Path, place: str = "") -> TrainedModel:
     except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
         detail = " ".join(str(error).split())[:160]
         raise RaypipeError(f"MODEL: {folder} is damaged: {detail}") from None
+
+
+def _check_arrays(file: Path, expected: str | None) -> None:
+    """Make sure that the arrays are those of the model's other file; older models do not say."""
+    if expected and hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        raise RaypipeError(
+            f"MODEL: {file} is not what model.json was written with; train the model again"
+        )
 
 
 def _restore_first_format(settings: dict[str, Any], arrays: dict[str, Any]) -> Head:

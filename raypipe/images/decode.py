@@ -76,8 +76,8 @@ def decode(
         raise
     except UnidentifiedImageError:
         _check_whole(data)
-        message = f"no known image format; the file starts with {data[:8]!r}"
-        raise RejectedItem(RejectReason.NOT_AN_IMAGE, message) from None
+        # Without bytes of it: a source may name files that messages are not to show.
+        raise RejectedItem(RejectReason.NOT_AN_IMAGE, "no known image format") from None
     except MemoryError:
         raise RejectedItem(RejectReason.TOO_LARGE, "out of memory while decoding") from None
     except Exception as error:  # a decoder may raise anything on a damaged file

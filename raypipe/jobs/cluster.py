@@ -38,10 +38,10 @@ def run(config: ClusterConfig) -> Outcome:
         UsageError: more clusters than rows, or features that are no numbers.
     """
     check(config)
-    return deliver(config, _run, last="metrics.json")
+    return deliver(config, _run, kind="clusters", last="metrics.json")
 
 
-def _run(config: ClusterConfig) -> Outcome:
+def _run(config: ClusterConfig, new: Path) -> Outcome:
     started = time.monotonic()
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
@@ -70,13 +70,13 @@ def _run(config: ClusterConfig) -> Outcome:
     clusters, chosen, choices = (
         _fit_on_ray(*given, index, kept) if engine == "ray" else _fit_in_memory(*given, order)
     )
-    write_assignments(ids, clusters, out)
+    write_assignments(ids, clusters, new)
     assigned = dict(zip(ids, clusters.labels.tolist(), strict=True)) if wanted else {}
     summary: dict[str, Any] = {
         "out": str(out),
         **_figures(clusters, chosen, choices),
         "rows": len(ids),
-        "joined": join_clusters(wanted, assigned, out / _JOINED_FILE) if wanted else None,
+        "joined": join_clusters(wanted, assigned, new / _JOINED_FILE) if wanted else None,
         "ari": agreement(images.labels, clusters),
         "choose": CRITERION if choices else None,
         "distance": config.distance,
@@ -91,10 +91,9 @@ def _run(config: ClusterConfig) -> Outcome:
     }
     if not clusters.converged:
         say(f"warning: stopped at --max-iter {config.max_iter} with centres that still move")
-    (out / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
-    np.save(out / "centers.npy", clusters.centers)
-    pictured = picture(store, ids, clusters, out / "clusters.png")
-    kept.remove()
+    (new / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+    np.save(new / "centers.npy", clusters.centers)
+    pictured = picture(store, ids, clusters, new / "clusters.png")
     return Outcome(summary, text(summary, pictured=pictured, joined_file=_JOINED_FILE), clusters)
 
 

@@ -20,7 +20,7 @@ from raypipe.errors import UsageError
 from raypipe.heads.head import as_rows
 from raypipe.memory import available, readable
 from raypipe.reports.thumbnails import find_uris, thumbnail
-from raypipe.storage import local_path
+from raypipe.storage import local_path, new_file
 from raypipe.store.reader import StoreReader
 
 #: Cosine of standardised features above which images are the same without a look at their pixels:
@@ -84,8 +84,9 @@ def _check_memory(store: StoreReader, column: str) -> None:
 def _images(store: StoreReader, column: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the ids of the images themselves, and their features as rows."""
     data = store.to_numpy(column)
-    own = data.views == 0
-    return data.ids[own], as_rows(data.features[own])
+    data = data[data.views == 0]
+    data.check_finite()
+    return data.ids, as_rows(data.features)
 
 
 def _confirmed(
@@ -134,12 +135,14 @@ def _write(
         for number, group in enumerate(groups[:_SHEET_GROUPS]):
             images = [thumbnail(uris[name]) for name in ids[group][:_SHEET_IMAGES]]
             sheet.append((f"group {number}\n{len(group)} images", [i for i in images if i]))
-        contact_sheet(sheet, "the same picture, several times", out)
+        with new_file(out) as beside:
+            contact_sheet(sheet, "the same picture, several times", beside)
         return str(out)
     numbers = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     members = ids[np.concatenate(groups)] if groups else np.array([], object)
     table = pa.table({"group": numbers, schema.ID: pa.array(members, pa.string())})
-    pa.csv.write_csv(table, out)
+    with new_file(out) as beside:
+        pa.csv.write_csv(table, beside)
     return str(out)
 
 

@@ -22,6 +22,7 @@ from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_wri
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import Extractor, load_extractor, prepare, settled, spec_of
 from raypipe.flow.preview import preview
+from raypipe.flow.rejects import check_rejects
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.augment import resolve_augment
 from raypipe.rows.listing import Listing
@@ -45,7 +46,8 @@ def run(config: ExtractConfig) -> Outcome:
 
     Raises:
         UsageError: before any expensive work, if the options cannot work.
-        RaypipeError: the flow failed; what is finished is kept.
+        RaypipeError: the flow failed, or more images are rejects than may be; what is finished is
+            kept.
     """
     started = time.monotonic()
     storage = open_storage(config.out)
@@ -65,7 +67,10 @@ def run(config: ExtractConfig) -> Outcome:
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
         work.record(storage, started)
-    return _outcome(storage, work, network.shapes, started)
+    outcome = _outcome(storage, work, network.shapes, started)
+    images, rejects = work.after.rows // spec.views, work.after.rejects
+    check_rejects(images, rejects, config.max_rejects, storage.uri, outcome.value.rejects)
+    return outcome
 
 
 def _start(
@@ -80,7 +85,7 @@ def _start(
     given_up = threading.Event()
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
     with ThreadPoolExecutor(2) as beside:
-        listing = beside.submit(Listing, wanted)
+        listing = beside.submit(Listing, wanted, lambda: source.aside)
         loading = beside.submit(load_extractor, config, existing_spec(storage))
         try:
             if not is_store(storage.uri):

@@ -22,6 +22,7 @@ from raypipe.errors import UsageError
 from raypipe.fit.evaluate.tally import Tally, check_labels, text_of
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import make_plan
+from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
 from raypipe.heads.predictor import Predictor
 from raypipe.predictions.checks import check, head_spec, is_one_file
@@ -29,7 +30,7 @@ from raypipe.predictions.inputs import Images, Stored
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.rows.listing import Listing
-from raypipe.storage import is_object, local_copy, local_path, open_storage
+from raypipe.storage import is_object, local_copy, local_path, new_file, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
 
@@ -62,6 +63,8 @@ def run(config: PredictConfig) -> Outcome:
         summary, lines, value = _to_file(config, model, predictor, source)
     else:
         summary, lines, value = _to_store(config, model, predictor, source, started)
+        rows, rejects = summary["rows"], summary["rejects"]
+        check_rejects(rows, rejects, config.max_rejects, config.out, value.rejects)
     summary["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(summary, "\n".join(lines), value)
 
@@ -159,8 +162,10 @@ def _to_file(
         table = pa.concat_tables(rows).append_column(
             schema.LABEL, pa.concat_tables(known)[schema.LABEL]
         )
-        path.write_bytes(report_on_rows(config, model, source, table, failed))
+        with new_file(path) as beside:
+            beside.write_bytes(report_on_rows(config, model, source, table, failed))
         _said(str(path), summary, lines)
+    check_rejects(len(written), len(failed), config.max_rejects, str(out), lambda: failed)
     return summary, lines, written
 
 
@@ -190,7 +195,7 @@ def _blocks(
 
 
 def _listing(config: PredictConfig, model: TrainedModel, source: Input) -> Listing:
-    listing = Listing(source.items())
+    listing = Listing(source.items(), source.left_aside)
     if not len(listing):
         raise UsageError(f"SOURCE: no images in {source.uri!r}")
     if config.evaluate:

@@ -8,7 +8,7 @@ from pathlib import Path
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ReportConfig
 from raypipe.errors import UsageError
-from raypipe.storage import local_path
+from raypipe.storage import local_path, new_file
 
 
 def run(config: ReportConfig) -> Outcome:
@@ -23,7 +23,8 @@ def run(config: ReportConfig) -> Outcome:
     _check_out(out)
     sections = sections_of(config.run)
     title = config.title or Path(config.run.rstrip("/")).name or config.run
-    out.write_bytes(make_page(sections, title=title, megabytes=config.picture_mb))
+    with new_file(out) as beside:
+        beside.write_bytes(make_page(sections, title=title, megabytes=config.picture_mb))
     size = out.stat().st_size
     summary = {"out": str(out), "parts": len(sections), "bytes": size}
     return Outcome(summary, f"written: {out} ({size / 1e6:.1f} MB)", str(out))

@@ -18,9 +18,9 @@ from raypipe.config import SimilarConfig
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.heads.head import as_rows
 from raypipe.reports.thumbnails import find_uris, thumbnail
-from raypipe.rows.features import to_array
+from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.sources import read_item
-from raypipe.storage import local_path, user_path
+from raypipe.storage import local_path, new_file, user_path
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
@@ -115,7 +115,11 @@ def _pieces(store: StoreReader, column: str) -> Iterator[tuple[pa.Table, npt.NDA
     for batch in store.iter_batches([schema.ID, schema.LABEL, schema.VIEW, column]):
         own = batch.filter(pc.equal(batch[schema.VIEW], 0))
         if len(own):
-            yield own, as_rows(to_array(own[column]))
+            rows = as_rows(to_array(own[column]))
+            if (bad := ~finite(rows)).any():
+                ids = own[schema.ID].filter(pa.array(bad)).to_pylist()
+                raise not_finite(len(ids), ids)
+            yield own, rows
 
 
 def _nearest(
@@ -147,7 +151,8 @@ def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Foun
     ]
     images = [(caption, thumbnail(place)) for caption, place in rows]
     sheet = [(caption, [image] if image else []) for caption, image in images]
-    contact_sheet(sheet, f"images most like {Path(config.image).name}", out)
+    with new_file(out) as beside:
+        contact_sheet(sheet, f"images most like {Path(config.image).name}", beside)
     return str(out)
 
 

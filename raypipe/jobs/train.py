@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
 from raypipe.heads.model import MODEL_FILES
-from raypipe.storage import local_path, output_folder
+from raypipe.storage import local_path
 from raypipe.store.reader import StoreReader
 from raypipe.training import in_memory, logistic_on_shards, perceptron
 from raypipe.training.deliver import deliver
@@ -38,14 +39,13 @@ def run(config: TrainConfig) -> Outcome:
             memory.
     """
     check(config)
-    return deliver(config, _run, last=MODEL_FILES[0])
+    return deliver(config, _run, kind="model", last=MODEL_FILES[0])
 
 
-def _run(config: TrainConfig) -> Outcome:
+def _run(config: TrainConfig, out: Path) -> Outcome:
     started = time.monotonic()
     fit = _way(config)
     data = read_labelled(config)
-    out = output_folder(config.out)
     folds = 0 if config.head == "mlp" else config.cv
     parts = hold_out(
         data.rows, config.split, test_size=config.test_size, cv=folds, seed=config.seed

@@ -10,7 +10,7 @@ neither, and the tasks that read a store's partitions do without torch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.flow.plan import Plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor, to_arrow
-from raypipe.rows.features import to_array
+from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps.batch import ReadOptions
@@ -86,6 +86,10 @@ class Images:
     def items(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""
         return self.source.list()
+
+    def left_aside(self) -> Mapping[str, int]:
+        """Return how much of the source is no item, by rule."""
+        return self.source.aside
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
@@ -166,6 +170,10 @@ class Stored:
         """Yield the items of each partition as one batch, empty where none of its rows counts."""
         for number in range(len(self.store.snapshot.data)):
             yield _items(self.store, number)
+
+    def left_aside(self) -> Mapping[str, int]:
+        """Return nothing: each row of a store counts."""
+        return {}
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
@@ -266,7 +274,11 @@ def _pieces(store: StoreReader, number: int, spec: Spec) -> Iterator[pa.Table]:
 
 
 def _features(piece: pa.Table, spec: Spec) -> Batch:
-    return {output.column: to_array(piece[output.column]) for output in spec.outputs}
+    found = {output.column: to_array(piece[output.column]) for output in spec.outputs}
+    bad = ~np.logical_and.reduce([finite(values) for values in found.values()])
+    if bad.any():
+        raise not_finite(int(bad.sum()), piece[schema.ID].filter(pa.array(bad)).to_pylist())
+    return found
 
 
 def _check_options(config: PredictConfig) -> None:

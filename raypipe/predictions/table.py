@@ -14,8 +14,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raypipe import schema
-from raypipe.errors import RaypipeError, UsageError
+from raypipe.errors import UsageError
 from raypipe.rows.order import natural_key
+from raypipe.storage import new_file
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -69,13 +70,11 @@ def write(table: pa.Table, path: Path) -> None:
     Raises:
         RaypipeError: it cannot be written.
     """
-    try:
+    with new_file(path) as beside:
         if path.suffix == ".csv":
-            pa.csv.write_csv(table, path)
+            pa.csv.write_csv(table, beside)
         else:
-            pq.write_table(table, path)
-    except OSError as error:
-        raise RaypipeError(f"--out: cannot write {str(path)!r}: {error}") from None
+            pq.write_table(table, beside)
 
 
 def _name(column: str, only: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +23,29 @@ class Listing:
     In memory stay 8 bytes per item, so that millions can be planned on any machine. Use it as a
     context manager, or `close` it.
 
+    Args:
+        batches: the items.
+        left_aside: says, once they are listed, how much of the source is no item, by rule.
+
+    Attributes:
+        aside: that.
+
     Raises:
         UsageError: two items have one id.
     """
 
-    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def __init__(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        left_aside: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._file = tempfile.TemporaryFile(prefix="raypipe-listing-")  # noqa: SIM115
         hashes = [np.empty(0, np.int64)]
         with pa.ipc.new_stream(self._file, schema.ITEMS, options=_COMPRESSED) as spool:
             for batch in batches:
                 spool.write_batch(batch)
                 hashes.append(_hashes(batch[schema.ID]))
+        self.aside = {rule: count for rule, count in left_aside().items() if count}
         self._hashes = np.concatenate(hashes)
         self._hashes.sort()
         self._check_unique()

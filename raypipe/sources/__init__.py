@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Literal, Protocol
 
 import pyarrow as pa
@@ -20,10 +21,20 @@ __all__ = ["Source", "from_on", "local_file", "open_source", "read_item"]
 
 
 class Source(Protocol):
-    """Where images come from."""
+    """Where images come from.
+
+    Attributes:
+        uri: what it is.
+        auto_label: what `--label auto` means for it.
+        aside: how much of it is no item, by rule; complete once everything is listed.
+    """
 
     uri: str
     auto_label: Literal["folder", "column"]
+
+    @property
+    def aside(self) -> Counter[str]:
+        """What is left aside."""
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items as batches of `schema.ITEMS`, in an order that the source alone sets."""
@@ -48,15 +59,39 @@ class _Selection:
         self.limit, self.labels = None, None
         if isinstance(config, LabelConfig):
             self.limit, self.labels = config.label_limit, Labels(config, source.auto_label)
+        self.unselected, self.seen = Counter[str](), 0
+
+    @property
+    def aside(self) -> Counter[str]:
+        """What is left aside, by the source's rules or by the options."""
+        return self.source.aside + self.unselected
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""
-        return limited(self._labelled, self.limit) if self.limit else self._labelled()
+        if self.limit is None:
+            yield from self._labelled()
+            return
+        taken = 0
+        for batch in limited(self._labelled, self.limit):
+            taken += len(batch)
+            yield batch
+        self.unselected["beyond --label-limit"] = self.seen - taken
 
     def _labelled(self) -> Iterator[pa.RecordBatch]:
         batches, since = self.source.list(), self.config.since
         if since is not None:
             batches = (batch.filter(pc.greater_equal(batch[ID], since)) for batch in batches)
         if self.config.glob:
-            batches = matching(batches, self.config.glob)
-        return self.labels.apply(batches) if self.labels else batches
+            batches = self._matching(batches)
+        self.seen = 0
+        for batch in self.labels.apply(batches) if self.labels else batches:
+            self.seen += len(batch)
+            yield batch
+
+    def _matching(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        listed = kept = 0
+        for batch in batches:
+            found = matching(batch, self.config.glob)
+            listed, kept = listed + len(batch), kept + len(found)
+            yield found
+        self.unselected["not matched by --glob"] = listed - kept

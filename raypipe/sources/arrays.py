@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.schema import ID
 from raypipe.sources.array_files import DAMAGE, Arrays, open_arrays
 from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import label_columns, present
+from raypipe.sources.containers import name_below
 from raypipe.sources.local import file_etag
 from raypipe.sources.members import spell
 
@@ -36,6 +40,7 @@ class ArraySource:
     def __init__(self, path: Path, config: SourceConfig) -> None:
         self.path = path
         self.uri = str(path)
+        self.aside = Counter[str]()
         self.kind = _KINDS[path.suffix.lower()]
         try:
             self.arrays = open_arrays(self.kind, self.uri)
@@ -129,6 +134,31 @@ class ArraySource:
             )
         # A negative number is how arrays say that there is no label.
         return [self.label_names[value] if value >= 0 else None for value in values]
+
+
+class ArrayFiles:
+    """Several files of arrays; what has no ids of its own is `<file>/<row>`."""
+
+    auto_label: Literal["folder", "column"] = "column"
+
+    def __init__(
+        self, uri: str, paths: Sequence[Path], config: SourceConfig, *, aside: Counter[str]
+    ) -> None:
+        self.uri, self.aside = uri, aside
+        self.files = [
+            (name_below(path.with_suffix(""), uri), ArraySource(path, config)) for path in paths
+        ]
+
+    def list(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items in order of files and rows, holding one batch of them."""
+        for name, file in self.files:
+            for batch in file.list():
+                ids = batch[ID]
+                if file.ids is None:
+                    ids = pc.binary_join_element_wise(pa.scalar(f"{name}/"), ids, "")
+                yield batch.set_column(
+                    batch.schema.get_field_index(ID), batch.schema.field(ID), ids
+                )
 
 
 def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceConfig:

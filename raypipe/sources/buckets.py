@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import IO, Any, Literal, cast
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.batches import Row, in_batches
+from raypipe.sources.containers import HIDDEN
 from raypipe.sources.local import check_size
 from raypipe.storage.answers import answer, failures
 from raypipe.storage.object_file import ObjectFile
@@ -45,6 +47,7 @@ class BucketSource:
     def __init__(self, uri: str, since: str = "") -> None:
         self.place, self.since = parse(uri), since
         self.uri = self.place.uri
+        self.aside = Counter[str]()
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of their keys, as the store lists them.
@@ -57,14 +60,14 @@ class BucketSource:
     def _rows(self) -> Iterator[Row]:
         start = len(self.place.key) + 1 if self.place.key else 0
         query = f"?{self.place.query}" if self.place.query else ""
+        self.aside.clear()
         for entry in _listed(self.place, self.since):
             key = entry["path"]
             item = key[start:]
-            if (
-                item < self.since
-                or _hidden(item)
-                or (not entry["size"] and "." not in item.rpartition("/")[2])
-            ):
+            if item < self.since or not item or _is_folder(entry, item):
+                continue
+            if _hidden(item):
+                self.aside[HIDDEN] += 1
                 continue
             uri = f"{self.place.scheme}://{self.place.bucket}/{key}{query}"
             yield item, uri, _etag(entry), None, None
@@ -137,6 +140,20 @@ def object_exists(uri: str) -> bool:
     return True
 
 
+def names_below(uri: str) -> Iterator[str]:
+    """Yield the keys below a prefix, without it, in their order; those that stand for folders not.
+
+    Raises:
+        RaypipeError: the store did not answer, or refuses.
+    """
+    place = parse(uri)
+    start = len(place.key) + 1 if place.key else 0
+    for entry in _listed(place, ""):
+        name = entry["path"][start:]
+        if name and not _is_folder(entry, name):
+            yield name
+
+
 def entries(uri: str) -> tuple[list[str], list[str]]:
     """Return the names of the objects and of the folders right below a prefix, sorted.
 
@@ -199,8 +216,12 @@ def _listed(place: ObjectUri, since: str) -> Iterator[Any]:
             yield from chunk
 
 
+def _is_folder(entry: Any, name: str) -> bool:
+    return not entry["size"] and "." not in name.rpartition("/")[2]
+
+
 def _hidden(item: str) -> bool:
-    return not item or item.startswith(".") or "/." in item
+    return item.startswith(".") or "/." in item
 
 
 def _etag(entry: Any) -> str:

@@ -10,7 +10,7 @@ from raypipe.sources.local import read_local
 from raypipe.sources.members import Member, parse, raise_reject
 from raypipe.sources.parquet_files import read_parquet
 from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
-from raypipe.sources.tar import read_tar, read_tar_gz
+from raypipe.sources.tar_content import read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip
 
 _BYTES_PER_PIXEL = 8  # four channels of 16 bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ class FileSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.uri = str(path)
+        self.aside = Counter[str]()
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Return the one item."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.errors import UsageError
-from raypipe.schema import ID
+from raypipe.schema import ID, URI
 from raypipe.sources.buckets import entries, object_exists
 from raypipe.sources.files import ObjectPath
+from raypipe.sources.members import parse as parse_member
 from raypipe.storage.objects import parse
 
 _SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
@@ -25,18 +26,26 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 
 
-def matching(
-    batches: Iterable[pa.RecordBatch], patterns: Iterable[str]
-) -> Iterator[pa.RecordBatch]:
-    """Keep items whose id matches one of the patterns, or all if there are none.
+def matching(batch: pa.RecordBatch, patterns: Iterable[str]) -> pa.RecordBatch:
+    """Return the items of `schema.ITEMS` whose id matches one of the patterns.
 
     `*` and `?` stay within a folder, `**/` spans folders. A pattern without `/` is matched with the
-    last part of the id.
+    last part of the id. The id of a sample in a shard has no extension; its member's counts too.
     """
     found = re.compile("|".join(map(_translate, patterns)), re.DOTALL).fullmatch
-    for batch in batches:
-        wanted = [found(item) is not None for item in batch[ID].to_pylist()]
-        yield batch.filter(pa.array(wanted, pa.bool_()))
+    wanted = [
+        found(item) is not None or found(item + _extension(uri)) is not None
+        for item, uri in zip(batch[ID].to_pylist(), batch[URI].to_pylist(), strict=True)
+    ]
+    return batch.filter(pa.array(wanted, pa.bool_()))
+
+
+def _extension(uri: str) -> str:
+    """Return what follows the first dot in the name of a shard's member."""
+    if not uri.startswith(("tar:", "targz:")):
+        return ""
+    dot, extension = parse_member(uri).name.rpartition("/")[2].partition(".")[1:]
+    return dot + extension
 
 
 def from_on(ids: pa.Array, since: str) -> pa.Array:

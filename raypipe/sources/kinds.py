@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.sources.arrays import ARRAY_SUFFIXES, ArraySource
-from raypipe.sources.buckets import BucketSource, entries, object_exists
+from raypipe.sources.arrays import ARRAY_SUFFIXES, ArrayFiles, ArraySource
+from raypipe.sources.buckets import BucketSource, names_below, object_exists
 from raypipe.sources.columns import label_columns
+from raypipe.sources.containers import ARRAYS, TABLES, Survey, files_below, survey
 from raypipe.sources.file import FileSource
 from raypipe.sources.files import AnyPath, ObjectPath, only_local
 from raypipe.sources.folder import FolderSource
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from raypipe.sources import Source
 
 _PARQUET_SUFFIXES = (".parquet",)
-# What may lie beside shards without making them a folder of loose files.
-_BESIDE_SHARDS = (".csv", ".json", ".md", ".txt", ".yaml", ".yml")
 _OF_FILES = (*TAR_SUFFIXES, *_PARQUET_SUFFIXES, *MANIFEST_SUFFIXES, *ARRAY_SUFFIXES, ".zip")
 _ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
@@ -69,26 +68,33 @@ def _of_object(config: SourceConfig) -> Source:
         return _of_files(uri, expand_objects(uri), config)
     if _ends(path, _OF_FILES) and object_exists(uri):
         return _of_file(path, config)
-    names, folders = entries(uri)
-    for suffixes in (TAR_SUFFIXES, _PARQUET_SUFFIXES):
-        parts = [name for name in names if name.lower().endswith(suffixes)]
-        beside = (*suffixes, *_BESIDE_SHARDS)
-        if parts and not folders and all(name.lower().endswith(beside) for name in names):
-            return _of_files(uri, [path / name for name in parts], config)
-    if not names and not folders:
+    found = survey(names_below(uri))
+    if found.is_empty:
         raise UsageError(f"SOURCE: nothing at {uri!r}; correct the bucket or prefix")
+    if not found.is_of_images:
+        return _of_containers(found, uri, lambda name: path / name, config)
     label_columns((), config, f"the prefix {uri!r}")
     return BucketSource(uri, config.since or "")
 
 
 def _of_folder(path: Path, config: SourceConfig) -> Source:
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    for suffixes in (TAR_SUFFIXES, _PARQUET_SUFFIXES):
-        parts = [entry for entry in entries if _ends(entry, suffixes)]
-        if parts and all(_ends(e, suffixes + _BESIDE_SHARDS) and e.is_file() for e in entries):
-            return _of_files(str(path), parts, config)
+    found = survey(files_below(str(path)))
+    if not found.is_of_images:
+        return _of_containers(found, str(path), lambda name: path / name, config)
     label_columns((), config, f"the folder {str(path)!r}")
     return FolderSource(path, config.since or "")
+
+
+def _of_containers(
+    found: Survey, uri: str, at: Callable[[str], AnyPath], config: SourceConfig
+) -> Source:
+    kind, names = found.chosen(uri)
+    paths = [at(name) for name in names]
+    if kind == TABLES:
+        return ParquetSource(uri, paths, config, root=uri, aside=found.aside)
+    if kind == ARRAYS:
+        return ArrayFiles(uri, [only_local(path) for path in paths], config, aside=found.aside)
+    return TarSource(uri, paths, config, root=uri, aside=found.aside)
 
 
 def _of_files(uri: str, files: Sequence[AnyPath], config: SourceConfig) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -77,6 +78,7 @@ class ManifestSource:
     def __init__(self, path: AnyPath, config: SourceConfig) -> None:
         self.path = path
         self.uri = str(path)
+        self.aside = Counter[str]()
         self.table = None if path.suffix.lower() in _JSON_SUFFIXES else TextTable(path)
         names = self.table.names if self.table else keys_of(path)
         self.columns = UriColumns.choose(names, config, repr(self.uri))

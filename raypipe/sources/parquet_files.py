@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raypipe.config import SourceConfig
+from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.sources.arrow_layouts import (
     BYTES,
@@ -34,6 +35,7 @@ from raypipe.sources.columns import (
     resolve,
     with_slashes,
 )
+from raypipe.sources.containers import columns_of_path, name_below
 from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.local import MISSING, check_size, unreadable
 from raypipe.sources.manifest import UriColumns, uri_batch
@@ -48,14 +50,24 @@ _MAX_GROUP_BYTES = 2 * 2**30
 class ParquetSource:
     """Each row is an item; its image is in a column of bytes, or behind a column of URIs.
 
-    `id` is the id column, else `<file>/<row>` for bytes and the URI as written for URIs.
+    `id` is the id column, else `<file>/<row>` for bytes and the URI as written for URIs. Columns
+    that stand in a file's path, as `species=rose/part-0.parquet`, are columns like those in it.
     """
 
     auto_label: Literal["folder", "column"] = "column"
 
-    def __init__(self, uri: str, files: Sequence[AnyPath], config: SourceConfig) -> None:
+    def __init__(
+        self,
+        uri: str,
+        files: Sequence[AnyPath],
+        config: SourceConfig,
+        *,
+        root: str = "",
+        aside: Counter[str] | None = None,
+    ) -> None:
         self.uri = uri
-        self.files = [_TableFile(path, config) for path in files]
+        self.aside = Counter(aside or ())
+        self.files = [_TableFile(path, name_below(path, root), config) for path in files]
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of files and rows, holding one row group's small columns.
@@ -71,10 +83,15 @@ class ParquetSource:
 class _TableFile:
     """One file of the table."""
 
-    def __init__(self, path: AnyPath, config: SourceConfig) -> None:
+    def __init__(self, path: AnyPath, name: str, config: SourceConfig) -> None:
         self.path, self.config = path, config
+        self.stem = name.rpartition(".")[0] or name
         with _reading(str(path)) as table:
-            arrow, names = table.schema_arrow, table.schema_arrow.names
+            arrow = table.schema_arrow
+        split_column = config.split_column if isinstance(config, LabelConfig) else "split"
+        of_path = columns_of_path(name, split_column)
+        self.of_path = {key: value for key, value in of_path.items() if key not in arrow.names}
+        names = [*arrow.names, *self.of_path]
         where = repr(str(path))
         distinct(names, where)
         self.image = _image_column(arrow, config, where)
@@ -107,8 +124,14 @@ class _TableFile:
 
     def _small_columns(self, table: Any, group: int) -> pa.Table:
         wanted = self.uris.names if self.uris else [self.id, self.label, self.split]
-        names = list(dict.fromkeys(name for name in wanted if name))
-        return table.read_row_group(group, columns=names)
+        names = dict.fromkeys(name for name in wanted if name)
+        held = [name for name in names if name not in self.of_path]
+        part = table.read_row_group(group, columns=held)
+        count = table.metadata.row_group(group).num_rows
+        for name in (name for name in names if name in self.of_path):
+            value = pa.scalar(self.of_path[name], pa.string())
+            part = part.append_column(name, pa.repeat(value, count))
+        return part
 
     def _paths(self, table: Any, group: int) -> dict[int, str]:
         """Return where the images of some rows of a row group are whose bytes are null."""
@@ -151,7 +174,7 @@ class _TableFile:
 
     def _ids(self, columns: Mapping[str, Any], rows: range, before: int) -> Texts:
         if self.id is None:
-            return [f"{self.path.stem}/{before + row}" for row in rows]
+            return [f"{self.stem}/{before + row}" for row in rows]
         ids = columns[self.id]
         if ids.null_count:
             missing = before + rows.start + ids.is_null().to_pylist().index(True)

@@ -5,34 +5,36 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-import threading
-import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from gzip import GzipFile
 from itertools import chain
 from typing import IO, Any, Literal
 
 import pyarrow as pa
 
 from raypipe.config import LabelConfig, SourceConfig
-from raypipe.errors import RejectedItem, RejectReason, UsageError
+from raypipe.errors import RejectReason, UsageError
 from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
-from raypipe.sources.files import AnyPath, file_etag, open_file, open_stream
-from raypipe.sources.local import check_size, unreadable, utf8
-from raypipe.sources.members import Member, clean_name, spell, spell_reject
+from raypipe.sources.containers import HIDDEN, SIDE_DATA, UNNAMED, name_below
+from raypipe.sources.files import AnyPath, file_etag
+from raypipe.sources.local import utf8
+from raypipe.sources.members import clean_name, spell, spell_reject
 from raypipe.sources.tar_members import is_gzip, tar_members
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 IMAGE_EXTENSIONS = frozenset(
     ["jpg", "jpeg", "png", "webp", "ppm", "pgm", "pbm", "tif", "tiff", "bmp", "gif", "avif"]
 )
+# What WebDataset's decoders take for something else than an image, and texts.
+# https://github.com/webdataset/webdataset/blob/main/webdataset/autodecode.py
+_TEXTS = "cls cls2 class count index inp id json jsn txt text caption transcript csv tsv xml html"
+_ARRAYS = "npy npz ten tb pt pth pyd pkl pickle mp msg cbor parquet safetensors bin md5 sha256"
+_MEDIA = "wav mp3 flac ogg m4a mp4 avi mov mkv webm srt vtt md yaml yml htm"
+_DATA = frozenset(f"{_TEXTS} {_ARRAYS} {_MEDIA}".split())
 
 _MAX_SIDE_BYTES = 2**20
-_HEADER = tarfile.BLOCKSIZE
-_CHECKSUM = slice(148, 156)
 
 
 class TarSource:
@@ -44,9 +46,20 @@ class TarSource:
 
     auto_label: Literal["folder", "column"] = "column"
 
-    def __init__(self, uri: str, shards: Sequence[AnyPath], config: SourceConfig) -> None:
+    def __init__(
+        self,
+        uri: str,
+        shards: Sequence[AnyPath],
+        config: SourceConfig,
+        *,
+        root: str = "",
+        aside: Counter[str] | None = None,
+    ) -> None:
         self.uri = uri
         self.shards = shards
+        self.root = root
+        self.beside = aside or Counter[str]()
+        self.aside = Counter[str]()
         self.config = config if isinstance(config, LabelConfig) else None
 
     def list(self) -> Iterator[pa.RecordBatch]:
@@ -57,6 +70,7 @@ class TarSource:
             UsageError: labels are asked for, and there are none.
         """
         bare = empty = True
+        self.aside = Counter(self.beside)
         for batch in in_batches(chain.from_iterable(map(self._shard, self.shards))):
             empty = False
             bare = bare and batch[LABEL].null_count == len(batch)
@@ -69,10 +83,11 @@ class TarSource:
             )
 
     def _shard(self, path: AnyPath) -> Iterator[Row]:
-        shard = _TarShard(path, self.config)
+        shard = _TarShard(path, name_below(path, self.root), self.config)
         for member, stream in tar_members(shard.path):
             shard.add(member, stream)
-        return chain.from_iterable(map(shard.rows, shard.entries))
+        yield from chain.from_iterable(map(shard.rows, shard.entries))
+        self.aside += shard.aside
 
 
 @dataclass(slots=True)
@@ -81,6 +96,7 @@ class _Sample:
 
     key: str
     images: list[tuple[str, str, str]] = field(default_factory=list)  # extension, uri, etag
+    others: list[tuple[str, str, str]] = field(default_factory=list)
     cls: str | None = None
     id: str | None = None
     label: str | None = None
@@ -91,9 +107,9 @@ class _Sample:
 class _TarShard:
     """The samples of one tar file, in order of their first members."""
 
-    def __init__(self, path: AnyPath, config: LabelConfig | None) -> None:
+    def __init__(self, path: AnyPath, name: str, config: LabelConfig | None) -> None:
         self.path = str(path)
-        self.name = utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", path.name))
+        self.name = utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", name))
         self.kind = "targz" if is_gzip(self.path) else "tar"
         self.etag = file_etag(self.path)
         self.label_column = config.label_column if config else "label"
@@ -101,11 +117,15 @@ class _TarShard:
         self.entries: list[_Sample | Row] = []
         self.samples: dict[str, _Sample] = {}
         self.seen: dict[str, int] = {}
+        self.aside = Counter[str]()
 
     def add(self, member: tarfile.TarInfo, stream: IO[bytes]) -> None:
         """Take in one member; the stream stands at its first byte."""
         name = clean_name(member.name)
-        if member.isdir() or (name is not None and _base(name).startswith(".")):
+        if member.isdir():
+            return
+        if name is not None and _base(name).startswith("."):
+            self.aside[HIDDEN] += 1
             return
         shown = utf8(member.name if name is None else name)
         key, _, extension = _base(shown).partition(".")
@@ -116,6 +136,8 @@ class _TarShard:
         elif extension:
             folder = shown[: len(shown) - len(_base(shown))]
             self._add_to_sample(folder + key, extension.lower(), member, stream)
+        else:
+            self.aside[UNNAMED] += 1
 
     def rows(self, entry: _Sample | Row) -> Iterator[Row]:
         """Yield the items of a sample."""
@@ -124,8 +146,11 @@ class _TarShard:
             return
         item = entry.id or f"{self.name}/{entry.key}"
         label = entry.cls if entry.label is None else entry.label
-        for extension, uri, etag in entry.images:
-            name = f"{item}.{extension}" if len(entry.images) > 1 else item
+        # Without an image by its name, the content of what is no data by its name decides.
+        images = entry.images or entry.others
+        self.aside[SIDE_DATA] += len(entry.others) if entry.images else 0
+        for extension, uri, etag in images:
+            name = f"{item}.{extension}" if len(images) > 1 else item
             if entry.problem:
                 uri = spell_reject(RejectReason.CORRUPT, entry.problem)
             yield name, uri, etag, label, entry.split
@@ -138,7 +163,12 @@ class _TarShard:
             self.entries.append(sample)
         if extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
             sample.images.append((extension, self._reference(member), self._etag(member)))
-        elif extension in ("cls", "json"):
+            return
+        if extension.rpartition(".")[2] not in _DATA:
+            sample.others.append((extension, self._reference(member), self._etag(member)))
+            return
+        self.aside[SIDE_DATA] += 1
+        if extension in ("cls", "json"):
             try:
                 self._read_side(sample, extension, member, stream)
             except ValueError as error:
@@ -197,58 +227,3 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     return json.dumps(value)
-
-
-def read_tar(member: Member, max_bytes: int) -> bytes:
-    """Return a member's bytes.
-
-    Raises:
-        RejectedItem: they are not there any more, or too many.
-    """
-    where = member.numbers
-    check_size(where["size"], max_bytes)
-    file = open_file(member.path)
-    try:
-        data = file.read(_HEADER + where["size"], where["at"] - _HEADER)
-    except OSError as error:
-        raise unreadable(member.path, error) from None
-    return _checked(member, data)
-
-
-def read_tar_gz(member: Member, max_bytes: int) -> bytes:
-    """Return a member's bytes, going on from where the last one ended if that is before it.
-
-    Raises:
-        RejectedItem: they are not there any more, or too many.
-    """
-    where = member.numbers
-    check_size(where["size"], max_bytes)
-    try:
-        stream, lock = _decompressing(member.path, file_etag(member.path))
-        with lock:
-            stream.seek(where["at"] - _HEADER)
-            data = stream.read(_HEADER + where["size"])
-    except OSError as error:
-        raise unreadable(member.path, error) from None
-    except (EOFError, zlib.error):
-        raise _changed(member) from None
-    return _checked(member, data)
-
-
-@lru_cache(maxsize=1)
-def _decompressing(path: str, _etag: str) -> tuple[GzipFile, threading.Lock]:
-    return GzipFile(fileobj=open_stream(path)), threading.Lock()
-
-
-def _checked(member: Member, data: bytes) -> bytes:
-    """Cut the header off after a look at its checksum, which also covers name and size."""
-    where = member.numbers
-    digits = data[_CHECKSUM].strip(b" \0")
-    if len(data) != _HEADER + where["size"] or digits.lstrip(b"0") != b"%o" % where["sum"]:
-        raise _changed(member)
-    return data[_HEADER:]
-
-
-def _changed(member: Member) -> RejectedItem:
-    message = f"{member} is not there any more: the archive has changed since it was listed"
-    return RejectedItem(RejectReason.UNREADABLE, utf8(message))

@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources.batches import Row, in_batches
+from raypipe.sources.containers import HIDDEN
 from raypipe.sources.files import AnyPath, open_file, open_stream
 from raypipe.sources.local import check_size, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
@@ -35,6 +37,7 @@ class ZipSource:
     def __init__(self, path: AnyPath) -> None:
         self.path = path
         self.uri = str(path)
+        self.aside = Counter[str]()
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of their ids. The names of all members are held meanwhile."""
@@ -42,9 +45,13 @@ class ZipSource:
 
     def _rows(self) -> Iterator[Row]:
         seen: dict[str, int] = {}
+        self.aside.clear()
         for info in sorted(_directory(self.uri), key=lambda info: info.filename):
             name = clean_name(info.filename)
-            if info.is_dir() or (name is not None and _hidden(name)):
+            if info.is_dir():
+                continue
+            if name is not None and _hidden(name):
+                self.aside[HIDDEN] += 1
                 continue
             shown = utf8(info.filename if name is None else name)
             count = seen[shown] = seen.get(shown, 0) + 1

@@ -12,6 +12,7 @@ from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.disk import FolderStorage
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path
+from raypipe.storage.results import check_result, new_file, new_folder, restore_result
 from raypipe.storage.transfer import local_copy, upload
 
 __all__ = [
@@ -19,11 +20,15 @@ __all__ = [
     "FileInput",
     "FolderStorage",
     "Storage",
+    "check_result",
     "is_object",
     "local_copy",
     "local_path",
+    "new_file",
+    "new_folder",
     "open_storage",
     "output_folder",
+    "restore_result",
     "stream",
     "upload",
     "user_path",

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from raypipe.cli.command import Outcome
 from raypipe.config import ClusterConfig, TrainConfig
 from raypipe.errors import UsageError
-from raypipe.storage import BucketStorage, is_object, local_path, upload
+from raypipe.fit.shards.checkpoint import FOLDER
+from raypipe.storage import (
+    BucketStorage,
+    check_result,
+    is_object,
+    local_path,
+    new_folder,
+    upload,
+)
 
 Config = TypeVar("Config", TrainConfig, ClusterConfig)
 
+#: Options that change where and how fast a result is made, or which page is beside it.
+_NOT_OF_RESULTS = (
+    *("out", "store", "snapshot", "report", "replace", "join", "engine", "tol"),
+    *("address", "actors", "actor_memory", "resume", "workers"),
+)
 
-def deliver(config: Config, run: Callable[[Config], Outcome], *, last: str) -> Outcome:
-    """Run a fit; where --out is in a bucket, in a folder of its own, and bring its files there.
+
+def deliver(
+    config: Config, run: Callable[[Config, Path], Outcome], *, kind: str, last: str
+) -> Outcome:
+    """Run a fit in a folder of its own, which becomes --out, or whose files go to its bucket.
 
     Args:
         config: the fit's options.
-        run: does it.
+        run: does it, and writes to the folder it is given.
+        kind: of the result, `model` or `clusters`.
         last: the file that makes the results complete.
 
     Raises:
-        UsageError: the bucket cannot be written to, or the fit cannot be as asked.
+        UsageError: --out cannot be written to, has another result, or the fit cannot be as asked.
     """
     if not is_object(config.out):
-        return _with_report(config, run(config))
+        return _to_folder(config, run, kind)
     if config.resume:
         raise UsageError("--resume: a fit goes on from files of a folder; --out is in a bucket")
     if isinstance(config, TrainConfig) and config.head == "mlp" and config.workers:
@@ -40,22 +58,44 @@ def deliver(config: Config, run: Callable[[Config], Outcome], *, last: str) -> O
     storage.check_writable()
     with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
         here = config.model_copy(update={"out": folder})
-        outcome = _with_report(here, run(here))
+        outcome = _with_report(here, run(here, Path(folder)), Path(folder))
+        shutil.rmtree(Path(folder, FOLDER), ignore_errors=True)
         upload(Path(folder), storage, last=last)
-        summary = {
-            name: value.replace(folder, storage.uri) if isinstance(value, str) else value
-            for name, value in outcome.summary.items()
-        }
-        return replace(outcome, summary=summary, text=outcome.text.replace(folder, storage.uri))
+        return _placed(outcome, folder, storage.uri)
 
 
-def _with_report(config: TrainConfig | ClusterConfig, outcome: Outcome) -> Outcome:
+def _to_folder(config: Config, run: Callable[[Config, Path], Outcome], kind: str) -> Outcome:
+    folder = local_path(config.out, "--out")
+    origin = _origin(config)
+    check_result(folder, kind, origin, replace=config.replace)
+    with new_folder(folder, kind, origin) as new:
+        outcome = _with_report(config, run(config, new), new)
+    return _placed(outcome, str(new), str(folder))
+
+
+def _origin(config: TrainConfig | ClusterConfig) -> dict[str, Any]:
+    """Return the store and the options that a result depends on."""
+    store = config.store if is_object(config.store) else str(local_path(config.store, "STORE"))
+    values = {n: str(v) for n, v in config if n not in _NOT_OF_RESULTS}
+    return values | {"store": store}
+
+
+def _placed(outcome: Outcome, made: str, place: str) -> Outcome:
+    """Say where results are, and not where they were made."""
+    summary = {
+        name: value.replace(made, place) if isinstance(value, str) else value
+        for name, value in outcome.summary.items()
+    }
+    return replace(outcome, summary=summary, text=outcome.text.replace(made, place))
+
+
+def _with_report(config: TrainConfig | ClusterConfig, outcome: Outcome, folder: Path) -> Outcome:
     """Write the page about a fit, if it is asked for."""
     if not config.report:
         return outcome
     from raypipe.reports.run import make_page, sections_of
 
-    path = local_path(config.out, "--out") / "report.html"
-    path.write_bytes(make_page(sections_of(config.out), title=Path(config.store).name))
+    path = folder / "report.html"
+    path.write_bytes(make_page(sections_of(str(folder)), title=Path(config.store).name))
     summary = outcome.summary | {"report": str(path)}
     return replace(outcome, summary=summary, text=f"{outcome.text}\nreport: {path}")

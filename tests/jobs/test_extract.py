@@ -16,9 +16,10 @@ from PIL import Image
 import raypipe
 from raypipe import runtime
 from raypipe.cli.options import resolve
-from raypipe.config import ExtractConfig
+from raypipe.config import ExtractConfig, InspectConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import extract as job
+from raypipe.jobs import inspect
 from raypipe.sources import open_source
 from raypipe.store.snapshot import numbers
 from tests.conftest import TINY, draw, draw_folder, options
@@ -108,12 +109,36 @@ def test_bad_images_are_rejects_with_reasons(photos: Path, tmp_path: Path) -> No
     assert (mended["decoded"], mended["rows"], mended["rejects"]) == (1, 25, 4)
 
 
-def test_only_bad_images(tmp_path: Path) -> None:
+def test_a_run_without_a_row_is_no_good_run(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.jpg").write_text("no")
-    summary = extract(tmp_path / "bad", tmp_path / "store")
-    assert (summary["rows"], summary["rejects"]) == (0, 1)
-    assert extract(tmp_path / "bad", tmp_path / "store")["decoded"] == 0
+    for _ in range(2):  # also where there is nothing left to do
+        with pytest.raises(RaypipeError, match=r"not one of 1 images became a row .*'x.jpg'"):
+            extract(tmp_path / "bad", tmp_path / "store")
+    store = raypipe.open(str(tmp_path / "store"))
+    assert (store.snapshot.rows, store.snapshot.rejects) == (0, 1)
+
+
+def test_more_rejects_than_there_may_be(photos: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (photos / "circle" / name).write_text("no")
+    with pytest.raises(RaypipeError, match=r"2 of 26 images are rejects, more than .* 1 \(2 × not"):
+        extract(photos, tmp_path / "store", max_rejects="1")
+    assert len(raypipe.open(str(tmp_path / "store"))) == 24  # what is good is there
+    with pytest.raises(RaypipeError, match=r"more than --max-rejects 7.6%"):
+        extract(photos, tmp_path / "store", max_rejects="7.6%")
+    assert extract(photos, tmp_path / "store", max_rejects="7.7%")["rows"] == 24
+
+
+def test_what_a_source_holds_is_accounted_for(photos: Path, tmp_path: Path) -> None:
+    (photos / ".DS_Store").touch()
+    (photos / "notes.txt").write_text("no image")
+    summary = extract(photos, tmp_path / "store", glob=("*.png", "*.txt"))
+    assert summary["left_aside"] == {"hidden or a marker (its name begins with . or _)": 1}
+    assert (summary["rows"], summary["rejects"]) == (24, 1)
+    shown = inspect.run(InspectConfig(store=str(tmp_path / "store")))
+    assert "left aside, in the source as it was last listed" in shown.text
+    assert shown.summary["left_aside"] == summary["left_aside"]
 
 
 def test_several_layers_in_one_pass(photos: Path, tmp_path: Path) -> None:
@@ -132,7 +157,7 @@ def test_several_layers_in_one_pass(photos: Path, tmp_path: Path) -> None:
     images = raypipe.predict(tmp_path / "m", photos, out=tmp_path / "q.csv")
     assert stored.select(["id", "label"]).equals(images.select(["id", "label"]))
     with pytest.raises(UsageError, match="no 'block3' in the store; it has block1, block2"):
-        raypipe.cluster(both.uri, out=tmp_path / "k", k=2, layer="block3")
+        raypipe.cluster(both.uri, out=tmp_path / "other", k=2, layer="block3")
 
 
 def test_names_of_layers_that_are_columns(tmp_path: Path, photos: Path) -> None:

@@ -16,7 +16,9 @@ from raypipe.config import DedupeConfig, SimilarConfig
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
 from raypipe.jobs import dedupe, similar
+from raypipe.predictions.inputs import _features
 from tests.conftest import SHARED, draw, options
+from tests.support import stores
 
 MOBILENET: dict[str, Any] = {
     "backbone": f"{SHARED / 'mobilenet_v1.py'}:mobilenet_v1",
@@ -159,3 +161,25 @@ def test_flowers(tmp_path: Path, ray_session: None) -> None:
     assert missed == []
     twice = sum(len(names) - 1 for names in summary["groups"]) - len(planted)
     assert 66 <= twice <= 70  # looked at: 68 photographs are there twice
+
+
+def test_rows_that_are_no_numbers_are_refused_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a", "b", "c", "d"]
+    whole = stores.features_of
+
+    def with_nan(ids: Any, spec: Any) -> dict[str, np.ndarray]:
+        found = whole(ids, spec)
+        found["features"][1:3, 0] = np.nan
+        return found
+
+    monkeypatch.setattr(stores, "features_of", with_nan)
+    storage, _ = stores.make_store(tmp_path / "s", [stores.items_of(names)], stores.make_spec())
+    with pytest.raises(UsageError, match="2 rows"):
+        dedupe.run(DedupeConfig(store=storage.uri, least=0.9))
+    with pytest.raises(UsageError, match="2 rows"):
+        similar.run(SimilarConfig(store=storage.uri, image="a", k=2))
+    table = next(iter(raypipe.open(storage.uri).iter_batches()))
+    with pytest.raises(UsageError, match="2 rows"):
+        _features(table, stores.make_spec())

@@ -244,12 +244,6 @@ def test_patterns_of_shards(tmp_path: Path) -> None:
         ids(tmp_path / "train-{000..002}.tar")
 
 
-def test_tars_among_other_files_are_files(tmp_path: Path) -> None:
-    tar_of(tmp_path / "a.tar", {"1.jpg": b"1"})
-    (tmp_path / "b.jpg").write_bytes(b"1")
-    assert ids(tmp_path) == ["a.tar", "b.jpg"]
-
-
 ODD = ["a b.jpg", "a!b?c#d.jpg", "100%.jpg", "ä€/日本.jpg", "x&at=1.jpg", "!/y.jpg", "q'\".jpg"]
 
 

@@ -204,7 +204,7 @@ def test_what_cannot_be(
 def test_centres_of_another_shape(store: StoreReader, tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.zeros((3, 7)))
     with pytest.raises(UsageError, match=r"--init: expected 3 centres of 20 numbers.*\(3, 7\)"):
-        raypipe.cluster(store.uri, out=tmp_path, k=3, init=str(tmp_path / "c.npy"))
+        raypipe.cluster(store.uri, out=tmp_path / "out", k=3, init=str(tmp_path / "c.npy"))
 
 
 def test_a_checkpoint_belongs_to_the_rows_it_was_made_on(tmp_path: Path) -> None:
