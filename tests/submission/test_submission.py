@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import shlex
 import signal
 import threading
@@ -53,6 +54,40 @@ def test_an_interrupt_is_not_lost_where_a_library_swallows_it() -> None:
     with pytest.raises(KeyboardInterrupt):
         follow(cluster, "job", Log())
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_a_job_waits_for_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its log begins with it: a runtime environment may take many minutes before that."""
+    from ray.job_submission import JobStatus
+
+    monkeypatch.setitem(follow.__globals__, "_TELL_SECONDS", 0.05)
+    told, status = threading.Event(), [JobStatus.PENDING]
+
+    def job(_: str) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            threading.Timer(0.1, told.set).start()
+        message = "It may be waiting for\nthe runtime environment."
+        return SimpleNamespace(status=status[0], message=message)
+
+    class Client:
+        async def tail_job_logs(self, _: str) -> Any:
+            assert await asyncio.to_thread(told.wait, 20)
+            status[0] = JobStatus.SUCCEEDED
+            yield "begun\n"
+
+        def get_job_logs(self, _: str) -> str:
+            return "begun\n"
+
+    cluster: Any = SimpleNamespace(client=Client(), job=job)
+    assert follow(cluster, "nightly", Log()).status == JobStatus.SUCCEEDED
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"job nightly has not begun, \d+ s so far: It may be waiting for the runtime environment.",
+        lines[0],
+    )
+    assert lines[-1] == "begun"
 
 
 def test_progress_stays_on_one_line_of_a_terminal(
