@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
+from raypipe.cli.endings import explain, listen, quiet_output, status_of
 from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
@@ -74,7 +75,10 @@ def call(given: Given) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
         outcome: Outcome = import_module(f"raypipe.jobs.{given.name}").run(given.config)
     if text := json.dumps(outcome.summary) if given.as_json else outcome.text:
-        print(text)  # noqa: T201
+        try:
+            print(text, flush=True)  # noqa: T201
+        except BrokenPipeError:  # of `| head`: its reader has had enough
+            quiet_output()
     return outcome.exit_code
 
 
@@ -98,6 +102,8 @@ def add_command(
     def command(*args: Any, **given: Any) -> int:
         given |= dict(zip(positional, args, strict=False))
         config_file, as_json = given.pop("config", None), given.pop("json", False)
+        if given.pop("debug", False):
+            os.environ[_TRACEBACK_VARIABLE] = "1"
         return call(
             Given(name, resolve(model, given, config_file, environment), config_file, as_json)
         )
@@ -136,11 +142,16 @@ def execute(app: App, arguments: list[str]) -> int:
             raise
         _complain(name, str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         say(
             f"{name}: interrupted; what is stored is kept, and the same command goes on from "
             "there (train and cluster with --resume)"
         )
+        return status_of(interrupt)
+    except Exception as error:  # what no part has taken for a user's mistake
+        if os.environ.get(_TRACEBACK_VARIABLE):
+            raise
+        _complain(name, explain(error))
         return _INTERNAL_ERROR
 
 
@@ -157,6 +168,7 @@ def one_line(error: Exception) -> str:
 
 def run_job(name: str, model: type[JobConfig]) -> None:
     """Run one job as `python -m raypipe.jobs.<name>` does, and exit."""
+    listen()
     app = new_app()
     add_command(app, name, model)
     sys.exit(execute(app, [name, *sys.argv[1:]]))
@@ -216,7 +228,17 @@ def _common_parameters() -> list[inspect.Parameter]:
         ),
     ]
     keyword = inspect.Parameter.KEYWORD_ONLY
+    debug = Annotated[
+        bool,
+        Parameter(
+            help="Show where in the code an error came from.",
+            group=group,
+            negative="",
+            show_default=False,
+        ),
+    ]
     return [
         inspect.Parameter("config", keyword, default=None, annotation=config),
         inspect.Parameter("json", keyword, default=False, annotation=as_json),
+        inspect.Parameter("debug", keyword, default=False, annotation=debug),
     ]

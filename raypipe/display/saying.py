@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from datetime import UTC, datetime
@@ -17,8 +18,9 @@ def say(message: str, **fields: Any) -> None:
     if _fields is not None:
         about = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "message": message}
         line = json.dumps(about | _fields | fields, ensure_ascii=False)
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError, ValueError):  # closed, full, `2>&1 | head`: work goes on
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def say_as_json(**fields: Any) -> None:

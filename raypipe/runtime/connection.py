@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -68,12 +70,23 @@ def _connect(address: str) -> None:
     if says_json():  # Ray adds the ids of job, node, worker and actor
         options["logging_config"] = ray.LoggingConfig(encoding="JSON", log_level="INFO")
     try:
-        with _silent_stderr():
+        with _silent_stderr(), _own_signals():
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--address: {_why_not(address, str(error))}") from None
     if says_json():
         say_as_json(job=job_name())
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's own answer to a request to end: Ray's leaves no word and status 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _why_not(address: str, error: str) -> str:

@@ -28,6 +28,6 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "interrupted; what is stored is kept" in errors
     assert "Traceback" not in errors

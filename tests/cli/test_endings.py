@@ -1,0 +1,169 @@
+"""What a command that cannot do its work ends with: one line, and a status that says why."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from typing import NoReturn
+
+import pyarrow as pa
+import pytest
+from cyclopts import App
+
+from raypipe.cli.command import Given, add_command, execute, new_app
+from raypipe.config import InspectConfig
+
+#: A program with a command of its own in place of `inspect`.
+PROGRAM = """
+import sys, time
+from raypipe import cli
+import raypipe.jobs.inspect as job
+from raypipe.cli.command import Outcome
+from raypipe.display import say
+def run(config):
+    say("begins")
+    {body}
+    return Outcome({{}}, "x" * 100_000)
+job.run = run
+cli.main()
+"""
+
+
+def app_that(call: Callable[[Given], int]) -> App:
+    app = new_app()
+    add_command(app, "inspect", InspectConfig, call)
+    return app
+
+
+def failing(error: BaseException) -> App:
+    def call(_: Given) -> NoReturn:
+        raise error
+
+    return app_that(call)
+
+
+class RayLike(Exception):
+    """Carries what has happened in another process, as Ray's errors do."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("ray::_call() (pid=1)\n  Traceback …\nlast")
+        self.cause = cause
+
+
+RayLike.__module__ = "ray.exceptions"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/y"),
+            "'/x/y': No space .*; free some",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "Read-only .*; give another place"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x"),
+            "denied; give another place, or",
+        ),
+        (OSError(errno.EMFILE, "Too many open files"), "cannot use: Too many .*ulimit"),
+        (OSError(errno.EIO, "Input/output error", "/x"), "see whether the drive is damaged"),
+        (OSError(errno.ESTALE, "Stale file handle", "/x"), "network drive is still there"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "cannot use '/x': No such file"),
+        (ConnectionResetError(errno.ECONNRESET, "reset by peer"), "connection: reset by peer"),
+        (MemoryError(), "memory does not suffice; .* fewer --actors"),
+        (pa.ArrowInvalid("bad magic\nmore"), "a file cannot be read: bad magic; `--debug`"),
+        (zipfile.BadZipFile("no zip"), "a file cannot be read: no zip"),
+        (json.JSONDecodeError("bad", "{", 0), "a file cannot be read: bad"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "start"), "a file cannot be read: 'utf-8'"),
+        (EOFError(), "a file cannot be read: EOFError"),
+        (KeyError("x"), "unexpected KeyError: 'x'; `--debug` shows where"),
+        (RayLike(OSError(errno.ENOSPC, "No space left on device")), "No space left"),
+        (RayLike(RayLike(RuntimeError("no NVIDIA driver"))), "RuntimeError: no NVIDIA driver"),
+    ],
+)
+def test_one_line_for_whatever_happens(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import re
+
+    monkeypatch.delenv("RAYPIPE_TRACEBACK", raising=False)
+    assert execute(failing(error), ["inspect", "store"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("raypipe inspect: ")
+    assert re.search(said, lines[0])
+
+
+def test_debug_shows_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYPIPE_TRACEBACK", "")  # put back as it was
+    with pytest.raises(KeyError):
+        execute(failing(KeyError("x")), ["inspect", "store", "--debug"])
+
+
+def run(body: str, **options: object) -> subprocess.Popen[str]:
+    program = PROGRAM.format(body=body)
+    arguments = [sys.executable, "-c", program, "inspect", "store"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(arguments, **pipes | options)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_signals_are_told_by_the_status(number: int, status: int) -> None:
+    with run("time.sleep(60)") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begins\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert "interrupted; what is stored is kept" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_interrupt_while_modules_are_imported() -> None:
+    slow = "import sys, importlib.abc, time\n"
+    slow += "class Slow(importlib.abc.MetaPathFinder):\n"
+    slow += "    def find_spec(self, name, *_):\n"
+    slow += "        if name == 'raypipe.cli.app':\n"
+    slow += "            print('importing', flush=True); time.sleep(60)\n"
+    slow += "sys.meta_path.insert(0, Slow())\nfrom raypipe.cli import main\nmain()\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "raypipe: interrupted\n")
+
+
+def test_whoever_reads_the_output_may_go() -> None:
+    reading, writing = os.pipe()
+    with run("time.sleep(0.5)", stdout=writing) as process:
+        os.close(writing)
+        os.close(reading)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "begins\n")
+
+
+def test_whoever_reads_the_messages_may_go() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with run("", stderr=writing) as process:
+        os.close(writing)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output.strip() == "x" * 100_000
+
+
+def test_messages_to_a_full_device() -> None:
+    with open("/dev/full", "w") as full, run("", stderr=full) as process:  # noqa: PTH123
+        output, _ = process.communicate(timeout=60)
+    assert output.strip() == "x" * 100_000
