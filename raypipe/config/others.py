@@ -69,6 +69,9 @@ class SubmitConfig(JobConfig):
     submission_id: Annotated[str | None, option("Ray")] = None
     """Name of the job; the cluster takes each only once. Default: made of the command and the
     time."""
+    series: Annotated[str | None, option("Ray")] = None
+    """Name of a series of jobs, of which one runs at a time, as `nightly`: while the last one is
+    not done, it is followed, and none is sent. Jobs are called by it and the time."""
     working_dir: Annotated[str | None, option("Ray")] = None
     """Folder to send, in which the command runs; `.rayignore` in it says what to leave out.
     Default: only the files that the command names."""

@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 _FEWEST_RESULTS = 4
+#: Results of replicas that started together come within moments: no rate is to be taken from those.
+_SHORTEST_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -39,9 +41,10 @@ class Pace:
         """Images per second without start-up: the slope of what was done over time.
 
         A least-squares line, since replicas that started together finish together. None as long as
-        there are too few results to take one from.
+        there are too few results to take one from, or all of them have come at once.
         """
-        return self.steady_from(0)
+        at_once = not self._times or self._times[-1] - self._times[0] < _SHORTEST_SECONDS
+        return None if at_once else self.steady_from(0)
 
     def steady_from(self, first: int) -> float | None:
         """Return `steady` of what came after so many results."""
@@ -66,7 +69,8 @@ class Rate:
             self.first = (now, done) if done else None
             return None
         started, before = self.first
-        return (done - before) / (now - started) if done > before and now > started else None
+        at_once = now - started < _SHORTEST_SECONDS
+        return None if at_once or done == before else (done - before) / (now - started)
 
 
 def pace_text(rate: float | None, total: int, done: int) -> str:

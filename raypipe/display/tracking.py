@@ -34,10 +34,13 @@ def track(stream: Iterable[T], *, total: int, count: Callable[[T], int]) -> Iter
 
 
 def _with_lines(stream: Iterable[T], total: int, count: Callable[[T], int]) -> Iterator[T]:
-    rate, done, last = Rate(), 0, time.monotonic()
+    rate, done, started = Rate(), 0, time.monotonic()
+    last = started
     for result in stream:
         done += count(result)
         pace = pace_text(rate(done), total, done)
+        if done >= total:
+            pace = f"in {time.monotonic() - started:.1f} s"
         if time.monotonic() - last >= _LOG_SECONDS or done >= total:
             last = time.monotonic()
             share = 100 * done / max(total, 1)

@@ -38,10 +38,15 @@ def run(config: SubmitConfig) -> Outcome:
         cluster.job(config.attach)
         return _follow(cluster, config.attach)
     command = parse(config.command)
-    submission_id = config.submission_id or _new_id(command.given.name)
+    if config.series and config.submission_id:
+        raise UsageError("--series: names its jobs itself; leave out --submission-id")
+    series = config.series or f"raypipe-{command.given.name}"
+    submission_id = config.submission_id or _new_id(series)
     with tempfile.TemporaryDirectory() as folder:
         environment = runtime_env(command, config.working_dir, config.runtime_env, Path(folder))
         cluster = Cluster(config.address)
+        if config.series and (running := cluster.running(config.series)):
+            return _leave_to(cluster, running, config)
         cluster.submit(command.entrypoint, submission_id, environment)
     say(f"job {submission_id} is with {cluster.address}: {command.entrypoint}")
     if config.detach:
@@ -50,8 +55,17 @@ def run(config: SubmitConfig) -> Outcome:
     return _follow(cluster, submission_id)
 
 
-def _new_id(job: str) -> str:
-    return f"raypipe-{job}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+def _new_id(series: str) -> str:
+    return f"{series}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _leave_to(cluster: Cluster, running: str, config: SubmitConfig) -> Outcome:
+    """Send nothing: a job of the series is at work, as where the one who sent it was killed."""
+    say(f"--series {config.series}: job {running} is not done; it is followed, and no other sent")
+    if config.detach:
+        summary = {"submission_id": running, "status": "RUNNING"}
+        return Outcome(summary, _how_to_go_on(cluster, running))
+    return _follow(cluster, running)
 
 
 def _follow(cluster: Cluster, submission_id: str) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from raypipe.storage import Storage
 from raypipe.store.identity import SPEC_FILE
 
 _PATIENCE = 20 * 60.0
+_TELL_SECONDS = 10.0
 
 
 def alive_nodes() -> list[dict[str, Any]]:
@@ -44,14 +46,20 @@ def wait_for(kind: Literal["gpu", "cpu", "none"]) -> None:
     say(f"waiting for a node with a {resource}, for {_PATIENCE / 60:.0f} minutes at most")
     needs = {"num_gpus": 1, "num_cpus": 0} if kind == "gpu" else {"num_cpus": 1}
     demand = ray.remote(max_retries=3, **needs)(_nothing).remote()  # what makes a cluster grow
-    try:
-        ray.get(demand, timeout=_PATIENCE)
-    except ray.exceptions.GetTimeoutError:
-        ray.cancel(demand)
-        raise RaypipeError(
-            f"--wait-for {kind}: the cluster has started no node with a {resource} within "
-            f"{_PATIENCE / 60:.0f} minutes; its largest has {largest_node()}"
-        ) from None
+    started = time.monotonic()
+    while not ray.wait([demand], timeout=min(_TELL_SECONDS, _PATIENCE))[0]:
+        waited = time.monotonic() - started
+        if waited >= _PATIENCE:
+            ray.cancel(demand)
+            raise RaypipeError(
+                f"--wait-for {kind}: the cluster has started no node with a {resource} within "
+                f"{_PATIENCE / 60:.0f} minutes; its largest has {largest_node()}"
+            )
+        say(
+            f"waiting for a node with a {resource}, {waited:.0f} s so far; the largest has "
+            f"{largest_node()}"
+        )
+    ray.get(demand)
 
 
 def _nothing() -> None:

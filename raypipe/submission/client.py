@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,6 +100,21 @@ class Cluster:
             raise ConnectionError(one_line(error)) from None
         except requests.exceptions.RequestException as error:
             raise ConnectionError(one_line(error)) from None
+
+    def running(self, series: str) -> str | None:
+        """Return the submission id of a job of a series that is not done; None for none.
+
+        Raises:
+            RaypipeError: the cluster does not tell its jobs.
+        """
+        name = re.compile(re.escape(series) + r"-\d{8}-\d{6}-[0-9a-f]{4}")
+        try:
+            jobs = self.client.list_jobs()
+        except (RuntimeError, OSError) as error:
+            text = one_line(error)[:500]
+            raise RaypipeError(f"the cluster does not tell its jobs: {text}") from None
+        found = [job for job in jobs if name.fullmatch(job.submission_id or "")]
+        return next((str(job.submission_id) for job in found if not job.status.is_terminal()), None)
 
 
 def _url(address: str | None) -> str:

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cyclopts import CycloptsError
@@ -33,9 +34,25 @@ class Command:
     environment: dict[str, str]
 
     @property
+    def sent_config(self) -> str | None:
+        """Where a `--config` of an absolute path lies in the job's folder; None without one.
+
+        Such a file is one of the machine that sends the job, as /etc/raypipe/extract.yaml.
+        """
+        file = self.given.config_file
+        if file is None or not Path(file).expanduser().is_absolute():
+            return None
+        return f"raypipe-config/{Path(file).name}"
+
+    @property
     def entrypoint(self) -> str:
-        """The shell command that runs it."""
-        return shlex.join(["python", "-m", "raypipe", *self.arguments])
+        """The shell command that runs it, in the job's folder."""
+        words, there = list(self.arguments), self.sent_config
+        if there is not None:
+            file = self.given.config_file
+            written = {file: there, f"--config={file}": f"--config={there}"}
+            words = [written.get(word, word) for word in words]
+        return shlex.join(["python", "-m", "raypipe", *words])
 
     def options(self) -> Iterator[tuple[str, str]]:
         """Yield the options with a text, by name, those of a recipe's steps among them."""

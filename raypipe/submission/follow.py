@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiohttp
-from ray.job_submission import JobDetails
+from ray.job_submission import JobDetails, JobStatus
 
 from raypipe.display import is_progress, say
 from raypipe.errors import RaypipeError
@@ -21,6 +21,7 @@ from raypipe.submission.client import Cluster
 
 _PAUSE = 1.0
 _PATIENCE = 300.0
+_TELL_SECONDS = 10.0
 _CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -81,8 +82,33 @@ def follow(cluster: Cluster, submission_id: str, log: Log) -> JobDetails:
         UsageError: there is no such job.
         RaypipeError: the cluster does not answer any more.
     """
-    with _interrupts() as check:
+    with _interrupts() as check, _waiting_told(cluster, submission_id):
         return _follow(cluster, submission_id, log, check)
+
+
+@contextlib.contextmanager
+def _waiting_told(cluster: Cluster, submission_id: str) -> Iterator[None]:
+    """Say what a job waits for that has not begun, and has no log that does.
+
+    In a thread, which nobody waits for: a cluster that does not answer must not hold up Ctrl-C.
+    """
+    ended, started = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not ended.wait(_TELL_SECONDS):
+            with contextlib.suppress(OSError, RaypipeError):
+                job = cluster.job(submission_id)
+                if job.status != JobStatus.PENDING:
+                    return
+                waited = time.monotonic() - started
+                reason = " ".join((job.message or "no reason is given").split())
+                say(f"job {submission_id} has not begun, {waited:.0f} s so far: {reason}")
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextlib.contextmanager

@@ -44,16 +44,20 @@ def runtime_env(
     """
     environment = _read(more) if more else {}
     root = _root(working_dir) if working_dir else Path()
-    files = list(_files(command, root, sent=working_dir is not None))
+    files = {name: name for name in _files(command, root, sent=working_dir is not None)}
+    if command.sent_config is not None and command.given.config_file is not None:
+        files[command.sent_config] = str(Path(command.given.config_file).expanduser())
     if working_dir is not None:
+        _check_config(command)
         _check_size(_paths(root.resolve()), f"{working_dir!r} holds", "name the rest in .rayignore")
         environment["working_dir"] = str(root)
     elif files:
-        _check_size(map(Path, files), "the command's files have", f"put large ones in {_PLACES}")
-        for name in files:
+        sources = map(Path, files.values())
+        _check_size(sources, "the command's files have", f"put large ones in {_PLACES}")
+        for name, source in files.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(name, target)
+            shutil.copyfile(source, target)
         environment["working_dir"] = str(folder)
     environment.setdefault("excludes", _EXCLUDED)
     modules = [str(Path(raypipe.__file__).parent), *environment.get("py_modules", [])]
@@ -72,6 +76,14 @@ def _files(command: Command, root: Path, *, sent: bool) -> Iterator[str]:
                 yield from _file(option, name, root, sent=sent)
     if command.given.name == "run" and getattr(command.given.config, "out", None) is None:
         raise UsageError(f"--out: a job's own folder is removed after it; give {_PLACES}")
+
+
+def _check_config(command: Command) -> None:
+    if command.sent_config is not None:
+        raise UsageError(
+            f"--config: beside --working-dir, must be a file of that folder, as seen from it; got "
+            f"{command.given.config_file!r}, which is one of this machine"
+        )
 
 
 def _check_written(text: str) -> None:

@@ -6,6 +6,8 @@ import configparser
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime import metrics
 from raypipe.submission import parse
 
@@ -72,19 +74,86 @@ def test_manifests_do_what_they_say(path: Path) -> None:
         words = shlex.split(job["entrypoint"])
         assert words[0] == "raypipe"
         parse(tuple(words))
+    if manifest["kind"] != "RayCluster":
+        assert job["shutdownAfterJobFinishes"]
+        assert job["ttlSecondsAfterFinished"] <= 60  # a head that waits is paid for
     if manifest["kind"] == "RayCronJob":
-        assert job["activeDeadlineSeconds"] < 24 * 3600
+        # The deadline starts anew with each try, and a cluster takes minutes to come and go.
+        tries = 1 + job["backoffLimit"]
+        assert tries * (job["activeDeadlineSeconds"] + 600) < 24 * 3600
+
+
+def commands() -> dict[str, str]:
+    """Return the commands that the files send to clusters, by file."""
+    files = [ROOT / "cluster.yaml", *MANIFESTS, *(DEPLOY / "schedule").iterdir()]
+    found = {}
+    for path in files:
+        text = re.sub(r"\\\n# *|\n {4,}(?=--)", " ", path.read_text())
+        for number, command in enumerate(re.findall(r"\b((?:extract|predict) s3://[^\n>]*)", text)):
+            found[f"{path.name}:{number}"] = command
+    return found
+
+
+def test_every_cluster_that_grows_is_asked_for_a_node() -> None:
+    """Where each kind of worker starts at 0, a run without --wait-for ends with wrong use."""
+    kinds = yaml.safe_load((ROOT / "cluster.yaml").read_text())["available_node_types"]
+    assert all(kind.get("min_workers", 0) == 0 for kind in kinds.values())
+    for path in MANIFESTS:
+        (cluster,) = clusters(yaml.safe_load(path.read_text()))
+        assert all(group["minReplicas"] == 0 for group in cluster["workerGroupSpecs"])
+    found = commands()
+    assert {name.partition(":")[0] for name in found} == {
+        "cluster.yaml",
+        "crontab",
+        "raypipe-nightly.service",
+        *(path.name for path in MANIFESTS),
+    }
+    for name, command in found.items():
+        words = tuple(shlex.split(command.replace("--config /etc/raypipe/extract.yaml", "")))
+        config: Any = parse(words).given.config
+        assert config.wait_for == "gpu", name
+        assert str(config.actors) == "1:16", name
+
+
+def test_schedulers_try_again_what_may_mend_and_nothing_else() -> None:
+    text = (DEPLOY / "schedule" / "raypipe-nightly.service").read_text()
+    assert f"RestartPreventExitStatus={UsageError('').exit_code}\n" in text
+    assert RaypipeError("").exit_code != UsageError("").exit_code
+    assert "ExecStartPost=" not in text  # RestartPreventExitStatus leaves its status out
+    crontab = (DEPLOY / "schedule" / "crontab").read_text()
+    for scheduled in (text, crontab):
+        assert "raypipe submit --series nightly " in scheduled
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    for path in (DEPLOY / "schedule").glob("raypipe-nightly.*"):
+        text = path.read_text().replace("/opt/raypipe/bin/raypipe", "/bin/true")
+        (tmp_path / path.name).write_text(text)
+
+    def verify() -> str:
+        units = map(str, tmp_path.glob("raypipe-nightly.*"))
+        done = subprocess.run(
+            ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
+        )
+        return "\n".join(line for line in done.stderr.splitlines() if "raypipe-nightly" in line)
+
+    assert verify() == ""
+    with (tmp_path / "raypipe-nightly.service").open("a") as unit:
+        unit.write("RestartPrevent=2\n")
+    assert "RestartPrevent" in verify()
 
 
 def test_schedules_run_commands_that_are_right() -> None:
-    service = configparser.ConfigParser(strict=False, interpolation=None)
-    service.optionxform = str  # type: ignore[assignment,method-assign]
-    service.read(DEPLOY / "schedule" / "raypipe-nightly.service")
+    service = (DEPLOY / "schedule" / "raypipe-nightly.service").read_text()
     timer = configparser.ConfigParser(interpolation=None)
     timer.read(DEPLOY / "schedule" / "raypipe-nightly.timer")
     assert timer["Timer"]["Persistent"] == "true"
     crontab = (DEPLOY / "schedule" / "crontab").read_text()
-    commands = [service["Service"]["ExecStart"], *re.findall(r"^[\d* ]+ (.*)$", crontab, re.M)]
+    commands = [
+        *re.findall(r"^ExecStart=(.*)$", service, re.M),
+        *re.findall(r"^[\d* ]+ (.*)$", crontab, re.M),
+    ]
     sent = [command.partition(" -- ")[2].partition(" >>")[0] for command in commands]
     sent = [
         command.replace("--config /etc/raypipe/extract.yaml", "") for command in sent if command

@@ -119,13 +119,22 @@ def test_the_knee_is_the_smallest_good_batch() -> None:
         knee({})
 
 
-def test_a_rate_without_the_first_results() -> None:
-    pace = Pace(lambda count: count)
-    for count in pace.watch([100, 1, 1, 1, 1, 1]):
-        time.sleep(0.02 * count if count == 1 else 0)
+def test_a_rate_without_the_first_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def paced(seconds: float) -> Pace:
+        pace = Pace(lambda count: count)
+        for count in pace.watch([100, 1, 1, 1, 1, 1]):
+            now[0] += seconds if count == 1 else 0
+        return pace
+
+    pace = paced(0.5)
     assert pace.steady_from(3) is None
-    assert pace.steady_from(2) == pytest.approx(50, rel=0.5)
+    assert pace.steady_from(2) == pytest.approx(2)
     assert pace.steady_from(0) == pace.steady
+    assert paced(0.001).steady is None  # replicas that started together: not 1000 images/s
+    assert Pace(int).steady is None
 
 
 class TestEstimates:

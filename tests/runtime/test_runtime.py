@@ -143,12 +143,18 @@ def test_torch_says_whether_the_processor_has_bfloat16() -> None:
     assert torch.cpu._is_avx512_bf16_supported() is ("avx512_bf16" in flags)
 
 
-def test_waiting_ends(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_is_told_and_ends(
+    ray_session: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(cluster_nodes, "_PATIENCE", 1.0)
+    monkeypatch.setattr(cluster_nodes, "_TELL_SECONDS", 0.3)
     runtime.wait_for("none")
     runtime.wait_for("cpu")
     with pytest.raises(RaypipeError, match="--wait-for gpu: the cluster has started no node"):
         runtime.wait_for("gpu")
+    told = [line for line in capsys.readouterr().err.splitlines() if "so far" in line]
+    assert len(told) >= 2
+    assert all(line.startswith("waiting for a node with a GPU, ") for line in told)
 
 
 def test_a_pool_may_grow_on_a_cluster_only(

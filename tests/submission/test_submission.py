@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
+import shlex
 import signal
 import threading
 import zipfile
@@ -15,8 +17,10 @@ from typing import Any
 import pytest
 
 import raypipe
+from raypipe.config import SubmitConfig
 from raypipe.errors import UsageError
-from raypipe.submission import Log, parse, runtime_env, upload
+from raypipe.jobs import submit
+from raypipe.submission import Cluster, Log, parse, runtime_env, upload
 from raypipe.submission.client import _url
 from raypipe.submission.follow import follow
 
@@ -50,6 +54,40 @@ def test_an_interrupt_is_not_lost_where_a_library_swallows_it() -> None:
     with pytest.raises(KeyboardInterrupt):
         follow(cluster, "job", Log())
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_a_job_waits_for_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its log begins with it: a runtime environment may take many minutes before that."""
+    from ray.job_submission import JobStatus
+
+    monkeypatch.setitem(follow.__globals__, "_TELL_SECONDS", 0.05)
+    told, status = threading.Event(), [JobStatus.PENDING]
+
+    def job(_: str) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            threading.Timer(0.1, told.set).start()
+        message = "It may be waiting for\nthe runtime environment."
+        return SimpleNamespace(status=status[0], message=message)
+
+    class Client:
+        async def tail_job_logs(self, _: str) -> Any:
+            assert await asyncio.to_thread(told.wait, 20)
+            status[0] = JobStatus.SUCCEEDED
+            yield "begun\n"
+
+        def get_job_logs(self, _: str) -> str:
+            return "begun\n"
+
+    cluster: Any = SimpleNamespace(client=Client(), job=job)
+    assert follow(cluster, "nightly", Log()).status == JobStatus.SUCCEEDED
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"job nightly has not begun, \d+ s so far: It may be waiting for the runtime environment.",
+        lines[0],
+    )
+    assert lines[-1] == "begun"
 
 
 def test_progress_stays_on_one_line_of_a_terminal(
@@ -91,6 +129,29 @@ def test_a_command_goes_with_its_files_and_variables(
     assert env["pip"] == ["timm"]
     assert env["py_modules"] == [str(Path(raypipe.__file__).parent), "mine"]
     assert "hush" not in json.dumps(env)
+
+
+@pytest.mark.parametrize("written", [["--config", "{}"], ["--config={}"]])
+def test_a_config_with_an_absolute_path_goes_along(
+    written: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine that runs the job has no /etc/raypipe/extract.yaml."""
+    folder, etc = tmp_path / "sent", tmp_path / "etc"
+    folder.mkdir()
+    etc.mkdir()
+    (etc / "extract.yaml").write_text("backbone: resnet50\nlabel-file: labels.csv\n")
+    (tmp_path / "labels.csv").write_text("id,label\n")
+    monkeypatch.chdir(tmp_path)
+    command = parse((*FAR, *(word.format(etc / "extract.yaml") for word in written)))
+    env = runtime_env(command, None, None, folder)
+    assert env["working_dir"] == str(folder)
+    monkeypatch.chdir(folder)  # as the job is started, on a machine without the original
+    (etc / "extract.yaml").unlink()
+    there = parse(tuple(shlex.split(command.entrypoint)[2:]))
+    assert there.given.config == command.given.config
+    assert (folder / "labels.csv").exists()
+    with pytest.raises(UsageError, match="--config: beside --working-dir, must be a file of that"):
+        runtime_env(command, str(tmp_path), None, folder)
 
 
 def test_a_command_without_files_sends_none(tmp_path: Path) -> None:
@@ -187,3 +248,38 @@ def test_a_recipe_names_files_of_its_steps(tmp_path: Path, monkeypatch: pytest.M
     command = parse(("run", "r.yaml", "--out", "/shared/run", "--set", "extract.source=photos"))
     with pytest.raises(UsageError, match="SOURCE: 'photos' is a place of this machine only"):
         runtime_env(command, None, None, folder)
+
+
+def test_one_job_of_a_series_runs_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job goes on when the machine that sent it restarts: the next night follows it."""
+    from ray.job_submission import JobStatus
+
+    monkeypatch.chdir(tmp_path)
+    jobs = {
+        "nightly-20261121-020003-0a1b": JobStatus.SUCCEEDED,
+        "nightly-20261122-020003-0a1b": JobStatus.RUNNING,
+        "nightly-eu-20261122-020003-0a1b": JobStatus.PENDING,
+    }
+    client = SimpleNamespace(
+        list_jobs=lambda: [SimpleNamespace(submission_id=n, status=s) for n, s in jobs.items()],
+        submit_job=lambda submission_id, **_: jobs.update({submission_id: JobStatus.PENDING}),
+    )
+    cluster = object.__new__(Cluster)
+    cluster.address, cluster.client = "http://127.0.0.1:8265", client
+    monkeypatch.setattr("raypipe.submission.Cluster", lambda _: cluster)
+
+    def sent(**options: Any) -> Any:
+        return submit.run(SubmitConfig(command=FAR, detach=True, **options)).summary
+
+    running = "nightly-20261122-020003-0a1b"
+    assert sent(series="nightly") == {"submission_id": running, "status": "RUNNING"}
+    assert f"--series nightly: job {running} is not done" in capsys.readouterr().err
+    assert len(jobs) == 3
+    jobs[running] = JobStatus.FAILED
+    new = sent(series="nightly")
+    assert new["status"] == "SUBMITTED"
+    assert cluster.running("nightly") == new["submission_id"] in jobs
+    with pytest.raises(UsageError, match="--series: names its jobs itself"):
+        sent(series="nightly", submission_id="other")
