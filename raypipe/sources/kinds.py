@@ -30,6 +30,12 @@ _PARQUET_SUFFIXES = (".parquet",)
 # What may lie beside shards without making them a folder of loose files.
 _BESIDE_SHARDS = (".csv", ".json", ".md", ".txt", ".yaml", ".yml")
 _OF_FILES = (*TAR_SUFFIXES, *_PARQUET_SUFFIXES, *MANIFEST_SUFFIXES, *ARRAY_SUFFIXES, ".zip")
+_OTHER_TABLES = {
+    **dict.fromkeys((".csv.gz", ".tsv.gz", ".jsonl.gz"), "decompress it with gunzip"),
+    ".json": "save it as JSON lines (.jsonl), an object on each line",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as .csv"),
+    **dict.fromkeys((".feather", ".arrow", ".orc"), "save it as .parquet"),
+}
 _ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
@@ -67,7 +73,7 @@ def _of_object(config: SourceConfig) -> Source:
         )
     if is_pattern(place.key):
         return _of_files(uri, expand_objects(uri), config)
-    if _ends(path, _OF_FILES) and object_exists(uri):
+    if _ends(path, (*_OF_FILES, *_OTHER_TABLES)) and object_exists(uri):
         return _of_file(path, config)
     names, folders = entries(uri)
     for suffixes in (TAR_SUFFIXES, _PARQUET_SUFFIXES):
@@ -111,7 +117,17 @@ def _of_file(path: AnyPath, config: SourceConfig) -> Source:
         return ManifestSource(path, config)
     if _ends(path, ARRAY_SUFFIXES):
         return ArraySource(only_local(path), config)
+    _check_table(path)
     return _by_content(path, config) if isinstance(path, Path) else ZipSource(path)
+
+
+def _check_table(path: AnyPath) -> None:
+    for suffix, remedy in _OTHER_TABLES.items():
+        if _ends(path, (suffix,)):
+            raise UsageError(
+                f"SOURCE: expected images, or a table as .csv, .tsv, .jsonl or .parquet; got "
+                f"{str(path)!r}: {remedy}"
+            )
 
 
 def _by_content(path: Path, config: SourceConfig) -> Source:

@@ -17,6 +17,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 
 from raypipe.config import LabelConfig, SourceConfig
+from raypipe.display import say
 from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
@@ -72,6 +73,11 @@ class TarSource:
         shard = _TarShard(path, self.config)
         for member, stream in tar_members(shard.path):
             shard.add(member, stream)
+        if shard.unread:
+            say(
+                f"{len(shard.unread)} .cls and .json members of {shard.path!r} cannot be read and "
+                f"give no labels, as {shard.unread[0]}"
+            )
         return chain.from_iterable(map(shard.rows, shard.entries))
 
 
@@ -85,7 +91,6 @@ class _Sample:
     id: str | None = None
     label: str | None = None
     split: str | None = None
-    problem: str = ""
 
 
 class _TarShard:
@@ -101,6 +106,7 @@ class _TarShard:
         self.entries: list[_Sample | Row] = []
         self.samples: dict[str, _Sample] = {}
         self.seen: dict[str, int] = {}
+        self.unread: list[str] = []
 
     def add(self, member: tarfile.TarInfo, stream: IO[bytes]) -> None:
         """Take in one member; the stream stands at its first byte."""
@@ -126,8 +132,6 @@ class _TarShard:
         label = entry.cls if entry.label is None else entry.label
         for extension, uri, etag in entry.images:
             name = f"{item}.{extension}" if len(entry.images) > 1 else item
-            if entry.problem:
-                uri = spell_reject(RejectReason.CORRUPT, entry.problem)
             yield name, uri, etag, label, entry.split
 
     def _add_to_sample(
@@ -143,7 +147,7 @@ class _TarShard:
                 self._read_side(sample, extension, member, stream)
             except ValueError as error:
                 shown = utf8(f"member {member.name!r} of {self.path}")
-                sample.problem = f"{shown} cannot be read: {error}"
+                self.unread.append(f"{shown}: {error}")
 
     def _read_side(
         self, sample: _Sample, extension: str, member: tarfile.TarInfo, stream: IO[bytes]

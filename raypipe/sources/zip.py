@@ -42,9 +42,9 @@ class ZipSource:
 
     def _rows(self) -> Iterator[Row]:
         seen: dict[str, int] = {}
-        for info in sorted(_directory(self.uri), key=lambda info: info.filename):
-            name = clean_name(info.filename)
-            if info.is_dir() or (name is not None and _hidden(name)):
+        named = ((clean_name(info.filename), info) for info in _directory(self.uri))
+        for name, info in sorted(named, key=lambda pair: pair[0] or pair[1].filename):
+            if _is_folder(info) or (name is not None and _hidden(name)):
                 continue
             shown = utf8(info.filename if name is None else name)
             count = seen[shown] = seen.get(shown, 0) + 1
@@ -79,6 +79,10 @@ def _directory(path: str) -> list[zipfile.ZipInfo]:
         ) from None
     except OSError as error:
         raise RaypipeError(f"SOURCE: cannot read {path!r}: {error.strerror or error}") from None
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.is_dir() or (info.filename.endswith("\\") and not info.file_size)
 
 
 def _hidden(name: str) -> bool:
