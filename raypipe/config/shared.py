@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from raypipe.config.types import (
     CropRounding,
     Interpolation,
+    LabelRule,
     Names,
     Orientation,
     Pool,
@@ -65,12 +66,12 @@ class SourceConfig(JobConfig):
 class LabelConfig(SourceConfig):
     """Where images, their labels and their splits come from."""
 
-    label: Annotated[Literal["auto", "folder", "filename", "column", "none"], option("Input")] = (
-        "auto"
-    )
-    """Where labels come from: the image's own `folder`, its `filename` (see --label-pattern), a
-    `column` of the table (the `cls` or `json` of a shard, the labels beside arrays), or `none`.
-    `auto`: folder for folders and .zip, else column."""
+    label: Annotated[LabelRule, option("Input")] = "auto"
+    """Where labels come from: the image's own `folder` (`folder:first` is the top-most one,
+    `folder:path` all of them, `folder:last` its own even if others have its name), its `filename`
+    (see --label-pattern), a `column` of the table (the `cls` or `json` of a shard, the labels
+    beside arrays), or `none`. `auto`: folder for folders and .zip, except dates as `2026/11/21`,
+    else column. A split's folder on top (train, valid, test, …) is no part of a label."""
     label_column: Annotated[str, option("Input")] = "label"
     """Column, key in json, or array with the labels."""
     label_pattern: Annotated[str, option("Input")] = r"^(.+?)[._ -]*\d*(?:\.[^.]*)?$"

@@ -52,4 +52,7 @@ Pool = Literal[
 ]
 Orientation = Literal["exif", "ignore"]
 CropRounding = Literal["down", "even"]
+LabelRule = Literal[
+    "auto", "folder", "folder:first", "folder:last", "folder:path", "filename", "column", "none"
+]
 Changes = Annotated[tuple[Change, ...], BeforeValidator(_listed)]

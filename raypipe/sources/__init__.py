@@ -15,6 +15,7 @@ from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
+from raypipe.sources.tar import TarSource
 
 __all__ = ["Source", "from_on", "local_file", "open_source", "read_item"]
 
@@ -47,7 +48,9 @@ class _Selection:
         self.uri, self.auto_label = source.uri, source.auto_label
         self.limit, self.labels = None, None
         if isinstance(config, LabelConfig):
-            self.limit, self.labels = config.label_limit, Labels(config, source.auto_label)
+            shards = source.names if isinstance(source, TarSource) else ()
+            self.limit = config.label_limit
+            self.labels = Labels(config, source.auto_label, shards)
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from raypipe.config import LabelConfig
 from raypipe.errors import UsageError
 from raypipe.rows import splits
 from raypipe.schema import ID, ITEMS, LABEL, SPLIT
+from raypipe.sources.folder_labels import FolderLabels
 from raypipe.storage import local_path
 
 _SPLIT_ADVICE = {
@@ -32,20 +33,28 @@ class Labels:
     Args:
         config: the options.
         auto_label: what `--label auto` means for the source.
+        shards: names of its shards, if it consists of such.
 
     Raises:
         UsageError: the pattern or the label file cannot be used.
     """
 
-    def __init__(self, config: LabelConfig, auto_label: Literal["folder", "column"]) -> None:
+    def __init__(
+        self,
+        config: LabelConfig,
+        auto_label: Literal["folder", "column"],
+        shards: Collection[str] = (),
+    ) -> None:
         self.config = config
         mode = auto_label if config.label == "auto" else config.label
-        rules: dict[str, Callable[[str], str | None]] = {
-            "folder": _folder,
-            "filename": _filename(config.label_pattern) if mode == "filename" else _folder,
-            "none": lambda _: None,
-        }
-        self.rule = rules.get(mode)
+        kind, _, depth = mode.partition(":")
+        self.rule: Callable[[str], str | None] | None = None
+        if kind == "folder":
+            self.rule = FolderLabels(depth, shards, automatic=config.label == "auto").label
+        elif kind == "filename":
+            self.rule = _filename(config.label_pattern)
+        elif kind == "none":
+            self.rule = lambda _: None
         self.items = self.with_split = 0
         self.file = (
             _LabelFile(config.label_file, config.label_column) if config.label_file else None
@@ -89,11 +98,6 @@ def _tidy(labels: pa.Array) -> pa.Array:
     """Return (N,) labels in Unicode's form NFC, without blanks around them; empty ones as null."""
     found = pc.utf8_normalize(pc.utf8_trim_whitespace(labels), "NFC")
     return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
-
-
-def _folder(item: str) -> str | None:
-    parts = item.rsplit("/", 2)
-    return parts[-2] if len(parts) > 1 else None
 
 
 def _folder_split(item: str) -> str | None:

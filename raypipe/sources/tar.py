@@ -47,6 +47,7 @@ class TarSource:
 
     def __init__(self, uri: str, shards: Sequence[AnyPath], config: SourceConfig) -> None:
         self.uri = uri
+        self.names = [_name_of(path) for path in shards]
         self.shards = shards
         self.config = config if isinstance(config, LabelConfig) else None
 
@@ -98,7 +99,7 @@ class _TarShard:
 
     def __init__(self, path: AnyPath, config: LabelConfig | None) -> None:
         self.path = str(path)
-        self.name = utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", path.name))
+        self.name = _name_of(path)
         self.kind = "targz" if is_gzip(self.path) else "tar"
         self.etag = file_etag(self.path)
         self.label_column = config.label_column if config else "label"
@@ -180,6 +181,10 @@ class _TarShard:
         )
         item = f"{self.name}/{shown}" if count == 1 else f"{self.name}/{shown}#{count}"
         return item, uri, self._etag(member), None, None
+
+
+def _name_of(shard: AnyPath) -> str:
+    return utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", shard.name))
 
 
 def _base(name: str) -> str:

@@ -50,6 +50,55 @@ def test_auto_is_the_column_for_tables_and_shards(tmp_path: Path) -> None:
     assert labels(shard, label="folder") == {"s/a/1": "a"}
 
 
+SCENES = ["apartment/outdoor/1.jpg", "church/outdoor/2.jpg", "church/2/café/3.jpg", "4.jpg"]
+
+
+def test_folders_of_one_last_name_are_never_one_class_in_silence(tmp_path: Path) -> None:
+    source = zip_of(tmp_path / "z.zip", dict.fromkeys(SCENES, b"x"))
+    for options in ({}, {"label": "folder"}):
+        with pytest.raises(
+            UsageError,
+            match=r"--label: the folders 'apartment/outdoor' and 'church/outdoor' .*class 'outdoor'"
+            r".*folder:path.*folder:first \('apartment' and 'church'\), folder:last",
+        ):
+            labels(source, **options)
+    assert ids(source, label="none") == sorted(SCENES)
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        ("first", ["apartment", "church", "church", None]),
+        ("last", ["outdoor", "outdoor", "café", None]),
+        ("path", ["apartment/outdoor", "church/outdoor", "church/2/café", None]),
+    ],
+)
+@pytest.mark.parametrize("top", ["", "train/", "Val/"])
+def test_depth_of_folders(depth: str, expected: list[str | None], top: str, tmp_path: Path) -> None:
+    names = [top + name.replace("é", "e\u0301") if "/" in name else name for name in SCENES]
+    found = labels(zip_of(tmp_path / "z.zip", dict.fromkeys(names, b"x")), label=f"folder:{depth}")
+    assert sorted(map(str, found.values())) == sorted(map(str, expected))
+    assert found[names[0]] == expected[0]
+
+
+def test_shards_are_no_classes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        members = {f"train/cat/{name}.jpg": b"1", f"dog/{name}.jpg": b"2"}
+        tar_of(tmp_path / f"{name}.tar", members)
+    for depth in ("folder", "folder:first", "folder:path"):
+        found = labels(tmp_path / "*.tar", label=depth)
+        assert found == {
+            f"{n}/{k}/{n}": k.rpartition("/")[2] for n in "ab" for k in ("train/cat", "dog")
+        }
+
+
+def test_dates_are_labels_only_if_asked_for(tmp_path: Path) -> None:
+    names = ["2026/11/21/1.jpg", "2026/12/21/2.jpg", "7/3.jpg", "train/8/4.jpg"]
+    source = zip_of(tmp_path / "z.zip", dict.fromkeys(names, b"x"))
+    assert labels(source) == dict(zip(names, [None, None, "7", "8"], strict=True))
+    assert labels(source, label="folder:last")[names[0]] == "21"
+
+
 def test_plain_listing_has_no_labels(folder: Path) -> None:
     table = pa.Table.from_batches(
         open_source(SourceConfig(source=str(folder), glob="*cat*")).list()
