@@ -59,6 +59,6 @@ def _two_of_one_name(one: str, other: str, last: str) -> str:
     first = [path.partition("/")[0] for path in (one, other)]
     return (
         f"--label: the folders {one!r} and {other!r} would both be the class {last!r}; give "
-        f"--label folder:path (class {one!r}), folder:first ({first[0]!r} and {first[1]!r}), folder:last "
-        "if they are one class, or none"
+        f"--label folder:path (class {one!r}), folder:first ({first[0]!r} and {first[1]!r}), "
+        "folder:last if they are one class, or none"
     )
