@@ -78,8 +78,8 @@ class LabelConfig(SourceConfig):
     """Regular expression for --label filename; its first group is the label. The default takes
     what is in front of the number: `cat` of `cat.12.jpg`."""
     label_file: Annotated[str | None, option("Input")] = None
-    """CSV with a label for each id (columns `id` and --label-column, else the first two). An id may
-    lack the extension."""
+    """Table (.csv, .tsv) with a label for each id. Columns are known by usual names (`id`,
+    `filename`, …; --label-column, `class`, …); two need no header. An id may lack the extension."""
     label_limit: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Take only the first N images of each label, in natural order (2 before 10)."""
     split: Annotated[Literal["none", "folder", "column", "hash"], option("Input")] = "none"

@@ -30,17 +30,17 @@ class Source(Protocol):
         """Yield the items as batches of `schema.ITEMS`, in an order that the source alone sets."""
 
 
-def open_source(config: SourceConfig) -> Source:
+def open_source(config: SourceConfig) -> SelectedSource:
     """Return the source that the options name; its listing has labels and splits as they say.
 
     Raises:
         UsageError: there is nothing there, it is of no kind that can be read, or it has not what
             an option asks for.
     """
-    return _Selection(find_source(config), config)
+    return SelectedSource(find_source(config), config)
 
 
-class _Selection:
+class SelectedSource:
     """The items of a source that the options select, with their labels and splits."""
 
     def __init__(self, source: Source, config: SourceConfig) -> None:
@@ -51,6 +51,11 @@ class _Selection:
             shards = source.names if isinstance(source, TarSource) else ()
             self.limit = config.label_limit
             self.labels = Labels(config, source.auto_label, shards)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a label file and the items listed so far do not have of each other."""
+        return self.labels.file.counts if self.labels and self.labels.file else {}
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""

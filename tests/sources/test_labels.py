@@ -141,7 +141,9 @@ def test_label_file(folder: Path, tmp_path: Path) -> None:
     expected = dict(zip(NAMES, [None, "A", "B", None], strict=True))
     assert labels(folder, label_file=file) == expected
     assert labels(folder, label_file=file, label_column="kind") == expected
-    with pytest.raises(UsageError, match="--label-column: no column 'sort' in .*it has id, kind"):
+    with pytest.raises(
+        UsageError, match="--label-column: no column 'sort' in .*it has 'id', 'kind'"
+    ):
         labels(folder, label_file=file, label_column="sort")
 
 
@@ -156,8 +158,66 @@ def test_label_file_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--label-file: cannot read"):
         labels(folder, label_file=str(tmp_path / "none.csv"))
     file.write_text("id,label\na\n")
-    with pytest.raises(UsageError, match="line 2 of .* too few columns"):
+    with pytest.raises(UsageError, match="--label-file: .*1 values in row 1"):
         labels(folder, label_file=str(file))
+
+
+def images(tmp_path: Path, *names: str) -> Path:
+    return zip_of(tmp_path / "z.zip", dict.fromkeys(names, b"x"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.jpg,cat\n2.jpg,dog\n",  # without a header
+        "2.jpg;dog\n1.jpg;cat\n",
+        "filename,width,height,class\n1.jpg,10,12,cat\n2.jpg,10,12,dog\n",
+        "class,file_name\ncat,1.jpg\ndog,2.jpg\n",
+        "label, id\ncat, 1\n dog ,2\n",
+        "what,kind\n1.jpg,cat\n2,dog\n",
+        "kind,image_id\ncat,1.jpg\ndog,2.jpg\n",
+    ],
+)
+def test_columns_of_a_label_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    source, file = images(tmp_path, "1.jpg", "2.jpg"), str(tmp_path / "labels.csv")
+    assert labels(source, label_file=file) == {"1.jpg": "cat", "2.jpg": "dog"}
+
+
+def test_a_class_with_the_name_of_a_column(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("1.jpg,y\n2.jpg,n\n")
+    found = labels(images(tmp_path, "1.jpg", "2.jpg"), label_file=str(tmp_path / "l.csv"))
+    assert found == {"1.jpg": "y", "2.jpg": "n"}
+
+
+@pytest.mark.parametrize(
+    "text", ["1.jpg,10,cat\n", "filename,width,height\n1.jpg,1,1\n", "id\n1\n"]
+)
+def test_columns_of_a_label_file_that_cannot_be_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UsageError, match="expected a column of ids and one of labels.*--label-col"):
+        labels(images(tmp_path, "1.jpg"), label_file=str(tmp_path / "labels.csv"))
+
+
+def test_ids_of_a_label_file_are_compared_alike(tmp_path: Path) -> None:
+    source = images(tmp_path, "a/cafe\u0301.jpg", "b/café.jpg", "c\\1.jpg")
+    rows = [("a\\café.jpg", "A"), ("b/cafe\u0301", "B"), ("c/1.jpg", "C")]
+    file = csv_of(tmp_path / "l.csv", [{"id": name, "label": label} for name, label in rows])
+    assert sorted(labels(source, label_file=str(file)).values()) == ["A", "B", "C"]
+
+
+def test_what_a_label_file_does_not_match_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "l.csv").write_text("what,kind\n1,A\n2,\n8,B\n9,B\n")
+    options = {"source": str(images(tmp_path, *(f"{i}.jpg" for i in range(1, 6))))}
+    source = open_source(LabelConfig(**options, label_file=str(tmp_path / "l.csv")))
+    for _ in range(2):  # each listing counts anew
+        found = pa.Table.from_batches(source.list())["label"].to_pylist()
+        assert found == ["A", None, None, None, None]
+        assert source.counts == {"images_not_in_label_file": 3, "label_file_rows_without_image": 2}
+    said = capsys.readouterr().err
+    assert "3 of 5 images are not in it, as '3.jpg'; 2 of its rows name no image, as '8'" in said
 
 
 def test_splits_by_folder(folder: Path) -> None:
