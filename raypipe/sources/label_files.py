@@ -10,7 +10,7 @@ from raypipe.sources.columns import IMAGE_NAMES, present
 from raypipe.sources.text_tables import TextTable
 from raypipe.storage import local_path
 
-_OPTION = "--label-file"
+_OPTION = "--label file"
 _ID_NAMES = ("id", "image_id", "filename", "file_name", "image_name", "name", *IMAGE_NAMES)
 _LABEL_NAMES = ("label", "labels", "class", "class_name", "classname", "category", "target", "y")
 
@@ -23,23 +23,23 @@ class LabelFile:
     header then. Ids are compared in Unicode's form NFC and with `/` between folders.
 
     Args:
-        uri: the file.
-        column: of the labels, as --label-column.
+        config: the options, with the file and, if they are named, its columns.
 
     Raises:
         UsageError: it cannot be parsed, its columns cannot be told, or an id has two labels.
     """
 
-    def __init__(self, uri: str, column: str) -> None:
-        self.shown = repr(str(local_path(uri, _OPTION)))
-        table = TextTable(local_path(uri, _OPTION), _OPTION)
-        item, label = _columns(table.names, column, self.shown)
+    def __init__(self, config: LabelConfig) -> None:
+        path = local_path(config.label_file or "", _OPTION)
+        self.shown = repr(str(path))
+        table = TextTable(path, _OPTION)
+        item, label = _columns(table.names, config, self.shown)
         self.labels: dict[str, str] = {}
         for part in table.parts([item, label]):
             for name, value in zip(part[item], part[label], strict=True):
                 self._add(_key(name), value)
         self.first: str | None = None  # what is a row only if an image has this id
-        if item not in _ID_NAMES and _key(item) not in self.labels:
+        if item not in (config.label_id, *_ID_NAMES) and _key(item) not in self.labels:
             self.first = _key(item)
             self.labels[self.first] = label
         self.start()
@@ -98,20 +98,23 @@ class LabelFile:
             )
 
 
-def _columns(names: list[str], column: str, shown: str) -> tuple[str, str]:
+def _columns(names: list[str], config: LabelConfig, shown: str) -> tuple[str, str]:
     """Return the columns with ids and labels."""
+    column = config.label_column
     label = next((name for name in (column, *_LABEL_NAMES) if name in names), None)
     if column != LabelConfig.model_fields["label_column"].default:
-        label = present(column, names, "--label-column", shown)
+        label = present(column, names, _OPTION, shown)
     others = [name for name in names if name != label]
     item = next((name for name in _ID_NAMES if name in others), None)
+    if config.label_id:
+        item = present(config.label_id, names, _OPTION, shown)
     if label is None and len(names) == 2:
         item = item or names[0]
         label = names[1 - names.index(item)]
     if label is None or not others:
         raise UsageError(
             f"{_OPTION}: expected a column of ids and one of labels, as id and label; {shown} has "
-            f"{', '.join(map(repr, names))}; name the one with the labels by --label-column"
+            f"{', '.join(map(repr, names))}; name both, as file:PATH:ID,LABEL"
         )
     return item or others[0], label
 

@@ -19,8 +19,8 @@ from raypipe.sources.label_files import LabelFile
 
 _SPLIT_ADVICE = {
     "folder": "the top-most folder has to be train, valid, test or the like",
-    "column": "name their column with --split-column",
-    "hash": "give --split-sizes",
+    "column": "name their column by --split column:NAME",
+    "hash": "give other shares, as hash:0.8,0.1,0.1",
 }
 
 Texts = list[str | None]
@@ -55,7 +55,7 @@ class Labels:
         elif kind == "none":
             self.rule = lambda _: None
         self.items = self.with_split = 0
-        self.file = LabelFile(config.label_file, config.label_column) if config.label_file else None
+        self.file = LabelFile(config) if config.label_file else None
         if self.file:
             self.rule = self.file.label
 
@@ -109,11 +109,11 @@ def _filename(pattern: str) -> Callable[[str], str | None]:
         search = re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            f"--label-pattern: expected a regular expression; got {pattern!r}: {error}"
+            f"--label filename: expected a regular expression; got {pattern!r}: {error}"
         ) from None
     if not search.groups:
         raise UsageError(
-            f"--label-pattern: expected a group (…) for the label; {pattern!r} has none"
+            f"--label filename: expected a group (…) for the label; {pattern!r} has none"
         )
 
     def label(item: str) -> str | None:

@@ -67,7 +67,7 @@ class TarSource:
         if config and config.label == "column" and bare and not empty:
             raise UsageError(
                 f"--label column: no sample of {self.uri!r} has a .cls member, or a .json one with "
-                f"{config.label_column!r}; name the key with --label-column or use another --label"
+                f"{config.label_column!r}; name the key by --label column:NAME, or give another"
             )
 
     def _shard(self, path: AnyPath) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raypipe.cli.options import resolve
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError
 from raypipe.sources import open_source
@@ -117,7 +118,7 @@ def test_filename(folder: Path) -> None:
     ("pattern", "message"), [("(", "expected a regular expression"), ("x+", "expected a group")]
 )
 def test_bad_pattern_before_any_work(pattern: str, message: str, folder: Path) -> None:
-    with pytest.raises(UsageError, match=f"--label-pattern: {message}"):
+    with pytest.raises(UsageError, match=f"--label filename: {message}"):
         open_source(LabelConfig(source=str(folder), label="filename", label_pattern=pattern))
 
 
@@ -125,9 +126,9 @@ def test_bad_pattern_before_any_work(pattern: str, message: str, folder: Path) -
 def test_column_where_there_are_none(kind: str, folder: Path, tmp_path: Path) -> None:
     source = {"folder": folder, "file": folder / "top.1.jpg"}.get(kind)
     source = source or zip_of(tmp_path / "z.zip", {"a.jpg": b"x"})
-    with pytest.raises(UsageError, match="--label-column: no column 'label' in .*it has none"):
+    with pytest.raises(UsageError, match="--label column: no column 'label' in .*it has none"):
         listed(source, label="column")
-    with pytest.raises(UsageError, match="--split-column: no column 'split' in .*it has none"):
+    with pytest.raises(UsageError, match="--split column: no column 'split' in .*it has none"):
         listed(source, split="column")
 
 
@@ -141,9 +142,7 @@ def test_label_file(folder: Path, tmp_path: Path) -> None:
     expected = dict(zip(NAMES, [None, "A", "B", None], strict=True))
     assert labels(folder, label_file=file) == expected
     assert labels(folder, label_file=file, label_column="kind") == expected
-    with pytest.raises(
-        UsageError, match="--label-column: no column 'sort' in .*it has 'id', 'kind'"
-    ):
+    with pytest.raises(UsageError, match="--label file: no column 'sort' in .*it has 'id', 'kind'"):
         labels(folder, label_file=file, label_column="sort")
 
 
@@ -155,10 +154,10 @@ def test_label_file_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
     file = csv_of(tmp_path / "labels.csv", twice)
     with pytest.raises(UsageError, match="two labels for 'a'"):
         labels(folder, label_file=str(file))
-    with pytest.raises(UsageError, match="--label-file: cannot read"):
+    with pytest.raises(UsageError, match="--label file: cannot read"):
         labels(folder, label_file=str(tmp_path / "none.csv"))
     file.write_text("id,label\na\n")
-    with pytest.raises(UsageError, match="--label-file: .*1 values in row 1"):
+    with pytest.raises(UsageError, match="--label file: .*1 values in row 1"):
         labels(folder, label_file=str(file))
 
 
@@ -195,7 +194,9 @@ def test_a_class_with_the_name_of_a_column(tmp_path: Path) -> None:
 )
 def test_columns_of_a_label_file_that_cannot_be_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(UsageError, match="expected a column of ids and one of labels.*--label-col"):
+    with pytest.raises(
+        UsageError, match="expected a column of ids and one of labels.*file:PATH:ID,LABEL"
+    ):
         labels(images(tmp_path, "1.jpg"), label_file=str(tmp_path / "labels.csv"))
 
 
@@ -293,3 +294,63 @@ def test_labels_are_alike_in_unicode(tmp_path: Path) -> None:
     assert set(labels(tmp_path / "set").values()) == {composed}
     rows = [{"uri": "1", "label": composed}, {"uri": "2", "label": f" {apart} "}]
     assert set(labels(jsonl_of(tmp_path / "t.jsonl", rows)).values()) == {composed}
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        ({"label": "column:kind"}, {"label": "column", "label_column": "kind"}),
+        (
+            {"label": r"filename:^(\w+):"},
+            {"label": "filename", "label_pattern": r"^(\w+):"},
+        ),
+        ({"label": "file:a:b.csv"}, {"label_file": "a:b.csv"}),
+        (
+            {"label": "file:l.csv:name,kind"},
+            {"label_file": "l.csv", "label_id": "name", "label_column": "kind"},
+        ),
+        ({"split": "column:part"}, {"split": "column", "split_column": "part"}),
+        ({"split": "hash:0.5,0.5"}, {"split": "hash", "split_sizes": "0.5,0.5"}),
+    ],
+)
+def test_old_options_are_the_new_ones_with_one_warning(
+    new: dict[str, str], old: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = resolve(LabelConfig, {"source": "s", **new}, environment={})
+    assert not capsys.readouterr().err
+    assert resolve(LabelConfig, {"source": "s", **old}, environment={}) == config
+    said = capsys.readouterr().err
+    for name in old.keys() - {"label", "split"}:
+        assert said.count(f"--{name.replace('_', '-')} is to go in the next release; give") == 1
+    assert resolve(LabelConfig, {"source": "s", **old, **new}, environment={}) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"label": "folders"},
+            "--label must be auto, folder, .*file:PATH.* or none; got 'folders'",
+        ),
+        ({"label": "column:"}, "--label must be auto"),
+        ({"label": "folder:all"}, "--label must be auto"),
+        ({"split": "stratified"}, r"--split must be none, folder, .*hash\[:SHARES\]; got"),
+        ({"split": "hash:2,3"}, "two or three positive shares.*got '2,3'"),
+        (
+            {"label": "column:a", "label_column": "b"},
+            "--label and --label-column: expected one of them; got 'column:a' and 'b': leave",
+        ),
+    ],
+)
+def test_rules_that_cannot_be_meant(given: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(LabelConfig, {"source": "s", **given}, environment={})
+
+
+def test_columns_of_a_label_file_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "l.csv"
+    file.write_text("label,genus,who\nx,cat,1\ny,dog,2\n")
+    source = images(tmp_path, "1.jpg", "2.jpg")
+    assert labels(source, label=f"file:{file}:who,genus") == {"1.jpg": "cat", "2.jpg": "dog"}
+    with pytest.raises(UsageError, match="--label file: no column 'whom' in .*'who'"):
+        labels(source, label=f"file:{file}:whom,genus")
