@@ -16,7 +16,7 @@ from raypipe.cli.command import HEADINGS
 from raypipe.cli.options import ENVIRONMENT_PREFIX
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
-from raypipe.config.types import position
+from raypipe.config.types import position, replaced_by
 
 FOLDER = "reference/commands"
 #: What every command takes beside its own options.
@@ -69,7 +69,7 @@ def _page(name: str, model: type[JobConfig]) -> str:
     parts = [f"# {name}", *map(_marked, _sentences(model)), f"```text\n{synopsis}\n```"]
     parts += ["\n".join(["```sh", *EXAMPLES[name], "```"])]
     for heading in HEADINGS:
-        found = [n for n in fields if _group(fields[n]) == heading]
+        found = [n for n in fields if _group(fields[n]) == heading and not replaced_by(fields[n])]
         if found or heading == "Command":
             parts += [f"## {heading}", *(_entry(n, fields[n]) for n in found)]
     return "\n\n".join([*parts, _COMMON.strip()]) + "\n"

@@ -19,6 +19,7 @@ from raypipe.cli.endings import explain, listen, quiet_output, status_of
 from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
+from raypipe.config.types import replaced_by
 from raypipe.display import say, say_as_json
 from raypipe.errors import RaypipeError
 
@@ -199,6 +200,7 @@ def _described(parameter: inspect.Parameter, info: FieldInfo) -> inspect.Paramet
         optional,
         Parameter(
             help=help_text,
+            show=not replaced_by(info),
             group=_GROUPS[str(extra["group"])],
             show_default=(lambda value: _text(value)) if shown else False,
             negative="" if is_flag or "tuple" in str(info.annotation) else None,

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from raypipe.config import JobConfig
-from raypipe.config.types import position
+from raypipe.config.types import position, replaced_by
 from raypipe.config.values import Value, as_written
+from raypipe.display import say
 from raypipe.errors import UsageError, nearest
 
 ENVIRONMENT_PREFIX = "RAYPIPE_"
@@ -46,10 +47,15 @@ def resolve(
         for name in fields
         if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
     }
+    everything = {**from_file, **from_environment, **given}
     try:
-        return model.model_validate({**from_file, **from_environment, **given})
+        config = model.model_validate(everything)
     except ValidationError as error:
         raise UsageError(_one_line(error)) from None
+    for name in everything:
+        if instead := replaced_by(fields[name]):
+            say(f"--{name.replace('_', '-')} is to go in the next release; give {instead}")
+    return config
 
 
 def parameters(model: type[JobConfig]) -> list[inspect.Parameter]:
@@ -141,7 +147,9 @@ def _one_line(error: ValidationError) -> str:
     """Say which option, what is allowed and what was received, in one line."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
+    if not first["loc"]:  # of several options
+        return str(first["msg"]).removeprefix("Value error, ")
+    name = str(first["loc"][0])
     flag = "--" + name.replace("_", "-")
     if first["type"] == "missing":
         return f"{flag} is required (on the command line, in --config, or as {_variable(name)})"

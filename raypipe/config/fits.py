@@ -63,6 +63,8 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Folds of the cross-validation."""
     test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
     """Share of each class that is held out; with --split shuffle and random, of all images."""
+    min_per_class: Annotated[int, Field(ge=1), option("Evaluation")] = 1
+    """Leave out classes with fewer images than this; their names and counts are told. 1: none."""
     seed: Annotated[Seed, option("Evaluation")] = 42
     """Seed of the splits, and of what is random in a fit."""
     digits: Annotated[int, Field(ge=1, le=6), option("Output")] = 3

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from raypipe.config.labels import LabelRule, SplitRule, expanded
 from raypipe.config.types import (
     CropRounding,
     Interpolation,
@@ -65,29 +66,43 @@ class SourceConfig(JobConfig):
 class LabelConfig(SourceConfig):
     """Where images, their labels and their splits come from."""
 
-    label: Annotated[Literal["auto", "folder", "filename", "column", "none"], option("Input")] = (
-        "auto"
-    )
-    """Where labels come from: the image's own `folder`, its `filename` (see --label-pattern), a
-    `column` of the table (the `cls` or `json` of a shard, the labels beside arrays), or `none`.
-    `auto`: folder for folders and .zip, else column."""
-    label_column: Annotated[str, option("Input")] = "label"
+    label: Annotated[LabelRule, option("Input")] = "auto"
+    """Where labels come from. `folder`: the image's own; `folder:first` is the top-most one,
+    `folder:path` all of them, `folder:last` its own even if others have its name. `column` or
+    `column:NAME` of a table (key in the json of a shard, array), by default `label`. `filename` or
+    `filename:REGEX`: the expression's first group; by default what is in front of the number, `cat`
+    of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for each id, which may lack the
+    extension; columns are known by usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder
+    for folders and .zip, except dates as `2026/11/21`, else column. A split's folder on top is no
+    part of a label."""
+    label_column: Annotated[str, option("Input", instead="--label column:NAME")] = "label"
     """Column, key in json, or array with the labels."""
-    label_pattern: Annotated[str, option("Input")] = r"^(.+?)[._ -]*\d*(?:\.[^.]*)?$"
-    """Regular expression for --label filename; its first group is the label. The default takes
-    what is in front of the number: `cat` of `cat.12.jpg`."""
-    label_file: Annotated[str | None, option("Input")] = None
-    """CSV with a label for each id (columns `id` and --label-column, else the first two). An id may
-    lack the extension."""
+    label_pattern: Annotated[str, option("Input", instead="--label filename:REGEX")] = (
+        r"^(.+?)[._ -]*\d*(?:\.[^.]*)?$"
+    )
+    """Regular expression for --label filename."""
+    label_file: Annotated[str | None, option("Input", instead="--label file:PATH")] = None
+    """Table with a label for each id."""
+    label_id: Annotated[str | None, option("Input", instead="--label file:PATH:ID,LABEL")] = None
+    """Column of that table with the ids."""
     label_limit: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Take only the first N images of each label, in natural order (2 before 10)."""
-    split: Annotated[Literal["none", "folder", "column", "hash"], option("Input")] = "none"
+    split: Annotated[SplitRule, option("Input")] = "none"
     """Record a split of each image: from the top-most `folder` (train, valid, test, …), from a
-    `column`, or by `hash` of its id, which stays as it is when the set grows."""
-    split_column: Annotated[str, option("Input")] = "split"
+    `column` or `column:NAME` (by default `split`), or by `hash` of its id, which stays as it is
+    when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and
+    test."""
+    split_column: Annotated[str, option("Input", instead="--split column:NAME")] = "split"
     """Column with the split."""
-    split_sizes: Annotated[Shares, option("Input")] = Shares.parse("0.8,0.1,0.1")
-    """Shares of train, validation and test for --split hash; two numbers: train and test."""
+    split_sizes: Annotated[Shares, option("Input", instead="--split hash:SHARES")] = Shares.parse(
+        "0.8,0.1,0.1"
+    )
+    """Shares for --split hash."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, given: Any) -> Any:
+        return expanded(given)
 
 
 class IngestConfig(LabelConfig):

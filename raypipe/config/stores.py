@@ -36,6 +36,8 @@ class ExportConfig(SnapshotConfig):
     id."""
     split_sizes: Annotated[Shares, option("Output")] = Shares.parse("0.8,0.1,0.1")
     """Shares of train, validation and test; two numbers: train and test."""
+    min_per_class: Annotated[int, Field(ge=1), option("Output")] = 1
+    """Leave out classes with fewer images than this; their names and counts are told. 1: none."""
     seed: Annotated[Seed, option("Output")] = 42
     """Seed of the shuffle and of the split."""
 

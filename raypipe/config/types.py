@@ -10,9 +10,19 @@ from pydantic.fields import FieldInfo
 from raypipe.config.values import Change, Filter
 
 
-def option(group: str, *, position: int = 0) -> Any:
-    """Metadata of one option: its heading in the help, and its place if it needs no name."""
-    return Field(json_schema_extra={"group": group, "position": position})
+def option(group: str, *, position: int = 0, instead: str = "") -> Any:
+    """Metadata of one option: its heading in the help, and its place if it needs no name.
+
+    `instead` names what has taken the place of an option that is kept for a release: it is in
+    neither help nor reference, and who gives it is told.
+    """
+    return Field(json_schema_extra={"group": group, "position": position, "instead": instead})
+
+
+def replaced_by(info: FieldInfo) -> str:
+    """Return what has taken the place of an option, if it is an old one."""
+    extra = info.json_schema_extra
+    return str(extra.get("instead", "")) if isinstance(extra, dict) else ""
 
 
 def position(info: FieldInfo) -> int:

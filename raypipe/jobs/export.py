@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import numpy.typing as npt
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExportConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.rows import splits
 from raypipe.rows.order import permutation
+from raypipe.rows.rare import described, rare_classes
 from raypipe.storage import local_path
 from raypipe.store.exports import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
@@ -33,7 +35,9 @@ def run(config: ExportConfig) -> Outcome:
     path = _checked_path(config, reader)
     column = reader.column(config.layer)
     rows = read_rows(reader)
-    targets = _targets(config, path, rows)
+    rare = rare_classes(rows.labels, rows.views, config.min_per_class)
+    kept = np.array([label not in rare for label in rows.labels], bool)
+    targets = _targets(config, path, rows, kept)
     try:
         files = export(reader, column, rows, list(targets.values()), config.to, config.dtype)
     except PermissionError as error:
@@ -49,7 +53,8 @@ def run(config: ExportConfig) -> Outcome:
         "column": column,
         "snapshot": reader.snapshot.number,
         "splits": counts if config.split != "none" else {},
-        "left_out": len(rows) - written,
+        "left_out": int(kept.sum()) - written,
+        "rare_classes": rare,
         "seconds": round(time.monotonic() - started, 3),
     }
     return Outcome(summary, _text(summary), files)
@@ -82,13 +87,17 @@ def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
     return path
 
 
-def _targets(config: ExportConfig, path: Path, rows: StoredRows) -> dict[str, Target]:
+def _targets(
+    config: ExportConfig, path: Path, rows: StoredRows, kept: npt.NDArray[np.bool_]
+) -> dict[str, Target]:
     """Return the files to write by split, in the order splits are used; one without a name else."""
     order = permutation(rows.ids.tolist(), rows.views, config.order, config.seed)
+    order = order[kept[order]]
     if config.split == "none":
         return {"": Target(path, order)}
-    split_of = _split_of(config, rows)
-    found = Counter(split_of.tolist())
+    split_of = np.full(len(rows), None, object)
+    split_of[kept] = _split_of(config, rows[np.flatnonzero(kept)])
+    found = Counter(split_of[kept].tolist())
     known = [name for name in ("train", "validation", "test") if name in found]
     if config.split == "hash":  # a small store may have no item in one of them
         known = list(splits.names(config.split_sizes.parts))
@@ -121,6 +130,8 @@ def _text(summary: dict[str, Any]) -> str:
     lines += [f"  {count:>7} {name}" for name, count in summary["splits"].items()]
     if summary["left_out"]:
         lines.append(f"{summary['left_out']} rows without a split are left out")
+    if summary["rare_classes"]:
+        lines.append(described(summary["rare_classes"]))
     lines += [f"  {path}" for path in summary["out"]]
     return "\n".join(lines)
 

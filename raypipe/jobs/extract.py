@@ -67,7 +67,7 @@ def run(config: ExtractConfig) -> Outcome:
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
         work.record(storage, started)
-    outcome = _outcome(storage, work, network.shapes, started)
+    outcome = _outcome(storage, work, network.shapes, started, source.counts)
     images, rejects = work.after.rows // spec.views, work.after.rejects
     check_rejects(images, rejects, config.max_rejects, storage.uri, outcome.value.rejects)
     return outcome
@@ -207,6 +207,7 @@ def _outcome(
     work: Ingest,
     shapes: dict[str, tuple[tuple[int, ...], str]],
     started: float,
+    labels: dict[str, int],
 ) -> Outcome:
     seconds = time.monotonic() - started
     snapshot = work.after
@@ -220,6 +221,7 @@ def _outcome(
         "rejects_by_reason": store.reject_counts(),
         "decoded": work.done,
         **work.summary,
+        **labels,
         "features": {column: list(shape) for column, (shape, _) in shapes.items()},
         "views": store.spec.views,
         "precision": store.spec.precision,
@@ -242,6 +244,11 @@ def _text(summary: dict[str, Any], work: Ingest) -> str:
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
+    if summary.get("images_not_in_label_file"):
+        lines.append(f"{summary['images_not_in_label_file']} images are not in the label file")
+    if summary.get("label_file_rows_without_image"):
+        unused = summary["label_file_rows_without_image"]
+        lines.append(f"{unused} rows of the label file name no image of this run")
     return "\n".join(lines + work.notes)
 
 

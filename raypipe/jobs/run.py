@@ -118,7 +118,7 @@ def _check_files(job: JobConfig, out: Path) -> None:
             continue
         path = user_path(value, f"--{option}")
         if not path.exists() and out not in path.parents:
-            raise UsageError(f"--{option.replace('_', '-')}: no file or folder at {str(path)!r}")
+            raise UsageError(f"--{option.replace('_', ' ')}: no file or folder at {str(path)!r}")
 
 
 def _address(steps: list[tuple[str, JobConfig]]) -> str | None:

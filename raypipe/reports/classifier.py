@@ -18,6 +18,7 @@ from raypipe.reports.judged import Judged, Uris
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
+from raypipe.rows.rare import described
 from raypipe.store.reader import StoreReader
 
 _PAIRS = 12
@@ -101,6 +102,8 @@ def _facts(model: TrainedModel, metrics: dict[str, Any]) -> Facts:
         facts.append(("cross-validation", f"accuracy {metrics['cv_accuracy']:.4f}"))
     if metrics["unlabelled_rows"]:
         facts.append(("without a label", f"{metrics['unlabelled_rows']} rows, left out"))
+    if rare := metrics.get("rare_classes"):
+        facts.append(("rare classes", described(rare)))
     if not metrics["converged"]:
         facts.append(("warning", "the fit was stopped before it had converged"))
     return [*facts, ("time", f"{metrics['seconds']:.1f} s")]

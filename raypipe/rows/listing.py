@@ -99,5 +99,6 @@ class Listing:
                 if first is not row[schema.URI]:
                     raise UsageError(
                         f"SOURCE: two items have the id {row[schema.ID]!r}: {first} and "
-                        f"{row[schema.URI]}; ids have to be unique"
+                        f"{row[schema.URI]}; ids have to be unique: name a column of unique ones "
+                        "with --id-column, or rename one of two shards of one name"
                     )

@@ -99,7 +99,8 @@ def _check(
         listed = ", ".join(f"{_class(classes, code)} ({n})" for code, n in small.items())
         raise UsageError(
             f"--split: stratified takes at least {len(parts)} items of each class, one for each of "
-            f"{', '.join(parts)}; got {listed}; add items, or use --split hash"
+            f"{', '.join(parts)}; got {listed}; add items, leave rare classes out with "
+            f"--min-per-class {len(parts)}, or use --split hash"
         )
     for part, size in zip(parts, sizes, strict=True):
         if size < len(counts):

@@ -16,6 +16,7 @@ from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
+from raypipe.sources.tar import TarSource
 
 __all__ = ["Source", "from_on", "local_file", "open_source", "read_item"]
 
@@ -40,17 +41,17 @@ class Source(Protocol):
         """Yield the items as batches of `schema.ITEMS`, in an order that the source alone sets."""
 
 
-def open_source(config: SourceConfig) -> Source:
+def open_source(config: SourceConfig) -> SelectedSource:
     """Return the source that the options name; its listing has labels and splits as they say.
 
     Raises:
         UsageError: there is nothing there, it is of no kind that can be read, or it has not what
             an option asks for.
     """
-    return _Selection(find_source(config), config)
+    return SelectedSource(find_source(config), config)
 
 
-class _Selection:
+class SelectedSource:
     """The items of a source that the options select, with their labels and splits."""
 
     def __init__(self, source: Source, config: SourceConfig) -> None:
@@ -58,13 +59,20 @@ class _Selection:
         self.uri, self.auto_label = source.uri, source.auto_label
         self.limit, self.labels = None, None
         if isinstance(config, LabelConfig):
-            self.limit, self.labels = config.label_limit, Labels(config, source.auto_label)
+            shards = source.names if isinstance(source, TarSource) else ()
+            self.limit = config.label_limit
+            self.labels = Labels(config, source.auto_label, shards)
         self.unselected, self.seen = Counter[str](), 0
 
     @property
     def aside(self) -> Counter[str]:
         """What is left aside, by the source's rules or by the options."""
         return self.source.aside + self.unselected
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a label file and the items listed so far do not have of each other."""
+        return self.labels.file.counts if self.labels and self.labels.file else {}
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""

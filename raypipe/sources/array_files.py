@@ -138,7 +138,7 @@ class _Hdf5Arrays:
 
         dataset = self.file[name]
         if h5py.check_string_dtype(dataset.dtype):
-            return dataset.asstr(errors="backslashreplace")[start:stop]
+            return dataset.asstr("utf-8", errors="surrogateescape")[start:stop]
         return dataset[start:stop]
 
 

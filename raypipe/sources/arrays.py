@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,6 +56,7 @@ class ArraySource:
         self.image = self._image(names, config.image_column)
         _check_images(self.arrays, self.image, self.uri)
         self.size = self.arrays.shape(self.image)[0]
+        self._check_stack(names)
         folder, slash, _ = self.image.rpartition("/")
         self.prefix = folder + slash  # labels and ids are next to the images
         columns = [name.removeprefix(self.prefix) for name in names]
@@ -96,6 +98,19 @@ class ArraySource:
             f"--image-column: which array of {self.uri!r} holds the images? It has {listed}"
         )
 
+    def _check_stack(self, names: Sequence[str]) -> None:
+        """Refuse what may be one image in colour, unless other arrays have as many rows."""
+        shape = self.arrays.shape(self.image)
+        if len(shape) != 3 or (not {shape[0], shape[2]} & {3, 4} and shape[2] != 1):
+            return
+        if any(self.arrays.shape(n)[:1] == shape[:1] for n in names if n != self.image):
+            return
+        raise UsageError(
+            f"SOURCE: {self.uri!r} has shape {shape}, which is one image as well as a stack of "
+            f"{shape[0]} grey ones; save a stack as (images, height, width, 1) by "
+            "array[..., np.newaxis], one image as (1, height, width, channels) by array[np.newaxis]"
+        )
+
     def _full(self, name: str) -> str:
         return self.prefix + name if self.prefix + name in self.arrays.names() else name
 
@@ -113,20 +128,34 @@ class ArraySource:
 
     def _label_names(self) -> Sequence[str | None]:
         name = self._full("label_names")
-        return [_text(v) for v in self.arrays.read(name, 0, self.arrays.shape(name)[0])]
+        return self._texts(name, range(self.arrays.shape(name)[0])) or []
 
     def _texts(self, name: str | None, rows: range) -> Texts | None:
         if name is None:
             return None
-        values = self.arrays.read(name, rows.start, rows.stop)
-        return [_text(value) for value in np.asarray(values).reshape(-1)]
+        return self._as_texts(name, self._values(name, rows), rows)
+
+    def _values(self, name: str, rows: range) -> npt.NDArray[Any]:
+        return np.asarray(self.arrays.read(name, rows.start, rows.stop)).reshape(-1)
+
+    def _as_texts(self, name: str, values: npt.NDArray[Any], rows: range) -> Texts:
+        found: list[str | None] = []
+        for row, value in zip(rows, values, strict=True):
+            try:
+                found.append(_text(value))
+            except UnicodeError:
+                raise UsageError(
+                    f"SOURCE: row {row} of array {name!r} of {self.uri!r} is no text in UTF-8: "
+                    f"{value!r}; save it as UTF-8"
+                ) from None
+        return found
 
     def _labels(self, rows: range) -> Texts | None:
         if self.label is None:
             return None
-        values = np.asarray(self.arrays.read(self.label, rows.start, rows.stop)).reshape(-1)
+        values = self._values(self.label, rows)
         if not len(self.label_names) or values.dtype.kind not in "iu":
-            return [_text(value) for value in values]
+            return self._as_texts(self.label, values, rows)
         count = len(self.label_names)
         if values.max(initial=-1) >= count:
             raise UsageError(
@@ -172,9 +201,10 @@ def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceCon
 
 
 def _text(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "backslashreplace")
-    return str(value) or None
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    text.encode()  # HDF5 gives what cannot be decoded as surrogates
+    # NaN, the only value that differs from itself, says that there is none.
+    return text if text and value == value else None
 
 
 def _misfit(arrays: Arrays, name: str) -> str:
@@ -182,6 +212,11 @@ def _misfit(arrays: Arrays, name: str) -> str:
     dtype, shape = arrays.dtype(name), arrays.shape(name)
     if dtype is None:
         return "" if len(shape) == 1 else "encoded images must be in one dimension"
+    if dtype.kind in "OSUV":
+        return (
+            "text or opaque bytes, which may end early; write encoded images as uint8 of variable "
+            "length (h5py.vlen_dtype('uint8')), pixels as uint8"
+        )
     if dtype not in (np.uint8, np.uint16):
         return "expected uint8 or uint16; scale it to uint8 (0..255)"
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in _CHANNELS):

@@ -93,9 +93,9 @@ def label_columns(
     usual = LabelConfig.model_fields["label_column"].default
     named = config.label == "auto" and config.label_column != usual and not config.label_file
     if config.label == "column" or named:
-        present(config.label_column, known, "--label-column", where)
+        present(config.label_column, known, "--label column", where)
     if config.split == "column":
-        present(config.split_column, known, "--split-column", where)
+        present(config.split_column, known, "--split column", where)
     label, split = config.label_column, config.split_column
     return label if label in known else None, split if split in known else None
 

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 _PARQUET_SUFFIXES = (".parquet",)
 _OF_FILES = (*TAR_SUFFIXES, *_PARQUET_SUFFIXES, *MANIFEST_SUFFIXES, *ARRAY_SUFFIXES, ".zip")
+_OTHER_TABLES = {
+    **dict.fromkeys((".csv.gz", ".tsv.gz", ".jsonl.gz"), "decompress it with gunzip"),
+    ".json": "save it as JSON lines (.jsonl), an object on each line",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as .csv"),
+    **dict.fromkeys((".feather", ".arrow", ".orc"), "save it as .parquet"),
+}
 _ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
@@ -66,7 +72,7 @@ def _of_object(config: SourceConfig) -> Source:
         )
     if is_pattern(place.key):
         return _of_files(uri, expand_objects(uri), config)
-    if _ends(path, _OF_FILES) and object_exists(uri):
+    if _ends(path, (*_OF_FILES, *_OTHER_TABLES)) and object_exists(uri):
         return _of_file(path, config)
     found = survey(names_below(uri))
     if found.is_empty:
@@ -117,7 +123,17 @@ def _of_file(path: AnyPath, config: SourceConfig) -> Source:
         return ManifestSource(path, config)
     if _ends(path, ARRAY_SUFFIXES):
         return ArraySource(only_local(path), config)
+    _check_table(path)
     return _by_content(path, config) if isinstance(path, Path) else ZipSource(path)
+
+
+def _check_table(path: AnyPath) -> None:
+    for suffix, remedy in _OTHER_TABLES.items():
+        if _ends(path, (suffix,)):
+            raise UsageError(
+                f"SOURCE: expected images, or a table as .csv, .tsv, .jsonl or .parquet; got "
+                f"{str(path)!r}: {remedy}"
+            )
 
 
 def _by_content(path: Path, config: SourceConfig) -> Source:

@@ -71,11 +71,14 @@ def raise_reject(uri: str) -> bytes:
 
 
 def clean_name(name: str) -> str | None:
-    """Return a member's name without empty parts and `.`, or None if it leaves the archive."""
-    parts = re.split(r"[/\\]", name) if "\\" in name else name.split("/")
+    """Return a member's name without empty parts and `.`, or None if it leaves the archive.
+
+    What Windows writes between folders is a `/`, too.
+    """
+    parts = name.replace("\\", "/").split("/")
     if ".." in parts or not parts[0] or _DRIVE.match(name):
         return None
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+    return "/".join(part for part in parts if part not in ("", "."))
 
 
 @lru_cache(maxsize=256)

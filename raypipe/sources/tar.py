@@ -14,6 +14,7 @@ from typing import IO, Any, Literal
 import pyarrow as pa
 
 from raypipe.config import LabelConfig, SourceConfig
+from raypipe.display import say
 from raypipe.errors import RejectReason, UsageError
 from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
@@ -56,8 +57,8 @@ class TarSource:
         aside: Counter[str] | None = None,
     ) -> None:
         self.uri = uri
+        self.names = [_name_of(path, root) for path in shards]
         self.shards = shards
-        self.root = root
         self.beside = aside or Counter[str]()
         self.aside = Counter[str]()
         self.config = config if isinstance(config, LabelConfig) else None
@@ -71,7 +72,7 @@ class TarSource:
         """
         bare = empty = True
         self.aside = Counter(self.beside)
-        for batch in in_batches(chain.from_iterable(map(self._shard, self.shards))):
+        for batch in in_batches(chain.from_iterable(map(self._shard, self.shards, self.names))):
             empty = False
             bare = bare and batch[LABEL].null_count == len(batch)
             yield batch
@@ -79,15 +80,20 @@ class TarSource:
         if config and config.label == "column" and bare and not empty:
             raise UsageError(
                 f"--label column: no sample of {self.uri!r} has a .cls member, or a .json one with "
-                f"{config.label_column!r}; name the key with --label-column or use another --label"
+                f"{config.label_column!r}; name the key by --label column:NAME, or give another"
             )
 
-    def _shard(self, path: AnyPath) -> Iterator[Row]:
-        shard = _TarShard(path, name_below(path, self.root), self.config)
+    def _shard(self, path: AnyPath, name: str) -> Iterator[Row]:
+        shard = _TarShard(path, name, self.config)
         for member, stream in tar_members(shard.path):
             shard.add(member, stream)
         yield from chain.from_iterable(map(shard.rows, shard.entries))
         self.aside += shard.aside
+        if shard.unread:
+            say(
+                f"{len(shard.unread)} .cls and .json members of {shard.path!r} cannot be read and "
+                f"give no labels, as {shard.unread[0]}"
+            )
 
 
 @dataclass(slots=True)
@@ -101,7 +107,6 @@ class _Sample:
     id: str | None = None
     label: str | None = None
     split: str | None = None
-    problem: str = ""
 
 
 class _TarShard:
@@ -109,7 +114,7 @@ class _TarShard:
 
     def __init__(self, path: AnyPath, name: str, config: LabelConfig | None) -> None:
         self.path = str(path)
-        self.name = utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", name))
+        self.name = name
         self.kind = "targz" if is_gzip(self.path) else "tar"
         self.etag = file_etag(self.path)
         self.label_column = config.label_column if config else "label"
@@ -118,6 +123,7 @@ class _TarShard:
         self.samples: dict[str, _Sample] = {}
         self.seen: dict[str, int] = {}
         self.aside = Counter[str]()
+        self.unread: list[str] = []
 
     def add(self, member: tarfile.TarInfo, stream: IO[bytes]) -> None:
         """Take in one member; the stream stands at its first byte."""
@@ -151,8 +157,6 @@ class _TarShard:
         self.aside[SIDE_DATA] += len(entry.others) if entry.images else 0
         for extension, uri, etag in images:
             name = f"{item}.{extension}" if len(images) > 1 else item
-            if entry.problem:
-                uri = spell_reject(RejectReason.CORRUPT, entry.problem)
             yield name, uri, etag, label, entry.split
 
     def _add_to_sample(
@@ -173,7 +177,7 @@ class _TarShard:
                 self._read_side(sample, extension, member, stream)
             except ValueError as error:
                 shown = utf8(f"member {member.name!r} of {self.path}")
-                sample.problem = f"{shown} cannot be read: {error}"
+                self.unread.append(f"{shown}: {error}")
 
     def _read_side(
         self, sample: _Sample, extension: str, member: tarfile.TarInfo, stream: IO[bytes]
@@ -206,6 +210,10 @@ class _TarShard:
         )
         item = f"{self.name}/{shown}" if count == 1 else f"{self.name}/{shown}#{count}"
         return item, uri, self._etag(member), None, None
+
+
+def _name_of(shard: AnyPath, root: str) -> str:
+    return utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", name_below(shard, root)))
 
 
 def _base(name: str) -> str:

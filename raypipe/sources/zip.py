@@ -46,9 +46,9 @@ class ZipSource:
     def _rows(self) -> Iterator[Row]:
         seen: dict[str, int] = {}
         self.aside.clear()
-        for info in sorted(_directory(self.uri), key=lambda info: info.filename):
-            name = clean_name(info.filename)
-            if info.is_dir():
+        named = ((clean_name(info.filename), info) for info in _directory(self.uri))
+        for name, info in sorted(named, key=lambda pair: pair[0] or pair[1].filename):
+            if _is_folder(info):
                 continue
             if name is not None and _hidden(name):
                 self.aside[HIDDEN] += 1
@@ -86,6 +86,10 @@ def _directory(path: str) -> list[zipfile.ZipInfo]:
         ) from None
     except OSError as error:
         raise RaypipeError(f"SOURCE: cannot read {path!r}: {error.strerror or error}") from None
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.is_dir() or (info.filename.endswith("\\") and not info.file_size)
 
 
 def _hidden(name: str) -> bool:

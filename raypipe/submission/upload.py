@@ -10,6 +10,7 @@ from typing import Any
 
 import raypipe
 from raypipe.cli.options import read_mapping
+from raypipe.config.labels import label_path
 from raypipe.errors import UsageError
 from raypipe.submission.entrypoint import Command
 
@@ -70,6 +71,8 @@ def _files(command: Command, root: Path, *, sent: bool) -> Iterator[str]:
     for option, text in command.options():
         if option == _WRITTEN:
             _check_written(text)
+        elif option == "label" and text.startswith("file:"):  # in a recipe
+            yield from _file("label", label_path(text), root, sent=sent)
         elif option in _READ:
             name = text.rpartition(":")[0] if ".py:" in text else text
             if name.endswith(".py") or option != "backbone":
@@ -97,7 +100,7 @@ def _check_written(text: str) -> None:
 def _file(option: str, name: str, root: Path, *, sent: bool) -> Iterator[str]:
     if _is_elsewhere(name):
         return
-    shown = option.upper() if option in _POSITIONAL else f"--{option}"
+    shown = option.upper() if option in _POSITIONAL else f"--{option.replace('_', ' ')}"
     path = root / name
     if sent and ".." not in Path(name).parts and path.exists():
         return  # goes with the working directory

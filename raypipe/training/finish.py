@@ -49,7 +49,7 @@ def finish(
         scores = data.made(parts.test, head.scores, len(head.classes))
         copies = _copies(data, parts)
     metrics, probabilities = evaluate(head, scores, labels[parts.test], copies, config.digits)
-    metrics |= about(config, fitted, parts, data.store, data.unlabelled, started)
+    metrics |= about(config, fitted, parts, data, started)
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))
     if fitted.curves:

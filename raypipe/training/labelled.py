@@ -16,6 +16,7 @@ from raypipe.display import say
 from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
 from raypipe.rows.features import Rows
+from raypipe.rows.rare import described, rare_classes
 from raypipe.store.cache import flatten
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import check_finite, pick
@@ -38,6 +39,8 @@ class Labelled:
         spatial: how features become rows, as in `Head`.
         channels: likewise.
         width: D, values of a row.
+        unlabelled: how many rows have no label.
+        rare: classes that are left out, with their images.
     """
 
     store: StoreReader
@@ -48,11 +51,8 @@ class Labelled:
     spatial: Spatial
     channels: Channels
     width: int
-
-    @property
-    def unlabelled(self) -> int:
-        """How many rows have no label."""
-        return len(self.index) - len(self.known)
+    unlabelled: int
+    rare: dict[str, int]
 
     def to_rows(self, features: npt.NDArray[Any]) -> Floats:
         """Return (n, D) of (n, …) features."""
@@ -110,13 +110,18 @@ def read_labelled(config: TrainConfig) -> Labelled:
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     index = read_index(store)
-    known = np.flatnonzero([label is not None for label in index.labels])
-    if unlabelled := len(index) - len(known):
+    rare = rare_classes(index.labels, index.views, config.min_per_class)
+    unlabelled = sum(label is None for label in index.labels)
+    known = np.flatnonzero([label is not None and label not in rare for label in index.labels])
+    if unlabelled:
         say(f"{unlabelled} rows have no label and are left out")
+    if rare:
+        say(described(rare))
     channels = store.channels(column)
     width = row_width(store.shapes[column], config.spatial, channels)
     rows = index.rows(known)
-    return Labelled(store, column, index, known, rows, config.spatial, channels, width)
+    how = config.spatial, channels, width
+    return Labelled(store, column, index, known, rows, *how, unlabelled, rare)
 
 
 def identity(

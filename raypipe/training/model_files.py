@@ -19,7 +19,8 @@ from raypipe.fit.fitted import Fitted
 from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, save_model
 from raypipe.reports.figures import confusion_picture, curves_picture
 from raypipe.rows.features import Rows
-from raypipe.store.reader import StoreReader
+from raypipe.rows.rare import described
+from raypipe.training.labelled import Labelled
 
 _METRICS_FILE = "metrics.json"
 _REPORT_FILE = "report.txt"
@@ -29,12 +30,7 @@ _CURVES_PICTURE = "curves.png"
 
 
 def about(
-    config: TrainConfig,
-    fitted: Fitted,
-    parts: Holdout,
-    store: StoreReader,
-    unlabelled: int,
-    started: float,
+    config: TrainConfig, fitted: Fitted, parts: Holdout, data: Labelled, started: float
 ) -> dict[str, Any]:
     """Return what metrics.json says of a fit besides its scores."""
     return {
@@ -49,9 +45,10 @@ def about(
         "split": parts.how,
         "train_rows": len(parts.train),
         "test_rows": len(parts.test),
-        "unlabelled_rows": unlabelled,
-        "store": store.uri,
-        "snapshot": store.snapshot.number,
+        "unlabelled_rows": data.unlabelled,
+        "rare_classes": data.rare,
+        "store": data.store.uri,
+        "snapshot": data.store.snapshot.number,
         "seconds": round(time.monotonic() - started, 3),
     }
 
@@ -153,6 +150,7 @@ def text(metrics: dict[str, Any], out: Path) -> str:
         metrics["report_text"],
         *_search_line(metrics),
         f"held-out accuracy: {metrics['accuracy']:.4f} on {metrics['test_rows']} images",
+        *([described(metrics["rare_classes"])] if metrics["rare_classes"] else []),
         *_duplicates_line(metrics),
         _reliability_line(metrics["reliability"]),
     ]

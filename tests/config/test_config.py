@@ -99,4 +99,4 @@ def test_every_option_has_a_help_text_and_a_heading(name: str) -> None:
     for option, info in model.model_fields.items():
         assert info.description, option
         assert isinstance(info.json_schema_extra, dict), option
-        assert set(info.json_schema_extra) == {"group", "position"}
+        assert set(info.json_schema_extra) == {"group", "position", "instead"}

@@ -268,3 +268,16 @@ def test_runs_leave_a_record(photos: Path, stored: Path) -> None:
     assert len(read_runs(store.storage, 1)) == 1
     (stored / "runs" / "00000002.json").write_text("{")  # cut off
     assert len(read_runs(store.storage, 2)) == 1
+
+
+def test_what_a_label_file_does_not_match_is_in_the_summary(tmp_path: Path) -> None:
+    source = draw_folder(tmp_path / "small", 1)
+    (tmp_path / "l.csv").write_text("square/0000,A\nsquare/0009,B\n")
+    given = options(label=f"file:{tmp_path / 'l.csv'}")
+    config = ExtractConfig(source=str(source), out=str(tmp_path / "out"), **given)
+    outcome = run_extract(config)
+    assert outcome.summary["images_not_in_label_file"] == 2
+    assert outcome.summary["label_file_rows_without_image"] == 1
+    assert "2 images are not in the label file" in outcome.text
+    assert "1 rows of the label file name no image" in outcome.text
+    assert sorted(map(str, outcome.value.to_numpy().labels)) == ["A", "None", "None"]

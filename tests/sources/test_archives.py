@@ -66,11 +66,26 @@ def test_members_of_a_sample_need_not_be_adjacent(tmp_path: Path) -> None:
     assert labels(tar_of(tmp_path / "s.tar", members)) == {"s/1": "a", "s/2": "b"}
 
 
-def test_json_that_cannot_be_read_is_not_ignored(tmp_path: Path) -> None:
-    found = rejected(tar_of(tmp_path / "s.tar", {"1.jpg": b"1", "1.json": b"{", "2.jpg": b"2"}))
-    assert found.keys() == {"s/1"}
-    assert found["s/1"][0] is RejectReason.CORRUPT
-    assert "1.json" in found["s/1"][1]
+def test_labels_that_cannot_be_read_are_said_and_take_no_image_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = {"1.jpg": b"1", "1.json": b"{", "2.jpg": b"2", "2.cls": b"caf\xe9", "3.jpg": b"3"}
+    source = tar_of(tmp_path / "s.tar", {**members, "3.cls": b"c", "4.jpg": b"4", "4.json": b"[]"})
+    assert labels(source) == {"s/1": None, "s/2": None, "s/3": "c", "s/4": None}
+    assert not rejected(source)
+    said = capsys.readouterr().err
+    assert "3 .cls and .json members" in said
+    assert "give no labels, as member '1.json' of" in said
+
+
+def test_archives_of_windows_have_folders(tmp_path: Path) -> None:
+    members = {"cat\\": b"", "cat\\1.png": b"1", "dog\\small\\2.png": b"2"}
+    source = zip_of(tmp_path / "z.zip", members)
+    assert labels(source) == {"cat/1.png": "cat", "dog/small/2.png": "small"}
+    assert contents(source) == {"cat/1.png": b"1", "dog/small/2.png": b"2"}
+    shard = tar_of(tmp_path / "s.tar", members)
+    assert labels(shard, label="folder") == {"s/cat/1": "cat", "s/dog/small/2": "small"}
+    assert contents(shard) == {"s/cat/1": b"1", "s/dog/small/2": b"2"}
 
 
 def test_unsafe_members_of_a_shard(tmp_path: Path) -> None:

@@ -269,3 +269,64 @@ def test_odd_names_survive(kind: str, tmp_path: Path) -> None:
     else:
         source = tar_of(home / f"a.{kind}", images, "w:gz" if kind == "tar.gz" else "w")
         assert list(contents(source).values()) == list(images.values())
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_texts_of_arrays(suffix: str, tmp_path: Path) -> None:
+    images = np.zeros((3, 5, 5), np.uint8)
+    fixed = np.array(["café".encode(), "cafe\u0301".encode(), b""])
+    found = labels(saved(tmp_path / f"t{suffix}", image=images, label=fixed))
+    assert list(found.values()) == ["café", "café", None]
+    numbers = np.array([1.5, np.nan, -1.0])
+    found = labels(saved(tmp_path / f"n{suffix}", image=images, label=numbers))
+    assert list(found.values()) == ["1.5", None, "-1.0"]
+    wrong = np.array([b"a", b"caf\xe9", b"b"])
+    source = saved(tmp_path / f"w{suffix}", image=images, label=wrong)
+    with pytest.raises(UsageError, match="row 1 of array 'label' of .* no text in UTF-8"):
+        labels(source)
+
+
+def test_opaque_bytes_in_hdf5_are_called_so(tmp_path: Path) -> None:
+    source = saved(tmp_path / "o.h5", image=np.array([np.void(b"jpeg"), np.void(b"jpg2")]))
+    with pytest.raises(UsageError, match="opaque bytes.*uint8 of variable length"):
+        listed(source)
+
+
+@pytest.mark.parametrize("shape", [(40, 48, 3), (40, 48, 1), (40, 48, 4), (3, 40, 48), (4, 8, 9)])
+def test_an_array_that_may_be_one_image_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    source = tmp_path / "one.npy"
+    np.save(source, np.zeros(shape, np.uint8))
+    with pytest.raises(UsageError, match=r"one image as well as a stack of .*np\.newaxis"):
+        listed(source)
+    with_labels = saved(
+        tmp_path / "one.h5", image=np.zeros(shape, np.uint8), label=np.arange(shape[0])
+    )
+    assert len(listed(with_labels)) == shape[0]
+    np.save(source, np.zeros((2, 40, 48), np.uint8))
+    assert len(listed(source)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("t.csv.gz", "gunzip"),
+        ("t.json", "JSON lines"),
+        ("t.xlsx", r"\.csv"),
+        ("t.feather", r"\.parquet"),
+        ("t.arrow", r"\.parquet"),
+    ],
+)
+def test_other_tables_are_named_with_a_remedy(name: str, remedy: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match=f"expected images, or a table.*: .*{remedy}"):
+        listed(tmp_path / name)
+
+
+def saved(path: Path, **arrays: np.ndarray) -> Path:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return path
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    return path

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from raypipe.cli.options import resolve
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError
 from raypipe.sources import open_source
@@ -50,6 +51,55 @@ def test_auto_is_the_column_for_tables_and_shards(tmp_path: Path) -> None:
     assert labels(shard, label="folder") == {"s/a/1": "a"}
 
 
+SCENES = ["apartment/outdoor/1.jpg", "church/outdoor/2.jpg", "church/2/café/3.jpg", "4.jpg"]
+
+
+def test_folders_of_one_last_name_are_never_one_class_in_silence(tmp_path: Path) -> None:
+    source = zip_of(tmp_path / "z.zip", dict.fromkeys(SCENES, b"x"))
+    for options in ({}, {"label": "folder"}):
+        with pytest.raises(
+            UsageError,
+            match=r"--label: the folders 'apartment/outdoor' and 'church/outdoor' .*class 'outdoor'"
+            r".*folder:path.*folder:first \('apartment' and 'church'\), folder:last",
+        ):
+            labels(source, **options)
+    assert ids(source, label="none") == sorted(SCENES)
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        ("first", ["apartment", "church", "church", None]),
+        ("last", ["outdoor", "outdoor", "café", None]),
+        ("path", ["apartment/outdoor", "church/outdoor", "church/2/café", None]),
+    ],
+)
+@pytest.mark.parametrize("top", ["", "train/", "Val/"])
+def test_depth_of_folders(depth: str, expected: list[str | None], top: str, tmp_path: Path) -> None:
+    names = [top + name.replace("é", "e\u0301") if "/" in name else name for name in SCENES]
+    found = labels(zip_of(tmp_path / "z.zip", dict.fromkeys(names, b"x")), label=f"folder:{depth}")
+    assert sorted(map(str, found.values())) == sorted(map(str, expected))
+    assert found[names[0]] == expected[0]
+
+
+def test_shards_are_no_classes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        members = {f"train/cat/{name}.jpg": b"1", f"dog/{name}.jpg": b"2"}
+        tar_of(tmp_path / f"{name}.tar", members)
+    for depth in ("folder", "folder:first", "folder:path"):
+        found = labels(tmp_path / "*.tar", label=depth)
+        assert found == {
+            f"{n}/{k}/{n}": k.rpartition("/")[2] for n in "ab" for k in ("train/cat", "dog")
+        }
+
+
+def test_dates_are_labels_only_if_asked_for(tmp_path: Path) -> None:
+    names = ["2026/11/21/1.jpg", "2026/12/21/2.jpg", "7/3.jpg", "train/8/4.jpg"]
+    source = zip_of(tmp_path / "z.zip", dict.fromkeys(names, b"x"))
+    assert labels(source) == dict(zip(names, [None, None, "7", "8"], strict=True))
+    assert labels(source, label="folder:last")[names[0]] == "21"
+
+
 def test_plain_listing_has_no_labels(folder: Path) -> None:
     table = pa.Table.from_batches(
         open_source(SourceConfig(source=str(folder), glob="*cat*")).list()
@@ -68,7 +118,7 @@ def test_filename(folder: Path) -> None:
     ("pattern", "message"), [("(", "expected a regular expression"), ("x+", "expected a group")]
 )
 def test_bad_pattern_before_any_work(pattern: str, message: str, folder: Path) -> None:
-    with pytest.raises(UsageError, match=f"--label-pattern: {message}"):
+    with pytest.raises(UsageError, match=f"--label filename: {message}"):
         open_source(LabelConfig(source=str(folder), label="filename", label_pattern=pattern))
 
 
@@ -76,9 +126,9 @@ def test_bad_pattern_before_any_work(pattern: str, message: str, folder: Path) -
 def test_column_where_there_are_none(kind: str, folder: Path, tmp_path: Path) -> None:
     source = {"folder": folder, "file": folder / "top.1.jpg"}.get(kind)
     source = source or zip_of(tmp_path / "z.zip", {"a.jpg": b"x"})
-    with pytest.raises(UsageError, match="--label-column: no column 'label' in .*it has none"):
+    with pytest.raises(UsageError, match="--label column: no column 'label' in .*it has none"):
         listed(source, label="column")
-    with pytest.raises(UsageError, match="--split-column: no column 'split' in .*it has none"):
+    with pytest.raises(UsageError, match="--split column: no column 'split' in .*it has none"):
         listed(source, split="column")
 
 
@@ -92,7 +142,7 @@ def test_label_file(folder: Path, tmp_path: Path) -> None:
     expected = dict(zip(NAMES, [None, "A", "B", None], strict=True))
     assert labels(folder, label_file=file) == expected
     assert labels(folder, label_file=file, label_column="kind") == expected
-    with pytest.raises(UsageError, match="--label-column: no column 'sort' in .*it has id, kind"):
+    with pytest.raises(UsageError, match="--label file: no column 'sort' in .*it has 'id', 'kind'"):
         labels(folder, label_file=file, label_column="sort")
 
 
@@ -104,11 +154,71 @@ def test_label_file_that_cannot_be_meant(folder: Path, tmp_path: Path) -> None:
     file = csv_of(tmp_path / "labels.csv", twice)
     with pytest.raises(UsageError, match="two labels for 'a'"):
         labels(folder, label_file=str(file))
-    with pytest.raises(UsageError, match="--label-file: cannot read"):
+    with pytest.raises(UsageError, match="--label file: cannot read"):
         labels(folder, label_file=str(tmp_path / "none.csv"))
     file.write_text("id,label\na\n")
-    with pytest.raises(UsageError, match="line 2 of .* too few columns"):
+    with pytest.raises(UsageError, match="--label file: .*1 values in row 1"):
         labels(folder, label_file=str(file))
+
+
+def images(tmp_path: Path, *names: str) -> Path:
+    return zip_of(tmp_path / "z.zip", dict.fromkeys(names, b"x"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.jpg,cat\n2.jpg,dog\n",  # without a header
+        "2.jpg;dog\n1.jpg;cat\n",
+        "filename,width,height,class\n1.jpg,10,12,cat\n2.jpg,10,12,dog\n",
+        "class,file_name\ncat,1.jpg\ndog,2.jpg\n",
+        "label, id\ncat, 1\n dog ,2\n",
+        "what,kind\n1.jpg,cat\n2,dog\n",
+        "kind,image_id\ncat,1.jpg\ndog,2.jpg\n",
+    ],
+)
+def test_columns_of_a_label_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    source, file = images(tmp_path, "1.jpg", "2.jpg"), str(tmp_path / "labels.csv")
+    assert labels(source, label_file=file) == {"1.jpg": "cat", "2.jpg": "dog"}
+
+
+def test_a_class_with_the_name_of_a_column(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("1.jpg,y\n2.jpg,n\n")
+    found = labels(images(tmp_path, "1.jpg", "2.jpg"), label_file=str(tmp_path / "l.csv"))
+    assert found == {"1.jpg": "y", "2.jpg": "n"}
+
+
+@pytest.mark.parametrize(
+    "text", ["1.jpg,10,cat\n", "filename,width,height\n1.jpg,1,1\n", "id\n1\n"]
+)
+def test_columns_of_a_label_file_that_cannot_be_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(
+        UsageError, match="expected a column of ids and one of labels.*file:PATH:ID,LABEL"
+    ):
+        labels(images(tmp_path, "1.jpg"), label_file=str(tmp_path / "labels.csv"))
+
+
+def test_ids_of_a_label_file_are_compared_alike(tmp_path: Path) -> None:
+    source = images(tmp_path, "a/cafe\u0301.jpg", "b/café.jpg", "c\\1.jpg")
+    rows = [("a\\café.jpg", "A"), ("b/cafe\u0301", "B"), ("c/1.jpg", "C")]
+    file = csv_of(tmp_path / "l.csv", [{"id": name, "label": label} for name, label in rows])
+    assert sorted(labels(source, label_file=str(file)).values()) == ["A", "B", "C"]
+
+
+def test_what_a_label_file_does_not_match_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "l.csv").write_text("what,kind\n1,A\n2,\n8,B\n9,B\n")
+    options = {"source": str(images(tmp_path, *(f"{i}.jpg" for i in range(1, 6))))}
+    source = open_source(LabelConfig(**options, label_file=str(tmp_path / "l.csv")))
+    for _ in range(2):  # each listing counts anew
+        found = pa.Table.from_batches(source.list())["label"].to_pylist()
+        assert found == ["A", None, None, None, None]
+        assert source.counts == {"images_not_in_label_file": 3, "label_file_rows_without_image": 2}
+    said = capsys.readouterr().err
+    assert "3 of 5 images are not in it, as '3.jpg'; 2 of its rows name no image, as '8'" in said
 
 
 def test_splits_by_folder(folder: Path) -> None:
@@ -184,3 +294,63 @@ def test_labels_are_alike_in_unicode(tmp_path: Path) -> None:
     assert set(labels(tmp_path / "set").values()) == {composed}
     rows = [{"uri": "1", "label": composed}, {"uri": "2", "label": f" {apart} "}]
     assert set(labels(jsonl_of(tmp_path / "t.jsonl", rows)).values()) == {composed}
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        ({"label": "column:kind"}, {"label": "column", "label_column": "kind"}),
+        (
+            {"label": r"filename:^(\w+):"},
+            {"label": "filename", "label_pattern": r"^(\w+):"},
+        ),
+        ({"label": "file:a:b.csv"}, {"label_file": "a:b.csv"}),
+        (
+            {"label": "file:l.csv:name,kind"},
+            {"label_file": "l.csv", "label_id": "name", "label_column": "kind"},
+        ),
+        ({"split": "column:part"}, {"split": "column", "split_column": "part"}),
+        ({"split": "hash:0.5,0.5"}, {"split": "hash", "split_sizes": "0.5,0.5"}),
+    ],
+)
+def test_old_options_are_the_new_ones_with_one_warning(
+    new: dict[str, str], old: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = resolve(LabelConfig, {"source": "s", **new}, environment={})
+    assert not capsys.readouterr().err
+    assert resolve(LabelConfig, {"source": "s", **old}, environment={}) == config
+    said = capsys.readouterr().err
+    for name in old.keys() - {"label", "split"}:
+        assert said.count(f"--{name.replace('_', '-')} is to go in the next release; give") == 1
+    assert resolve(LabelConfig, {"source": "s", **old, **new}, environment={}) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"label": "folders"},
+            "--label must be auto, folder, .*file:PATH.* or none; got 'folders'",
+        ),
+        ({"label": "column:"}, "--label must be auto"),
+        ({"label": "folder:all"}, "--label must be auto"),
+        ({"split": "stratified"}, r"--split must be none, folder, .*hash\[:SHARES\]; got"),
+        ({"split": "hash:2,3"}, "two or three positive shares.*got '2,3'"),
+        (
+            {"label": "column:a", "label_column": "b"},
+            "--label and --label-column: expected one of them; got 'column:a' and 'b': leave",
+        ),
+    ],
+)
+def test_rules_that_cannot_be_meant(given: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve(LabelConfig, {"source": "s", **given}, environment={})
+
+
+def test_columns_of_a_label_file_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "l.csv"
+    file.write_text("label,genus,who\nx,cat,1\ny,dog,2\n")
+    source = images(tmp_path, "1.jpg", "2.jpg")
+    assert labels(source, label=f"file:{file}:who,genus") == {"1.jpg": "cat", "2.jpg": "dog"}
+    with pytest.raises(UsageError, match="--label file: no column 'whom' in .*'who'"):
+        labels(source, label=f"file:{file}:whom,genus")

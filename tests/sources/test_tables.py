@@ -61,7 +61,7 @@ def test_columns_by_option(tmp_path: Path) -> None:
         assert row["uri"] == f"{tmp_path}/a.jpg"
         with pytest.raises(UsageError, match="--image-column: no column 'wher' .*mean where"):
             listed(source, **{**chosen, "image_column": "wher"})
-        with pytest.raises(UsageError, match="--label-column: no column 'label' .*it has 'k'"):
+        with pytest.raises(UsageError, match="--label column: no column 'label' .*it has 'k'"):
             listed(source, **{**chosen, "label_column": "label", "label": "column"})
         with pytest.raises(UsageError, match="--image-column: .*usual name"):
             listed(source)

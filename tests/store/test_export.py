@@ -213,6 +213,21 @@ def test_nothing_appears_if_it_fails(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_rare_classes_are_left_out_of_every_file(tmp_path: Path) -> None:
+    names = [*(f"a/{i}.jpg" for i in range(6)), "b/1.jpg", "b/2.jpg", "c/1.jpg"]
+    store = make(tmp_path / "store", names=names, views=3)
+    with pytest.raises(UsageError, match=r"got 'b' \(2\), 'c' \(1\); .*--min-per-class 3"):
+        go(store, tmp_path / "x.npy", "npy", split="stratified")
+    given = {"split": "stratified", "split_sizes": "0.5,0.25,0.25", "min_per_class": 3}
+    summary = go(store, tmp_path / "x.h5", "hdf5", **given)
+    assert summary["rare_classes"] == {"b": 2, "c": 1}
+    assert (summary["rows"], summary["left_out"]) == (18, 0)
+    found = [i for path in summary["out"] for i in read(Path(path))["ids"]]
+    assert set(found) == set(names[:6])
+    whole = go(store, tmp_path / "y.npy", "npy", min_per_class=2)
+    assert (whole["rows"], whole["rare_classes"]) == (24, {"c": 1})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

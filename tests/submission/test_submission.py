@@ -234,11 +234,17 @@ def test_wrong_addresses(given: str) -> None:
         _url(given)
 
 
-def test_a_recipe_names_files_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "option",
+    ["label: 'file:labels.csv'", "label: 'file:labels.csv:who,kind'", "label-file: labels.csv"],
+)
+def test_a_recipe_names_files_of_its_steps(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").write_text("id,label\n")
     (tmp_path / "r.yaml").write_text(
-        "steps:\n- extract: {source: s3://b/p, label-file: labels.csv}\n- train: {head: svm}\n"
+        f"steps:\n- extract: {{source: s3://b/p, {option}}}\n- train: {{head: svm}}\n"
     )
     folder = tmp_path / "sent"
     folder.mkdir()

@@ -222,6 +222,28 @@ def test_unlabelled_rows_are_counted_and_left_out(tmp_path: Path) -> None:
     assert model.metrics["train_rows"] + model.metrics["test_rows"] == 16
 
 
+def test_rare_classes_are_left_out_by_name_and_counted(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "photos", 8, ("circle", "square"))
+    for name, count in (("rare", 1), ("few", 2)):
+        (tmp_path / "photos" / name).mkdir()
+        for number in range(count):
+            draw("circle", number).save(tmp_path / "photos" / name / f"{number}.png")
+    draw("circle", 1).save(tmp_path / "photos" / "loose.png")
+    store = raypipe.extract(str(tmp_path / "photos"), out=str(tmp_path / "s"), **options())
+    given = {"out": str(tmp_path / "m"), "grid": "C=1", "report": True}
+    with pytest.raises(UsageError, match="only one has: 'rare'; .*--min-per-class 2"):
+        raypipe.train(store.uri, **given)
+    with pytest.raises(UsageError, match="'few' has 2, .*--min-per-class 4"):
+        raypipe.train(store.uri, min_per_class=2, **given)
+    model = raypipe.train(store.uri, min_per_class=4, **given)
+    assert list(model.classes) == ["circle", "square"]
+    assert model.metrics["rare_classes"] == {"few": 2, "rare": 1}
+    assert model.metrics["unlabelled_rows"] == 1
+    assert model.metrics["train_rows"] + model.metrics["test_rows"] == 16
+    told = "3 images: &#39;few&#39; (2), &#39;rare&#39; (1)"
+    assert told in (tmp_path / "m" / "report.html").read_text()
+
+
 def test_more_clusters_than_rows(shape_store: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--k: at most the number of images, 120; got 121"):
         raypipe.cluster(shape_store, out=str(tmp_path), k=121)

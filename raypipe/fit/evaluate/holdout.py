@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def _check_folds(labels: Labels, cv: int) -> None:
     if smallest < cv:
         raise UsageError(
             f"--cv: {cv} folds need {cv} training images of every class; {name!r} has {smallest}; "
-            "give a smaller --cv"
+            "give a smaller --cv, or leave rare classes out with --min-per-class"
         )
 
 
@@ -153,7 +154,8 @@ def _check_parts(labels: Labels, train: Rows, test: Rows, how: str) -> None:
     if unknown := sorted(set(labels[test]) - known):
         raise UsageError(
             f"--split {how}: {_some(unknown)} only occur among the held-out images, so that "
-            "nothing can be learned of them; give --split stratified, or more images"
+            "nothing can be learned of them; give --split stratified, more images, or leave rare "
+            "classes out with --min-per-class"
         )
 
 
@@ -166,20 +168,24 @@ def _check_stratified(labels: Labels, *, cv: int, test_size: float) -> None:
     single = [name for name, count in counts.items() if count < 2]
     if single:
         raise UsageError(
-            f"STORE: every class needs two images or more; only one has: {_some(single)}"
+            f"STORE: every class needs two images or more; only one has: {_some(single)}; "
+            "add images, or leave such classes out with --min-per-class 2"
         )
     held_out = int(np.ceil(test_size * len(labels)))
     if min(held_out, len(labels) - held_out) < len(counts):
         raise UsageError(
             f"--test-size: {test_size} of {len(labels)} images leaves {held_out} to test on and "
-            f"{len(labels) - held_out} to train on; {len(counts)} classes need one each in both"
+            f"{len(labels) - held_out} to train on; {len(counts)} classes need one each in both; "
+            "give another --test-size, or leave rare classes out with --min-per-class"
         )
     smallest, name = min((count, name) for name, count in counts.items())
     training = smallest - int(np.ceil(test_size * smallest))
     if training < cv:
+        enough = next(n for n in itertools.count(smallest) if n - int(np.ceil(test_size * n)) >= cv)
         raise UsageError(
             f"--cv: {cv} folds need {cv} training images of every class; {name!r} has "
-            f"{smallest}, about {training} of them for training; give a smaller --cv or --test-size"
+            f"{smallest}, about {training} of them for training; give a smaller --cv or "
+            f"--test-size, or leave rare classes out with --min-per-class {enough}"
         )
 
 
@@ -230,7 +236,8 @@ def _check(counts: Counter[str], size: float) -> None:
     if single := sorted(name for name, count in counts.items() if count < 2):
         raise UsageError(
             "--head mlp needs two training images or more of every class, one to validate on; "
-            f"{single[0]!r} has {counts[single[0]]}; add images, or leave the class out"
+            f"{single[0]!r} has {counts[single[0]]}; add images, or leave such "
+            "classes out with --min-per-class"
         )
     if min(validated, total - validated) < len(counts):
         raise UsageError(

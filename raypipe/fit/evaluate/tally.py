@@ -43,8 +43,7 @@ def check_labels(batches: Iterable[pa.RecordBatch], classes: tuple[str, ...]) ->
         )
     if not labelled:
         raise UsageError(
-            f"--evaluate: none of {items} images has a label to compare with; see --label and "
-            "--label-file"
+            f"--evaluate: none of {items} images has a label to compare with; see --label"
         )
 
 
