@@ -200,7 +200,9 @@ def test_what_is_left_aside_is_counted(tmp_path: Path) -> None:
     for name in ("a/1.jpg", "a/.DS_Store", ".git/config", "b/2.jpg"):
         put(tmp_path / name)
     assert list(aside(tmp_path).values()) == [2]
-    source = zip_of(tmp_path.with_suffix(".zip"), {"1.jpg": b"1", "__MACOSX/._1.jpg": b"", ".x": b""})
+    source = zip_of(
+        tmp_path.with_suffix(".zip"), {"1.jpg": b"1", "__MACOSX/._1.jpg": b"", ".x": b""}
+    )
     assert list(aside(source).values()) == [2]
     put(tmp_path / "b/3.jpg")
     assert aside(tmp_path, label_limit=1)["beyond --label-limit"] == 1
