@@ -68,7 +68,8 @@ class PredictConfig(IngestConfig, RayConfig):
     short_ids: Annotated[bool, option("Output")] = False
     """Write ids without folders and extension: `12` for `test/12.jpg` (to one file)."""
     backbone: Annotated[str | None, option("Backbone")] = None
-    """Where the model's backbone is now, if it has moved."""
+    """Where the model's backbone is now, if it has moved. Code of one's own (`file.py:callable`,
+    `package.module:callable`) is run only if it is named here, and only if it is the same."""
     weights: Annotated[str | None, option("Backbone")] = None
     """Where the model's weights file is now, if it has moved."""
 
