@@ -18,7 +18,16 @@ from raypipe.backbone.cutting.comparison import unable
 from raypipe.backbone.cutting.cut import Cut, cut
 from raypipe.backbone.cutting.tracing import unreported
 from raypipe.backbone.filling import filled, is_alike
-from raypipe.backbone.libraries import Arguments, BackboneSource, library_of
+from raypipe.backbone.libraries import (
+    Arguments,
+    BackboneSource,
+    OwnFile,
+    OwnModule,
+    check_code,
+    differs,
+    library_for,
+    library_of,
+)
 from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.shipping import to_bytes
@@ -163,9 +172,13 @@ def load_again(
         weights: where they are now, if they have moved.
 
     Raises:
-        UsageError: it is another one.
+        UsageError: it is another one, or code of somebody's own that `backbone` does not name.
         WeightsUnavailableError: published weights that cannot be downloaded.
     """
+    if not backbone:
+        _check_runs_no_code(provenance["backbone"])
+    else:
+        check_code(backbone, spec.source_sha256)
     loaded = load(
         backbone or provenance["backbone"],
         weights or provenance["weights"],
@@ -180,10 +193,17 @@ def load_again(
     }
     for option, (now, then) in same.items():
         if now != then:
-            raise UsageError(
-                f"{option}: not what the features were made with: checksum {now}, expected {then}"
-            )
+            raise differs(option, now, then)
     return loaded
+
+
+def _check_runs_no_code(name: str) -> None:
+    """Refuse code that a model or a store names: it may come from anybody."""
+    if library_for(name).kind in (OwnFile.kind, OwnModule.kind):
+        raise UsageError(
+            f"--backbone: the features were made with code, {name!r}, which is run only if you "
+            f"name it: give --backbone {name} if you trust it"
+        )
 
 
 @torch.inference_mode()

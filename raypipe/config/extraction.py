@@ -71,7 +71,8 @@ class PredictConfig(IngestConfig, RayConfig):
     """Also write names: `imagenet` has those of its 1,000 classes, beside each column of --where
     that holds the network's own class, as `imagenet_class_name` (to one file)."""
     backbone: Annotated[str | None, option("Backbone")] = None
-    """Where the model's backbone is now, if it has moved."""
+    """Where the model's backbone is now, if it has moved. Code of one's own (`file.py:callable`,
+    `package.module:callable`) is run only if it is named here, and only if it is the same."""
     weights: Annotated[str | None, option("Backbone")] = None
     """Where the model's weights file is now, if it has moved."""
 

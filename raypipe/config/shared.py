@@ -59,6 +59,9 @@ class SourceConfig(JobConfig):
     image_column: Annotated[str | None, option("Input")] = None
     """Column of a table, or array in an HDF5 or .npz file, with the images: their bytes, or their
     URIs (paths, http(s)://, s3://, gs://). Default: found by its usual names."""
+    allow_outside: Annotated[bool, option("Input")] = False
+    """Let a table name local files outside its own folder, and link-local addresses, which are
+    those of a cloud's metadata. Without it such a table is refused: it may come from anybody."""
     max_pixels: Annotated[int, Field(ge=1), option("Preprocessing")] = 178_956_970
     """Reject images with more pixels than this before decoding them."""
 

@@ -123,7 +123,8 @@ class SimilarConfig(SnapshotConfig):
     out: Annotated[str | None, option("Output")] = None
     """Picture of them to write, as .png."""
     backbone: Annotated[str | None, option("Backbone")] = None
-    """Where the store's backbone is now, if it has moved."""
+    """Where the store's backbone is now, if it has moved. Code of one's own (`file.py:callable`,
+    `package.module:callable`) is run only if it is named here, and only if it is the same."""
     weights: Annotated[str | None, option("Backbone")] = None
     """Where the store's weights file is now, if it has moved."""
 

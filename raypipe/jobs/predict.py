@@ -31,7 +31,7 @@ from raypipe.predictions.inputs import Images, Stored
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.rows.listing import Listing
-from raypipe.storage import is_object, local_copy, local_path, new_file, open_storage
+from raypipe.storage import is_object, local_copy, local_path, new_files, open_storage, writing
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
 
@@ -146,12 +146,19 @@ def _to_file(
     if config.class_names == "imagenet":
         numbers = [one.column for one in model.spec.outputs if one.pool == "argmax"]
         written = with_names(written, [name for name in numbers if name in written.column_names])
-    write(written, out)
-    rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
-    rejected.unlink(missing_ok=True)
     failed = pa.concat_tables(rejects).sort_by(schema.ID)
-    if len(failed):
-        write(failed, rejected)
+    rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
+    page = out.with_name(f"{out.stem}.{REPORT_FILE}")
+    with writing(out), new_files(out, [rejected.name, page.name]) as folder:
+        write(written, folder / out.name)
+        if len(failed):
+            write(failed, folder / rejected.name)
+        if config.report:
+            table = pa.concat_tables(rows).append_column(
+                schema.LABEL, pa.concat_tables(known)[schema.LABEL]
+            )
+            content = report_on_rows(config, model, source, table, failed)
+            (folder / page.name).write_bytes(content)
     summary = {
         "out": str(out),
         "rows": len(written),
@@ -162,13 +169,7 @@ def _to_file(
     lines = _file_text(summary, written, rejected)
     _scores(tally, summary, lines)
     if config.report:
-        path = out.with_name(f"{out.stem}.{REPORT_FILE}")
-        table = pa.concat_tables(rows).append_column(
-            schema.LABEL, pa.concat_tables(known)[schema.LABEL]
-        )
-        with new_file(path) as beside:
-            beside.write_bytes(report_on_rows(config, model, source, table, failed))
-        _said(str(path), summary, lines)
+        _said(str(page), summary, lines)
     check_rejects(len(written), len(failed), config.max_rejects, str(out), lambda: failed)
     return summary, lines, written
 

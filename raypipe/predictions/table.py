@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.rows.order import natural_key
-from raypipe.storage import new_file
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -68,13 +67,12 @@ def write(table: pa.Table, path: Path) -> None:
     """Write a file of the kind that its extension says.
 
     Raises:
-        RaypipeError: it cannot be written.
+        OSError: it cannot be written.
     """
-    with new_file(path) as beside:
-        if path.suffix == ".csv":
-            pa.csv.write_csv(table, beside)
-        else:
-            pq.write_table(table, beside)
+    if path.suffix == ".csv":
+        pa.csv.write_csv(table, path)
+    else:
+        pq.write_table(table, path)
 
 
 def _name(column: str, only: str | None) -> str:

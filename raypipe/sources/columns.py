@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError, nearest
 from raypipe.sources.local import file_etag
+from raypipe.sources.places import check_address, check_path, may_be_outside
 from raypipe.sources.remote import REMOTE_SCHEMES, public
 from raypipe.storage import is_object
 
@@ -121,7 +122,9 @@ def with_slashes(uri: str, folder: str, row: str) -> str:
     return uri.replace("\\", "/")
 
 
-def resolve(uri: str, folder: str, row: str, etag: str | None = None) -> tuple[str, str]:
+def resolve(
+    uri: str, folder: str, row: str, etag: str | None = None, *, outside: bool = False
+) -> tuple[str, str]:
     """Return a table's reference to an image as a path or remote URI, and its etag.
 
     Args:
@@ -129,18 +132,26 @@ def resolve(uri: str, folder: str, row: str, etag: str | None = None) -> tuple[s
         folder: that relative paths are relative to.
         row: names the row in messages.
         etag: as the table has it; only for what cannot be looked at here.
+        outside: whether it may be a local file outside that folder, or a link-local address.
 
     Raises:
-        UsageError: the URI has a scheme that cannot be read.
+        UsageError: the URI has a scheme that cannot be read, or is outside.
     """
     scheme, found, rest = uri.partition("://")
     if not found:
         path = uri if uri.startswith("/") else f"{folder}/{uri}"
+        if not outside and may_be_outside(uri):
+            check_path(path, folder, row)
         return path, (etag or "") if is_object(path) else file_etag(path)
     if scheme.lower() in REMOTE_SCHEMES:
-        return f"{scheme.lower()}://{rest}", etag or ""
+        address = f"{scheme.lower()}://{rest}"
+        if not outside:
+            check_address(address, row)
+        return address, etag or ""
     if scheme.lower() == "file":
         path = posixpath.abspath(unquote(urlsplit(uri).path))
+        if not outside:
+            check_path(path, folder, row)
         return path, file_etag(path)
     raise UsageError(
         f"SOURCE: {row}: expected a path, file://, {', '.join(f'{s}://' for s in REMOTE_SCHEMES)}; "

@@ -24,6 +24,7 @@ from raypipe.sources.columns import (
 from raypipe.sources.files import AnyPath, file_etag
 from raypipe.sources.json_lines import json_parts, keys_of
 from raypipe.sources.members import spell_reject
+from raypipe.sources.places import may_be_outside
 from raypipe.sources.text_tables import TextTable
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -39,6 +40,7 @@ class UriColumns:
     etag: str | None
     label: str | None
     split: str | None
+    outside: bool
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +66,8 @@ class UriColumns:
                 f"({', '.join(IMAGE_NAMES)}); it has {', '.join(map(repr, names))}: name one"
             )
         label, split = label_columns(names, config, where)
-        return UriColumns(image, id_column(names, config, where), etag_column(names), label, split)
+        identity, etag = id_column(names, config, where), etag_column(names)
+        return UriColumns(image, identity, etag, label, split, config.allow_outside)
 
 
 class ManifestSource:
@@ -121,7 +124,8 @@ def uri_batch(
         if uri and ("\\" in uri or uri[1:2] == ":"):
             uri = uris[index] = with_slashes(uri, folder, row(index))
         if uri:
-            found.append(resolve(uri, folder, row(index) if "://" in uri else "", etag))
+            named = row(index) if may_be_outside(uri) else ""
+            found.append(resolve(uri, folder, named, etag, outside=columns.outside))
         else:
             reject = spell_reject(RejectReason.UNREADABLE, f"{row(index)} has no URI")
             found.append((reject, file_etag(str(table))))

@@ -166,9 +166,10 @@ class _TableFile:
     def _beside(self, path: str, row: str) -> tuple[str, str]:
         """Return the URI and etag of an image that a row has no bytes of, but says where it is."""
         folder = str(self.path.parent)
-        uri, etag = resolve(with_slashes(path, folder, row), folder, row)
+        path = with_slashes(path, folder, row)
+        uri, etag = resolve(path, folder, row, outside=True)
         if etag != MISSING:
-            return uri, etag
+            return resolve(path, folder, row, outside=self.config.allow_outside)
         message = f"{row} has no bytes (null), and its path {path!r} is not there: {uri}"
         return spell_reject(RejectReason.UNREADABLE, message), file_etag(str(self.path))
 

@@ -8,11 +8,12 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias, cast
 
+from raypipe.storage.beside import new_file, new_files, writing
 from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.disk import FolderStorage
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path
-from raypipe.storage.results import check_result, new_file, new_folder, restore_result
+from raypipe.storage.results import check_result, new_folder, restore_result
 from raypipe.storage.transfer import local_copy, upload
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "local_copy",
     "local_path",
     "new_file",
+    "new_files",
     "new_folder",
     "open_storage",
     "output_folder",
@@ -32,6 +34,7 @@ __all__ = [
     "stream",
     "upload",
     "user_path",
+    "writing",
 ]
 
 #: What a finished file is read from.

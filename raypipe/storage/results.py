@@ -1,4 +1,4 @@
-"""Results of one command, as a folder or a file: the old one whole or the new one whole.
+"""Results of one command, as a folder: the old one whole or the new one whole.
 
 A folder is made beside the one that is there, brought to disk, and exchanged with it in one call of
 the filesystem. A marker in it says what it is and of which options.
@@ -12,15 +12,14 @@ import errno
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.storage.beside import all_to_disk, folder_beside, to_disk
 
 MARKER = ".raypipe.json"
-_TEMPORARY = ".tmp-"
 _OLD = ".old-"
 _NOW, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 _KEPT = "checkpoint"  # what a fit goes on from; it ends with the result it was for
@@ -38,26 +37,6 @@ _BEFORE = {
     ),
     "spec.json": ("store", ""),
 }
-
-
-@contextlib.contextmanager
-def new_file(path: Path, option: str = "--out") -> Iterator[Path]:
-    """Yield a file beside `path`, of the same suffix, that takes its place once it is complete.
-
-    Raises:
-        RaypipeError: it cannot be written; `path` is what it was. `option` is named.
-    """
-    beside = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield beside
-        _to_disk(beside)
-        beside.replace(path)
-        _to_disk(path.parent)
-    except OSError as error:
-        why = error.strerror or error
-        raise RaypipeError(f"{option}: cannot write {str(path)!r}: {why}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def check_result(folder: Path, kind: str, origin: Mapping[str, Any], *, replace: bool) -> None:
@@ -105,10 +84,10 @@ def new_folder(folder: Path, kind: str, origin: Mapping[str, Any]) -> Iterator[P
         UsageError: nothing can be written there.
         RaypipeError: the disk is full; the old one is what it was.
     """
-    beside = folder.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}-{folder.name}")
+    stack = contextlib.ExitStack()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside.mkdir()
+        beside = stack.enter_context(folder_beside(folder))
     except OSError as error:
         raise UsageError(f"--out: cannot write to {str(folder)!r}: {error.strerror}") from None
     try:
@@ -117,14 +96,14 @@ def new_folder(folder: Path, kind: str, origin: Mapping[str, Any]) -> Iterator[P
         mark = {"kind": kind, "origin": _plain(dict(origin)), "files": [*files, MARKER]}
         (beside / MARKER).write_text(json.dumps(mark, indent=1) + "\n")
         _take_along(folder, beside)
-        _all_to_disk(beside)
+        all_to_disk(beside)
         _put_in_place(beside, folder)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
         raise RaypipeError(f"--out: cannot write {str(folder)!r}: {error.strerror}") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        stack.close()
 
 
 def restore_result(folder: Path) -> None:
@@ -150,7 +129,7 @@ def _put_in_place(new: Path, folder: Path) -> None:
         folder.rename(aside)
         new.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
-    _to_disk(folder.parent)
+    to_disk(folder.parent)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -206,18 +185,3 @@ def _link(file: str | Path, new: str | Path) -> None:
 def _plain(value: Any) -> Any:
     """Return a value as JSON gives it back."""
     return json.loads(json.dumps(value, default=str))
-
-
-def _all_to_disk(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if not path.is_symlink():
-            _to_disk(path)
-    _to_disk(folder)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

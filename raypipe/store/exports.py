@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,12 @@ import pyarrow.csv
 from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.rows.features import to_array
+from raypipe.storage import new_files
 from raypipe.store import hdf5
 from raypipe.store.reader import StoreReader
 
 _PIECE_BYTES = 64 * 2**20
+_BESIDE = ("ids", "labels", "label_names", "views")  # what an .npy file has beside it
 
 Shape = tuple[int, ...]
 
@@ -132,7 +133,7 @@ def export(
     """Write the targets: all of them whole, or none.
 
     Features pass through memory in pieces of about 64 MB: each goes to its place in a file beside
-    the target, which is renamed when everything is written.
+    the target. The files replace older ones together, when everything is written.
 
     Args:
         reader: the store.
@@ -145,10 +146,10 @@ def export(
     Returns:
         The files, those with the features first.
     """
-    folder = targets[0].path.parent
     prepare = _FORMATS[form]
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
-        work = Path(temporary)
+    paths = [target.path for target in targets]
+    stale = [_beside(path, name).name for path in paths for name in _BESIDE if form == "npy"]
+    with new_files(paths[0], stale) as work:
         shape = reader.shapes[column]
         kind = reader.dtype(column) if dtype == "stored" else np.dtype(dtype)
         places = [
@@ -160,7 +161,8 @@ def export(
         if form == "csv":
             for target, place in zip(targets, places, strict=True):
                 _write_csv(work / target.path.name, rows[target.rows], place)
-        return _publish(work, folder, [target.path.name for target in targets])
+        beside = sorted({paths[0].with_name(file.name) for file in work.iterdir()} - {*paths})
+    return [*paths, *beside]
 
 
 def _scatter(
@@ -183,17 +185,6 @@ def _scatter(
                 here = here[np.argsort(row_of[part][here])]
                 places[index].map("r+")[row_of[part][here]] = values[here]
         start += len(values)
-
-
-def _publish(work: Path, folder: Path, main: list[str]) -> list[Path]:
-    """Move finished files into the folder, those with the features last; return them first."""
-    beside = sorted(path.name for path in work.iterdir() if path.name not in main)
-    for name in [*beside, *main]:
-        with (work / name).open("rb+") as file:
-            os.fsync(file.fileno())
-    for name in [*beside, *main]:
-        (work / name).replace(folder / name)
-    return [folder / name for name in [*main, *beside]]
 
 
 def _hdf5(path: Path, rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _FileArray:
@@ -222,13 +213,17 @@ def _npy(path: Path, rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _F
     if rows.views.any():
         beside["views"] = rows.views
     for name, values in beside.items():
-        np.save(path.with_suffix(f".{name}.npy"), values)
+        np.save(_beside(path, name), values)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         place = _FileArray(path, file.tell(), shape, dtype)
         file.truncate(place.offset + place.bytes)
     return place
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_suffix(f".{name}.npy")
 
 
 def _raw(path: Path, _rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _FileArray:

@@ -74,7 +74,8 @@ def test_one_overflowing_image_is_a_reject_and_the_run_goes_on(tmp_path: Path, h
     train = here("train", store, "--out", model, "--cv", "2", "--json")
     assert train.returncode == 0, train.stderr
     bad, found = str(Path(photos, "light", "4.png")), tmp_path / "found.csv"
-    predict = here("predict", model, bad, "--out", str(found), "--json")
+    network = own("infinite")
+    predict = here("predict", model, bad, "--out", str(found), "--backbone", network, "--json")
     assert predict.returncode == 0, predict.stderr
     assert "not_finite" in found.with_name("found.rejects.csv").read_text()
 

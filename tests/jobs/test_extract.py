@@ -154,7 +154,7 @@ def test_several_layers_in_one_pass(photos: Path, tmp_path: Path) -> None:
     model = raypipe.train(both.uri, out=tmp_path / "m", layer="block2", grid="C=1", cv=2)
     assert model.column == "block2"
     stored = raypipe.predict(tmp_path / "m", both.uri, out=tmp_path / "p.csv")
-    images = raypipe.predict(tmp_path / "m", photos, out=tmp_path / "q.csv")
+    images = raypipe.predict(tmp_path / "m", photos, out=tmp_path / "q.csv", backbone=TINY)
     assert stored.select(["id", "label"]).equals(images.select(["id", "label"]))
     with pytest.raises(UsageError, match="no 'block3' in the store; it has block1, block2"):
         raypipe.cluster(both.uri, out=tmp_path / "other", k=2, layer="block3")

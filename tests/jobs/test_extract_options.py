@@ -23,7 +23,7 @@ from raypipe.sources import remote
 from raypipe.spec import Augment
 from raypipe.store.history import read_runs
 from raypipe.store.partition import DATA
-from tests.conftest import draw, draw_folder, options
+from tests.conftest import TINY, draw, draw_folder, options
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -142,7 +142,9 @@ def test_class_number_is_a_plain_column(photos: Path, tmp_path: Path) -> None:
     raypipe.export(store.uri, out=tmp_path / "x.npy", to="npy", layer="class")
     assert np.load(tmp_path / "x.npy").shape == (24,)
     model = raypipe.train(store.uri, out=tmp_path / "m", layer="features", grid="C=1", cv=2)
-    predicted = raypipe.predict(tmp_path / "m", photos, out=tmp_path / "p.csv", actors="1")
+    predicted = raypipe.predict(
+        tmp_path / "m", photos, out=tmp_path / "p.csv", actors="1", backbone=TINY
+    )
     stored = raypipe.predict(tmp_path / "m", store.uri, out=tmp_path / "q.csv")
     assert predicted["label"].equals(stored["label"])
     assert model.column == "features"
@@ -171,8 +173,9 @@ def test_what_is_not_selected_is_not_gone(photos: Path, stored: Path) -> None:
 
 def test_only_rejects_are_predicted_as_rejects(stored: Path, tmp_path: Path) -> None:
     raypipe.train(stored, out=tmp_path / "m", grid="C=1", cv=2)
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
-    table = raypipe.predict(tmp_path / "m", tmp_path / "broken.jpg", out=tmp_path / "p.csv")
+    bad = tmp_path / "broken.jpg"
+    bad.write_bytes(b"no image")
+    table = raypipe.predict(tmp_path / "m", bad, out=tmp_path / "p.csv", backbone=TINY)
     assert len(table) == 0
     assert "not_an_image" in (tmp_path / "p.rejects.csv").read_text()
 

@@ -27,7 +27,7 @@ from raypipe.jobs import inspect
 from raypipe.jobs import predict as job
 from raypipe.rows.listing import Listing
 from raypipe.store.coverage import publish
-from tests.conftest import draw, draw_folder, options
+from tests.conftest import TINY, draw, draw_folder, options
 from tests.support.stores import items_of, make_spec, make_store, write
 
 SPEC = make_spec(("features", "map"), views=2)
@@ -224,10 +224,7 @@ def test_predictions_are_no_features(
     with pytest.raises(UsageError, match="holds predictions; give images or features"):
         predict(models / "one", predictions, tmp_path / "p.csv")
     plain = tmp_path / "plain"
-    shutil.copytree(predictions, plain)
-    content = json.loads((plain / "spec.json").read_text())
-    content["spec"]["head"]["probabilities"] = False
-    (plain / "spec.json").write_text(json.dumps(content))
+    predict(models / "one", store, plain)
     with pytest.raises(UsageError, match="holds predictions, not features; its columns are predic"):
         raypipe.train(plain, out=tmp_path / "m")
 
@@ -336,7 +333,7 @@ def test_images_in_one_pass(tmp_path: Path, ray_session: None) -> None:
     draw("square", 1).save(photos / "new.png")  # without a label
     out = tmp_path / "predictions"
     kinds = sorted(set(features.to_numpy("kind").features.tolist()))
-    given = {"where": f"kind={kinds[0]}", "actors": "1"}
+    given = {"where": f"kind={kinds[0]}", "actors": "1", "backbone": TINY}
 
     first = predict(tmp_path / "model", photos, out, evaluate=True, **given)
     assert (first["rows"], first["rejects"], first["decoded"]) == (25, 1, 26)

@@ -17,7 +17,7 @@ from raypipe.errors import UsageError
 from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
 from raypipe.jobs import dedupe, similar
 from raypipe.predictions.inputs import _features
-from tests.conftest import SHARED, draw, options
+from tests.conftest import SHARED, TINY, draw, options
 from tests.support import stores
 
 MOBILENET: dict[str, Any] = {
@@ -52,13 +52,14 @@ def test_any_image(shape_store: str, tmp_path: Path) -> None:
     picture = tmp_path / "new.png"
     draw("square", 1003).save(picture)  # as square/0003.png of the store
     out = tmp_path / "sheet.png"
-    outcome = similar.run(SimilarConfig(store=shape_store, image=str(picture), k=3, out=str(out)))
+    given = {"out": str(out), "backbone": TINY}
+    outcome = similar.run(SimilarConfig(store=shape_store, image=str(picture), k=3, **given))
     first = outcome.summary["similar"][0]
     assert (first["id"], first["label"]) == ("square/0003.png", "square")
     assert first["similarity"] == pytest.approx(1, abs=1e-4)
     assert outcome.text.splitlines()[0].split() == ["1.0000", "square/0003.png", "square"]
     assert Image.open(out).size[0] > 100
-    assert raypipe.similar(shape_store, picture, k=3) == outcome.summary["similar"]
+    assert raypipe.similar(shape_store, picture, k=3, backbone=TINY) == outcome.summary["similar"]
 
 
 def test_no_image(shape_store: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from raypipe.errors import UsageError
 from raypipe.reports.album import Album
 from raypipe.reports.judged import wilson
 from raypipe.reports.predicted import Predictions, predictions_part
-from tests.conftest import draw, draw_folder, options
+from tests.conftest import TINY, draw, draw_folder, options
 from tests.support import stores
 from tests.support.pages import PHONE, column, opened, point_at
 
@@ -47,7 +47,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
     store = raypipe.extract(source, out=out / "features", **options())
     raypipe.train(store.uri, out=out / "model", grid="C=0.001,0.01", report=True)
     raypipe.cluster(store.uri, out=out / "clusters", k="2:6", report=True)
-    raypipe.predict(out / "model", source, out=out / "predictions", evaluate=False, report=True)
+    given = {"evaluate": False, "report": True, "backbone": TINY}
+    raypipe.predict(out / "model", source, out=out / "predictions", **given)
     return out
 
 
@@ -137,7 +138,7 @@ def test_predictions(run: Path, browser: Any) -> None:
 def test_predictions_in_one_file(run: Path, browser: Any, tmp_path: Path) -> None:
     source = run.parent / "photos"
     out = tmp_path / "found.csv"
-    raypipe.predict(run / "model", source, out=out, report=True, label="none")
+    raypipe.predict(run / "model", source, out=out, report=True, label="none", backbone=TINY)
     with opened(browser, tmp_path / "found.report.html") as page:
         assert not page.query_selector_all(".headline")
         assert "truncated: 1" in page.inner_text("main")

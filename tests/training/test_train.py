@@ -21,7 +21,7 @@ from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.duplicates import near_duplicates, near_duplicates_in_pieces
 from raypipe.reports.figures import confusion_picture
-from tests.conftest import draw, draw_folder, options
+from tests.conftest import TINY, draw, draw_folder, options
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -103,7 +103,7 @@ def test_predict_images_and_store_agree(
 ) -> None:
     source = Path(raypipe.open(shape_store).provenance["source"])
     images = raypipe.predict(
-        str(model_folder), str(source), out=str(tmp_path / "images.csv"), top_k=3
+        str(model_folder), str(source), out=str(tmp_path / "images.csv"), top_k=3, backbone=TINY
     )
     stored = raypipe.predict(
         str(model_folder), shape_store, out=str(tmp_path / "stored.parquet"), top_k=3
@@ -125,12 +125,12 @@ def test_predict_images_and_store_agree(
 def test_predict_single_file_and_bad_files(model_folder: Path, tmp_path: Path) -> None:
     draw("circle", 4321).save(tmp_path / "one.png")
     table = raypipe.predict(
-        str(model_folder), str(tmp_path / "one.png"), out=str(tmp_path / "p.csv")
+        str(model_folder), str(tmp_path / "one.png"), out=str(tmp_path / "p.csv"), backbone=TINY
     )
     assert table["id"].to_pylist() == ["one.png"]
     folder = draw_folder(tmp_path / "new", 2)
     (folder / "bad.png").write_text("no image")
-    table = raypipe.predict(str(model_folder), str(folder), out=str(tmp_path / "q.csv"))
+    table = raypipe.predict(model_folder, folder, out=tmp_path / "q.csv", backbone=TINY)
     assert len(table) == 6
     rejected = list(csv.DictReader((tmp_path / "q.rejects.csv").open()))
     assert [(r["id"], r["reason"]) for r in rejected] == [("bad.png", "not_an_image")]

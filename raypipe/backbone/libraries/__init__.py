@@ -15,7 +15,7 @@ from raypipe.backbone.libraries.library import (
     Published,
 )
 from raypipe.backbone.libraries.open_clip import OpenClip
-from raypipe.backbone.libraries.own import OwnFile, OwnModule
+from raypipe.backbone.libraries.own import OwnFile, OwnModule, check_code, differs
 from raypipe.backbone.libraries.pypi import PyPI
 from raypipe.backbone.libraries.timm import Timm
 from raypipe.backbone.libraries.torchvision import Torchvision
@@ -28,7 +28,11 @@ __all__ = [
     "Description",
     "Embedding",
     "Library",
+    "OwnFile",
+    "OwnModule",
     "Published",
+    "check_code",
+    "differs",
     "library_for",
     "library_of",
 ]

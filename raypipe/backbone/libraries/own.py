@@ -30,13 +30,8 @@ class OwnFile(Library):
 
     def find(self, name: str) -> BackboneSource:
         """Return the source of a callable in a file, which is run."""
-        file, _, function = name.rpartition(":")
-        path = user_path(file, "--backbone")
-        try:
-            code = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--backbone: cannot read {str(path)!r}: {error}") from None
-        checksum = hashlib.sha256(code.encode()).hexdigest()
+        path, code, checksum = _read(name)
+        function = name.rpartition(":")[2]
         source = BackboneSource(
             self.kind, f"{path}:{function}", f"{path.name}:{function}", code=code, sha256=checksum
         )
@@ -83,10 +78,37 @@ class OwnModule(Library):
         return _prefix_tokens(model, super().prefix_tokens(model))
 
 
+def check_code(name: str, sha256: str | None) -> None:
+    """Make sure that a file of code is the one that features were made with, without running it.
+
+    Raises:
+        UsageError: it is another one. Other libraries' names are not looked at.
+    """
+    if OwnFile().owns(name) and (now := _read(name)[2]) != sha256:
+        raise differs("--backbone", now, sha256)
+
+
+def differs(option: str, now: str | None, then: str | None) -> UsageError:
+    """Return what to raise if features were made with another backbone or other weights."""
+    return UsageError(
+        f"{option}: not what the features were made with: checksum {now}, expected {then}"
+    )
+
+
 def prepare_import(source: BackboneSource) -> None:
     """Make the network's own code importable in this process, where it is the user's."""
     if source.kind in (OwnFile.kind, OwnModule.kind):
         _lookup(source)
+
+
+def _read(name: str) -> tuple[Path, str, str]:
+    """Return the file of `file.py:callable`, its text, and its checksum."""
+    path = user_path(name.rpartition(":")[0], "--backbone")
+    try:
+        code = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--backbone: cannot read {str(path)!r}: {error}") from None
+    return path, code, hashlib.sha256(code.encode()).hexdigest()
 
 
 def _prefix_tokens(model: nn.Module, said: int | None) -> int | None:
