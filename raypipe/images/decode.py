@@ -21,14 +21,17 @@ One rule for each kind of image:
 from __future__ import annotations
 
 import io
-import math
 import warnings
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from raypipe.errors import RejectedItem, RejectReason
+from raypipe.errors import RejectedItem, RejectReason, UsageError
+from raypipe.images.decoders import decode_by
+from raypipe.images.formats import format_of, refusal
+from raypipe.images.need import check_need, check_size, in_turn
+from raypipe.images.npy import from_array
+from raypipe.images.tiff import Layout, check_layout, grey_levels
 
 # This module has its own cap, checked per call; Pillow's would raise at a size of its own.
 Image.MAX_IMAGE_PIXELS = None
@@ -45,35 +48,41 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_CONVERTIBLE = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+_CONVERTIBLE = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 _WIDE_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+_WIDE = Layout(1, (16,), 1, (), False, 1, False, 1, False)
 
 
-def decode(data: bytes, max_pixels: int, least: int | None = None) -> Image.Image:
+def decode(
+    data: bytes, max_pixels: int, least: int | None = None, decoders: tuple[str, ...] = ()
+) -> Image.Image:
     """Return the image as RGB with 8 bits per channel.
 
     Args:
-        data: the file's bytes, in any format Pillow reads, or an array in .npy form.
+        data: the file's bytes, in a format of `formats.DECODED`, or an array in .npy form.
         max_pixels: reject images with more pixels, before memory is taken for them.
         least: pixels that both sides must have; a JPEG may then be decoded at 1/2, 1/4 or 1/8.
+        decoders: of one's own, which are asked first; see `load_decoder`.
 
     Raises:
         RejectedItem: with the reason why there is no image.
+        UsageError: there is no such decoder.
     """
     if not data:
         raise RejectedItem(RejectReason.EMPTY, "the file has no bytes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata; what matters raises
+            if decoders and (found := decode_by(decoders, data, max_pixels)) is not None:
+                return found
             if data.startswith(np.lib.format.MAGIC_PREFIX):
-                return _from_array(data, max_pixels)
+                return from_array(data, max_pixels)
             return _decode(data, max_pixels, least)
-    except RejectedItem:
+    except (RejectedItem, UsageError):
         raise
     except UnidentifiedImageError:
         _check_whole(data)
-        message = f"no known image format; the file starts with {data[:8]!r}"
-        raise RejectedItem(RejectReason.NOT_AN_IMAGE, message) from None
+        raise _unidentified(data) from None
     except MemoryError:
         raise RejectedItem(RejectReason.TOO_LARGE, "out of memory while decoding") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
@@ -82,69 +91,35 @@ def decode(data: bytes, max_pixels: int, least: int | None = None) -> Image.Imag
 
 
 def _decode(data: bytes, max_pixels: int, least: int | None) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(data))
-    _check_size(*image.size, max_pixels)
+    form = format_of(data)
+    if form is None:
+        raise UnidentifiedImageError
+    layout = check_layout(data) if form == "TIFF" else None
+    image: Image.Image = Image.open(io.BytesIO(data), formats=[form])
+    check_size(*image.size, max_pixels)
     if least is not None:
         image.draft(None, (least, least))  # nothing, unless it is a JPEG
-    image.load()
-    image = _upright(image)
+    with in_turn(check_need(image)):
+        image.load()
+        return _to_rgb(_upright(image), layout)
+
+
+def _to_rgb(image: Image.Image, layout: Layout | None) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode in _WIDE_GREY:
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray((wide // 257).astype(np.uint8))
+    if layout is not None or image.mode in _WIDE_GREY:
+        image = grey_levels(image, layout or _WIDE)
     if image.mode not in _CONVERTIBLE:
         message = f"no rule to convert mode {image.mode!r} to RGB"
         raise RejectedItem(RejectReason.UNSUPPORTED, message)
     return image.convert("RGB")
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        message = f"{width}×{height} pixels; the cap is {max_pixels}"
-        raise RejectedItem(RejectReason.TOO_LARGE, message)
-
-
-def _from_array(data: bytes, max_pixels: int) -> Image.Image:
-    """Read an array in .npy form; its header says how large it is before its data is taken."""
-    stream = io.BytesIO(data)
-    shape, by_column, dtype = _array_header(stream)
-    if dtype.kind != "u" or dtype.itemsize > 2 or not _is_image(shape):
-        message = (
-            "an array must be uint8 or uint16 of shape (H, W) or (H, W, 1, 3 or 4); "
-            f"got {dtype} {shape}"
-        )
-        raise RejectedItem(RejectReason.UNSUPPORTED, message)
-    _check_size(shape[1], shape[0], max_pixels)
-    count, offset = math.prod(shape), stream.tell()
-    if len(data) < offset + count * dtype.itemsize:
-        message = f"the array's data has {len(data) - offset} of {count * dtype.itemsize} bytes"
-        raise RejectedItem(RejectReason.TRUNCATED, message)
-    flat = np.frombuffer(data, dtype, count, offset)
-    pixels = np.atleast_3d(flat.reshape(shape, order="F" if by_column else "C"))
-    narrow = (pixels // 257 if dtype.itemsize == 2 else pixels).astype(np.uint8)
-    colours = np.broadcast_to(narrow[..., :3], (*shape[:2], 3))
-    return Image.fromarray(np.ascontiguousarray(colours))
-
-
-def _array_header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and type; the stream is left where the data begins."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version > (2, 0):  # only for fields with names beyond Latin-1
-            message = f"an array in version {version[0]} of the .npy format"
-            raise RejectedItem(RejectReason.UNSUPPORTED, message)
-        old = version < (2, 0)
-        read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-        return read(stream)
-    except ValueError as error:
-        short = "EOF" in str(error)  # NumPy's word for a header that ends too early
-        reason = RejectReason.TRUNCATED if short else RejectReason.CORRUPT
-        raise RejectedItem(reason, f"the array's header: {error}") from None
-
-
-def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) in (2, 3) and min(shape) > 0 and (*shape, 1)[2] in (1, 3, 4)
+def _unidentified(data: bytes) -> RejectedItem:
+    form = format_of(data)
+    if form is None:
+        return refusal(data)
+    return RejectedItem(RejectReason.CORRUPT, f"{form}, whose header cannot be read")
 
 
 def _upright(image: Image.Image) -> Image.Image:
