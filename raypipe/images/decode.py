@@ -2,20 +2,24 @@
 
 One rule for each kind of image:
 
-- The content tells the format; a file's name and extension do not matter.
+- The content tells the format, one of `formats.DECODED`; a file's name and extension do not matter.
+  Other formats are rejected by name, and a decoder of one's own may read them (`decoders`).
 - EXIF orientation is applied.
-- The first frame of an animation (GIF, WebP, APNG) or a multi-page TIFF is taken.
+- The first frame of an animation (GIF, WebP, APNG, AVIF) or a multi-page TIFF is taken.
 - Grey and black-and-white become three equal channels; palettes are looked up.
 - An alpha channel, and a transparent entry of a palette, are left out, not blended (as Pillow's and
-  torchvision's `convert("RGB")`): the colour stored beneath is what counts.
+  torchvision's `convert("RGB")`): the colour stored beneath is what counts. Associated alpha of a
+  TIFF is divided out.
 - CMYK and YCbCr are converted by Pillow, without colour profiles. In a JPEG, CMYK is taken as
   inverted, as Adobe writes it.
-- 16-bit and 32-bit integer grey is scaled from 0..65535 to 0..255, rounded down (x // 257). Of
-  colour with 16 bits per channel Pillow keeps the upper 8 (x // 256).
+- Grey of n > 8 bits is scaled by its whole range, rounded down (x · 255 // (2ⁿ - 1)). Of colour
+  with 16 bits per channel Pillow keeps the upper 8 (x // 256).
+- What samples of a TIFF mean is read from its tags (`tiff`), not from Pillow's mode.
 - JPEGs (baseline, progressive, arithmetic) are decoded at full size, unless less will do (`least`).
 - An array in .npy form of 8- or 16-bit unsigned integers, (H, W) or (H, W, 1, 3 or 4), is an image
   by the same rules: grey, RGB or RGB with alpha; 16 bits of either are scaled as x // 257.
-- Anything else (floating point, LAB) has no such rule and is rejected.
+- Anything else (floating point, signed integers, LAB, further bands) has no such rule and is rejected.
+- What decoding takes is known from the header; what takes too much is rejected (`need`).
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from raypipe.images.decoders import decode_by
 from raypipe.images.formats import format_of, refusal
 from raypipe.images.need import check_need, check_size, in_turn
 from raypipe.images.npy import from_array
-from raypipe.images.tiff import Layout, check_layout, grey_levels
+from raypipe.images.tiff import WIDE_GREY, Layout, check_layout, grey_levels
 
 # This module has its own cap, checked per call; Pillow's would raise at a size of its own.
 Image.MAX_IMAGE_PIXELS = None
@@ -49,7 +53,7 @@ _TURNS = {
 }
 
 _CONVERTIBLE = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
-_WIDE_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+#: What wide grey of other formats is taken as.
 _WIDE = Layout(1, (16,), 1, (), False, 1, False, 1, False)
 
 
@@ -82,7 +86,7 @@ def decode(
         raise
     except UnidentifiedImageError:
         _check_whole(data)
-        raise _unidentified(data) from None
+        raise refusal(data) from None
     except MemoryError:
         raise RejectedItem(RejectReason.TOO_LARGE, "out of memory while decoding") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
@@ -107,19 +111,12 @@ def _decode(data: bytes, max_pixels: int, least: int | None) -> Image.Image:
 def _to_rgb(image: Image.Image, layout: Layout | None) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if layout is not None or image.mode in _WIDE_GREY:
+    if layout is not None or image.mode in WIDE_GREY:
         image = grey_levels(image, layout or _WIDE)
     if image.mode not in _CONVERTIBLE:
         message = f"no rule to convert mode {image.mode!r} to RGB"
         raise RejectedItem(RejectReason.UNSUPPORTED, message)
     return image.convert("RGB")
-
-
-def _unidentified(data: bytes) -> RejectedItem:
-    form = format_of(data)
-    if form is None:
-        return refusal(data)
-    return RejectedItem(RejectReason.CORRUPT, f"{form}, whose header cannot be read")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -106,6 +106,8 @@ def is_heif(data: bytes) -> bool:
 
 def refusal(data: bytes) -> RejectedItem:
     """Return the reject for bytes of no format that is decoded, by name where it has one."""
+    if form := format_of(data):
+        return RejectedItem(RejectReason.CORRUPT, f"{form} whose header cannot be made out")
     name, reader = _named(data)
     if name is None:
         message = f"no known image format; the file starts with {bytes(data[:8])!r}"

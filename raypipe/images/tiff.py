@@ -44,6 +44,13 @@ _BITS_OF = {
 }
 _COLOURS_OF = {_RGB: 3, _CMYK: 4, _YCBCR: 3}
 _PIXELS_AT_ONCE = 2**20
+#: Pillow's modes of grey with more than 8 bits.
+WIDE_GREY = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+
+# Pillow has these for the other order of bytes only.
+_BIG = b"MM"
+TiffImagePlugin.OPEN_INFO.setdefault((_BIG, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
+TiffImagePlugin.OPEN_INFO.setdefault((_BIG, 1, (1,), 1, (32,), ()), ("I", "I;32B"))
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Layout:
         subsampled: whether YCbCr has fewer samples of colour than pixels.
         inks: 1 for cyan, magenta, yellow and black.
         narrow_palette: whether a palette's colours have 8 bits.
+        swapped: whether samples of 32 bits come in the other order than Pillow takes them in.
     """
 
     photometric: int | None
@@ -71,6 +79,7 @@ class Layout:
     subsampled: bool
     inks: int
     narrow_palette: bool
+    swapped: bool = False
 
     def __str__(self) -> str:
         """Return what is said in messages."""
@@ -103,13 +112,14 @@ def grey_levels(image: Image.Image, layout: Layout) -> Image.Image:
     """
     if image.mode == "La":
         return _undivided(image)
-    if image.mode not in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
+    if image.mode not in WIDE_GREY:
         return image
     bits, white = layout.bits[0], layout.photometric == _WHITE_IS_ZERO
     most = 2**bits - 1
     as_type = np.uint32 if bits == 32 else np.uint16
     wide = np.asarray(image)
-    wide = wide.view(np.uint32) if bits == 32 else wide
+    if bits == 32:
+        wide = wide.byteswap().view(np.uint32) if layout.swapped else wide.view(np.uint32)
     if bits == 32 and 0 < wide.max() < most // 255:
         message = f"32-bit values up to {wide.max()} of {most} would all be black; scale them"
         raise RejectedItem(RejectReason.UNSUPPORTED, f"TIFF: {message}")
@@ -166,6 +176,7 @@ def _layout(tags: Any) -> Layout:
         subsampled=tuple(tags.get(_SUBSAMPLING, (2, 2))) != (1, 1),
         inks=tags.get(_INKS, 1),
         narrow_palette=max(colours) < 256 and max(colours) > 0,
+        swapped=tags.prefix == _BIG and compression != _RAW,  # libtiff swaps, and Pillow again
     )
 
 
@@ -177,11 +188,13 @@ def _without_rule(layout: Layout) -> str:
         return "floating-point samples, which have no stated range"
     if layout.kind != _UNSIGNED:
         return "signed samples, which have no stated range"
-    if beyond > 1 or (beyond == 1 and layout.photometric == _BLACK_IS_ZERO and not layout.extra):
+    of_grey = layout.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO)
+    if beyond > 1 or (beyond == 1 and of_grey and (layout.bits[0] != 8 or not layout.extra)):
         return f"{len(layout.bits)} bands"
     if beyond < 0 or len(layout.extra) > max(0, beyond) or len(set(layout.bits)) != 1:
         return "samples that do not go with its colours"
-    if layout.bits[0] not in _BITS_OF.get(-1 if layout.photometric is None else layout.photometric, ()):
+    known = -1 if layout.photometric is None else layout.photometric
+    if layout.bits[0] not in _BITS_OF.get(known, ()):
         return "an unusual kind of pixel"
     return _unusual(layout, beyond)
 
