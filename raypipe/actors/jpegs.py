@@ -105,9 +105,13 @@ class JpegDecoder:
         cut = scaled[0].permute(1, 2, 0)[centre((height, width), self.preprocess)]
         return cut.round().clamp(0, 255).byte().contiguous()
 
+    def _cpu_pixels(self, data: bytes) -> npt.NDArray[np.uint8]:
+        how = self.preprocess
+        return to_pixels(decode(data, self.max_pixels, decoders=how.decoders), how)
+
     def _on_cpu(self, data: bytes) -> Tensor | RejectedItem:
         try:
-            pixels = to_pixels(decode(data, self.max_pixels), self.preprocess)
+            pixels = self._cpu_pixels(data)
         except RejectedItem as reject:
             return reject
         return self._there(pixels.tobytes())

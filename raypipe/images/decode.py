@@ -18,7 +18,7 @@ One rule for each kind of image:
 - JPEGs (baseline, progressive, arithmetic) are decoded at full size, unless less will do (`least`).
 - An array in .npy form of 8- or 16-bit unsigned integers, (H, W) or (H, W, 1, 3 or 4), is an image
   by the same rules: grey, RGB or RGB with alpha; 16 bits of either are scaled as x // 257.
-- Anything else (floating point, signed integers, LAB, further bands) has no such rule and is rejected.
+- Anything else (floating point, signed integers, LAB, further bands) has no rule and is rejected.
 - What decoding takes is known from the header; what takes too much is rejected (`need`).
 """
 

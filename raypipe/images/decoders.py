@@ -32,8 +32,7 @@ def load_decoder(name: str) -> Decoder:
     module, _, function = name.partition(":")
     if not module or not function.isidentifier():
         raise UsageError(
-            f"--decoder must be module:function; got {name!r}; "
-            "as raypipe.images.heif:decode_heif"
+            f"--decoder must be module:function; got {name!r}; as raypipe.images.heif:decode_heif"
         )
     try:
         found = getattr(importlib.import_module(module), function)

@@ -89,6 +89,8 @@ _LOOKED_AT = 1024
 
 def format_of(data: bytes) -> str | None:
     """Return Pillow's name of the format that bytes begin with, if it is decoded; else None."""
+    if data.startswith(b"CR\x02", 8):  # Canon's: a TIFF, of which only the thumbnail is an image
+        return None
     for start, name in _STARTS:
         if data.startswith(start):
             return name

@@ -21,5 +21,6 @@ def decode_heif(data: bytes, max_pixels: int) -> Any:
     if not is_heif(data):
         return None
     file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
-    check_size(*file.size, max_pixels)
+    width, height = file.size
+    check_size(width, height, max_pixels)
     return file.to_pillow().convert("RGB")

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from raypipe.errors import RejectedItem, RejectReason
+from raypipe.images.clock import waiting
 from raypipe.memory import readable
 
 #: What decoding one image may take: what is found to need more is rejected by its header.
@@ -78,7 +79,8 @@ def in_turn(needed: int) -> Iterator[None]:
     path = Path(tempfile.gettempdir()) / f"raypipe-large-images-{os.getuid()}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with waiting():
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -17,7 +17,16 @@ from PIL import Image, TiffImagePlugin
 from raypipe.errors import RejectedItem, RejectReason
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_SAMPLES, _PLANAR, _COLOURS, _INKS, _EXTRA, _FORMAT, _SUBSAMPLING = 277, 284, 320, 332, 338, 339, 530
+_SAMPLES, _PLANAR, _COLOURS, _INKS, _EXTRA, _FORMAT, _SUBSAMPLING = (
+    277,
+    284,
+    320,
+    332,
+    338,
+    339,
+    530,
+)
+_REDUCED, _OTHERS, _DNG = 254, 330, 50706
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _RAW, _OLD_JPEG, _JPEG = 1, 6, 7
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
@@ -97,7 +106,14 @@ def check_layout(data: bytes) -> Layout:
     Raises:
         RejectedItem: it has no rule.
     """
-    layout = _layout(_tags(data))
+    tags = _tags(data)
+    layout = _layout(tags)
+    if _is_raw(tags):
+        message = (
+            "camera RAW (DNG, NEF, ARW, PEF), whose first page is a thumbnail; develop it with "
+        )
+        message += "rawpy or darktable"
+        raise RejectedItem(RejectReason.UNSUPPORTED, message)
     if why := _without_rule(layout):
         message = f"TIFF with {why} ({layout}): no rule to make RGB of it; give a --decoder"
         raise RejectedItem(RejectReason.UNSUPPORTED, message)
@@ -153,6 +169,11 @@ def _tags(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
     if _WIDTH not in tags or _HEIGHT not in tags:
         raise EOFError("truncated: a directory without a width and a height")
     return tags
+
+
+def _is_raw(tags: Any) -> bool:
+    """Whether the picture itself is in another directory than the first, as cameras write it."""
+    return _DNG in tags or (bool(tags.get(_REDUCED, 0) & 1) and _OTHERS in tags)
 
 
 def _layout(tags: Any) -> Layout:

@@ -95,7 +95,8 @@ def _embedded(
 
     uri = config.image if "://" in config.image else str(user_path(config.image, "IMAGE"))
     try:
-        pixels = to_pixels(decode(read_item(uri, _MAX_PIXELS), _MAX_PIXELS), store.spec.preprocess)
+        how, data = store.spec.preprocess, read_item(uri, _MAX_PIXELS)
+        pixels = to_pixels(decode(data, _MAX_PIXELS, decoders=how.decoders), how)
     except RejectedItem as reject:
         raise UsageError(
             f"IMAGE: {config.image!r} is neither the id of an image in {store.uri} nor one that "
