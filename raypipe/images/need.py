@@ -26,18 +26,20 @@ _OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 
 #: a frame, of coefficients, of samples in 32 bits.
 _OF_FORMAT = {"WEBP": 8, "AVIF": 14, "JPEG2000": 20, "GIF": 8, "PPM": 3, "QOI": 4, "BMP": 1}
 _PROGRESSIVE = 6
-_OF_RESULT = 4
+#: Of an RGB image, and of its copy that is resized.
+_OF_RGB, _OF_COPY = 4, 3
 
 
 def need(image: Image.Image) -> int:
-    """Return about how many bytes it takes to decode an opened image and to make RGB of it."""
-    pixels = image.width * image.height
-    each = _OF_MODE.get(image.mode, 4) + _OF_FORMAT.get(image.format or "", 0)
+    """Return about how many bytes it takes to decode an opened image, to make RGB of it, and so on.
+
+    Nothing is read for that but the header.
+    """
+    decoding = _OF_MODE.get(image.mode, 4) + _OF_FORMAT.get(image.format or "", 0)
     if image.info.get("progressive") or image.info.get("progression"):
-        each += _PROGRESSIVE
-    if image.mode != "RGB":
-        each += _OF_RESULT + (image.mode.startswith("I"))
-    return pixels * each
+        decoding += _PROGRESSIVE
+    converting = 0 if image.mode == "RGB" else _OF_RGB + image.mode.startswith("I")
+    return image.width * image.height * max(decoding + converting, _OF_RGB + _OF_COPY)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

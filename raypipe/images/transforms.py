@@ -31,6 +31,9 @@ _LONGEST_ASPECT = 16
 #: Pixels that scaling one side before the other may hold, so that no shape takes all memory.
 _MOST_BETWEEN = 2**26
 
+#: Pixels of a large image that are copied at a time.
+_BAND = 2**20
+
 #: Values that a CPU's cache holds while several steps go over them.
 _CACHED = 2**17
 
@@ -193,8 +196,18 @@ def _view(image: Image.Image) -> npt.NDArray[np.uint8]:
     try:
         flat: npt.NDArray[np.uint8] = pa.array(image).flatten().to_numpy()
     except (AttributeError, TypeError, ValueError, pa.ArrowException):
-        return np.asarray(image)
+        return in_bands(image)
     return flat.reshape(image.height, image.width, -1)
+
+
+def in_bands(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3) pixels of an RGB image, copied a part at a time: at once takes twice that."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(1, _BAND // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(image.height, top + step)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _resize_by_points(
@@ -204,7 +217,7 @@ def _resize_by_points(
 
     As OpenCV's `resize` does, which differs by at most 1 of 255, for it has weights of 11 bits.
     """
-    pixels, (width, height) = np.asarray(image), size
+    pixels, (width, height) = in_bands(image), size
     rows, row_weights = _taps(pixels.shape[0], height, mode)
     columns, column_weights = _taps(pixels.shape[1], width, mode)
     if pixels.shape[1] * height > _MOST_BETWEEN:

@@ -13,7 +13,7 @@ import ray.data
 from raypipe.errors import RaypipeError
 
 #: A unit is tried so many times again; a process may hold several images that end it.
-_RETRIES, _RESTARTS = 3, 16
+_RETRIES, _RESTARTS = 12, 16
 _KEPT = "finished partitions are kept, and the same command goes on from them"
 _NEVER_BEGAN = "error raised in its creation task"
 #: Said of a replica whose node is gone, and which no other has room for, when Ray gives it up.

@@ -100,6 +100,8 @@ def _keeper(
     """Return what calls a function that decodes an image, within the limits there are."""
     if options.limits is None:
         return lambda _, decoding: decoding()
+    import torch.nn.functional  # noqa: F401 - takes seconds, which are not the first image's
+
     guard = guard_of(options.limits)
     guard.look()
     return guard
