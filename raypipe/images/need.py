@@ -24,10 +24,10 @@ _LARGE = 160 * 2**20
 _OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 #: Bytes that a decoder takes for each pixel beside that, measured with images of 40 megapixels: of
 #: a frame, of coefficients, of samples in 32 bits.
-_OF_FORMAT = {"WEBP": 8, "AVIF": 14, "JPEG2000": 20, "GIF": 8, "PPM": 3, "QOI": 4, "BMP": 1}
+_OF_FORMAT = {"WEBP": 8, "AVIF": 14, "JPEG2000": 20, "GIF": 2, "PPM": 3, "QOI": 4, "BMP": 1}
 _PROGRESSIVE = 6
-#: Of an RGB image, and of its copy that is resized.
-_OF_RGB, _OF_COPY = 4, 3
+#: Of an RGB image; it is resized a band at a time.
+_OF_RGB = 4
 
 
 def need(image: Image.Image) -> int:
@@ -39,7 +39,7 @@ def need(image: Image.Image) -> int:
     if image.info.get("progressive") or image.info.get("progression"):
         decoding += _PROGRESSIVE
     converting = 0 if image.mode == "RGB" else _OF_RGB + image.mode.startswith("I")
-    return image.width * image.height * max(decoding + converting, _OF_RGB + _OF_COPY)
+    return image.width * image.height * (decoding + converting)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -133,17 +133,17 @@ def grey_levels(image: Image.Image, layout: Layout) -> Image.Image:
     bits, white = layout.bits[0], layout.photometric == _WHITE_IS_ZERO
     most = 2**bits - 1
     as_type = np.uint32 if bits == 32 else np.uint16
-    wide = np.asarray(image)
-    if bits == 32:
-        wide = wide.byteswap().view(np.uint32) if layout.swapped else wide.view(np.uint32)
-    if bits == 32 and 0 < wide.max() < most // 255:
-        message = f"32-bit values up to {wide.max()} of {most} would all be black; scale them"
-        raise RejectedItem(RejectReason.UNSUPPORTED, f"TIFF: {message}")
-    narrow = np.empty(wide.shape, np.uint8)
-    step = max(1, _PIXELS_AT_ONCE // max(1, wide.shape[1]))
-    for top in range(0, len(wide), step):  # in pieces: wider numbers would take eight times as much
-        rows = wide[top : top + step].astype(as_type, copy=False)
-        narrow[top : top + step] = _scaled(most - rows if white else rows, most)
+    narrow, highest = np.empty((image.height, image.width), np.uint8), 0
+    step = max(1, _PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, step):  # in pieces: wider numbers take eight times as much
+        bottom = min(image.height, top + step)
+        rows = np.asarray(image.crop((0, top, image.width, bottom)))
+        rows = (rows.byteswap() if layout.swapped and bits == 32 else rows).astype(as_type)
+        highest = max(highest, int(rows.max()))
+        narrow[top:bottom] = _scaled(most - rows if white else rows, most)
+    if bits == 32 and 0 < highest < most // 255:
+        message = f"TIFF: 32-bit values up to {highest} of {most} would all be black; scale them"
+        raise RejectedItem(RejectReason.UNSUPPORTED, message)
     return Image.fromarray(narrow)
 
 

@@ -179,7 +179,9 @@ def write_corpus(folder: Path, *, every: int = 1, bombs: bool = True) -> int:
     """Write the corpus below a folder, or every nth file of it; return how many files there are."""
     number = written = 0
     whole = [*_by_pillow(), *_by_tifffile()]
-    files = [(f"{n}.{how}", data) for n, d in whole for how, data in _damages(d, zlib.crc32(n.encode()))]
+    files = [
+        (f"{n}.{how}", data) for n, d in whole for how, data in _damages(d, zlib.crc32(n.encode()))
+    ]
     files += [(f"{name}.named", data) for name, data in _NAMED.items()]
     for name, data in files:
         if number % every == 0:
