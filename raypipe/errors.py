@@ -39,7 +39,9 @@ class RejectReason(StrEnum):
     CRASHED = "crashed"
     """Decoding it killed the process, again and again."""
     TOO_LARGE = "too_large"
-    """More pixels than the cap allows; found out before decoding."""
+    """More pixels than the cap allows, or more memory; nearly always found out before decoding."""
+    TOO_SLOW = "too_slow"
+    """Decoding it takes longer than --max-seconds-per-image."""
     NOT_FINITE = "not_finite"
     """A feature is NaN or infinite, or does not fit the type it is stored in."""
 

@@ -58,6 +58,8 @@ class Preprocess(_Frozen):
     """Whether large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size."""
     gpu_decoded: bool = False
     """Whether plain JPEGs are decoded and resized by a GPU."""
+    decoders: tuple[str, ...] = ()
+    """Decoders of one's own that are asked first, as `module:function`."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,7 +75,7 @@ class Preprocess(_Frozen):
     def _without_the_unusual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not used: the form is that of before there was such a thing."""
         values: dict[str, Any] = handler(self)
-        for name in ("as_transformers", "scaled", "gpu_decoded"):
+        for name in ("as_transformers", "scaled", "gpu_decoded", "decoders"):
             if not values.get(name):
                 values.pop(name, None)
         for name in ("orientation", "crop_rounding"):

@@ -105,10 +105,14 @@ class JpegDecoder:
         cut = scaled[0].permute(1, 2, 0)[centre((height, width), self.preprocess)]
         return cut.round().clamp(0, 255).byte().contiguous()
 
+    def _cpu_pixels(self, data: bytes) -> npt.NDArray[np.uint8]:
+        how = self.preprocess
+        image = decode(data, self.max_pixels, orientation=how.orientation, decoders=how.decoders)
+        return to_pixels(image, how)
+
     def _on_cpu(self, data: bytes) -> Tensor | RejectedItem:
         try:
-            image = decode(data, self.max_pixels, orientation=self.preprocess.orientation)
-            pixels = to_pixels(image, self.preprocess)
+            pixels = self._cpu_pixels(data)
         except RejectedItem as reject:
             return reject
         return self._there(pixels.tobytes())

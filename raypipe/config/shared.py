@@ -115,6 +115,8 @@ class IngestConfig(LabelConfig):
     """Drop rows whose image is gone from the source."""
     retry_rejects: Annotated[bool, option("Store")] = False
     """Try items again that were rejected before. Those whose server did not answer always are."""
+    max_seconds_per_image: Annotated[float, Field(gt=0), option("Preprocessing")] = 60.0
+    """Reject images that take longer than this to decode."""
     moved: Annotated[bool, option("Store")] = False
     """Take SOURCE for the one the store was made from, in another place."""
     max_rejects: Annotated[Bar | None, option("Store")] = None
@@ -255,6 +257,10 @@ class BackboneConfig(JobConfig):
     gpu_decode: Annotated[bool, option("Preprocessing")] = False
     """Decode and resize JPEGs on the GPUs, for where too few CPU cores feed them. It is done by
     nvJPEG, whose pixels differ, most where colours meet; other images are left to the CPU."""
+    decoder: Annotated[Names, option("Preprocessing")] = ()
+    """Function `module:function` that decodes images of further formats; repeat it for several. It
+    is asked first, and has to be installed on all nodes. `raypipe.images.heif:decode_heif` reads
+    HEIC."""
     channels: Annotated[Literal["rgb", "bgr"] | None, option("Preprocessing")] = None
     """Order of the colour channels."""
     normalize: Annotated[

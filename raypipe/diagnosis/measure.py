@@ -109,7 +109,7 @@ def measure(
         UsageError: as `extract` raises it before its flow.
         RaypipeError: the flow failed.
     """
-    reading = ReadOptions(spec, config.max_pixels)
+    reading = ReadOptions(spec, config.max_pixels, config.max_seconds_per_image)
     sizing, replicas = prepare(
         config, backbone, reading, plan, source, None, stack, images=images, kept=kept
     )

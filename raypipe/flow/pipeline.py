@@ -12,6 +12,7 @@ finished and are counted by the driver. The steps themselves are in `steps`.
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,6 +32,7 @@ from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, Replicas, retry_limits, stream
 from raypipe.steps.batch import ITEMS, UNIT, ReadOptions
 from raypipe.steps.cost import Finished
+from raypipe.steps.guard import Limits
 from raypipe.steps.read import one_server, read, read_and_decode
 from raypipe.steps.write import from_block, predict_rows, write_partition
 from raypipe.storage import Storage
@@ -57,11 +59,11 @@ def write(
 
     It holds the features or, with a predictor, what that makes of them.
     """
-    root, meters = storage.uri, Meters(len(units))
+    root, meters, options = storage.uri, Meters(len(units)), _within_limits(options)
     finish = partial(write_partition, root=root, spec=options.spec, form=form, predictor=predictor)
 
-    def run(some: list[Unit], ledger: Any) -> Iterator[Finished]:
-        for block in _run(some, backbone, options, replicas, finish, ledger):
+    def run(some: list[Unit], ledger: Any, halved: int) -> Iterator[Finished]:
+        for block in _run(some, backbone, options, replicas.fewer(halved), finish, ledger):
             finished = from_block(block)
             meters.add(finished.cost)
             yield finished
@@ -85,9 +87,10 @@ def predict(
 ) -> Iterator[pa.Table]:
     """Predict; yield a table per unit: `id`, `label`, `reason`, `message`, and the predictions."""
     finish = partial(predict_rows, spec=options.spec, predictor=predictor)
+    options = _within_limits(options)
 
-    def run(some: list[Unit], ledger: Any) -> Iterator[pa.Table]:
-        return _run(some, backbone, options, replicas, finish, ledger)
+    def run(some: list[Unit], ledger: Any, halved: int) -> Iterator[pa.Table]:
+        return _run(some, backbone, options, replicas.fewer(halved), finish, ledger)
 
     return survive(
         units,
@@ -96,6 +99,11 @@ def predict(
         of_result=lambda rows: rows[schema.ID][0].as_py(),
         of_unit=lambda unit: unit.items[schema.ID][0].as_py(),
     )
+
+
+def _within_limits(options: ReadOptions) -> ReadOptions:
+    """Return options for the processes of one run, in which an image may not take everything."""
+    return replace(options, limits=Limits(uuid.uuid4().hex, options.max_seconds))
 
 
 def _run(

@@ -3,8 +3,11 @@
 Ray starts a process that died again and repeats its unit, a few times. If that does not help, the
 flow has failed, and is run again in a way that notes which units are being worked on: when a
 process dies now, they are the suspects. Each is decoded by itself, and in halves, down to single
-images; one that kills its process every time becomes a reject, and the flow goes on. Where a whole
-node dies, no image is to blame, and the flow is run again for what is not done.
+images; one that kills its process every time becomes a reject, and the flow goes on. Where none
+does so by itself, it goes on with half of the replicas. Where a whole node dies, no image is to
+blame, and the flow is run again for what is not done.
+
+It seldom comes to this: on one node, `steps.guard` finds the image while Ray repeats its unit.
 """
 
 from __future__ import annotations
@@ -20,22 +23,23 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe import schema
 from raypipe.display import say
-from raypipe.errors import RaypipeError, RejectReason
+from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.rows.unit import Unit, pack_items
 from raypipe.runtime import ProcessDiedError, first_cause
 from raypipe.sources.members import spell_reject
 from raypipe.steps.batch import ReadOptions
+from raypipe.steps.guard import TIMES as _TIMES
+from raypipe.steps.guard import forget, guard_of
 from raypipe.steps.read import decoded
 
-#: How often an image has to kill its process by itself, and how often a process may die for no
-#: reason that can be found, before the flow is given up.
-_TIMES, _RIDDLES = 3, 3
+#: How often a process may die for no reason that can be found, before the flow is given up.
+_RIDDLES = 8
 #: How often in a row nodes may die before anything is done, and seconds until a cluster knows that
 #: one has.
 _LOSSES, _SETTLE = 5, 10.0
 
 T = TypeVar("T")
-Run = Callable[[list[Unit], Any], Iterable[T]]
+Run = Callable[[list[Unit], Any, int], Iterable[T]]
 
 
 @ray.remote(num_cpus=0)
@@ -70,7 +74,8 @@ def survive(
 
     Args:
         units: what is to be done.
-        run: runs the flow over some units, with a `Ledger` to tell or None.
+        run: runs the flow over some units, with a `Ledger` to tell or None, and with half of the
+            replicas so many times over.
         options: how items are read.
         of_result: what a result and its unit have in common.
         of_unit: the same of the unit.
@@ -83,10 +88,10 @@ def survive(
     while units:
         done: set[Hashable] = set()
         try:
-            for result in run(units, ledger):
+            for result in run(units, ledger, riddles):
                 done.add(of_result(result))
                 yield result
-            return
+            break
         except ProcessDiedError as error:
             units = [unit for unit in units if of_unit(unit) not in done]
             if error.with_node:
@@ -103,8 +108,12 @@ def survive(
                 riddles += not cured
                 if riddles == _RIDDLES:
                     raise
+                if not cured:
+                    say("no image does it by itself; going on with fewer at a time")
                 units = [cured.get(unit.id, unit) for unit in units]
             ledger = _new_ledger()
+    if options.limits is not None:
+        forget(options.limits.run)
 
 
 def _new_ledger() -> Any:
@@ -122,14 +131,12 @@ def _without_poison(
         if unit.id not in suspects:
             continue
         items = unit.items
-        rows = set(_poison(items, 0, len(items), options))
+        rows = dict(_poison(items, 0, len(items), options))
         if rows:
             uris = items[schema.URI].to_pylist()
-            for row in rows:
+            for row, reject in rows.items():
                 say(f"{items[schema.ID][row]}: kills its process; it becomes a reject")
-                uris[row] = spell_reject(
-                    RejectReason.CRASHED, f"its process died {_TIMES} times decoding {uris[row]}"
-                )
+                uris[row] = spell_reject(reject.reason, reject.message)
             column = items.schema.get_field_index(schema.URI)
             field = schema.ITEMS.field(schema.URI)
             items = items.set_column(column, field, pa.array(uris, pa.string()))
@@ -137,31 +144,48 @@ def _without_poison(
     return cured
 
 
-def _poison(items: pa.Table, start: int, stop: int, options: ReadOptions) -> Iterator[int]:
-    """Yield the rows of a range that kill their process by themselves."""
-    tries = _TIMES if stop - start == 1 else 1
+def _poison(
+    items: pa.Table, start: int, stop: int, options: ReadOptions
+) -> Iterator[tuple[int, RejectedItem]]:
+    """Yield the rows of a range that kill their process by themselves, and what is to be said."""
     part = items.slice(start, stop - start)
-    if not all(_dies(part, options) for _ in range(tries)):
-        return
+    for _ in range(_TIMES if stop - start == 1 else 1):
+        blamed = _blamed(part, options)
+        if blamed is not None:
+            yield from ((start + row, reject) for row, reject in blamed.items())
+            return
     if stop - start == 1:
-        yield start
+        uri = items[schema.URI][start].as_py()
+        message = f"its process died {_TIMES} times decoding {uri}"
+        yield start, RejectedItem(RejectReason.CRASHED, message)
         return
     middle = (start + stop) // 2
     yield from _poison(items, start, middle, options)
     yield from _poison(items, middle, stop, options)
 
 
-def _dies(items: pa.Table, options: ReadOptions) -> bool:
-    """Whether decoding some items kills a process that does nothing else."""
+def _blamed(items: pa.Table, options: ReadOptions) -> dict[int, RejectedItem] | None:
+    """Decode some items in a process that does nothing else; None if it dies.
+
+    Returns:
+        Those that are known, where that process ran, to end theirs, by row.
+    """
     attempt = ray.remote(num_cpus=1, max_retries=0)(_decode_all)
     try:
-        ray.get(attempt.remote(items, options))
+        found = ray.get(attempt.remote(items, options))
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-        return True
+        return None
     except ray.exceptions.RayError as error:
         raise RaypipeError(f"the flow failed: {first_cause(error)}") from error
-    return False
+    return {row: RejectedItem(RejectReason(reason), text) for row, reason, text in found}
 
 
-def _decode_all(items: pa.Table, options: ReadOptions) -> int:
-    return sum(1 for _ in decoded(items, options))
+def _decode_all(items: pa.Table, options: ReadOptions) -> list[tuple[int, str, str]]:
+    found = [one if isinstance(one, RejectedItem) else None for one in decoded(items, options)]
+    guard = guard_of(options.limits) if options.limits else None
+    uris = items[schema.URI].to_pylist()
+    return [
+        (row, reject.reason.value, reject.message)
+        for row, reject in enumerate(found)
+        if reject is not None and guard is not None and guard.blame(uris[row])
+    ]

@@ -6,7 +6,7 @@ Bits of features depend on the first two. So a store keeps them, and later runs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # they take torch
     from raypipe.backbone import Backbone
     from raypipe.flow.trial import Trial
 
-_SAMPLE = 4
+_SAMPLE, _SAMPLED_PIXELS = 4, 25 * 10**6
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
 _WORTHWHILE = 1.05
 
@@ -144,6 +144,8 @@ def _try_out(
 def _sample(some: Iterable[pa.Table], options: ReadOptions) -> npt.NDArray[np.uint8]:
     """Return the first image that can be read of each run of items."""
     found: list[npt.NDArray[np.uint8]] = []
+    # It is the driver that decodes these: what is large or odd is left to processes of the flow.
+    options = replace(options, max_pixels=min(options.max_pixels, _SAMPLED_PIXELS))
     for items in some:
         readable = (p for p in decoded(items, options) if not isinstance(p, RejectedItem))
         found += [views[:1] for views in [next(readable, None)] if views is not None]

@@ -100,7 +100,10 @@ def decoding_parity(
     decoder = JpegDecoder(spec.preprocess, device, max_pixels)
     there, _ = decoder(np.array([*jpegs, None], object)[:-1], np.ones(len(jpegs), bool))
     pre = spec.preprocess
-    images = (decode(data, max_pixels, orientation=pre.orientation) for data in jpegs)
+    images = (
+        decode(data, max_pixels, orientation=pre.orientation, decoders=pre.decoders)
+        for data in jpegs
+    )
     here = np.stack([to_pixels(image, pre) for image in images])
     embedder = Embedder(backbone, spec, device=device, batch_size=len(jpegs))
     expected = {column: torch.from_numpy(rows) for column, rows in embedder(here).items()}

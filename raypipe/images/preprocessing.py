@@ -7,6 +7,7 @@ from typing import Any
 from raypipe.config import BackboneConfig
 from raypipe.config.values import Colour, Sides, both, squared, written
 from raypipe.errors import UsageError
+from raypipe.images.decoders import load_decoder
 from raypipe.spec import Preprocess
 
 #: Mean and standard deviation of ImageNet's RGB channels in 0..1, as torchvision documents them.
@@ -56,7 +57,10 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     if config.scaled_decode and (values["crop"] is not None or not values["antialias"]):
         other = "--crop" if values["crop"] is not None else "--no-antialias or nearest pixels"
         raise UsageError(f"--scaled-decode does not go with {other}: these need every pixel")
-    found = Preprocess(**values, scaled=config.scaled_decode, gpu_decoded=config.gpu_decode)
+    for name in config.decoder:
+        load_decoder(name)
+    values |= {"scaled": config.scaled_decode, "gpu_decoded": config.gpu_decode}
+    found = Preprocess(**values | {"decoders": config.decoder})
     if config.gpu_decode:
         _check_gpu_decode(found)
     return found

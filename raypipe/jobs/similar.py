@@ -95,8 +95,9 @@ def _embedded(
 
     uri = config.image if "://" in config.image else str(user_path(config.image, "IMAGE"))
     try:
-        pre, data = store.spec.preprocess, read_item(uri, _MAX_PIXELS)
-        pixels = to_pixels(decode(data, _MAX_PIXELS, orientation=pre.orientation), pre)
+        how, data = store.spec.preprocess, read_item(uri, _MAX_PIXELS)
+        image = decode(data, _MAX_PIXELS, orientation=how.orientation, decoders=how.decoders)
+        pixels = to_pixels(image, how)
     except RejectedItem as reject:
         raise UsageError(
             f"IMAGE: {config.image!r} is neither the id of an image in {store.uri} nor one that "

@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 from raypipe import schema
 from raypipe.errors import RaypipeError, RejectedItem
 from raypipe.images.decode import decode
+from raypipe.images.formats import DECODED
 from raypipe.sources import read_item
 from raypipe.store.reader import StoreReader
 
@@ -53,7 +54,7 @@ def remains(uri: str) -> Image.Image | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(read_item(uri, _PIXELS)))
+            image = Image.open(io.BytesIO(read_item(uri, _PIXELS)), formats=DECODED)
             image.draft("RGB", (_SIDE, _SIDE))
             if image.width * image.height > _PIXELS:
                 return None

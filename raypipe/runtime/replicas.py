@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import ray
@@ -41,6 +41,11 @@ class Replicas:
     batch_size: int
     compiled: bool
     whole_flow: bool
+
+    def fewer(self, halved: int) -> Replicas:
+        """Return a pool of half as many, so many times over, and of one at least."""
+        most = max(1, self.max_size >> halved)
+        return replace(self, min_size=min(self.min_size, most), max_size=most)
 
 
 def plan_replicas(

@@ -12,7 +12,8 @@ import ray.data
 
 from raypipe.errors import RaypipeError
 
-_RETRIES = 3
+#: A unit is tried so many times again; a process may hold several images that end it.
+_RETRIES, _RESTARTS = 12, 16
 _KEPT = "finished partitions are kept, and the same command goes on from them"
 _NEVER_BEGAN = "error raised in its creation task"
 #: Said of a replica whose node is gone, and which no other has room for, when Ray gives it up.
@@ -37,8 +38,8 @@ class ProcessDiedError(RaypipeError):
 
 def retry_limits(*, hasty: bool = False) -> dict[str, Any]:
     """Bound the retries of actors; by default, Ray retries a crashing actor task for ever."""
-    retries = 0 if hasty else _RETRIES
-    return {"max_restarts": retries, "max_task_retries": retries}
+    restarts, retries = (0, 0) if hasty else (_RESTARTS, _RETRIES)
+    return {"max_restarts": restarts, "max_task_retries": retries}
 
 
 def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:

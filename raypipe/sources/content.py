@@ -46,18 +46,20 @@ def local_file(uri: str) -> Path | None:
     return Path(path) if path.startswith("/") else None
 
 
-def read_item(uri: str, max_pixels: int) -> bytes:
+def read_item(uri: str, max_pixels: int, max_bytes: int | None = None) -> bytes:
     """Return the bytes of one item; may be called from several threads.
 
     Args:
         uri: as listed.
         max_pixels: what is larger than so many pixels are without compression is rejected instead
             of read: it is a video or an archive among the images.
+        max_bytes: a lower limit.
 
     Raises:
         RejectedItem: they could not be fetched.
     """
-    max_bytes = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+    most = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+    max_bytes = most if max_bytes is None else min(most, max_bytes)
     if uri.startswith("/"):
         return read_local(uri, max_bytes)
     scheme = uri.partition(":")[0]

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost
+from raypipe.steps.guard import Limits
 
 Batch = dict[str, npt.NDArray[Any]]
 Column = npt.NDArray[Any]
@@ -35,11 +36,16 @@ class ReadOptions:
     Attributes:
         spec: what the features are.
         max_pixels: cap on an image's pixels.
+        max_seconds: an image may take to decode.
+        limits: what decoding an image may take, where a process may be ended for it: in those of
+            the flow, not in the driver.
         one_server: whether all items come from the same server, so that its failure concerns all.
     """
 
     spec: Spec
     max_pixels: int
+    max_seconds: float = 60.0
+    limits: Limits | None = None
     one_server: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from raypipe.steps.batch import (
     items_of,
 )
 from raypipe.steps.cost import Cost, Timer
+from raypipe.steps.guard import guard_of
 
 T = TypeVar("T")
 
@@ -55,21 +57,25 @@ class Fetch:
 
     def __call__(
         self, items: pa.Table, options: ReadOptions
-    ) -> Iterator[tuple[str, bytes | RejectedItem]]:
-        """Yield each item's id with its bytes, or why there are none."""
-        found = read_items(items[schema.URI].to_pylist(), options.max_pixels)
-        fetched = self.watch.watch(found)
-        for item, data in zip(items[schema.ID].to_pylist(), fetched, strict=True):
+    ) -> Iterator[tuple[str, str, bytes | RejectedItem]]:
+        """Yield each item's id and URI with its bytes, or why there are none."""
+        uris = items[schema.URI].to_pylist()
+        fetched = self.watch.watch(read_items(uris, options.max_pixels))
+        for item, uri, data in zip(items[schema.ID].to_pylist(), uris, fetched, strict=True):
             self.bytes += 0 if isinstance(data, RejectedItem) else memoryview(data).nbytes
-            yield item, data
+            yield item, uri, data
 
 
 def decoded(
     items: pa.Table, options: ReadOptions, fetch: Fetch | None = None
 ) -> Iterator[Pixels | RejectedItem]:
     """Yield each item's (views, height, width, 3) pixels, or why there are none."""
-    for item, data in (fetch or Fetch())(items, options):
-        yield data if isinstance(data, RejectedItem) else _views(item, data, options)
+    keep = _keeper(options)
+    for item, uri, data in (fetch or Fetch())(items, options):
+        if isinstance(data, RejectedItem):
+            yield data
+        else:
+            yield keep(uri, partial(_views, item, data, options))
 
 
 def left_encoded(
@@ -80,19 +86,33 @@ def left_encoded(
     Yields:
         For each item the bytes of a plain JPEG, (views, height, width, 3) uint8, or a reject.
     """
-    for item, data in (fetch or Fetch())(items, options):
+    keep = _keeper(options)
+    for item, uri, data in (fetch or Fetch())(items, options):
         if isinstance(data, RejectedItem) or is_plain_jpeg(data, options.max_pixels):
             yield data
         else:
-            yield _views(item, data, options)
+            yield keep(uri, partial(_views, item, data, options))
+
+
+def _keeper(
+    options: ReadOptions,
+) -> Callable[[str, Callable[[], Pixels | RejectedItem]], Pixels | RejectedItem]:
+    """Return what calls a function that decodes an image, within the limits there are."""
+    if options.limits is None:
+        return lambda _, decoding: decoding()
+    import torch.nn.functional  # noqa: F401 - takes seconds, which are not the first image's
+
+    guard = guard_of(options.limits)
+    guard.look()
+    return guard
 
 
 def _views(item: str, data: bytes, options: ReadOptions) -> Pixels | RejectedItem:
     spec = options.spec
     try:
-        pre = spec.preprocess
-        image = decode(data, options.max_pixels, least_side(pre), pre.orientation)
-        first = to_pixels(image, pre)
+        how = spec.preprocess
+        image = decode(data, options.max_pixels, least_side(how), how.orientation, how.decoders)
+        first = to_pixels(image, how)
         if spec.augment is None:
             return first[None]
         numbers = range(1, spec.augment.views + 1)
