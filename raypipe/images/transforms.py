@@ -219,7 +219,7 @@ def _view(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def in_bands(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return (H, W, 3) pixels of an RGB image, copied a part at a time: at once takes twice that."""
+    """Return (H, W, 3) pixels of an RGB image, copied a part at a time, for less memory."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     step = max(1, _BAND // image.width)
     for top in range(0, image.height, step):
