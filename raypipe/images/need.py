@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from raypipe.errors import RejectedItem, RejectReason
@@ -19,6 +21,9 @@ from raypipe.memory import readable
 BUDGET = 1280 * 2**20
 #: What needs more is decoded by one process of a node at a time.
 _LARGE = 160 * 2**20
+
+#: Pixels that are copied at a time.
+BAND = 2**20
 
 #: Bytes of a pixel as Pillow holds it; four for what is not named.
 _OF_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -86,3 +91,17 @@ def in_turn(needed: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def band(image: Image.Image, top: int, bottom: int) -> npt.NDArray[np.uint8]:
+    """Return the pixels of an RGB image between two lines: (H, W, 3)."""
+    return np.asarray(image.crop((0, top, image.width, min(image.height, bottom))))
+
+
+def in_bands(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3) pixels of an RGB image, copied a part at a time, for less memory."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(1, BAND // image.width)
+    for top in range(0, image.height, step):
+        pixels[top : top + step] = band(image, top, top + step)
+    return pixels

@@ -50,7 +50,7 @@ def from_pixels(pixels: np.ndarray[Any, Any]) -> Image.Image:
 
 
 def is_image(pixels: np.ndarray[Any, Any]) -> bool:
-    """Whether `from_pixels` takes an array."""
+    """Whether `from_pixels` takes an array: (H, W) or (H, W, 1, 3 or 4) uint8 or uint16."""
     return pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2 and _is_image(pixels.shape)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from raypipe.config.types import CropRounding
+from raypipe.images.need import BAND, band, in_bands
 from raypipe.spec import Preprocess
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ _LONGEST_ASPECT = 16
 #: Pixels that scaling one side before the other may hold, so that no shape takes all memory.
 _MOST_BETWEEN = 2**26
 
-#: Pixels of an image of which no copy is made, and that are copied of it at a time.
-_LARGE, _BAND = 2**25, 2**20
+#: Pixels of an image of which no copy is made.
+_LARGE = 2**25
 
 #: Values that a CPU's cache holds while several steps go over them.
 _CACHED = 2**17
@@ -177,9 +178,9 @@ def _resize_filtered(image: Image.Image, size: tuple[int, int], mode: str) -> np
     if image.width * image.height <= _LARGE:
         filtered = _interpolated(_view(image), height, width, mode)
     else:  # width a band at a time: the same, without copies of the whole
-        step = max(1, _BAND // image.width)
-        bands = (_band(image, top, top + step) for top in range(0, image.height, step))
-        narrow = [_interpolated(band, len(band), width, mode) for band in bands]
+        step = max(1, BAND // image.width)
+        bands = (band(image, top, top + step) for top in range(0, image.height, step))
+        narrow = [_interpolated(some, len(some), width, mode) for some in bands]
         filtered = _interpolated(np.concatenate(narrow), height, width, mode)
     return filtered if filtered.shape[2] == 3 else _without_fourth(filtered)
 
@@ -200,10 +201,6 @@ def _interpolated(
     return filtered
 
 
-def _band(image: Image.Image, top: int, bottom: int) -> npt.NDArray[np.uint8]:
-    return np.asarray(image.crop((0, top, image.width, min(image.height, bottom))))
-
-
 def _without_fourth(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Leave out the last of four channels; Pillow does it three times as fast as NumPy or torch."""
     height, width, _ = pixels.shape
@@ -222,15 +219,6 @@ def _view(image: Image.Image) -> npt.NDArray[np.uint8]:
     except (AttributeError, TypeError, ValueError, pa.ArrowException):
         return in_bands(image)
     return flat.reshape(image.height, image.width, -1)
-
-
-def in_bands(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return (H, W, 3) pixels of an RGB image, copied a part at a time: at once takes twice that."""
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    step = max(1, _BAND // image.width)
-    for top in range(0, image.height, step):
-        pixels[top : top + step] = _band(image, top, top + step)
-    return pixels
 
 
 def _resize_by_points(

@@ -36,7 +36,7 @@ PIL.Image.open = _opened
 
 def test_one_reject_and_not_the_run(tmp_path: Path) -> None:
     photos = draw_folder(tmp_path / "photos", 30)
-    (photos / "circle" / "0007.png").write_bytes(b"POISON")
+    (photos / "circle" / "0007.png").write_bytes(b"\x89PNG\r\n\x1a\nPOISON")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(_DECODER)
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])

@@ -175,20 +175,18 @@ def _bmp_rle(width: int, height: int) -> bytes:
     return file + head + bytes(1024) + lines
 
 
-def write_corpus(folder: Path, *, every: int = 1, bombs: bool = True) -> int:
-    """Write the corpus below a folder, or every nth file of it; return how many files there are."""
-    number = written = 0
+def write_corpus(folder: Path, *, every: int = 1) -> int:
+    """Write the corpus below a folder, or every nth file and bomb; return how many files it has."""
+    written = 0
     whole = [*_by_pillow(), *_by_tifffile()]
     files = [
         (f"{n}.{how}", data) for n, d in whole for how, data in _damages(d, zlib.crc32(n.encode()))
     ]
     files += [(f"{name}.named", data) for name, data in _NAMED.items()]
-    for name, data in files:
-        if number % every == 0:
-            written += _write(folder, name, data)
-        number += 1
-    for name, make in BOMBS.items() if bombs else ():
-        written += _write(folder, f"bomb-{name}", make())
+    for name, data in files[::every]:
+        written += _write(folder, name, data)
+    for name in list(BOMBS)[::every]:
+        written += _write(folder, f"bomb-{name}", BOMBS[name]())
     return written
 
 
