@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from raypipe.config.labels import LabelRule, SplitRule, expanded
+from raypipe.config.label_rules import LabelRule, SplitRule, expanded
 from raypipe.config.types import (
     CropRounding,
     Interpolation,

@@ -10,7 +10,7 @@ from typing import Any
 
 import raypipe
 from raypipe.cli.options import read_mapping
-from raypipe.config.labels import label_path
+from raypipe.config.label_rules import label_path
 from raypipe.errors import UsageError
 from raypipe.submission.entrypoint import Command
 
