@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from raypipe.errors import RaypipeError
 from raypipe.storage import FileInput, Storage
 from raypipe.store.partition import File, describe
+
+Piece = TypeVar("Piece")
 
 #: Larger files of a bucket are read twice instead of being held in memory.
 _HELD_BYTES = 2**28
@@ -39,35 +42,37 @@ class DamagedFileError(RaypipeError):
         return RaypipeError, (str(self),)
 
 
-@contextmanager
-def verifying(storage: Storage, file: File) -> Iterator[FileInput]:
-    """Compare a file's checksum while the body reads it; yield what to read it from.
+def verified(
+    storage: Storage, file: File, read: Callable[[FileInput], Iterator[Piece]]
+) -> Iterator[Piece]:
+    """Yield what `read` does of a listed file, once its checksum is known to be right.
 
-    The body has its rows before they are known to be right: what it makes of them must not be
-    visible before the end. An error of the body's is told as damage if it is that. Of a bucket, a
-    file of up to 256 MiB is fetched once and compared before the body has it.
+    The first piece is read meanwhile. Of a bucket, a file of up to 256 MiB is fetched once for
+    both.
 
     Raises:
-        RaypipeError: the file differs, or is missing.
+        RaypipeError: the file differs, is missing, or cannot be read now.
     """
-    if storage.folder is None and file.bytes <= _HELD_BYTES:
-        with reading(storage, file):
-            data = storage.read(file.path)
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise DamagedFileError(storage, file, _DIFFERS)
-        yield io.BytesIO(data)
-        return
     with ThreadPoolExecutor(1) as pool, reading(storage, file):
-        source = storage.open(file.path)
-        whole = pool.submit(is_whole, storage, file)
+        if storage.folder is None and file.bytes <= _HELD_BYTES:
+            data = storage.read(file.path)
+            whole = pool.submit(lambda: hashlib.sha256(data).hexdigest() == file.sha256)
+            source: FileInput = io.BytesIO(data)
+        else:
+            source = storage.open(file.path)
+            whole = pool.submit(is_whole, storage, file)
         try:
-            yield source
+            pieces = read(source)
+            first = list(islice(pieces, 1))
         except Exception:
             if not whole.result():
                 raise DamagedFileError(storage, file, _DIFFERS) from None
             raise
         if not whole.result():
             raise DamagedFileError(storage, file, _DIFFERS)
+    yield from first
+    with reading(storage, file):
+        yield from pieces
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -15,7 +16,7 @@ from raypipe.display import say
 from raypipe.spec import Spec, digest
 from raypipe.storage import Storage
 from raypipe.store import parquet
-from raypipe.store.checksums import verifying
+from raypipe.store.checksums import verified
 from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import (
     File,
@@ -125,10 +126,9 @@ def _is_taken(storage: Storage, name: str, noted: set[str]) -> bool:
 
 def _rows(storage: Storage, group: list[Part]) -> Iterator[pa.Table]:
     for part in group:
-        name = part.file.path
+        read = partial(file_format(part.file.path).iter_tables, columns=None)
         start = 0
-        with verifying(storage, part.file) as source:
-            for table in file_format(name).iter_tables(source, None):
-                keep = ~np.isin(np.arange(start, start + len(table)), part.dropped)
-                start += len(table)
-                yield table if keep.all() else table.take(pa.array(np.flatnonzero(keep)))
+        for table in verified(storage, part.file, read):
+            keep = ~np.isin(np.arange(start, start + len(table)), part.dropped)
+            start += len(table)
+            yield table if keep.all() else table.take(pa.array(np.flatnonzero(keep)))

@@ -18,7 +18,7 @@ from raypipe.heads.head import Channels
 from raypipe.rows.features import ROW_COLUMNS, Features, to_array
 from raypipe.spec import Spec, digest
 from raypipe.storage import FileInput, open_storage
-from raypipe.store.checksums import reading, verifying
+from raypipe.store.checksums import reading, verified
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import Format, file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot, same_features
@@ -152,7 +152,7 @@ class StoreReader:
         The first time that features are read, the file's checksum is compared meanwhile.
 
         Raises:
-            RaypipeError: the file is missing or, told after its last piece, damaged.
+            RaypipeError: the file is missing or damaged; none of it is yielded then.
         """
         part = self._parts[index]
         of_features = columns is None or not set(columns).isdisjoint(self.columns)
@@ -161,8 +161,9 @@ class StoreReader:
                 source = self.storage.open(part.file.path)
                 yield from self._pieces(part, source, columns, split)
             return
-        with verifying(self.storage, part.file) as source:
-            yield from self._pieces(part, source, columns, split)
+        yield from verified(
+            self.storage, part.file, lambda source: self._pieces(part, source, columns, split)
+        )
         self._verified.add(part.file.path)
 
     def _pieces(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Spec
-from raypipe.storage import Storage
-from raypipe.store.checksums import DamagedFileError, verifying
+from raypipe.storage import FileInput, Storage
+from raypipe.store.checksums import DamagedFileError, verified
 from raypipe.store.identity import SPEC_FILE, read_identity
 from raypipe.store.lifetime import NOTES
-from raypipe.store.partition import DATA, File, metadata_of
+from raypipe.store.partition import DATA, File, Metadata, metadata_of
 from raypipe.store.snapshot import (
     Snapshot,
     newest,
@@ -128,16 +129,19 @@ def _differing(storage: Storage, files: dict[File, str]) -> dict[str, str]:
 
 
 def _problem(storage: Storage, file: File, fingerprint: str) -> str:
-    """Return what is wrong with a listed file, or nothing.
+    """Return what is wrong with a listed file, or nothing; rejects say nothing of themselves.
 
     Raises:
         RaypipeError: it cannot be read now, which says nothing of it.
     """
+    rejects = Metadata(fingerprint, file.unit, "")
+
+    def read(source: FileInput) -> Iterator[Metadata | None]:
+        is_data = file.path.startswith(f"{DATA}/")
+        yield metadata_of(storage, file.path, source) if is_data else rejects
+
     try:
-        with verifying(storage, file) as source:
-            if not file.path.startswith(f"{DATA}/"):
-                return ""
-            metadata = metadata_of(storage, file.path, source)
+        (metadata,) = verified(storage, file, read)
     except DamagedFileError as error:
         return error.what
     if metadata is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import raypipe
-from raypipe.config import RepairConfig, VerifyConfig
+from raypipe.cli.command import add_command, execute, new_app
+from raypipe.config import ExportConfig, RepairConfig, VerifyConfig
 from raypipe.errors import RaypipeError
 from raypipe.jobs import repair as repair_job
 from raypipe.jobs import verify as verify_job
@@ -142,3 +145,38 @@ def test_a_snapshot_that_is_no_json(storage: FolderStorage) -> None:
     assert set(verify(storage).damaged) == {"snapshots/00000001.json"}
     with pytest.raises(RaypipeError, match=r"00000001\.json is damaged"):
         StoreReader(storage.uri)
+
+
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+@pytest.mark.parametrize("to", ["hdf5", "npy", "csv"])
+def test_flipped_data_is_not_exported(
+    tmp_path: Path, form: Format, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = fill(str(tmp_path / "store"), form)
+    name = newest(storage, make_spec().fingerprint).data[1].file.path
+    flip(storage, name)
+    place = tmp_path / "out"
+    place.mkdir()
+    app = new_app()
+    add_command(app, "export", ExportConfig)
+    suffix = {"hdf5": "h5"}.get(to, to)
+    arguments = ["export", storage.uri, "--to", to, "--out", str(place / f"x.{suffix}")]
+    assert execute(app, arguments) == 1
+    complaint = capsys.readouterr().err
+    assert f"{name} is damaged" in complaint
+    assert "Traceback" not in complaint
+    assert list(place.iterdir()) == []
+
+
+def test_several_expire_at_once(storage: FolderStorage) -> None:
+    for version in "123456":
+        run(storage, {"a": version})
+    command = [sys.executable, "-m", "raypipe", "expire", storage.uri, "--keep", "1"]
+    command += ["--grace", "0"]
+    calls = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    said = [call.communicate()[1].decode() for call in calls]
+    assert [call.returncode for call in calls] == [0, 0, 0], said
+    assert content(storage) == {"a": "6"}
+    expire(storage, keep=1, grace=0)
+    assert len(storage.list("data")) == 1
+    assert storage.list("expired") == []
