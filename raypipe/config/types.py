@@ -52,4 +52,5 @@ Pool = Literal[
 ]
 Orientation = Literal["exif", "ignore"]
 CropRounding = Literal["down", "even"]
+Resampler = Literal["torch", "pillow"]
 Changes = Annotated[tuple[Change, ...], BeforeValidator(_listed)]
