@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from raypipe import schema
-from raypipe.config.types import CropRounding, Interpolation, Orientation, Pool
+from raypipe.config.types import CropRounding, Interpolation, Orientation, Pool, Resampler
 from raypipe.config.values import Filter, Sides, both
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
@@ -48,6 +48,8 @@ class Preprocess(_Frozen):
     size: Sides = 224
     interpolation: Interpolation = "bilinear"
     antialias: bool = True
+    resampler: Resampler = "torch"
+    """What filters; points are taken by rules of our own."""
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -78,7 +80,7 @@ class Preprocess(_Frozen):
         for name in ("as_transformers", "scaled", "gpu_decoded", "decoders"):
             if not values.get(name):
                 values.pop(name, None)
-        for name in ("orientation", "crop_rounding"):
+        for name in ("orientation", "crop_rounding", "resampler"):
             if values.get(name) == type(self).model_fields[name].default:
                 values.pop(name)
         return values

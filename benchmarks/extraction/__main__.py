@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import report, results
 from benchmarks.extraction import images
+from benchmarks.extraction.measure import FailedRunError
 from benchmarks.extraction.networks import Network
 from benchmarks.extraction.recipe import MEAN_STD
 from benchmarks.extraction.run import Effort, benchmark
@@ -108,7 +109,10 @@ def main() -> None:
     count = options.count or (_QUICK_COUNT if options.quick else None)
     source = options.images or images.generated(count or _COUNT)
     for network in options.networks:
-        found = benchmark(network, source, count, effort(options))
+        try:
+            found = benchmark(network, source, count, effort(options))
+        except FailedRunError as error:
+            raise SystemExit(f"{network.name}: {error}") from None
         found["command"] = command(sys.argv[1:])
         found["generated"] = options.images is None
         known = results.load(folder).get("extraction", {})

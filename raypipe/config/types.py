@@ -62,4 +62,5 @@ Pool = Literal[
 ]
 Orientation = Literal["exif", "ignore"]
 CropRounding = Literal["down", "even"]
+Resampler = Literal["torch", "pillow"]
 Changes = Annotated[tuple[Change, ...], BeforeValidator(_listed)]

@@ -52,8 +52,8 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     values["resize_to"] = _resize_to(config, values, base)
     if values["interpolation"] == "nearest":
         values["antialias"] = False  # one source pixel per target pixel: there is no filter
-    if values["interpolation"] == "lanczos" and not values["antialias"]:
-        raise UsageError("--no-antialias does not go with --interpolation lanczos; use bicubic")
+    if not values["antialias"]:
+        _check_points(values)
     if config.scaled_decode and (values["crop"] is not None or not values["antialias"]):
         other = "--crop" if values["crop"] is not None else "--no-antialias or nearest pixels"
         raise UsageError(f"--scaled-decode does not go with {other}: these need every pixel")
@@ -66,12 +66,22 @@ def resolve_preprocess(config: BackboneConfig, trained: Preprocess | None) -> Pr
     return found
 
 
+def _check_points(values: dict[str, Any]) -> None:
+    if values["interpolation"] == "lanczos":
+        raise UsageError("--no-antialias does not go with --interpolation lanczos; use bicubic")
+    if values["resampler"] == "pillow" and values["interpolation"] != "nearest":
+        raise UsageError(
+            "--resampler pillow always filters; got --no-antialias; give one of the two"
+        )
+
+
 def _check_gpu_decode(wanted: Preprocess) -> None:
     smaller = any(a < b for a, b in zip(wanted.scaled_shape, wanted.shape, strict=True))
     others = {
         "--crop": wanted.crop is not None,
         "--no-antialias or nearest pixels": not wanted.antialias,
         "--interpolation lanczos": wanted.interpolation == "lanczos",
+        "--resampler pillow": wanted.resampler == "pillow",
         "--scaled-decode": wanted.scaled,
         "--resize border": wanted.resize == "border",
         "a --resize-to below --size": smaller,

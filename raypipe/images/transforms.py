@@ -163,7 +163,7 @@ def _resize(
     # where proportions change, since it scales the sides in another order.
     cubic = mode == "bicubic" and preprocess.resize == "shorter" and not grows
     as_tensors = preprocess.as_transformers and mode != "nearest"
-    if mode == "bilinear" or cubic or as_tensors:
+    if preprocess.resampler == "torch" and (mode == "bilinear" or cubic or as_tensors):
         return _resize_filtered(image, size, mode)
     return np.asarray(image.resize(size, _PILLOW[mode]))
 

@@ -14,7 +14,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ClusterConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.fit.engine import check_engine_options, choose_engine
+from raypipe.fit.engine import Engine, check_engine_options, choose_engine
 from raypipe.fit.kmeans.choose import CRITERION, SAMPLE
 from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions
 from raypipe.fit.kmeans.seeding import read_centers
@@ -50,17 +50,7 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
     shape = store.shapes.get(column, ())
     options = _options(config, row_width(shape, config.spatial, store.channels(column)))
     out = output_folder(config.out)
-    engine = choose_engine(
-        config.engine,
-        rows=len(store),
-        width=prod(shape),  # read before positions are averaged
-        only_ray=_only_ray(config, out),
-    )
-    if config.order == "csv" and engine == "ray":
-        raise UsageError(
-            "--order csv needs all features in memory, with --engine sklearn; got --engine ray, "
-            "whose shards have an order of their own; give --order id"
-        )
+    engine = _engine(config, len(store), prod(shape), out)
     index = read_index(store)
     kept = _checkpoint(config, store, column, out if engine == "ray" else None)
     images = index.rows(index.views == 0)  # an augmented view is no further image
@@ -79,14 +69,7 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
         "joined": join_clusters(wanted, assigned, new / _JOINED_FILE) if wanted else None,
         "ari": agreement(images.labels, clusters),
         "choose": CRITERION if choices else None,
-        "distance": config.distance,
-        "seed": config.seed,
-        "engine": engine,
-        "store": store.uri,
-        "snapshot": store.snapshot.number,
-        "column": column,
-        "spatial": config.spatial,
-        "fingerprint": store.spec.fingerprint,
+        **_about(config, store, column, engine),
         "seconds": round(time.monotonic() - started, 3),
     }
     if not clusters.converged:
@@ -95,6 +78,31 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
     np.save(new / "centers.npy", clusters.centers)
     pictured = picture(store, ids, clusters, new / "clusters.png")
     return Outcome(summary, text(summary, pictured=pictured, joined_file=_JOINED_FILE), clusters)
+
+
+def _engine(config: ClusterConfig, rows: int, width: int, out: Path) -> Engine:
+    """Choose what fits; features have `width` values before positions are averaged."""
+    only_ray = _only_ray(config, out)
+    engine = choose_engine(config.engine, rows=rows, width=width, only_ray=only_ray)
+    if config.order == "csv" and engine == "ray":
+        raise UsageError(
+            "--order csv needs all features in memory, with --engine sklearn; got --engine ray, "
+            "whose shards have an order of their own; give --order id"
+        )
+    return engine
+
+
+def _about(config: ClusterConfig, store: StoreReader, column: str, engine: str) -> dict[str, Any]:
+    return {
+        "distance": config.distance,
+        "seed": config.seed,
+        "engine": engine,
+        "store": store.uri,
+        "snapshot": store.snapshot.number,
+        "column": column,
+        "spatial": config.spatial,
+        "fingerprint": store.spec.fingerprint,
+    }
 
 
 def _figures(clusters: Clusters, options: KMeansOptions, choices: Figures) -> dict[str, Any]:

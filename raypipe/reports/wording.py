@@ -57,7 +57,8 @@ def _preprocess(plan: Preprocess) -> str:
         rounded = ", rounded to even" if plan.crop_rounding == "even" else ""
         steps.append(f"centre crop of {plan.crop} × {plan.crop}{rounded}")
     smooth = "" if plan.antialias else ", not antialiased"
-    how = f"({plan.interpolation}{smooth})"
+    by = ", by Pillow" if plan.resampler == "pillow" else ""
+    how = f"({plan.interpolation}{smooth}{by})"
     if plan.resize == "squash":
         steps.append(f"resized to {measured(plan.resize_to or plan.size)} {how}")
     elif isinstance(plan.resize_to, tuple):

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from benchmarks import report, results
-from benchmarks.extraction import images
+from benchmarks.extraction import __main__, images
 from benchmarks.extraction.__main__ import command, parse
 from benchmarks.extraction.agreement import least_cosine
 from benchmarks.extraction.contestants import fast_loop, plain_loop
@@ -35,6 +35,7 @@ from benchmarks.extraction.trace import (
     steady_rate,
 )
 from benchmarks.extraction.tuning import of_fast_loop, tune
+from raypipe.images.decode import decode
 from tests.conftest import TINY
 
 
@@ -155,7 +156,23 @@ def test_turned_photographs_are_upright_for_all_contestants(tmp_path: Path):
     with Image.open(turned) as image:
         assert image.size == images.SIZE[::-1]
         assert image.getexif().get(0x0112, 1) == 1
+        blind = np.asarray(image)
+    assert np.array_equal(blind, decode(turned.read_bytes(), 10**6)), "as those that heed EXIF"
     assert usual.is_symlink()
+
+
+def test_contestants_that_differ_are_told_of_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def differ(*_: object) -> None:
+        raise FailedRunError("raypipe: a feature's cosine to the base's is 0.9720")
+
+    monkeypatch.setattr(__main__, "benchmark", differ)
+    monkeypatch.setattr(sys, "argv", ["x", "--images", str(tmp_path), "--out", str(tmp_path)])
+    with pytest.raises(
+        SystemExit, match=r"^resnet18: raypipe: .* cosine to the base's is 0\.9720$"
+    ):
+        __main__.main()
 
 
 def test_decoding_alone_takes_all_jpegs(tmp_path: Path):

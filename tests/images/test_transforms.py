@@ -17,7 +17,7 @@ from raypipe.errors import UsageError
 from raypipe.images import transforms
 from raypipe.images.decode import decode
 from raypipe.images.preprocessing import resolve_preprocess
-from raypipe.images.transforms import least_side, normalize, to_pixels
+from raypipe.images.transforms import least_side, normalize, scaled_size, to_pixels
 from raypipe.spec import Preprocess
 from tests.conftest import draw
 
@@ -59,10 +59,29 @@ def test_a_crop_rounds_as_torchvision_s(size: tuple[int, int]) -> None:
 
 
 def test_usual_orientation_and_rounding_are_not_in_the_form() -> None:
-    usual = resolved(orientation="exif", crop_rounding="down")
-    assert not {"orientation", "crop_rounding"} & set(usual.model_dump())
-    other = resolved(orientation="ignore", crop_rounding="even")
+    usual = resolved(orientation="exif", crop_rounding="down", resampler="torch")
+    assert not {"orientation", "crop_rounding", "resampler"} & set(usual.model_dump())
+    other = resolved(orientation="ignore", crop_rounding="even", resampler="pillow")
     assert Preprocess(**other.model_dump()) == other != usual
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(333, 250), (251, 400), (40, 30)])
+def test_pillow_s_own_pixels(size: tuple[int, int], mode: str) -> None:
+    image = draw("circle", 7, size)
+    preset = resolved(size=64, resize_to=72, interpolation=mode, resampler="pillow")
+    filter_ = Image.Resampling[mode.upper()]
+    right = CenterCrop(64)(image.resize(scaled_size(size, preset), filter_))
+    np.testing.assert_array_equal(to_pixels(image, preset), np.asarray(right))
+
+
+def test_pillow_s_filter_cannot_be_without_one() -> None:
+    with pytest.raises(UsageError, match="--resampler pillow always filters; got --no-antialias"):
+        resolved(resampler="pillow", antialias=False)
+    with pytest.raises(UsageError, match="--gpu-decode does not go with --resampler pillow"):
+        resolved(resampler="pillow", gpu_decode=True)
+    nearest = resolved(resampler="pillow", interpolation="nearest")
+    assert not nearest.antialias
 
 
 def test_the_network_s_input_is_rounded_once() -> None:

@@ -75,6 +75,26 @@ def test_random_views_in_place_of_the_image(tmp_path: Path) -> None:
         raypipe.predict(model, str(tmp_path / "alone"), out=str(tmp_path / "p.csv"))
 
 
+def test_orientation_is_ignored_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Photographs that their EXIF turns give the features of their pixels as they are stored."""
+    turned, plain = tmp_path / "turned", tmp_path / "plain"
+    turned.mkdir()
+    plain.mkdir()
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = turned / f"{orientation}.jpg"
+        draw("square", orientation, (41, 30)).save(path, exif=exif)
+        with Image.open(path) as image:
+            Image.fromarray(np.asarray(image)).save(plain / f"{orientation}.jpg.png")
+    right = extract(plain, tmp_path / "right").to_numpy().features
+    given = extract(turned, tmp_path / "ignored", orientation="ignore").to_numpy()
+    np.testing.assert_array_equal(given.features, right)
+    upright = extract(turned, tmp_path / "upright").to_numpy().features
+    same = [bool(np.array_equal(a, b)) for a, b in zip(upright, right, strict=True)]
+    assert same == [True] + [False] * 7
+
+
 def test_a_changed_image_replaces_all_of_its_views(tmp_path: Path) -> None:
     source = draw_folder(tmp_path / "photos", 2)
     before = extract(source, tmp_path / "store", **VIEWS).to_numpy()

@@ -1,22 +1,16 @@
-"""Each recipe, end to end, on generated images and seeded weights."""
+"""Recipes end to end, on generated images and seeded weights; see also test_*_tutorial.py."""
 
 from __future__ import annotations
 
-import csv
-import re
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
-from PIL import Image
-from sklearn.cluster import KMeans
 
 import raypipe
 from raypipe.config import RunConfig
 from raypipe.errors import UsageError
 from raypipe.jobs import run
-from tests.conftest import draw, draw_folder
+from tests.conftest import draw_folder
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # Short batches are padded to their full size, which VGG16 takes its time for.
@@ -36,62 +30,6 @@ def run_recipe(name: str, source: Path, out: Path, *changes: str) -> dict[str, d
         recipe=str(RECIPES / name), source=str(source), out=str(out), set=(*RANDOM, *changes)
     )
     return {step["job"]: step for step in run.run(config).summary["steps"]}
-
-
-def test_flowers17(tmp_path: Path, ray_session: None) -> None:
-    source = draw_folder(tmp_path / "photos", 6)
-    out = tmp_path / "out"
-    steps = run_recipe("flowers17-vgg16.yaml", source, out)
-    assert steps["extract"]["features"] == {"features": [512 * 7 * 7]}
-    with h5py.File(out / "features.h5") as file:
-        assert file["features"].shape == (18, 25088)
-        assert file["features"].dtype == np.float64
-        assert file["labels"].dtype.kind == "i"
-        names = [name.decode() for name in file["label_names"]]
-        assert names == ["circle", "square", "stripes"]
-        labels = file["labels"][:]
-        ids = [identity.decode() for identity in file["ids"]]
-        assert [names[label] for label in labels] == [i.split("/")[0] for i in ids]
-        assert ids != sorted(ids)  # shuffled
-    assert set(steps["train"]["best_params"]) == {"C"}
-    report = (out / "model" / "report.txt").read_text()
-    assert "precision" in report
-    assert re.search(r"accuracy +\d\.\d\d ", report)
-    held = list(csv.DictReader((out / "model" / "holdout.csv").open()))
-    assert [row["id"] for row in held] == ids[13:]  # the first 75 % train
-    assert steps["train"]["test_rows"] == 5
-    assert raypipe.load_model(out / "model").classes == ("circle", "square", "stripes")
-    page = (out / "report.html").read_text()
-    assert all(f">{title}</h2>" in page for title in ("Features", "Classifier"))
-
-
-def test_cluster(tmp_path: Path, ray_session: None) -> None:
-    source = tmp_path / "images"
-    source.mkdir()
-    kinds = ("circle", "square", "stripes")
-    for number in range(6):
-        picture = draw(kinds[number % 3], number).resize((640, 530), Image.Resampling.NEAREST)
-        picture.save(source / f"{number}.png")
-    (tmp_path / "images.csv").write_text(
-        "price,ImageID,label\n" + "".join(f"{n}0,{n},old\n" for n in (3, 6, 0, 5, 1, 4, 2))
-    )
-    out = tmp_path / "out"
-    steps = run_recipe("cluster-vgg16.yaml", source, out, f"cluster.join={tmp_path / 'images.csv'}")
-    assert steps["extract"]["features"] == {"features": [4096]}
-    data = raypipe.open(out / "features").to_numpy()
-    assert data.features.min() < 0  # before the ReLU
-    assert set(data.labels) == {None}
-    rows = list(csv.reader((out / "clusters" / "joined.csv").open()))
-    assert rows[0] == ["price", "ImageID", "label"]
-    assert [row[1] for row in rows[1:]] == list("3605142")
-    wanted = [f"{row[1]}.png" for row in rows[1:] if row[1] != "6"]
-    place = {name: number for number, name in enumerate(data.ids)}
-    features = data.features[[place[name] for name in wanted]]
-    right = KMeans(5, n_init=10, random_state=42).fit(features).labels_
-    assert [row[2] for row in rows[1:] if row[1] != "6"] == [str(label) for label in right]
-    assert rows[2] == ["60", "6", ""]
-    assert steps["cluster"]["k"] == 5
-    assert ">Clusters</h2>" in (out / "report.html").read_text()
 
 
 def recipe(tmp_path: Path, text: str) -> Path:

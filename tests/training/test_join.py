@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import raypipe
 from raypipe.errors import UsageError
 from raypipe.training.join import join_clusters, order_of, read_ids
+from tests.support.sharded import store_of
 
 CLUSTERS = {"a/1.jpg": 3, "a/2.jpg": 0, "b/2.jpg": 4, "b/9": 1}
 
@@ -73,6 +76,20 @@ def test_order_is_that_of_the_table_or_refused(tmp_path: Path) -> None:
     table.write_text("id\n9\nreject\n1\n2\n")
     found = order_of(read_ids(str(table)), ["1.jpg", "2.jpg", "9.jpg"])
     assert found.tolist() == [2, 0, 1]
+
+
+def test_order_needs_the_table_and_all_features_in_memory(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store", np.eye(8, dtype=np.float32)).uri
+    table, out = tmp_path / "images.csv", tmp_path / "out"
+    table.write_text("id\n" + "".join(f"{n:08d}\n" for n in range(8)))
+    given: dict[str, object] = {"k": "2", "out": str(out), "order": "csv"}
+    with pytest.raises(UsageError, match="--order csv goes with --join; give --join FILE"):
+        raypipe.cluster(store, **given)
+    words = "--order csv needs all features in memory, .* got --engine ray, .* give --order id"
+    for ray in ({"engine": "ray"}, {"init": "k-means||"}):
+        with pytest.raises(UsageError, match=words):
+            raypipe.cluster(store, **given, **ray, join=str(table))
+    assert not list(out.glob("*"))
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -66,6 +66,28 @@ def hold_out(
     if how == "auto":
         how = "store" if any(split is not None for split in data.splits) else "stratified"
     first = np.flatnonzero(data.views == 0)
+    fitted, held, validation = _choose(data, first, how, test_size=test_size, cv=cv, seed=seed)
+    if left_out := len(first) - len(fitted) - len(held):
+        say(f"{left_out} images are in no split to train or test on and are left out")
+    train, test = _with_views(first, fitted, len(data)), first[held]
+    _check_parts(data.labels, train, test, how)
+    if validation is None:
+        folds = list(_folds(data, train, cv, None if how == "shuffle" else seed)) if cv else []
+        return Holdout(how, train, test, folds)
+    image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it
+    outside = validation[image[train]]
+    fold = np.flatnonzero(~outside), np.flatnonzero(outside & (data.views[train] == 0))
+    _check_parts(data.labels, train[fold[0]], train[fold[1]], "store (train and validation)")
+    return Holdout(how, train, test, [fold])
+
+
+def _choose(
+    data: Any, first: Rows, how: str, *, test_size: float, cv: int, seed: int
+) -> tuple[Rows, Rows, npt.NDArray[np.bool_] | None]:
+    """Return which of the images to fit on and to score on, (n,) and (m,), by one of the rules.
+
+    Also which of all images (N,) take the place of the folds; None if folds are to be made.
+    """
     ids, labels = data.ids[first], data.labels[first]
     validation: npt.NDArray[np.bool_] | None = None
     if how == "stratified":
@@ -90,19 +112,7 @@ def hold_out(
         scored = "test" if "test" in part else "validation"
         held = np.flatnonzero(part == scored)
         fitted = np.flatnonzero(np.isin(part, list({"train", "validation"} - {scored})))
-    left_out = len(ids) - len(fitted) - len(held)
-    if left_out:
-        say(f"{left_out} images are in no split to train or test on and are left out")
-    train, test = _with_views(first, fitted, len(data)), first[held]
-    _check_parts(data.labels, train, test, how)
-    if validation is None:
-        folds = list(_folds(data, train, cv, None if how == "shuffle" else seed)) if cv else []
-        return Holdout(how, train, test, folds)
-    image = np.cumsum(data.views == 0) - 1  # of each row; its views follow it
-    outside = validation[image[train]]
-    fold = np.flatnonzero(~outside), np.flatnonzero(outside & (data.views[train] == 0))
-    _check_parts(data.labels, train[fold[0]], train[fold[1]], "store (train and validation)")
-    return Holdout(how, train, test, [fold])
+    return fitted, held, validation
 
 
 def _check_store_split(part: Labels) -> None:
