@@ -13,23 +13,6 @@ from raypipe.jobs import run
 from tests.conftest import draw_folder
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-# Short batches are padded to their full size, which VGG16 takes its time for.
-RANDOM = (
-    "extract.weights=random",
-    "extract.actors=1",
-    "extract.precision=fp32",
-    "extract.batch_size=3",
-)
-
-
-SHORT = ("train.epochs=2",)
-
-
-def run_recipe(name: str, source: Path, out: Path, *changes: str) -> dict[str, dict]:
-    config = RunConfig(
-        recipe=str(RECIPES / name), source=str(source), out=str(out), set=(*RANDOM, *changes)
-    )
-    return {step["job"]: step for step in run.run(config).summary["steps"]}
 
 
 def recipe(tmp_path: Path, text: str) -> Path:
