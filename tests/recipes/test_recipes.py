@@ -89,3 +89,15 @@ def test_a_dry_run_shows_the_plan(tmp_path: Path) -> None:
     assert plan["steps"][2]["store"] == str(out / "features")
     with pytest.raises(UsageError, match="--source|no file or folder"):
         raypipe.run(recipe, source=tmp_path / "none", out=out, dry_run=True)
+
+
+def test_an_improved_recipe_has_the_same_steps_and_network(tmp_path: Path) -> None:
+    photos = draw_folder(tmp_path / "photos", 1)
+    usual, improved = (
+        raypipe.run(RECIPES / name, source=photos, out=tmp_path / "out", dry_run=True)["steps"]
+        for name in ("flowers17-vgg16.yaml", "flowers17-vgg16-improved.yaml")
+    )
+    assert [step["job"] for step in improved] == [step["job"] for step in usual]
+    same = ("backbone", "weights", "layer", "pool")
+    assert [improved[0].get(key) for key in same] == [usual[0].get(key) for key in same]
+    assert improved != usual
