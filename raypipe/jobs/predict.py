@@ -80,8 +80,6 @@ def _to_store(
     """Add what is missing to a store of predictions."""
     storage = open_storage(config.out)
     check_apart(storage, source.uri)
-    if storage.exists("model.json"):
-        raise UsageError(f"--out: {storage.uri} holds a model; give another folder")
     with ExitStack() as stack:
         listing = stack.enter_context(_listing(config, model, source))
         check_writable(storage)

@@ -41,8 +41,10 @@ class FolderLabels:
         if self.depth == "path":
             return path
         last = folders[-1]
-        if not self.depth and (other := self.path_of.setdefault(last, path)) != path:
-            raise UsageError(_two_of_one_name(other, path, last))
+        if not self.depth:
+            named = "/".join(name for name in folders if not name.isdigit()) or path  # no dates
+            if (other := self.path_of.setdefault(last, named)) != named:
+                raise UsageError(_two_of_one_name(other, named, last))
         return last
 
     def _folders(self, item: str) -> list[str]:

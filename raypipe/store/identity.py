@@ -15,6 +15,7 @@ from raypipe.store.snapshot import newest
 
 SPEC_FILE = "spec.json"
 _FORMAT = 2
+_RESULTS = {"model.json": "a model", "centers.npy": "clusters"}
 
 
 def is_store(uri: str, option: str = "STORE") -> bool:
@@ -42,9 +43,13 @@ def create_store(
         form: file format of the partitions.
 
     Raises:
-        UsageError: the store has another spec; the message holds the difference.
+        UsageError: the store has another spec, of which the message holds the difference, or the
+            folder has another command's result.
         RaypipeError: its spec was lost, and its snapshots are of another one.
     """
+    for file, result in _RESULTS.items():
+        if storage.exists(file):
+            raise UsageError(f"--out: {storage.uri} holds {result}; give another folder")
     content = {
         "format": _FORMAT,
         "partitions": form,

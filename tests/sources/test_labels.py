@@ -93,6 +93,13 @@ def test_shards_are_no_classes(tmp_path: Path) -> None:
         }
 
 
+def test_dates_above_a_folder_do_not_make_another_class_of_it(tmp_path: Path) -> None:
+    for day in ("2026/11/21", "2026/11/22"):
+        (tmp_path / day / "cam1").mkdir(parents=True)
+        (tmp_path / day / "cam1" / "1.jpg").touch()
+    assert set(labels(tmp_path).values()) == {"cam1"}
+
+
 def test_dates_are_labels_only_if_asked_for(tmp_path: Path) -> None:
     names = ["2026/11/21/1.jpg", "2026/12/21/2.jpg", "7/3.jpg", "train/8/4.jpg"]
     source = zip_of(tmp_path / "z.zip", dict.fromkeys(names, b"x"))
