@@ -18,7 +18,7 @@ from raypipe.images.clock import waiting
 from raypipe.memory import readable
 
 #: What decoding one image may take: what is found to need more is rejected by its header.
-BUDGET = 1280 * 2**20
+BUDGET = 2**30
 #: What needs more is decoded by one process of a node at a time.
 _LARGE = 160 * 2**20
 
