@@ -8,7 +8,7 @@ from raypipe.errors import RejectedItem, RejectReason
 
 #: Decoded, by Pillow's names. Nothing else of Pillow is ever called: some of its formats start
 #: another program (PostScript), or are decoded by plain Python for minutes.
-DECODED = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
+DECODED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 
 _STARTS = (
     (b"\xff\xd8\xff", "JPEG"),

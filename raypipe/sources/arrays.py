@@ -18,7 +18,6 @@ from raypipe.schema import ID
 from raypipe.sources.array_files import DAMAGE, Arrays, open_arrays
 from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import label_columns, present
-from raypipe.sources.containers import name_below
 from raypipe.sources.local import file_etag
 from raypipe.sources.members import spell
 
@@ -171,11 +170,18 @@ class ArrayFiles:
     auto_label: Literal["folder", "column"] = "column"
 
     def __init__(
-        self, uri: str, paths: Sequence[Path], config: SourceConfig, *, aside: Counter[str]
+        self,
+        uri: str,
+        paths: Sequence[Path],
+        config: SourceConfig,
+        *,
+        names: Sequence[str],
+        aside: Counter[str],
     ) -> None:
         self.uri, self.aside = uri, aside
         self.files = [
-            (name_below(path.with_suffix(""), uri), ArraySource(path, config)) for path in paths
+            (name.rpartition(".")[0], ArraySource(path, config))
+            for name, path in zip(names, paths, strict=True)
         ]
 
     def list(self) -> Iterator[pa.RecordBatch]:

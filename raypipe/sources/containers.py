@@ -171,11 +171,6 @@ def _without_suffix(path: str) -> str:
     return re.sub(r"(\.tar\.gz|\.[^./]*)$", "", path)
 
 
-def name_below(path: object, root: str) -> str:
-    """Return a container's path below its source, or its name where it is the source."""
-    return str(path).removeprefix(f"{root}/") if root else str(path).rpartition("/")[2]
-
-
 _HIVE = re.compile(r"([^/=]+)=([^/]*)")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _OF_SPLIT = re.compile(r"([A-Za-z]+)(?:-\d+-of-\d+.*)?")

@@ -97,10 +97,11 @@ def _of_containers(
     kind, names = found.chosen(uri)
     paths = [at(name) for name in names]
     if kind == TABLES:
-        return ParquetSource(uri, paths, config, root=uri, aside=found.aside)
+        return ParquetSource(uri, paths, config, names=names, aside=found.aside)
     if kind == ARRAYS:
-        return ArrayFiles(uri, [only_local(path) for path in paths], config, aside=found.aside)
-    return TarSource(uri, paths, config, root=uri, aside=found.aside)
+        local = [only_local(path) for path in paths]
+        return ArrayFiles(uri, local, config, names=names, aside=found.aside)
+    return TarSource(uri, paths, config, names=names, aside=found.aside)
 
 
 def _of_files(uri: str, files: Sequence[AnyPath], config: SourceConfig) -> Source:

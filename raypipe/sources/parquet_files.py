@@ -35,7 +35,7 @@ from raypipe.sources.columns import (
     resolve,
     with_slashes,
 )
-from raypipe.sources.containers import columns_of_path, name_below
+from raypipe.sources.containers import columns_of_path
 from raypipe.sources.files import AnyPath, file_etag, readable
 from raypipe.sources.local import MISSING, check_size, unreadable
 from raypipe.sources.manifest import UriColumns, uri_batch
@@ -62,12 +62,15 @@ class ParquetSource:
         files: Sequence[AnyPath],
         config: SourceConfig,
         *,
-        root: str = "",
+        names: Sequence[str] | None = None,
         aside: Counter[str] | None = None,
     ) -> None:
         self.uri = uri
         self.aside = Counter(aside or ())
-        self.files = [_TableFile(path, name_below(path, root), config) for path in files]
+        below = names or [path.name for path in files]
+        self.files = [
+            _TableFile(path, name, config) for path, name in zip(files, below, strict=True)
+        ]
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of files and rows, holding one row group's small columns.

@@ -18,7 +18,7 @@ from raypipe.display import say
 from raypipe.errors import RejectReason, UsageError
 from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
-from raypipe.sources.containers import HIDDEN, SIDE_DATA, UNNAMED, name_below
+from raypipe.sources.containers import HIDDEN, SIDE_DATA, UNNAMED
 from raypipe.sources.files import AnyPath, file_etag
 from raypipe.sources.local import utf8
 from raypipe.sources.members import clean_name, spell, spell_reject
@@ -53,11 +53,11 @@ class TarSource:
         shards: Sequence[AnyPath],
         config: SourceConfig,
         *,
-        root: str = "",
+        names: Sequence[str] | None = None,
         aside: Counter[str] | None = None,
     ) -> None:
         self.uri = uri
-        self.names = [_name_of(path, root) for path in shards]
+        self.names = [_name_of(name) for name in names or [path.name for path in shards]]
         self.shards = shards
         self.beside = aside or Counter[str]()
         self.aside = Counter[str]()
@@ -212,8 +212,8 @@ class _TarShard:
         return item, uri, self._etag(member), None, None
 
 
-def _name_of(shard: AnyPath, root: str) -> str:
-    return utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", name_below(shard, root)))
+def _name_of(shard: str) -> str:
+    return utf8(re.sub(r"(\.tar|\.tar\.gz|\.tgz)$", "", shard))
 
 
 def _base(name: str) -> str:

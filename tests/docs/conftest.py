@@ -143,7 +143,7 @@ class Shelf:
 
     def listing(self, name: str) -> None:
         rows = [
-            f"{path},{path.parent.name}\n"
+            f"photos/{path.relative_to(self.shelf / 'photos')},{path.parent.name}\n"
             for path in sorted((self.shelf / "photos").rglob("*.jpg"))
         ]
         (self.folder / name).write_text("".join(["url,species\n", *rows]))

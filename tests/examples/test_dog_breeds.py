@@ -20,9 +20,9 @@ import dog_breeds
 import raypipe
 from raypipe.errors import RejectedItem, RejectReason
 from tests.conftest import NETWORKS
-from tests.recipes.test_recipes import SHORT, run_recipe
 from tests.support.portraits import landscape, noisy, portrait
 from tests.support.stores import items_of, make_spec, make_store
+from tests.support.tutorials import run_recipe
 
 EXAMPLE = Path(dog_breeds.__file__)
 BREEDS = {
@@ -47,7 +47,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
         f"extract.backbone={NETWORKS}:thousand",
         "extract.layer=[features=avgpool:avg, imagenet_class=logits:argmax]",
         "extract.batch_size=4",
-        *SHORT,
+        "extract.weights=random",
+        "extract.precision=fp32",
+        "train.epochs=2",
     )
     run_recipe("dog-breeds.yaml", root / "dogImages", root / "out", *changes)
     return root / "out" / "model"

@@ -391,11 +391,13 @@ def test_workers_train_what_this_process_does(
     two = raypipe.train(clouds, out=str(tmp_path / "two"), **usual, workers=2)
     for name in ("validation_loss", "accuracy"):
         assert two.metrics[name] == pytest.approx(alone.metrics[name], rel=0.1)
+    kept = tmp_path / "kept"
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "remove", lambda self: None)
+        patch.setattr(Checkpoint, "remove", lambda self: shutil.copytree(self.folder, kept))
         one = raypipe.train(clouds, out=str(tmp_path / "one"), **usual, workers=1)
     for name, array in alone.head.scorer.arrays().items():
         np.testing.assert_allclose(one.head.scorer.arrays()[name], array, atol=1e-6)
+    kept.rename(tmp_path / "one" / "checkpoint")
     about = tmp_path / "one" / "checkpoint" / "fit.json"
     # as it was where --workers was not given, when that stood for one
     about.write_text(json.dumps(json.loads(about.read_text()) | {"workers": None}))

@@ -132,8 +132,8 @@ def test_rejects_only(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a.jpg").write_text("no image")
     out = tmp_path / "store"
     given = {"source": str(tmp_path / "photos"), "out": str(out), **options(batch_size=4)}
-    summary = job.run(resolve(ExtractConfig, given, environment={})).summary
-    assert (summary["rows"], summary["rejects"]) == (0, 1)
+    with pytest.raises(RaypipeError, match="not one of 1 images became a row"):
+        job.run(resolve(ExtractConfig, given, environment={}))
     draw("circle", 1).save(tmp_path / "photos" / "b.png")
     given["batch_size"] = "auto"
     assert job.run(resolve(ExtractConfig, given, environment={})).summary["rows"] == 1

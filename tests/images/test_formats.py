@@ -120,7 +120,7 @@ def test_netpbm_of_any_range(most: int) -> None:
 
 
 def test_all_that_is_decoded_is_compared() -> None:
-    assert {format_of(data) for data, _ in READ.values()} | {"QOI", "MPO"} == set(DECODED)
+    assert {format_of(data) for data, _ in READ.values()} | {"QOI"} == set(DECODED)
 
 
 def shard(mode: str) -> bytes:
@@ -166,7 +166,7 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "mp4": (struct.pack(">I", 24) + b"ftypisom" + bytes(30), "video"),
     "jpeg xr": (imagecodecs.jpegxr_encode(smooth()), "JPEG XR"),
     "tga": (bytes(60) + b"TRUEVISION-XFILE.\0", "TGA"),
-    "nothing": (b"hello, world", "starts with b'hello, w'"),
+    "nothing": (b"hello, world", "no known image format"),
 }
 
 
