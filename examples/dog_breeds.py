@@ -96,6 +96,7 @@ def look_at(model: str, source: str, out: Path, **options: Any) -> tuple[list[Ph
         where=(f"{CLASS}=0:",),
         prune=True,
         max_pixels=MAX_PIXELS,
+        max_rejects="100%",  # they are listed in unread.csv
         **options,
     )
     rejects = store.rejects().to_pylist()
@@ -187,7 +188,7 @@ def run(given: argparse.Namespace) -> None:
     """
     finder = FaceFinder(given.cascade)  # first, so that nothing is done where there is none
     out, pictures = Path(given.out), Path(given.out) / "pictures"
-    options = {name: getattr(given, name) for name in ("actors", "address", "moved")}
+    options = {name: getattr(given, name) for name in ("actors", "address", "moved", "backbone")}
     try_detectors(given, out, finder, **options)
     photos, unread = look_at(given.model, given.photos, out / "predictions", **options)
     pictures.mkdir(exist_ok=True)
@@ -252,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     option("--actors", default="auto", help="as for raypipe predict (default: %(default)s)")
     option("--address", help="as for raypipe predict")
+    option("--backbone", help="as for raypipe predict: where the model is of a network of your own")
     option("--moved", action="store_true", help="as for raypipe predict")
     try:
         run(parser.parse_args(arguments))

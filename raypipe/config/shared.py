@@ -122,7 +122,7 @@ class IngestConfig(LabelConfig):
     """Take SOURCE for the one the store was made from, in another place."""
     max_rejects: Annotated[Bar | None, option("Store")] = None
     """End with status 1 if more images are rejects: a number, or a share as `1%`. What is good is
-    published all the same. Default: end so only if no image at all became a row."""
+    published all the same. Default: end so only if no image at all became a row; `100%`: never."""
 
 
 class RayConfig(JobConfig):

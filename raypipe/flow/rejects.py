@@ -22,7 +22,7 @@ def check_rejects(
     Args:
         images: how many became rows.
         rejects: how many did not.
-        allowed: how many may not; None takes any number, if there is a row.
+        allowed: how many may not; None takes any number, if there is an image that did.
         place: where the good ones are.
         details: returns the rejects, of `schema.REJECTS` or with its `id`, `reason` and `message`.
 
@@ -30,7 +30,7 @@ def check_rejects(
         RaypipeError: there is none, or there are more; with the reasons, and examples.
     """
     total = images + rejects
-    if not rejects or (images and (allowed is None or allowed.is_met(rejects, total))):
+    if not rejects or (allowed.is_met(rejects, total) if allowed else images):
         return
     table = details()
     reasons = Counter(table[schema.REASON].to_pylist())

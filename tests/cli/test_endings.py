@@ -18,6 +18,7 @@ from cyclopts import App
 
 from raypipe.cli.command import Given, add_command, execute, new_app
 from raypipe.config import InspectConfig
+from tests.support.signals import usual_signals
 
 #: A program with a command of its own in place of `inspect`.
 PROGRAM = """
@@ -113,6 +114,7 @@ def run(body: str, **options: object) -> subprocess.Popen[str]:
     program = PROGRAM.format(body=body)
     arguments = [sys.executable, "-c", program, "inspect", "store"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes["preexec_fn"] = usual_signals
     return subprocess.Popen(arguments, **pipes | options)
 
 
@@ -138,7 +140,11 @@ def test_an_interrupt_while_modules_are_imported() -> None:
     slow += "            print('importing', flush=True); time.sleep(60)\n"
     slow += "sys.meta_path.insert(0, Slow())\nfrom raypipe.cli import main\nmain()\n"
     with subprocess.Popen(
-        [sys.executable, "-c", slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", slow],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=usual_signals,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"

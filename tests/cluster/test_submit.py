@@ -17,6 +17,7 @@ import raypipe
 from raypipe.submission.upload import _paths
 from tests.cluster.conftest import PLAIN, RAY, ROOT, TRUSTED, Head, raypipe_command, run
 from tests.conftest import SHARED, Here, draw_folder, flags
+from tests.support.signals import usual_signals
 
 MOBILENET = [
     *("--backbone", f"{SHARED / 'mobilenet_v1.py'}:mobilenet_v1", "--layer", "pw12"),
@@ -128,7 +129,12 @@ def test_an_interrupt_detaches_and_attach_follows_to_the_end(head: Head, tmp_pat
     command = ["extract", str(photos), "--out", str(tmp_path / "store"), *flags(), "--json"]
     sent = raypipe_command("submit", "--address", head.address, "--submission-id", "long", "--")
     process = subprocess.Popen(
-        [*sent, *command], env=TRUSTED, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*sent, *command],
+        env=TRUSTED,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=usual_signals,
     )
     assert process.stderr is not None
     assert "job long is with" in next(process.stderr)

@@ -24,6 +24,7 @@ from tests.support.portraits import landscape, noisy, portrait
 from tests.support.stores import items_of, make_spec, make_store
 from tests.support.tutorials import run_recipe
 
+NETWORK = f"{NETWORKS}:thousand"
 EXAMPLE = Path(dog_breeds.__file__)
 BREEDS = {
     "001.Affenpinscher": (90, 60, 40),
@@ -44,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
             for i in range(count):
                 noisy(colour, 10 * number + i).save(folder / f"{i}.png")
     changes = (
-        f"extract.backbone={NETWORKS}:thousand",
+        f"extract.backbone={NETWORK}",
         "extract.layer=[features=avgpool:avg, imagenet_class=logits:argmax]",
         "extract.batch_size=4",
         "extract.weights=random",
@@ -74,7 +75,8 @@ def photos(tmp_path: Path) -> Path:
 
 def ask(model: Path, photos: Path, *options: str) -> int:
     out = str(photos.parent / "answers")
-    return dog_breeds.main([str(model), str(photos), "--out", out, "--actors", "1", *options])
+    given = [str(model), str(photos), "--out", out, "--actors", "1", "--backbone", NETWORK]
+    return dog_breeds.main([*given, *options])
 
 
 def rows_of(path: Path) -> dict[str, dict[str, str]]:
@@ -111,7 +113,12 @@ def test_answers(model: Path, answered: Path) -> None:
     assert (rows["sea.png"]["breed"], rows["sea.png"]["probability"]) == ("", "")
     assert rows["sea.png"]["imagenet"] == "water tower"
     assert rows[first]["imagenet"] == "Tibetan terrier"
-    given = {"where": "imagenet_class=0:", "class_names": "imagenet", "actors": "1"}
+    given = {
+        "where": "imagenet_class=0:",
+        "class_names": "imagenet",
+        "actors": "1",
+        "backbone": NETWORK,
+    }
     plain = raypipe.predict(model, photos, out=photos.parent / "plain.csv", **given).to_pylist()
     assert {(row["imagenet_class"], row["imagenet_class_name"]) for row in plain} == {
         (200, "Tibetan terrier"),
@@ -152,7 +159,6 @@ def test_page(answered: Path) -> None:
     assert "This human resembles a" in page
     assert "Neither a dog nor a human" in page
     assert "<td>broken.jpg<td>not_an_image<td>" in page
-    assert "&lt;b&gt;no im" in page  # by its content
 
 
 def test_the_same_again_takes_only_what_is_new(
@@ -271,7 +277,8 @@ def test_wrong_models_and_photos(
     assert "no model at" in refused(capfd, str(tmp_path), str(tmp_path), *out)
     assert "no file or folder" in refused(capfd, str(model), str(tmp_path / "none"), *out)
     (tmp_path / "empty").mkdir()
-    assert "no images in" in refused(capfd, str(model), str(tmp_path / "empty"), *out)
+    given = (str(model), str(tmp_path / "empty"), *out, "--backbone", NETWORK)
+    assert "no images in" in refused(capfd, *given)
     items = items_of([f"{kind}/{number}" for kind in "ab" for number in range(8)])
     make_store(tmp_path / "store", [items], make_spec())
     raypipe.train(tmp_path / "store", out=tmp_path / "other", grid="C=1", cv=2)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import NETWORKS, draw_folder, flags
+from tests.support.signals import usual_signals
 
 CLI = [sys.executable, "-m", "raypipe.cli"]
 
@@ -19,7 +20,11 @@ def test_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
     arguments = ["extract", str(source), "--out", str(tmp_path / "store")]
     arguments += flags(backbone=f"{NETWORKS}:slow")
     process = subprocess.Popen(
-        [*CLI, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*CLI, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=usual_signals,
     )
     deadline = time.monotonic() + 120
     while not list((tmp_path / "store").glob("data/part-*")):
