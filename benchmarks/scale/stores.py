@@ -25,7 +25,8 @@ from raypipe.flow.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.spec import Output, Spec
 from raypipe.storage import FolderStorage
-from raypipe.store.coverage import adopt, cover, merge, publish
+from raypipe.store.adoption import adopt
+from raypipe.store.coverage import cover, merge, publish
 from raypipe.store.identity import create_store
 from raypipe.store.partition import File, write_unit
 from raypipe.store.reader import StoreReader

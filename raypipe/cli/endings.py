@@ -110,6 +110,5 @@ def _cause(error: BaseException) -> BaseException:
 def _is_about_a_file(error: BaseException) -> bool:
     """Whether an error is that of a library which has read a damaged file."""
     names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
-    return bool(
-        names & {"pyarrow.ArrowException", "zipfile.BadZipFile", "json.JSONDecodeError"}
-    ) or (isinstance(error, UnicodeDecodeError | EOFError))
+    known = {"pyarrow.ArrowException", "zipfile.BadZipFile", "json.JSONDecodeError"}
+    return bool(names & known) or isinstance(error, UnicodeDecodeError | EOFError)

@@ -19,7 +19,8 @@ from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost, Finished
 from raypipe.storage import Storage, is_object
-from raypipe.store.coverage import Coverage, adopt, cover, merge, publish
+from raypipe.store.adoption import adopt
+from raypipe.store.coverage import Coverage, cover, merge, publish
 from raypipe.store.history import record_run
 from raypipe.store.identity import read_identity
 from raypipe.store.partition import File

@@ -68,7 +68,7 @@ def run(config: PackConfig) -> Outcome:
     """
     started = time.monotonic()
     source = open_source(config)
-    with Listing(source.list()) as listing:
+    with Listing(source.list(), lambda: source.aside) as listing:
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
         if config.shards and config.shards > len(listing):
@@ -81,7 +81,11 @@ def run(config: PackConfig) -> Outcome:
         writer = _Writer(out, config, len(listing))
         for packed in _with_patience(track(items, total=len(listing), count=lambda _: 1)):
             writer.add(packed)
-    summary = {**writer.finish(), "seconds": round(time.monotonic() - started, 3)}
+    summary = {
+        **writer.finish(),
+        "left_aside": listing.aside,
+        "seconds": round(time.monotonic() - started, 3),
+    }
     return Outcome(summary, _text(summary))
 
 

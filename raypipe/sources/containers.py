@@ -21,11 +21,15 @@ _KINDS = {
     TABLES: (".parquet",),
     ARRAYS: (".npz", ".h5", ".hdf5"),
 }
-# What cannot be read as a folder of them, and what to do.
+#: Tables that are not read, and what to do.
+TO_PARQUET = {
+    ".arrow": "save it as .parquet (`Dataset.to_parquet` of Hugging Face)",
+    **dict.fromkeys((".feather", ".orc"), "save it as .parquet"),
+}
+# What cannot be read as a folder of them.
 _OTHERS = {
     ".zip": "give one .zip as SOURCE, or unpack them",
-    ".arrow": "save it as Parquet (`Dataset.to_parquet` of Hugging Face)",
-    ".feather": "save it as Parquet",
+    **TO_PARQUET,
     ".tfrecord": "write WebDataset shards (.tar) or Parquet from it",
     ".mds": "write WebDataset shards (.tar) or Parquet from it",
     ".tar.bz2": "recompress it with gzip, or leave it uncompressed",
@@ -72,7 +76,7 @@ class Survey:
         """Take in the path of one file."""
         name = path.rpartition("/")[2].lower()
         kind = next((kind for kind, ends in _KINDS.items() if name.endswith(ends)), None)
-        if any(part[:1] in (".", "_") for part in path.split("/")):
+        if _is_hidden(path) or (kind is not None and "/_" in f"/{path}"):
             self.aside[HIDDEN] += 1
         elif kind is not None:
             self.containers.setdefault(kind, []).append(path)
@@ -134,6 +138,12 @@ class Survey:
             self.aside[OF_SHARDS] += len(tables) - len(own)
             self.containers[TABLES] = own
             self.containers = {kind: paths for kind, paths in self.containers.items() if paths}
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a name is of no image: `_SUCCESS` is a marker, but `_DSC0001.jpg` a photograph."""
+    name = path.rpartition("/")[2]
+    return "/." in f"/{path}" or (name.startswith("_") and "." not in name)
 
 
 def survey(paths: Iterable[str]) -> Survey:

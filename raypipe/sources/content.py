@@ -8,7 +8,7 @@ from pathlib import Path
 from raypipe.sources.array_files import read_array
 from raypipe.sources.local import read_local
 from raypipe.sources.members import Member, parse, raise_reject
-from raypipe.sources.parquet_files import read_parquet
+from raypipe.sources.parquet_content import read_parquet
 from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
 from raypipe.sources.tar_content import read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip

@@ -12,7 +12,14 @@ from raypipe.errors import RaypipeError, UsageError
 from raypipe.sources.arrays import ARRAY_SUFFIXES, ArrayFiles, ArraySource
 from raypipe.sources.buckets import BucketSource, names_below, object_exists
 from raypipe.sources.columns import label_columns
-from raypipe.sources.containers import ARRAYS, TABLES, Survey, files_below, survey
+from raypipe.sources.containers import (
+    ARRAYS,
+    TABLES,
+    TO_PARQUET,
+    Survey,
+    files_below,
+    survey,
+)
 from raypipe.sources.file import FileSource
 from raypipe.sources.files import AnyPath, ObjectPath, only_local
 from raypipe.sources.folder import FolderSource
@@ -33,7 +40,7 @@ _OTHER_TABLES = {
     **dict.fromkeys((".csv.gz", ".tsv.gz", ".jsonl.gz"), "decompress it with gunzip"),
     ".json": "save it as JSON lines (.jsonl), an object on each line",
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as .csv"),
-    **dict.fromkeys((".feather", ".arrow", ".orc"), "save it as .parquet"),
+    **TO_PARQUET,
 }
 _ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig, SourceConfig
-from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
+from raypipe.errors import RaypipeError, RejectReason, UsageError
 from raypipe.sources.arrow_layouts import (
     BYTES,
     PATH,
@@ -37,9 +35,9 @@ from raypipe.sources.columns import (
 )
 from raypipe.sources.containers import columns_of_path
 from raypipe.sources.files import AnyPath, file_etag, readable
-from raypipe.sources.local import MISSING, check_size, unreadable
+from raypipe.sources.local import MISSING
 from raypipe.sources.manifest import UriColumns, uri_batch
-from raypipe.sources.members import Member, spell, spell_reject
+from raypipe.sources.members import spell, spell_reject
 from raypipe.storage import is_object
 
 _PICKLE_PROTOCOLS = (2, 3, 4, 5)
@@ -264,39 +262,3 @@ def _may_have_nulls(group: Any, leaf: str) -> bool:
 def _uncompressed(group: Any, leaf: str) -> int:
     columns = (group.column(i) for i in range(group.num_columns))
     return sum(c.total_uncompressed_size for c in columns if c.path_in_schema == leaf)
-
-
-def read_parquet(member: Member, max_bytes: int) -> bytes:
-    """Return the bytes in one row; the images of its row group are kept for the next ones.
-
-    Raises:
-        RejectedItem: there are none, or too many.
-    """
-    where = member.numbers
-    try:
-        with _group_lock:  # or every thread would hold the row group
-            column = _group(member.path, file_etag(member.path), member.name, where["group"])
-    except pa.ArrowInvalid as error:
-        raise RejectedItem(RejectReason.CORRUPT, f"{member.path}: {error}") from None
-    except OSError as error:
-        raise unreadable(member.path, error) from None
-    row = f"row {where['row']} of row group {where['group']} of {member.path}"
-    if where["row"] >= len(column):
-        raise RejectedItem(RejectReason.UNREADABLE, f"{row} is not there any more")
-    buffer = bytes_of(column[where["row"]])
-    if buffer is None:
-        raise RejectedItem(RejectReason.UNREADABLE, f"{row} has no image (null)")
-    check_size(buffer.size, max_bytes)
-    return bytes(buffer.to_pybytes())
-
-
-_group_lock = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _group(path: str, _etag: str, leaf: str, group: int) -> pa.ChunkedArray:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(readable(path), pre_buffer=is_object(path)) as table:
-        column = table.read_row_group(group, columns=[leaf], use_threads=False).column(0)
-    return pa.chunked_array([leaf_of(chunk) for chunk in column.chunks])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import PurePosixPath
 from typing import TypeAlias
 
 import numpy as np
@@ -14,32 +13,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.display import say
-from raypipe.errors import RaypipeError, RejectReason
-from raypipe.rows.listing import Listing
+from raypipe.errors import RejectReason
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
 from raypipe.store.checksums import reading
-from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import (
-    DATA,
-    UNDECODABLE,
-    File,
-    count_rows,
     file_format,
-    read_metadata,
-    recover,
 )
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
-_PART = "part"
+PART = "part"
 _ROW = "row"
 _SPAN = "span"
 _UNAVAILABLE = "\0unavailable"  # a version that no item has
-_READERS = 16
+READERS = 16
 
 #: A part's items: their versions, the first row of each, and how many rows it has.
-_Rows: TypeAlias = tuple[pa.Table, npt.NDArray[np.int64], npt.NDArray[np.int32]]
+PartRows: TypeAlias = tuple[pa.Table, npt.NDArray[np.int64], npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -64,13 +54,14 @@ def cover(storage: Storage, parts: tuple[Part, ...], *, retry: bool = False) -> 
             not answer.
     """
     if not parts:
-        return Coverage((), _empty_rows())
-    with ThreadPoolExecutor(_READERS) as pool:
+        return Coverage((), no_rows())
+    with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(partial(_listed_rows, storage, retry=retry), parts))
-    return _coverage(parts, found)
+    return coverage_of(parts, found)
 
 
-def _coverage(parts: tuple[Part, ...], found: list[_Rows]) -> Coverage:
+def coverage_of(parts: tuple[Part, ...], found: list[PartRows]) -> Coverage:
+    """Return the coverage of parts, given what is in each of them; there is at least one."""
     items, rows, spans = zip(*found, strict=True)
     lengths = [len(one) for one in rows]
     columns: list[pa.Array | pa.ChunkedArray] = [
@@ -79,41 +70,9 @@ def _coverage(parts: tuple[Part, ...], found: list[_Rows]) -> Coverage:
     ]
     columns.append(pa.array(np.repeat(np.arange(len(parts), dtype=np.int32), lengths)))
     columns += [pa.array(np.concatenate(rows)), pa.array(np.concatenate(spans))]
-    table = pa.Table.from_arrays(columns, schema=_empty_rows().schema)
+    table = pa.Table.from_arrays(columns, schema=no_rows().schema)
     # In one piece: what is done with it later takes time per piece, and there are many files.
     return Coverage(parts, table.combine_chunks())
-
-
-def adopt(storage: Storage, covered: Coverage, listing: Listing, fingerprint: str) -> Coverage:
-    """Find finished partitions that no snapshot lists, left by a run that was stopped.
-
-    Of their rows those count whose item is listed in that very version and is not covered yet; the
-    others are dropped. So it does not matter how the items were cut into units then.
-
-    Args:
-        storage: the store's folder.
-        covered: what the newest snapshot covers.
-        listing: all items of the source.
-        fingerprint: of the store's spec; partitions made with another one are left alone.
-    """
-    missing = _missing(listing, covered)
-    if not len(missing):  # nothing that could be of use, however many files lie there
-        return Coverage((), _empty_rows())
-    noted = expired_files(storage)
-    listed = {part.file.path for part in covered.parts} | noted
-    names = [name for name in storage.list(DATA) if name not in listed]
-    with ThreadPoolExecutor(_READERS) as pool:
-        units = pool.map(partial(_unlisted, storage, fingerprint, noted), names)
-        found = [pair for unit in units for pair in unit]
-    if not found:
-        return Coverage((), _empty_rows())
-    parts = tuple(part for part, _ in found)
-    useful = _keep(_coverage(parts, [rows for _, rows in found]), missing)
-    with ThreadPoolExecutor(_READERS) as pool:
-        checked = list(pool.map(partial(_checked, storage), useful.parts))
-    parts = tuple(new or old for new, old in zip(checked, useful.parts, strict=True))
-    damaged = [index for index, part in enumerate(checked) if part is None]
-    return _drop(replace(useful, parts=parts), np.isin(useful.rows[_PART].to_numpy(), damaged))
 
 
 def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Coverage:
@@ -127,13 +86,13 @@ def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Covera
     index, already = Versions(base.rows).find(new.rows)
     # A server that did not answer is no reason to give up what was there before.
     down = pc.equal(new.rows[schema.ETAG], _UNAVAILABLE).to_numpy()
-    new = _drop(new, already | (down & (index >= 0)))
+    new = without(new, already | (down & (index >= 0)))
     replaced = pc.is_in(base.rows[schema.ID], new.rows[schema.ID].combine_chunks())
     if gone is not None:
         replaced = pc.or_(replaced, pc.is_in(base.rows[schema.ID], gone))
-    base = _drop(base, replaced.to_numpy())
-    moved = pc.add(new.rows[_PART], pa.scalar(len(base.parts), pa.int32()))
-    rows = new.rows.set_column(new.rows.schema.get_field_index(_PART), _PART, moved)
+    base = without(base, replaced.to_numpy())
+    moved = pc.add(new.rows[PART], pa.scalar(len(base.parts), pa.int32()))
+    rows = new.rows.set_column(new.rows.schema.get_field_index(PART), PART, moved)
     return Coverage((*base.parts, *new.parts), pa.concat_tables([base.rows, rows]))
 
 
@@ -180,64 +139,12 @@ def publish(
             return snapshot
 
 
-def _unlisted(
-    storage: Storage, fingerprint: str, noted: set[str], name: str
-) -> list[tuple[Part, _Rows]]:
-    """Return a unit's files and what is in them; without rejects that are about to go, or gone."""
-    metadata = read_metadata(storage, name)
-    stem = PurePosixPath(name).stem
-    if metadata is None or metadata.fingerprint != fingerprint or stem != f"part-{metadata.unit}":
-        return []
-    names, rejects = [name], metadata.rejects
-    if rejects and rejects not in noted and storage.exists(rejects):
-        names.append(rejects)
-    # Size and checksum are found out later, for those that turn out to be of use.
-    found = []
-    for one in names:
-        try:
-            part = Part(File(one, metadata.unit, count_rows(storage, one), 0, ""))
-            found.append((part, _part_rows(storage, part, retry=False)))
-        except UNDECODABLE as error:
-            if isinstance(error, OSError) and error.errno:  # it says nothing of the file
-                raise RaypipeError(
-                    f"{storage.uri}/{one} cannot be read: {error.strerror}"
-                ) from error
-            _pass_over(storage, one)
-    return found
-
-
-def _pass_over(storage: Storage, name: str) -> None:
-    say(
-        f"{storage.uri}/{name} is damaged, and no snapshot lists it: its items are made again; "
-        "remove it"
-    )
-
-
-def _checked(storage: Storage, part: Part) -> Part | None:
-    """Find out size and checksum of a file, or return None and say that it is damaged."""
-    file = part.file
-    found = recover(storage, file.path, file.unit, file.rows)
-    if found is None:
-        _pass_over(storage, file.path)
-        return None
-    return replace(part, file=found)
-
-
-def _missing(listing: Listing, covered: Coverage) -> pa.Table:
-    """Versions of the listed items that are not covered."""
-    known, columns = Versions(covered.rows), list(schema.VERSION_COLUMNS)
-    missing = [
-        batch.filter(pa.array(~known.find(batch)[1])).select(columns) for batch in listing.batches()
-    ]
-    return pa.Table.from_batches(missing, pa.schema([schema.ITEMS.field(n) for n in columns]))
-
-
-def _listed_rows(storage: Storage, part: Part, *, retry: bool) -> _Rows:
+def _listed_rows(storage: Storage, part: Part, *, retry: bool) -> PartRows:
     with reading(storage, part.file):
-        return _part_rows(storage, part, retry=retry)
+        return part_rows(storage, part, retry=retry)
 
 
-def _part_rows(storage: Storage, part: Part, *, retry: bool) -> _Rows:
+def part_rows(storage: Storage, part: Part, *, retry: bool) -> PartRows:
     """Return a part's items: their versions, the first row of each, and how many rows it has."""
     name = part.file.path
     extra = schema.VIEW if part.is_data else schema.REASON
@@ -271,32 +178,25 @@ def _retried(rejects: pa.Table, *, every: bool) -> pa.Table:
     return rejects.set_column(rejects.schema.get_field_index(schema.ETAG), schema.ETAG, etags)
 
 
-def _empty_rows() -> pa.Table:
+def no_rows() -> pa.Table:
+    """Return the rows of a `Coverage` of nothing."""
     fields = [pa.field(name, pa.string()) for name in schema.VERSION_COLUMNS]
-    fields += [pa.field(_PART, pa.int32()), pa.field(_ROW, pa.int64()), pa.field(_SPAN, pa.int32())]
+    fields += [pa.field(PART, pa.int32()), pa.field(_ROW, pa.int64()), pa.field(_SPAN, pa.int32())]
     return pa.schema(fields).empty_table()
 
 
-def _keep(coverage: Coverage, wanted: pa.Table) -> Coverage:
-    """Drop rows that are not wanted, and all but the first of several rows of one item."""
-    rows = coverage.rows
-    _, current = Versions(wanted).find(rows)
-    candidates = np.flatnonzero(current)
-    ids = rows[schema.ID].take(pa.array(candidates)).to_numpy()
-    keep = np.zeros(len(rows), bool)
-    keep[candidates[np.unique(ids.astype(str), return_index=True)[1]]] = True
-    return _drop(coverage, ~keep)
+def without(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
+    """Return the coverage without those of its N rows that `drop`, (N,), says.
 
-
-def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
-    """Return the coverage without some of its rows, and without parts that have none left."""
+    Parts that have none left go as well.
+    """
     if not drop.any() and all(part.rows for part in coverage.parts):
         return coverage
     # A part's file stays as it is: what is dropped is noted beside it, by the numbers of its rows,
     # which for one row here are those of all views of its item.
     gone = coverage.rows.filter(pa.array(drop))
     by_part: dict[int, list[int]] = {}
-    places = (gone[name].to_pylist() for name in (_PART, _ROW, _SPAN))
+    places = (gone[name].to_pylist() for name in (PART, _ROW, _SPAN))
     for index, row, span in zip(*places, strict=True):
         by_part.setdefault(index, []).extend(range(row, row + span))
     # Parts without rows go, so those behind them move up: `renumbered` has the new place of each,
@@ -310,6 +210,6 @@ def _drop(coverage: Coverage, drop: npt.NDArray[np.bool_]) -> Coverage:
         if part.rows:
             parts.append(part)
     kept = coverage.rows.filter(pa.array(~drop))
-    moved = pa.array(renumbered[kept[_PART].to_numpy()], pa.int32())
-    column = kept.schema.get_field_index(_PART)
-    return Coverage(tuple(parts), kept.set_column(column, _PART, moved))
+    moved = pa.array(renumbered[kept[PART].to_numpy()], pa.int32())
+    column = kept.schema.get_field_index(PART)
+    return Coverage(tuple(parts), kept.set_column(column, PART, moved))

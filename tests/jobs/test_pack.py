@@ -24,13 +24,16 @@ def packed(source: object, out: Path, **options: object) -> dict[str, object]:
 
 
 def test_packed_set_is_the_same_set(photos: Path, tmp_path: Path) -> None:
+    (photos / ".DS_Store").touch()
     summary = packed(photos, tmp_path / "out", split="hash")
+    (photos / ".DS_Store").unlink()
     assert {**summary, "seconds": 0, "bytes": 0} == {
         "out": str(tmp_path / "out"),
         "shards": 1,
         "items": 24,
         "rejects": 0,
         "bytes": 0,
+        "left_aside": {"hidden or a marker (its name begins with . or _)": 1},
         "seconds": 0,
     }
     assert summary["bytes"] == (tmp_path / "out" / "shard-000000.tar").stat().st_size

@@ -122,8 +122,20 @@ def test_spark(tmp_path: Path) -> None:
     table(tmp_path / "part-00000-1f.snappy.parquet", 2)
     for name in ("_SUCCESS", "._SUCCESS.crc", ".part-00000-1f.snappy.parquet.crc"):
         put(tmp_path / name)
+    table(tmp_path / "_temporary" / "0" / "part-00001.parquet", 1)
     assert ids(tmp_path) == ["part-00000-1f.snappy/0", "part-00000-1f.snappy/1"]
-    assert list(aside(tmp_path).values()) == [3]
+    assert list(aside(tmp_path).values()) == [4]
+
+
+def test_photographs_whose_names_begin_with_an_underscore(tmp_path: Path) -> None:
+    """Cameras call them so."""
+    names = ["_DSC0001.jpg", "_MG_0002.JPG", "_2026/3.jpg"]
+    for name in [*names, "labels.csv"]:
+        put(tmp_path / name)
+    assert ids(tmp_path) == sorted([*names, "labels.csv"])
+    shard(tmp_path / "a.tar", "k")
+    with pytest.raises(UsageError, match=r"1 tar shards .*, 3 other files"):
+        ids(tmp_path)
 
 
 def test_array_files(tmp_path: Path) -> None:
@@ -146,7 +158,7 @@ def test_array_files(tmp_path: Path) -> None:
         (["a.tar", "b.zip"], "1 files that cannot be read"),
         (["a.csv", "b.csv"], "holds no images, but 2 tables as 'a.csv'; give the table itself"),
         (["a.zip", "b.zip"], "2 files as 'a.zip', which cannot be read; give one .zip"),
-        (["data-00000-of-00001.arrow", "state.json"], "save it as Parquet"),
+        (["data-00000-of-00001.arrow", "state.json"], "save it as .parquet"),
         (["a.tfrecord"], "write WebDataset shards"),
         (["a.tar.zst"], "recompress it"),
         (["a.tar.xz", "b.tar.bz2"], "recompress it"),

@@ -16,8 +16,9 @@ from raypipe.jobs.compact import run
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import compaction as engine
+from raypipe.store.adoption import adopt
 from raypipe.store.compaction import compact
-from raypipe.store.coverage import adopt, cover, merge, publish
+from raypipe.store.coverage import cover, merge, publish
 from raypipe.store.partition import Format
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Snapshot, newest, numbers

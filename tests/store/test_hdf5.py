@@ -19,7 +19,8 @@ from raypipe.flow.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import hdf5, master
-from raypipe.store.coverage import adopt, cover, merge, publish
+from raypipe.store.adoption import adopt
+from raypipe.store.coverage import cover, merge, publish
 from raypipe.store.identity import create_store
 from raypipe.store.master import MASTER, write_master
 from raypipe.store.partition import read_metadata

@@ -14,8 +14,9 @@ from raypipe.errors import RaypipeError
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
 from raypipe.store import retention
+from raypipe.store.adoption import adopt
 from raypipe.store.compaction import compact
-from raypipe.store.coverage import adopt, cover
+from raypipe.store.coverage import cover
 from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import Format, file_format
 from raypipe.store.reader import StoreReader

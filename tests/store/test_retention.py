@@ -98,7 +98,7 @@ def test_what_a_running_job_has_planned_with_is_kept(
         noted.extend(expire(history, keep=1).noted)
         return set()  # as it was when the run looked
 
-    monkeypatch.setattr("raypipe.store.coverage.expired_files", late)
+    monkeypatch.setattr("raypipe.store.adoption.expired_files", late)
     run(history, {"a0": "1", "fixed": "1"})
     monkeypatch.undo()
     expire(history, keep=1, grace=0)

@@ -29,8 +29,9 @@ from raypipe.backbone.loading import load
 from raypipe.flow.plan import make_plan
 from raypipe.rows.listing import Listing
 from raypipe.storage import FolderStorage
-from raypipe.store import compaction, coverage, parquet
-from raypipe.store.coverage import adopt, cover, merge, publish
+from raypipe.store import adoption, compaction, coverage, parquet
+from raypipe.store.adoption import adopt
+from raypipe.store.coverage import cover, merge, publish
 from raypipe.store.partition import File, describe
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import Part, Snapshot, newest, numbers
@@ -54,13 +55,14 @@ def listed(names: list[str]) -> Listing:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The partitions whose items are read."""
     found: list[str] = []
-    original = coverage._part_rows
+    original = coverage.part_rows
 
     def noted(storage: FolderStorage, part: Part, **options: Any) -> Any:
         found.append(part.file.path)
         return original(storage, part, **options)
 
-    monkeypatch.setattr(coverage, "_part_rows", noted)
+    for module in (adoption, coverage):
+        monkeypatch.setattr(module, "part_rows", noted)
     return found
 
 
@@ -108,8 +110,8 @@ def test_files_lying_about_are_not_opened_where_nothing_is_missing(
 ) -> None:
     write(store, SPEC, "left", items_of(["left"]), "parquet")
     base = cover(store, newest(store, SPEC.fingerprint).parts)
-    opened = mock.Mock(wraps=coverage._unlisted)
-    monkeypatch.setattr(coverage, "_unlisted", opened)
+    opened = mock.Mock(wraps=adoption._unlisted)
+    monkeypatch.setattr(adoption, "_unlisted", opened)
     assert adopt(store, base, listed(NAMES), SPEC.fingerprint).parts == ()
     assert not opened.called
     found = adopt(store, base, listed([*NAMES, "left"]), SPEC.fingerprint)
