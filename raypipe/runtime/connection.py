@@ -80,12 +80,15 @@ def _connect(address: str) -> None:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's own answer to a request to end: Ray's leaves no word and status 15."""
+    """Keep the command's answer to a request to end: Ray's leaves no word and status 15.
+
+    A program that has none of its own keeps Ray's, which ends what Ray has started.
+    """
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
+        if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
 
 

@@ -100,6 +100,21 @@ def two_inputs():
     return TwoInputs()
 
 
+class WrongCall(nn.Module):
+    """Calls an operator with what it does not take: nothing that another signature would mend."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2)
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, "weight")
+
+
+def wrong_call():
+    return WrongCall()
+
+
 class Scores(nn.Module):
     """Returns one number per image, not in a row of its own."""
 

@@ -117,6 +117,11 @@ def test_a_network_that_wants_more_than_images_is_not_blamed_on_the_size() -> No
         list_layers(own("two_inputs"), 32)
 
 
+def test_an_operator_that_is_called_wrong_is_told_in_its_words() -> None:
+    with pytest.raises(UsageError, match=r"cannot process a 32×32 image: conv2d\(\) received"):
+        feature_shapes(load(own("wrong_call"), "random", ("logits",)), 32, "float32")
+
+
 def test_a_number_per_image_is_no_feature() -> None:
     with pytest.raises(UsageError, match=r"no features per image \(for one image: shape \(1,\)\)"):
         feature_shapes(load(own("scores"), "random", ("logits",)), 32, "float32")

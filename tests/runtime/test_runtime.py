@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -268,3 +269,17 @@ def test_logs_for_programs(tmp_path: Path, ray_session: str) -> None:
     assert {"unit", "actor_id", "node_id", "images", "rejects"} <= set(units[-1])
     assert (units[-1]["images"], units[-1]["rejects"]) == (11, {"empty": 1})
     assert job in {unit["job_id"] for unit in units}
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_whose_answer_to_sigterm_stays(has_own: bool) -> None:
+    """The command's where there is one; else Ray's, which ends what it has started."""
+    before = signal.getsignal(signal.SIGTERM)
+    own, rays = (lambda *_: None), (lambda *_: None)
+    try:
+        signal.signal(signal.SIGTERM, own if has_own else signal.SIG_DFL)
+        with connection._own_signals():
+            signal.signal(signal.SIGTERM, rays)
+        assert signal.getsignal(signal.SIGTERM) is (own if has_own else rays)
+    finally:
+        signal.signal(signal.SIGTERM, before)

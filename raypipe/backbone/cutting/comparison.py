@@ -41,7 +41,7 @@ def unable(name: str, size: Sides, error: Exception) -> UsageError:
         error: what it raised, in its own words.
     """
     first = next(iter(str(error).splitlines()), "") or type(error).__name__
-    if isinstance(error, TypeError) and "argument" in first:
+    if isinstance(error, TypeError) and "forward() missing" in first:
         return UsageError(
             f"--backbone: {name} takes other arguments than one batch of images: {first}; "
             "wrap it in a network of your own that gives it the others"
