@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from raypipe.config.augmentation import AugmentConfig
 from raypipe.config.shared import (
-    AugmentConfig,
     BackboneConfig,
     IngestConfig,
     LabelConfig,

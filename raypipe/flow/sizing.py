@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from raypipe import runtime, schema
 from raypipe.cli.command import one_line
 from raypipe.config import RayConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.images import Pixels
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.steps.batch import ReadOptions
@@ -106,7 +106,7 @@ def settle(
     return Sizing(device, batch_size, compiled, trial.seconds if trial else None)
 
 
-def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8]) -> None:
+def _compare_with_untouched(backbone: Backbone, spec: Spec, images: Pixels) -> None:
     """Stop if the network that was rewritten gives something else than the untouched one."""
     import torch
 
@@ -124,7 +124,7 @@ def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[
 
 
 def _try_out(
-    backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8], device: str, ask_size: bool
+    backbone: Backbone, spec: Spec, images: Pixels, device: str, ask_size: bool
 ) -> Trial | None:
     if not len(images):  # rejects only, as far as one has seen
         return None
@@ -141,9 +141,9 @@ def _try_out(
         ) from error
 
 
-def _sample(some: Iterable[pa.Table], options: ReadOptions) -> npt.NDArray[np.uint8]:
+def _sample(some: Iterable[pa.Table], options: ReadOptions) -> Pixels:
     """Return the first image that can be read of each run of items."""
-    found: list[npt.NDArray[np.uint8]] = []
+    found: list[Pixels] = []
     # It is the driver that decodes these: what is large or odd is left to processes of the flow.
     options = replace(options, max_pixels=min(options.max_pixels, _SAMPLED_PIXELS))
     for items in some:
@@ -151,7 +151,7 @@ def _sample(some: Iterable[pa.Table], options: ReadOptions) -> npt.NDArray[np.ui
         found += [views[:1] for views in [next(readable, None)] if views is not None]
         if len(found) == _SAMPLE:
             break
-    blank = np.zeros((0, *options.spec.preprocess.shape, 3), np.uint8)
+    blank = np.zeros((0, *options.spec.preprocess.shape, 3), options.spec.pixel_type)
     return np.concatenate([blank, *found])
 
 

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from raypipe import schema
 from raypipe.errors import RejectedItem
+from raypipe.images import Pixels
 from raypipe.steps.batch import (
     COST,
     ENCODED,
     IMAGE,
     Batch,
     Column,
-    Pixels,
     ReadOptions,
     cost_of,
     feature_column,

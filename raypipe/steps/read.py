@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.images import Pixels
 from raypipe.images.augment import view
 from raypipe.images.decode import decode
 from raypipe.images.jpeg import is_plain_jpeg
@@ -25,7 +26,6 @@ from raypipe.steps.batch import (
     UNIT,
     UNIT_ROWS,
     Batch,
-    Pixels,
     ReadOptions,
     items_of,
 )
@@ -215,7 +215,7 @@ def read_and_decode(batch: Batch, *, options: ReadOptions) -> Batch:
     """
     reading, spec = ReadOutcome(items_of(batch), decoded, options), options.spec
     shape = (len(reading.items), spec.views, *spec.preprocess.shape, 3)
-    images = np.zeros(shape, np.uint8)
+    images = np.zeros(shape, spec.pixel_type)
     for i, views in reading:
         images[i] = views
     return {**reading.columns(batch), IMAGE: images}

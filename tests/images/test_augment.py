@@ -84,6 +84,27 @@ def test_equals_keras(augment: Augment, size: tuple[int, int]) -> None:
         assert np.abs(ours - expected).max() <= 1
 
 
+@pytest.mark.parametrize("augment", [FULL, Augment(shift=0.9), Augment(flip=True), Augment()])
+@pytest.mark.parametrize("size", [(1, 1), (150, 150), (64, 97)])
+def test_float_views_equal_keras_in_their_fractions(
+    augment: Augment, size: tuple[int, int]
+) -> None:
+    source = np.asarray(picture("stripes", size[0], size))
+    floats = augment.model_copy(update={"float_views": True})
+    for number in range(1, 6):
+        ours = view(source, floats, "a.jpg", number)
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(
+            ours, keras_view(source, draw(augment, "a.jpg", number)), atol=255e-6
+        )
+
+
+def test_rounded_views_have_the_form_of_before() -> None:
+    usual, floats = FULL.model_dump(), FULL.model_copy(update={"float_views": True}).model_dump()
+    assert "float_views" not in usual
+    assert floats == {**usual, "float_views": True}
+
+
 def test_random_stream_is_the_same_everywhere_and_always() -> None:
     drawn = draw(FULL, "daisy/image_0801.jpg", 2)
     assert drawn == Draw(**GOLDEN_DRAW)
@@ -180,6 +201,7 @@ def test_options_become_the_augmentation() -> None:
         ({"augment": 3, "rotate": 200}, "--rotate must be .* 180; got 200"),
         ({"augment": 3, "zoom": 1}, "--zoom must be .* 1; got 1"),
         ({"original": False}, "--no-original with --augment 0 .* --augment N"),
+        ({"float_views": True}, "--float-views .* --augment is 0; .* --augment N"),
         ({"augment": -1}, "--augment must be .* 0; got -1"),
     ],
 )
