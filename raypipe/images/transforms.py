@@ -226,7 +226,7 @@ def _resize_by_points(
 ) -> npt.NDArray[np.uint8]:
     """Resample between the nearest 2 (bilinear) or 4 (bicubic) pixels of a row and of a column.
 
-    As OpenCV's `resize` does, which differs by at most 1 of 255, for it has weights of 11 bits.
+    OpenCV's `resize` is 1 of 255 off: in halves with Intel's library, in 4 % without (11 bits).
     """
     pixels, (width, height) = in_bands(image), size
     rows, row_weights = _taps(pixels.shape[0], height, mode)
