@@ -44,7 +44,7 @@ def trained(file: Path) -> tuple[GridSearchCV, np.ndarray, str]:
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.ci)])
+@pytest.mark.parametrize("count", [18, pytest.param(60, marks=pytest.mark.ci)])
 def test_one_command_does_what_the_tutorial_does(
     count: int, tmp_path: Path, ray_session: None, here: Here
 ) -> None:
