@@ -38,8 +38,8 @@ from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader
 
-if TYPE_CHECKING:  # it takes Ray, which predictions from a store to a file do without
-    from raypipe.runtime import Replicas
+if TYPE_CHECKING:
+    from raypipe.flow.prepare import Prepared
 
 Batch = dict[str, npt.NDArray[Any]]
 
@@ -67,7 +67,9 @@ class Images:
 
     def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
         from raypipe.backbone.loading import load_again
+        from raypipe.steps.apart import DECODERS
 
+        DECODERS.start(1)
         self.config = config
         self.source = open_source(config)
         self.uri = self.source.uri
@@ -97,12 +99,13 @@ class Images:
         """Decode, embed, predict and write; Ray runs until the stack is closed."""
         from raypipe.flow import pipeline
 
-        replicas = self._replicas(plan, stack, storage)
+        ready = self._prepared(plan, stack, storage)
         return pipeline.write(
+            ready.executor,
             plan.units,
             self.backbone,
             self.reading,
-            replicas,
+            ready.replicas,
             storage=storage,
             form="parquet",
             predictor=predictor,
@@ -114,23 +117,37 @@ class Images:
         """Decode, embed and predict; yield `id`, `label`, `reason`, `message`, predictions."""
         from raypipe.flow import pipeline
 
-        replicas = self._replicas(plan, stack)
+        ready = self._prepared(plan, stack)
         return pipeline.predict(
-            plan.units, self.backbone, self.reading, replicas, predictor=predictor
+            ready.executor,
+            plan.units,
+            self.backbone,
+            self.reading,
+            ready.replicas,
+            predictor=predictor,
         )
 
-    def _replicas(
+    def _prepared(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
-    ) -> Replicas:
+    ) -> Prepared:
+        from raypipe.flow.executor import choose
         from raypipe.flow.prepare import prepare, settled
 
         # Not None: the model's store has features of this network.
         kept = settled(storage) if storage else {}
-        _, replicas = prepare(
-            self.config, self.backbone, self.reading, plan, self.uri, storage, stack, kept=kept
+        ready = prepare(
+            choose(self.config, stack, plan.pending),
+            self.config,
+            self.backbone,
+            self.reading,
+            plan,
+            self.uri,
+            storage,
+            stack,
+            kept=kept,
         )
-        say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
-        return replicas
+        say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
+        return ready
 
 
 class Stored:

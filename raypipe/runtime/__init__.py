@@ -6,7 +6,6 @@ from raypipe.runtime.cluster_nodes import alive_nodes, check_reach, check_seen, 
 from raypipe.runtime.connection import joblib_backend, session
 from raypipe.runtime.metrics import Meters
 from raypipe.runtime.replicas import (
-    Replicas,
     best_precision,
     cores,
     device,
@@ -19,7 +18,6 @@ from raypipe.runtime.streams import ProcessDiedError, first_cause, retry_limits,
 __all__ = [
     "Meters",
     "ProcessDiedError",
-    "Replicas",
     "alive_nodes",
     "best_precision",
     "check_reach",

@@ -37,7 +37,7 @@ from raypipe.display import Pace
 from raypipe.errors import UsageError
 from raypipe.jobs import doctor
 from raypipe.rows.unit import Unit, pack_items
-from raypipe.runtime import Replicas
+from raypipe.steps.replicas import Replicas
 from raypipe.spec import Preprocess, Spec
 from raypipe.steps.cost import Cost
 from tests.conftest import draw, options
