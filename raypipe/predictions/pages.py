@@ -46,7 +46,9 @@ def report_on_rows(
         facts=[("model", config.model), ("source", source.uri), ("images", str(len(rows)))],
         spec=spec_facts(model.spec, model.provenance),
     )
-    return make_page([lambda album: predictions_part(found, album)], title=Path(config.out).name)
+    return make_page(
+        [lambda album: predictions_part(found, album)], title=Path(str(config.out)).name
+    )
 
 
 def _with_uris(rows: pa.Table, items: pa.Table) -> pa.Table:
