@@ -86,13 +86,15 @@ class Decoder:
             else:
                 yield Image.frombytes("RGB", answer, self._connection.recv_bytes())
 
-    def close(self) -> int:
-        """End the process, whatever it is doing; return its status if it had ended by itself."""
+    def status(self) -> int:
+        """Return what the process has ended with, once it has closed its end."""
+        return self._process.wait()
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
         self._connection.close()
-        status = self._process.poll()
         self._process.kill()
         self._process.wait()
-        return status or 0
 
 
 class Decoders:
@@ -215,6 +217,6 @@ def _all(items: pa.Table, options: ReadOptions, fetch: Fetch) -> Generator[_Foun
                 if deaths == _DEATHS:
                     raise RaypipeError(
                         f"the process that decodes images ended {deaths} times, at last with "
-                        f"status {decoder.close()}; finished partitions are kept, and the same "
+                        f"status {decoder.status()}; finished partitions are kept, and the same "
                         "command goes on from them"
                     ) from error

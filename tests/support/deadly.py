@@ -9,7 +9,7 @@ import time
 from PIL import Image
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image | None:  # noqa: ARG001
+def decode(data: bytes, max_pixels: int) -> Image.Image | None:
     """Return None for what is somebody else's; the rest ends the process."""
     what = data[8:].split(b"\n")[0] if data.startswith(b"DEADLY: ") else b""
     if what == b"dies":
