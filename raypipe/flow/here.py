@@ -13,6 +13,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.flow.kept import Kept
 from raypipe.memory import keep_freed
 from raypipe.rows.unit import Unit
 from raypipe.steps.apart import DECODERS, decoded_apart, limited
@@ -35,6 +37,7 @@ if TYPE_CHECKING:  # they take torch
     from raypipe.flow.executor import Finish
 
 T = TypeVar("T")
+_EMBEDDERS: Kept[Embedder] = Kept()
 _KEPT = "finished partitions are kept, and the same command goes on from them"
 
 
@@ -102,7 +105,9 @@ class Here:
         """Run the steps; see `Executor`."""
         keep_freed()
         DECODERS.start(replicas.max_size)
-        own, stopped = threading.local(), threading.Event()
+        stopped = threading.Event()
+        same = (options.spec.fingerprint, replicas)
+        make = partial(_embedder, backbone, options, replicas)
 
         def decoded(
             items: pa.Table, options: ReadOptions, fetch: Fetch
@@ -115,12 +120,11 @@ class Here:
         def work(unit: Unit) -> Any:
             if stopped.is_set():
                 raise _Stopped
-            if not hasattr(own, "embedder"):
-                own.embedder = _embedder(backbone, options, replicas)
             batch = {UNIT: np.array([unit.id]), ITEMS: np.array([unit.data], object)}
-            embedded = read_and_embed(
-                batch, embedder=own.embedder.stream, options=within, contents=decoded
-            )
+            with _EMBEDDERS.one(same, make) as embedder:
+                embedded = read_and_embed(
+                    batch, embedder=embedder.stream, options=within, contents=decoded
+                )
             return finish(embedded)
 
         with (

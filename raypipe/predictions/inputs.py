@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe.config import PredictConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.tally import check_labels
+from raypipe.flow.kept import Kept
 from raypipe.flow.plan import Plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor
@@ -31,9 +31,14 @@ from raypipe.steps.cost import Finished
 from raypipe.storage import Storage
 
 if TYPE_CHECKING:
+    from raypipe.backbone import Backbone
     from raypipe.flow.prepare import Prepared
+    from raypipe.flow.sizing import Sizing
 
-Batch = dict[str, npt.NDArray[Any]]
+#: Loading one takes most of a second: it is compared with what it was before it was cut.
+_NETWORKS: Kept[Backbone] = Kept()
+#: What is settled for predictions that no store keeps it for.
+_SIZINGS: Kept[Sizing] = Kept()
 
 
 class Images:
@@ -59,12 +64,16 @@ class Images:
         self.config = config
         self.source = open_source(config)
         self.uri = self.source.uri
-        self.backbone = load_again(
-            model.spec,
-            model.provenance,
-            outputs_of(model, predictor),
-            backbone=config.backbone,
-            weights=config.weights,
+        outputs = outputs_of(model, predictor)
+        self.backbone = _NETWORKS.get(
+            (model.spec.fingerprint, outputs, config.backbone, config.weights),
+            lambda: load_again(
+                model.spec,
+                model.provenance,
+                outputs,
+                backbone=config.backbone,
+                weights=config.weights,
+            ),
         )
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
@@ -119,19 +128,24 @@ class Images:
         from raypipe.flow.executor import choose
         from raypipe.flow.prepare import prepare, settled
 
+        config, reading = self.config, self.reading
+        executor = choose(config, stack, plan.pending)
         # Not None: the model's store has features of this network.
         kept = settled(storage) if storage else {}
+        how = (self.spec.fingerprint, executor.device(), config.batch_size, config.compile)
         ready = prepare(
-            choose(self.config, stack, plan.pending),
-            self.config,
+            executor,
+            config,
             self.backbone,
-            self.reading,
+            reading,
             plan,
             self.uri,
             storage,
             stack,
+            sizing=None if storage else _SIZINGS.known(how),
             kept=kept,
         )
+        _SIZINGS.get(how, lambda: ready.sizing)
         say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
         return ready
 
