@@ -73,7 +73,7 @@ def _to_store(
     storage = open_storage(str(config.out))
     check_apart(storage, source.uri)
     with ExitStack() as stack:
-        listing = stack.enter_context(listed(config, model, source))
+        listing = stack.enter_context(listed(source, config, model.classes))
         check_writable(storage)
         create_store(storage, source.spec, _provenance(config, model, source))
         writer = partial(source.write, storage=storage, predictor=predictor, stack=stack)

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from raypipe import schema
 from raypipe.config import PredictConfig
-from raypipe.display import say
+from raypipe.display import say, track
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.tally import check_labels
 from raypipe.flow.kept import Kept
-from raypipe.flow.plan import Plan
+from raypipe.flow.plan import Plan, make_plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor
-from raypipe.predictions.stored import Stored, outputs_of
+from raypipe.predictions.stored import outputs_of
+from raypipe.predictions.table import shorten
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.spec import Spec
@@ -41,8 +43,58 @@ _NETWORKS: Kept[Backbone] = Kept()
 _SIZINGS: Kept[Sizing] = Kept()
 
 
+class Input(Protocol):
+    """What predictions are made of.
+
+    Attributes:
+        uri: where it is.
+        spec: of the predictions.
+        decodes: whether images are decoded.
+        by_batch: as `make_plan` has it.
+    """
+
+    uri: str
+    spec: Spec
+    decodes: bool
+    by_batch: bool
+
+    def items(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items."""
+
+    def left_aside(self) -> Mapping[str, int]:
+        """Return how much there is that is no item, by rule."""
+
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
+        """Yield `id`, `label`, `reason`, `message` and the predictions of all items.
+
+        Ray runs until the stack is closed, if it is needed.
+        """
+
+    def write(
+        self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
+    ) -> Iterator[Finished]:
+        """Write the partitions of a plan; yield each unit as soon as its files are there.
+
+        Ray runs until the stack is closed, if it is needed.
+        """
+
+
+def listed(source: Input, config: PredictConfig, classes: tuple[str, ...]) -> Listing:
+    """Return the items of a source.
+
+    Raises:
+        UsageError: there are none, or their labels are not the model's, which are compared.
+    """
+    listing = Listing(source.items(), source.left_aside)
+    if not len(listing):
+        raise UsageError(f"SOURCE: no images in {source.uri!r}")
+    if config.evaluate:
+        check_labels(listing.batches(), classes)
+    return listing
+
+
 class Images:
-    """Images of any kind, and the model's backbone.
+    """Images of any kind, and the model's backbone; an `Input`.
 
     Args:
         config: the options.
@@ -53,15 +105,14 @@ class Images:
         UsageError: there are no images, or the backbone is not the model's any more.
     """
 
-    by_batch = False  # as `make_plan` has it
-    decodes = True
+    by_batch, decodes = False, True
 
     def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
         from raypipe.backbone.loading import load_again
         from raypipe.steps.apart import DECODERS
 
         DECODERS.start(1)
-        self.config = config
+        self.config, self.classes = config, model.classes
         self.source = open_source(config)
         self.uri = self.source.uri
         outputs = outputs_of(model, predictor)
@@ -81,17 +132,17 @@ class Images:
         self.reading = ReadOptions(self.spec, config.max_pixels, config.max_seconds_per_image)
 
     def items(self) -> Iterator[pa.RecordBatch]:
-        """Yield the items."""
+        """Yield the items; see `Input`."""
         return self.source.list()
 
     def left_aside(self) -> Mapping[str, int]:
-        """Return how much of the source is no item, by rule."""
+        """Return how much of the source is no item, by rule; see `Input`."""
         return self.source.aside
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
-        """Decode, embed, predict and write; Ray runs until the stack is closed."""
+        """Decode, embed, predict and write; see `Input`."""
         from raypipe.flow import pipeline
 
         ready = self._prepared(plan, stack, storage)
@@ -106,14 +157,16 @@ class Images:
             predictor=predictor,
         )
 
-    def rows(
-        self, plan: Plan, predictor: Predictor, stack: contextlib.ExitStack
-    ) -> Iterator[pa.Table]:
-        """Decode, embed and predict; yield `id`, `label`, `reason`, `message`, predictions."""
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
+        """Decode, embed and predict; see `Input`."""
         from raypipe.flow import pipeline
 
+        listing = stack.enter_context(listed(self, self.config, self.classes))
+        if self.config.short_ids:
+            shorten(name for batch in listing.batches() for name in batch[schema.ID].to_pylist())
+        plan = make_plan(listing, None, self.spec)
         ready = self._prepared(plan, stack)
-        return pipeline.predict(
+        found = pipeline.predict(
             ready.executor,
             plan.units,
             self.backbone,
@@ -121,6 +174,7 @@ class Images:
             ready.replicas,
             predictor=predictor,
         )
+        yield from track(found, total=plan.pending, count=len)
 
     def _prepared(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
@@ -148,21 +202,3 @@ class Images:
         _SIZINGS.get(how, lambda: ready.sizing)
         say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
         return ready
-
-
-#: What predictions are made of.
-Input = Images | Stored
-
-
-def listed(config: PredictConfig, model: TrainedModel, source: Input) -> Listing:
-    """Return the items of a source.
-
-    Raises:
-        UsageError: there are none, or their labels are not the model's, which are compared.
-    """
-    listing = Listing(source.items(), source.left_aside)
-    if not len(listing):
-        raise UsageError(f"SOURCE: no images in {source.uri!r}")
-    if config.evaluate:
-        check_labels(listing.batches(), model.classes)
-    return listing

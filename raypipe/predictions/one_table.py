@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,14 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import PredictConfig
-from raypipe.display import track
-from raypipe.fit.evaluate.tally import Tally, check_labels
-from raypipe.flow.plan import make_plan
+from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor
 from raypipe.predictions.class_names import with_names
-from raypipe.predictions.inputs import Input, listed
+from raypipe.predictions.inputs import Input
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
-from raypipe.predictions.stored import Stored
-from raypipe.predictions.table import columns_of, in_order, shorten, write
+from raypipe.predictions.table import columns_of, in_order, write
 from raypipe.predictions.telling import said, scores_of, status_text
 from raypipe.storage import local_path, new_files, writing
 
@@ -91,7 +87,7 @@ def _table(
     tally = Tally(model.classes, evaluate=config.evaluate)
     rows, rejects, decoded = list[pa.Table](), [_REJECTS.empty_table()], 0
     with ExitStack() as stack:
-        for block in _blocks(config, model, predictor, source, stack):
+        for block in source.rows(predictor, stack):
             good = pc.equal(block[schema.REASON], "")
             rejects.append(block.filter(pc.invert(good)).select(_REJECTS.names).cast(_REJECTS))
             kept = block.filter(good).drop_columns([schema.REASON, schema.MESSAGE])
@@ -143,23 +139,3 @@ def _file_text(summary: dict[str, Any], written: pa.Table, rejected: Path) -> li
     if summary["rejects"]:
         lines.append(f"{summary['rejects']} images could not be read: {rejected}")
     return lines
-
-
-def _blocks(
-    config: PredictConfig,
-    model: TrainedModel,
-    predictor: Predictor,
-    source: Input,
-    stack: ExitStack,
-) -> Iterator[pa.Table]:
-    """Yield `id`, `label`, `reason`, `message` and the predictions, as they are made."""
-    if isinstance(source, Stored):
-        if config.evaluate:
-            check_labels(source.items(), model.classes)
-        yield from track(source.rows(predictor), total=source.count, count=len)
-        return
-    listing = stack.enter_context(listed(config, model, source))
-    if config.short_ids:
-        shorten(name for batch in listing.batches() for name in batch[schema.ID].to_pylist())
-    plan = make_plan(listing, None, source.spec)
-    yield from track(source.rows(plan, predictor, stack), total=plan.pending, count=len)

@@ -13,8 +13,7 @@ from raypipe.config import PredictConfig
 from raypipe.heads.model import TrainedModel
 
 if TYPE_CHECKING:  # templates and charts take a second to import, which most predictions do without
-    from raypipe.predictions.inputs import Images
-    from raypipe.predictions.stored import Stored
+    from raypipe.predictions.inputs import Input
 
 REPORT_FILE = "report.html"
 
@@ -22,7 +21,7 @@ REPORT_FILE = "report.html"
 def report_on_rows(
     config: PredictConfig,
     model: TrainedModel,
-    source: Images | Stored,
+    source: Input,
     rows: pa.Table,
     rejects: pa.Table,
 ) -> bytes:

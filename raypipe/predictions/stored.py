@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
-from raypipe.display import say
+from raypipe.display import say, track
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.fit.evaluate.tally import check_labels
 from raypipe.flow.plan import Plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor, to_arrow
@@ -47,7 +48,7 @@ def outputs_of(model: TrainedModel, predictor: Predictor) -> tuple[Output, ...]:
 
 
 class Stored:
-    """The features of a store, of the images themselves.
+    """The features of a store, of the images themselves; an `Input`.
 
     Args:
         config: the options.
@@ -58,11 +59,10 @@ class Stored:
         UsageError: the features are not those the model was trained on.
     """
 
-    by_batch = True
-    decodes = False
+    by_batch, decodes = True, False
 
     def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
-        self.config = config
+        self.config, self.classes = config, model.classes
         self.store = StoreReader(config.source, option="SOURCE")
         self.uri = self.store.uri
         _check_options(config)
@@ -119,11 +119,17 @@ class Stored:
         for block in runtime.stream(flow.map_batches(step, batch_size=None, num_cpus=1)):
             yield from_block(block)
 
-    def rows(self, predictor: Predictor) -> Iterator[pa.Table]:
-        """Read and predict here, piece by piece; yield the same columns as images do.
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:  # noqa: ARG002
+        """Read and predict here, piece by piece; see `Input`.
 
         Probabilities are in the head's own precision.
         """
+        if self.config.evaluate:
+            check_labels(self.items(), self.classes)
+        count = len(self.store) // self.store.spec.views
+        yield from track(self._rows(predictor), total=count, count=len)
+
+    def _rows(self, predictor: Predictor) -> Iterator[pa.Table]:
         exact = replace(predictor, exact=True)
         for number in range(len(self.store.snapshot.data)):
             for piece in _pieces(self.store, number, self.spec):
@@ -131,11 +137,6 @@ class Stored:
                 items = {name: piece[name] for name in (schema.ID, schema.LABEL)}
                 columns = to_arrow(exact(_features(piece, self.spec)))
                 yield pa.table(items | {schema.REASON: none, schema.MESSAGE: none} | columns)
-
-    @property
-    def count(self) -> int:
-        """How many images there are."""
-        return len(self.store) // self.store.spec.views
 
 
 def predict_partition(
