@@ -35,7 +35,7 @@ from raypipe.sources.content import is_sequential
 from raypipe.spec import Spec, digest
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Cost
-from raypipe.steps.replicas import Replicas
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import is_object, local_path, open_storage
 
 #: The fewest results that a rate is taken from, once each replica has had its first unit.

@@ -18,7 +18,7 @@ from raypipe.config import RayConfig
 from raypipe.config.values import Actors
 from raypipe.rows.unit import Unit
 from raypipe.steps.batch import Batch, ReadOptions
-from raypipe.steps.replicas import Replicas
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import Storage
 
 if TYPE_CHECKING:  # it takes torch

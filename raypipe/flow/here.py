@@ -27,8 +27,8 @@ from raypipe.rows.unit import Unit
 from raypipe.steps.apart import DECODERS, decoded_apart, limited
 from raypipe.steps.batch import ITEMS, UNIT, Pixels, ReadOptions
 from raypipe.steps.embed import read_and_embed
+from raypipe.steps.pool_plan import Replicas
 from raypipe.steps.read import Fetch
-from raypipe.steps.replicas import Replicas
 from raypipe.storage import Storage
 
 if TYPE_CHECKING:  # they take torch

@@ -32,8 +32,8 @@ from raypipe.rows.unit import Unit
 from raypipe.runtime import Meters, retry_limits, stream
 from raypipe.steps.batch import ITEMS, UNIT, ReadOptions
 from raypipe.steps.guard import Limits
+from raypipe.steps.pool_plan import Replicas
 from raypipe.steps.read import one_server, read, read_and_decode
-from raypipe.steps.replicas import Replicas
 from raypipe.steps.write import from_block
 from raypipe.storage import Storage
 

@@ -20,7 +20,7 @@ from raypipe.heads.predictor import Predictor
 from raypipe.rows.unit import Unit
 from raypipe.steps.batch import UNIT, ReadOptions
 from raypipe.steps.cost import Finished
-from raypipe.steps.replicas import Replicas
+from raypipe.steps.pool_plan import Replicas
 from raypipe.steps.write import from_block, predict_rows, write_partition
 from raypipe.storage import Storage
 from raypipe.store.partition import Format

@@ -15,7 +15,7 @@ from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.steps.batch import ReadOptions
-from raypipe.steps.replicas import Replicas
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import Storage
 from raypipe.store.identity import is_store, read_identity
 

@@ -16,7 +16,7 @@ from raypipe.flow.plan import Plan
 from raypipe.memory import readable
 from raypipe.rows.listing import Listing
 from raypipe.spec import Spec
-from raypipe.steps.replicas import Replicas
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import Storage
 from raypipe.store.identity import create_store, is_store
 

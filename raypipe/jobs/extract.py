@@ -33,7 +33,7 @@ from raypipe.spec import Spec
 from raypipe.steps.apart import DECODERS
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
-from raypipe.steps.replicas import Replicas
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store
 from raypipe.store.master import write_master

@@ -11,7 +11,7 @@ from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime.cluster_nodes import alive_nodes, largest_node
 from raypipe.runtime.streams import first_cause
-from raypipe.steps.replicas import Replicas
+from raypipe.steps.pool_plan import Replicas
 
 T = TypeVar("T")
 
