@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,11 @@ class Known:
         """Take note that listing has ended."""
         self._enough.set()
 
+    def loaded(self, loading: Future[Extractor]) -> None:
+        """Take note that the network has been loaded; without it, nobody waits for the listing."""
+        if loading.exception():
+            self._enough.set()
+
     def images(self) -> int:
         """Wait until all are listed, or more than `MANY`; return how many."""
         self._enough.wait()
@@ -124,8 +129,12 @@ def _start(
         listing = beside.submit(Listing, wanted, lambda: source.aside)
         loading = beside.submit(load_extractor, config, existing_spec(storage))
         listing.add_done_callback(known.listed)
+        loading.add_done_callback(known.loaded)
         try:
-            executor = choose(config, stack, known.images())
+            images = known.images()
+            if loading.done():
+                loading.result()
+            executor = choose(config, stack, images)
             network = loading.result()
             return stack.enter_context(listing.result()), network, executor
         except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
