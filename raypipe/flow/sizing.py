@@ -6,7 +6,7 @@ Bits of features depend on the first two. So a store keeps them, and later runs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,11 @@ from raypipe import runtime, schema
 from raypipe.cli.command import one_line
 from raypipe.config import RayConfig
 from raypipe.display import say
-from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.flow.sample import sampled_jpegs, sampled_pixels
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.steps.batch import ReadOptions
-from raypipe.steps.read import decoded, left_encoded
 
 if TYPE_CHECKING:  # they take torch
     import pyarrow as pa
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # they take torch
     from raypipe.backbone import Backbone
     from raypipe.flow.trial import Trial
 
-_SAMPLE, _SAMPLED_PIXELS = 4, 25 * 10**6
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
 _WORTHWHILE = 1.05
 
@@ -90,7 +89,7 @@ def settle(
         _compare_decoders(backbone, options, items, device)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
-    sample = _sample(items, options)
+    sample = sampled_pixels(items, options)
     _compare_with_untouched(backbone, spec, sample)
     trial = _try_out(backbone, spec, sample, device, ask_size)
     if trial is not None:
@@ -141,20 +140,6 @@ def _try_out(
         ) from error
 
 
-def _sample(some: Iterable[pa.Table], options: ReadOptions) -> npt.NDArray[np.uint8]:
-    """Return the first image that can be read of each run of items."""
-    found: list[npt.NDArray[np.uint8]] = []
-    # It is the driver that decodes these: what is large or odd is left to processes of the flow.
-    options = replace(options, max_pixels=min(options.max_pixels, _SAMPLED_PIXELS))
-    for items in some:
-        readable = (p for p in decoded(items, options) if not isinstance(p, RejectedItem))
-        found += [views[:1] for views in [next(readable, None)] if views is not None]
-        if len(found) == _SAMPLE:
-            break
-    blank = np.zeros((0, *options.spec.preprocess.shape, 3), np.uint8)
-    return np.concatenate([blank, *found])
-
-
 def _check_decoder(device: str) -> None:
     if device == "cpu":
         raise UsageError(
@@ -170,9 +155,7 @@ def _compare_decoders(
     from raypipe.backbone.hardware.parity import ENOUGH
     from raypipe.flow.trial import decoding_parity
 
-    each = (left_encoded(items, options) for items in some)
-    jpegs = [next((data for data in found if isinstance(data, bytes)), b"") for found in each]
-    sample = [data for data in jpegs if data][:_SAMPLE]
+    sample = sampled_jpegs(some, options)
     if not sample:
         return
     attempt = partial(decoding_parity, device=device, max_pixels=options.max_pixels)

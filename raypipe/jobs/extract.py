@@ -17,7 +17,7 @@ from raypipe.config import ExtractConfig
 from raypipe.config.version import versions
 from raypipe.display import say
 from raypipe.errors import UsageError
-from raypipe.flow import pipeline
+from raypipe.flow import pipeline, sample
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import Extractor, load_extractor, prepare, settled, spec_of
@@ -89,6 +89,7 @@ def _start(
         loading = beside.submit(load_extractor, config, existing_spec(storage))
         try:
             if not is_store(storage.uri):
+                sample.begin()
                 session = runtime.session(config.address, quiet=True, wait=config.wait_for)
                 stack.enter_context(session)
             network = loading.result()

@@ -12,9 +12,8 @@ import pyarrow as pa
 from raypipe import schema
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.images.augment import view
-from raypipe.images.decode import decode
 from raypipe.images.jpeg import is_plain_jpeg
-from raypipe.images.transforms import least_side, to_pixels
+from raypipe.images.pixels import pixels_of
 from raypipe.rows.unit import Unit
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import server
@@ -110,9 +109,7 @@ def _keeper(
 def _views(item: str, data: bytes, options: ReadOptions) -> Pixels | RejectedItem:
     spec = options.spec
     try:
-        how = spec.preprocess
-        image = decode(data, options.max_pixels, least_side(how), how.orientation, how.decoders)
-        first = to_pixels(image, how)
+        first = pixels_of(data, spec.preprocess, options.max_pixels)
         if spec.augment is None:
             return first[None]
         numbers = range(1, spec.augment.views + 1)
