@@ -30,7 +30,7 @@ from raypipe.predictions.class_names import with_names
 from raypipe.predictions.inputs import Images, Stored
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import in_order, shorten, write
-from raypipe.rows.listing import Listing
+from raypipe.rows.listing import Listing, counted
 from raypipe.storage import is_object, local_copy, local_path, new_files, open_storage, writing
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
@@ -162,9 +162,12 @@ def _to_file(
         "rows": len(written),
         "rejects": len(failed),
         "decoded": decoded,
+        "left_aside": dict(source.left_aside()),
+        "labels_not_found": dict(source.labels_not_found()),
         **tally.summary,
     }
     lines = _file_text(summary, written, rejected)
+    lines += counted(source.left_aside(), source.labels_not_found())
     _scores(tally, summary, lines)
     if config.report:
         _said(str(page), summary, lines)
@@ -198,7 +201,7 @@ def _blocks(
 
 
 def _listing(config: PredictConfig, model: TrainedModel, source: Input) -> Listing:
-    listing = Listing(source.items(), source.left_aside)
+    listing = Listing(source.items(), source.left_aside, source.labels_not_found)
     if not len(listing):
         raise UsageError(f"SOURCE: no images in {source.uri!r}")
     if config.evaluate:

@@ -91,6 +91,10 @@ class Images:
         """Return how much of the source is no item, by rule."""
         return self.source.aside
 
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return what labels were not found, by reason."""
+        return self.source.labels_not_found
+
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
@@ -178,6 +182,10 @@ class Stored:
 
     def left_aside(self) -> Mapping[str, int]:
         """Return nothing: each row of a store counts."""
+        return {}
+
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return nothing: a store has the labels that it has."""
         return {}
 
     def write(

@@ -16,9 +16,9 @@ from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
-from raypipe.sources.tar import TarSource
+from raypipe.sources.tar import UNREAD, TarSource
 
-__all__ = ["Source", "from_on", "local_file", "open_source", "read_item"]
+__all__ = ["SelectedSource", "Source", "from_on", "local_file", "open_source", "read_item"]
 
 
 class Source(Protocol):
@@ -70,9 +70,10 @@ class SelectedSource:
         return self.source.aside + self.unselected
 
     @property
-    def counts(self) -> dict[str, int]:
-        """What a label file and the items listed so far do not have of each other."""
-        return self.labels.file.counts if self.labels and self.labels.file else {}
+    def labels_not_found(self) -> dict[str, int]:
+        """What has no label of those listed so far that should have one, and the reverse."""
+        unread = {UNREAD: self.source.unread} if isinstance(self.source, TarSource) else {}
+        return unread | (self.labels.file.counts if self.labels and self.labels.file else {})
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""

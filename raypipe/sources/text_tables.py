@@ -27,6 +27,9 @@ _MARKS = (
 )
 _ADVICE = "write a mark within a value twice and the value in quotes, or the table as JSON lines"
 
+#: What is in no name and no text: it would make another name of it, which looks the same.
+_NO_TEXT = ("\0", "\ufeff")
+
 Values = dict[str, list[str]]
 
 
@@ -73,6 +76,8 @@ class TextTable:
         self.names = next(self._rows(), (0, []))[1]
         if not any(self.names):
             raise self._wrong("is empty; it needs a header and rows")
+        if _is_no_text("".join(self.names)):
+            raise self._wrong(f"has a zero byte or a byte order mark in its header: {self.names}")
         distinct(self.names, repr(str(path)), option)
 
     def parts(self, names: Iterable[str]) -> Iterator[Values]:
@@ -101,8 +106,9 @@ class TextTable:
         """Whether `_check` has nothing against rows, of which some may be broken into lines."""
         if set(map(len, rows)) - {len(self.names)}:
             return False
-        values = (value for row in rows for value in row) if broken else ()
-        return not any(map(self._holds_rows, values))
+        if _is_no_text("".join(map("".join, rows))):
+            return False
+        return not broken or not any(self._holds_rows(value) for row in rows for value in row)
 
     def _wrong_row(self) -> UsageError:
         """Read the table again, a row at a time, for what is wrong and where."""
@@ -157,6 +163,11 @@ class TextTable:
                 "quotes"
             )
         for value in row:
+            if _is_no_text(value):
+                raise self._wrong(
+                    f"has a zero byte or a byte order mark in row {number} (line {line}), as where "
+                    f"files have been joined: {value[:40]!r}; remove it"
+                )
             if self._holds_rows(value):
                 raise self._wrong(
                     f"has a quotation mark in row {number} (line {line}) that takes the next rows "
@@ -174,6 +185,11 @@ class TextTable:
 
     def _unclosed(self, rows: int, line: int, error: csv.Error) -> UsageError:
         where = f"row {rows} (line {line})" if rows else "the header"
+        if "field limit" in str(error):
+            return self._wrong(
+                f"has a value of more than {csv.field_size_limit()} characters in {where}, or a "
+                f"quotation mark that is not closed; {_ADVICE}"
+            )
         return self._wrong(
             f"has a quotation mark in {where} that is not closed, or stands within a value "
             f"({error}); {_ADVICE}"
@@ -196,6 +212,10 @@ class TextTable:
 
     def _wrong(self, what: str) -> UsageError:
         return UsageError(f"{self.option}: {str(self.path)!r} {what}")
+
+
+def _is_no_text(text: str) -> bool:
+    return any(mark in text for mark in _NO_TEXT)
 
 
 def _reason(error: UnicodeError) -> str:

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import raypipe
@@ -34,28 +36,101 @@ PIL.Image.open = _opened
 """
 
 
-def test_one_reject_and_not_the_run(tmp_path: Path) -> None:
-    photos = draw_folder(tmp_path / "photos", 30)
-    # The first one, which is also in the sample that the network is tried out on before the flow.
-    (photos / "circle" / "0000.png").write_bytes(b"\x89PNG\r\n\x1a\nPOISON")
+#: As if each process ran on a node of its own: none sees the notes that another one has left.
+_APART = """
+import os
+import tempfile
+
+_gettempdir = tempfile.gettempdir
+
+def _own():
+    path = os.path.join(_gettempdir(), f"of-{os.getpid()}")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+tempfile.gettempdir = _own
+"""
+
+#: A decoder that reads nothing, and ends its replica if another one has begun to decode, between
+#: two images: no image is to blame, and none does it by itself.
+_ALONE = """
+import fcntl
+import os
+import threading
+import time
+
+from raypipe.images.clock import RUNNING
+
+_held = []
+
+def decode(data, max_pixels):
+    time.sleep(0.05)  # so that a replica is at its first unit when the other one begins
+    with open("/proc/self/cmdline", "rb") as file:
+        if _held or b"MapWorker" not in file.read():
+            return None
+    _held.append(os.open(os.environ["ONE_AT_A_TIME"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
+    try:
+        fcntl.flock(_held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        threading.Thread(target=_end, daemon=True).start()
+    return None
+
+def _end():
+    while RUNNING[0]._deadline is not None:
+        time.sleep(0.0001)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def extract(
+    tmp_path: Path, photos: Path, modules: dict[str, str], *more: str, **environment: str
+) -> tuple[dict[str, Any], pa.Table, str]:
+    """Extract with some modules to import; return the summary, the rejects, and what was said."""
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(_DECODER)
+    for name, text in modules.items():
+        (tmp_path / "site" / f"{name}.py").write_text(text)
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
     store = str(tmp_path / "store")
-    command = ["extract", str(photos), "--out", store, *flags()]
+    command = ["extract", str(photos), "--out", store, *more]
     done = subprocess.run(
         [sys.executable, "-m", "raypipe.cli", *command, "--json"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path} | environment,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
-    assert (summary["rows"], summary["rejects_by_reason"]) == (89, {"crashed": 1})
-    rejects = raypipe.open(store).rejects()
+    return json.loads(done.stdout), raypipe.open(store).rejects(), done.stderr
+
+
+def poisoned(folder: Path) -> Path:
+    photos = draw_folder(folder, 4)
+    # The first one, which is also in the sample that the network is tried out on before the flow.
+    (photos / "circle" / "0000.png").write_bytes(b"\x89PNG\r\n\x1a\nPOISON")
+    return photos
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "on-other-nodes"])
+def test_one_reject_and_not_the_run(elsewhere: bool, tmp_path: Path) -> None:
+    modules = {"sitecustomize": _DECODER + _APART * elsewhere}
+    summary, rejects, said = extract(tmp_path, poisoned(tmp_path / "photos"), modules, *flags())
+    assert (summary["rows"], summary["rejects_by_reason"]) == (11, {"crashed": 1})
     assert rejects["id"].to_pylist() == ["circle/0000.png"]
     assert "its process died 3 times decoding" in rejects["message"][0].as_py()
+    assert ("kills its process; it becomes a reject" in said) == elsewhere
+
+
+def test_where_no_image_is_to_blame_fewer_are_in_flight(tmp_path: Path) -> None:
+    summary, _, said = extract(
+        tmp_path,
+        draw_folder(tmp_path / "photos", 40),  # which are two units
+        {"alone": _ALONE},
+        *flags(actors="2"),
+        *("--decoder", "alone:decode"),
+        ONE_AT_A_TIME=str(tmp_path / "lock"),
+    )
+    assert (summary["rows"], summary["rejects"]) == (120, 0)
+    assert "no image does it by itself; going on with fewer at a time" in said
 
 
 class _NeverBegins:

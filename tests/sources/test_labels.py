@@ -223,7 +223,10 @@ def test_what_a_label_file_does_not_match_is_counted(
     for _ in range(2):  # each listing counts anew
         found = pa.Table.from_batches(source.list())["label"].to_pylist()
         assert found == ["A", None, None, None, None]
-        assert source.counts == {"images_not_in_label_file": 3, "label_file_rows_without_image": 2}
+        assert source.labels_not_found == {
+            "an image that the label file does not name": 3,
+            "a row of the label file that names no image": 2,
+        }
     said = capsys.readouterr().err
     assert "3 of 5 images are not in it, as '3.jpg'; 2 of its rows name no image, as '8'" in said
 
