@@ -112,7 +112,7 @@ def _parsed(line: str, number: int, path: AnyPath) -> dict[str, Any]:
         problem = 'expected an object, as {"uri": "a.jpg"}'
     except (ValueError, RecursionError) as error:
         problem = str(error)
-    if line.lstrip().startswith("["):
+    if number == 1 and line.lstrip().startswith("["):
         problem = "the beginning of an array; write each object on a line of its own"
     raise UsageError(f"SOURCE: line {number} of {str(path)!r}: {problem}; correct this line")
 

@@ -188,7 +188,7 @@ class _TarShard:
     ) -> None:
         if member.size > _MAX_SIDE_BYTES:
             raise ValueError(f"{member.size} bytes")
-        text = stream.read(member.size).decode()
+        text = stream.read(member.size).decode("utf-8-sig")
         if extension == "cls":
             sample.cls = text.strip() or None
             return
@@ -238,4 +238,6 @@ def _problem(member: tarfile.TarInfo, name: str | None, count: int) -> str:
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
+    if isinstance(value, list | dict):
+        raise ValueError(f"a {type(value).__name__} as a label or split")
     return json.dumps(value)

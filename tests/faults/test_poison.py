@@ -51,8 +51,8 @@ def _own():
 tempfile.gettempdir = _own
 """
 
-#: A decoder that reads nothing, and ends its replica if another one has begun to decode, between
-#: two images: no image is to blame, and none does it by itself.
+#: A decoder that reads nothing, and ends its replica between two images if there is another one that
+#: decodes, as where memory suffices for one only. No image is to blame, and none does it alone.
 _ALONE = """
 import fcntl
 import os
@@ -61,21 +61,39 @@ import time
 
 from raypipe.images.clock import RUNNING
 
-_held = []
+_folder, _own = os.environ["IN_FLIGHT"], []
 
 def decode(data, max_pixels):
-    time.sleep(0.05)  # so that a replica is at its first unit when the other one begins
     with open("/proc/self/cmdline", "rb") as file:
-        if _held or b"MapWorker" not in file.read():
+        if _own or b"MapWorker" not in file.read():
             return None
-    _held.append(os.open(os.environ["ONE_AT_A_TIME"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
-    try:
-        fcntl.flock(_held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        threading.Thread(target=_end, daemon=True).start()
+    _own.append(_opened(str(os.getpid())))
+    fcntl.flock(_own[0], fcntl.LOCK_EX)
+    deadline = time.monotonic() + 20  # seconds in which another one begins, if there is one
+    while time.monotonic() < deadline:
+        if any(map(_is_held, os.listdir(_folder))):
+            threading.Thread(target=_end, daemon=True).start()
+            break
+        time.sleep(0.05)
     return None
 
+def _opened(name):
+    return os.open(os.path.join(_folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+
+def _is_held(name):
+    if name == str(os.getpid()):
+        return False
+    file = _opened(name)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+
 def _end():
+    time.sleep(0.5)  # for the other one to see this one
     while RUNNING[0]._deadline is not None:
         time.sleep(0.0001)
     os.kill(os.getpid(), 9)
@@ -121,15 +139,16 @@ def test_one_reject_and_not_the_run(elsewhere: bool, tmp_path: Path) -> None:
 
 
 def test_where_no_image_is_to_blame_fewer_are_in_flight(tmp_path: Path) -> None:
+    (tmp_path / "in-flight").mkdir()
     summary, _, said = extract(
         tmp_path,
-        draw_folder(tmp_path / "photos", 40),  # which are two units
+        draw_folder(tmp_path / "photos", 128),  # six units: a replica takes two at a time
         {"alone": _ALONE},
         *flags(actors="2"),
         *("--decoder", "alone:decode"),
-        ONE_AT_A_TIME=str(tmp_path / "lock"),
+        IN_FLIGHT=str(tmp_path / "in-flight"),
     )
-    assert (summary["rows"], summary["rejects"]) == (120, 0)
+    assert (summary["rows"], summary["rejects"]) == (384, 0)
     assert "no image does it by itself; going on with fewer at a time" in said
 
 
