@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,9 @@ _SECONDS, _DEATHS = 10.0, 3
 _apart = DecodingProcess(_SECONDS)
 
 
-def begin() -> None:
-    """Start the process that decodes the sample, without waiting for it."""
+def begin(stack: ExitStack) -> None:
+    """Start the process that decodes the sample, without waiting for it; it ends with the stack."""
+    stack.callback(_apart.close)
     _apart.begin()
 
 

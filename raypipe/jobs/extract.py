@@ -91,7 +91,7 @@ def _start(
         loading = beside.submit(load_extractor, config, existing_spec(storage))
         try:
             if not is_store(storage.uri):
-                sample.begin()
+                sample.begin(stack)
                 session = runtime.session(config.address, quiet=True, wait=config.wait_for)
                 stack.enter_context(session)
             network = loading.result()

@@ -51,8 +51,21 @@ def _own():
 tempfile.gettempdir = _own
 """
 
-#: A decoder that reads nothing, and ends its replica between two images if there is another one that
-#: decodes, as where memory suffices for one only. No image is to blame, and none does it alone.
+#: Two tries instead of thirteen, in the driver, which loads decoders too.
+_HASTY = """
+import sys
+
+if streams := sys.modules.get("raypipe.runtime.streams"):
+    streams._RETRIES, streams._RESTARTS = 1, 2
+"""
+
+_NO_DECODER = """
+def decode(data, max_pixels):
+    return None
+"""
+
+#: A decoder that reads nothing, and ends its replica between two images if another one decodes,
+#: as where memory suffices for one only. No image is to blame, and none does it alone.
 _ALONE = """
 import fcntl
 import os
@@ -64,6 +77,7 @@ from raypipe.images.clock import RUNNING
 _folder, _own = os.environ["IN_FLIGHT"], []
 
 def decode(data, max_pixels):
+    time.sleep(0.02)  # a unit takes longer than two need to see each other
     with open("/proc/self/cmdline", "rb") as file:
         if _own or b"MapWorker" not in file.read():
             return None
@@ -130,8 +144,9 @@ def poisoned(folder: Path) -> Path:
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "on-other-nodes"])
 def test_one_reject_and_not_the_run(elsewhere: bool, tmp_path: Path) -> None:
-    modules = {"sitecustomize": _DECODER + _APART * elsewhere}
-    summary, rejects, said = extract(tmp_path, poisoned(tmp_path / "photos"), modules, *flags())
+    modules = {"sitecustomize": _DECODER + _APART * elsewhere, "none": _HASTY + _NO_DECODER}
+    given = [*flags(), *("--decoder", "none:decode")]
+    summary, rejects, said = extract(tmp_path, poisoned(tmp_path / "photos"), modules, *given)
     assert (summary["rows"], summary["rejects_by_reason"]) == (11, {"crashed": 1})
     assert rejects["id"].to_pylist() == ["circle/0000.png"]
     assert "its process died 3 times decoding" in rejects["message"][0].as_py()
@@ -143,7 +158,7 @@ def test_where_no_image_is_to_blame_fewer_are_in_flight(tmp_path: Path) -> None:
     summary, _, said = extract(
         tmp_path,
         draw_folder(tmp_path / "photos", 128),  # six units: a replica takes two at a time
-        {"alone": _ALONE},
+        {"alone": _HASTY + _ALONE},
         *flags(actors="2"),
         *("--decoder", "alone:decode"),
         IN_FLIGHT=str(tmp_path / "in-flight"),
