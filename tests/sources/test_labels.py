@@ -402,6 +402,14 @@ def test_numbers_are_one_label_in_all_kinds_of_files(
     assert list(labels(path).values()) == right
 
 
+def test_enumerations_of_hdf5_have_names(tmp_path: Path) -> None:
+    kind = h5py.enum_dtype({"cat": 0, "dog": 1})
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["images"] = np.zeros((3, 8, 9, 1), np.uint8)
+        file["labels"] = np.array([1, 0, 7], kind)
+    assert list(labels(tmp_path / "s.h5").values()) == ["dog", "cat", None]
+
+
 def test_numbers_that_have_no_text(tmp_path: Path) -> None:
     images = np.zeros((2, 8, 9, 1), np.uint8)
     np.savez(tmp_path / "s.npz", images=images, labels=np.array([1j, 2]))
