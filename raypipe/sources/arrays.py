@@ -139,8 +139,9 @@ class ArraySource:
         return np.asarray(self.arrays.read(name, rows.start, rows.stop)).reshape(-1)
 
     def _as_texts(self, name: str, values: npt.NDArray[Any], rows: range) -> Texts:
-        if named := (values.dtype.metadata or {}).get("enum"):  # as h5py gives it
-            names = {number: name for name, number in named.items()}
+        metadata: dict[str, dict[str, int]] = dict(values.dtype.metadata or {})
+        if "enum" in metadata:  # as h5py gives it
+            names = {number: name for name, number in metadata["enum"].items()}
             return [names.get(number) for number in values.tolist()]
         if values.dtype.kind in "biufc":
             column = pa.chunked_array([_as_arrow(values, name, self.uri)])
