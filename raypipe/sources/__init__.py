@@ -16,7 +16,8 @@ from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
-from raypipe.sources.tar import UNREAD, TarSource
+from raypipe.sources.parquet_files import ParquetSource
+from raypipe.sources.tar import TarSource
 
 __all__ = ["SelectedSource", "Source", "from_on", "local_file", "open_source", "read_item"]
 
@@ -72,8 +73,13 @@ class SelectedSource:
     @property
     def labels_not_found(self) -> dict[str, int]:
         """What has no label of those listed so far that should have one, and the reverse."""
-        unread = {UNREAD: self.source.unread} if isinstance(self.source, TarSource) else {}
-        return unread | (self.labels.file.counts if self.labels and self.labels.file else {})
+        if self.labels is None:
+            return {}
+        if self.labels.file:
+            return self.labels.file.counts
+        if self.labels.rule is None and isinstance(self.source, TarSource | ParquetSource):
+            return {why: n for why, n in self.source.labels_not_found.items() if n}
+        return {}
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""

@@ -38,7 +38,7 @@ _DATA = frozenset(f"{_TEXTS} {_ARRAYS} {_MEDIA}".split())
 _MAX_SIDE_BYTES = 2**20
 
 #: Why a sample has no label though there is a member for it.
-UNREAD = "a .cls or .json member that cannot be read"
+_UNREAD = "a .cls or .json member that cannot be read"
 
 
 class TarSource:
@@ -63,7 +63,7 @@ class TarSource:
         self.names = [_name_of(name) for name in names or [path.name for path in shards]]
         self.shards = shards
         self.beside = aside or Counter[str]()
-        self.aside, self.unread = Counter[str](), 0
+        self.aside, self.labels_not_found = Counter[str](), Counter[str]()
         self.config = config if isinstance(config, LabelConfig) else None
 
     def list(self) -> Iterator[pa.RecordBatch]:
@@ -74,7 +74,8 @@ class TarSource:
             UsageError: labels are asked for, and there are none.
         """
         bare = empty = True
-        self.aside, self.unread = Counter(self.beside), 0
+        self.aside = Counter(self.beside)
+        self.labels_not_found.clear()
         for batch in in_batches(chain.from_iterable(map(self._shard, self.shards, self.names))):
             empty = False
             bare = bare and batch[LABEL].null_count == len(batch)
@@ -92,7 +93,7 @@ class TarSource:
             shard.add(member, stream)
         yield from chain.from_iterable(map(shard.rows, shard.entries))
         self.aside += shard.aside
-        self.unread += len(shard.unread)
+        self.labels_not_found[_UNREAD] += len(shard.unread)
         if shard.unread:
             say(
                 f"{len(shard.unread)} .cls and .json members of {shard.path!r} cannot be read and "

@@ -136,7 +136,7 @@ def extract(
 
 
 def poisoned(folder: Path) -> Path:
-    photos = draw_folder(folder, 4)
+    photos = draw_folder(folder, 2)
     # The first one, which is also in the sample that the network is tried out on before the flow.
     (photos / "circle" / "0000.png").write_bytes(b"\x89PNG\r\n\x1a\nPOISON")
     return photos
@@ -147,7 +147,7 @@ def test_one_reject_and_not_the_run(elsewhere: bool, tmp_path: Path) -> None:
     modules = {"sitecustomize": _DECODER + _APART * elsewhere, "none": _HASTY + _NO_DECODER}
     given = [*flags(), *("--decoder", "none:decode")]
     summary, rejects, said = extract(tmp_path, poisoned(tmp_path / "photos"), modules, *given)
-    assert (summary["rows"], summary["rejects_by_reason"]) == (11, {"crashed": 1})
+    assert (summary["rows"], summary["rejects_by_reason"]) == (5, {"crashed": 1})
     assert rejects["id"].to_pylist() == ["circle/0000.png"]
     assert "its process died 3 times decoding" in rejects["message"][0].as_py()
     assert ("kills its process; it becomes a reject" in said) == elsewhere
