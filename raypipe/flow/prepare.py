@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe import runtime
 from raypipe.config import ExtractConfig, RayConfig
 from raypipe.display import say
+from raypipe.flow import sample
 from raypipe.flow.plan import Plan
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
@@ -131,6 +132,8 @@ def prepare(
             `runtime.plan_replicas` have it.
         RaypipeError: as `settle` has it.
     """
+    if sizing is None:
+        sample.begin(stack)
     stack.enter_context(runtime.session(config.address, wait=config.wait_for))
     runtime.check_reach(plan.some_items(), source, storage)
     sizing = sizing or settle(
