@@ -144,7 +144,10 @@ def poisoned(folder: Path) -> Path:
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "on-other-nodes"])
 def test_one_reject_and_not_the_run(elsewhere: bool, tmp_path: Path) -> None:
-    modules = {"sitecustomize": _DECODER + _APART * elsewhere, "none": _HASTY + _NO_DECODER}
+    modules = {
+        "sitecustomize": _DECODER + _APART * elsewhere,
+        "none": _HASTY * elsewhere + _NO_DECODER,
+    }
     given = [*flags(), *("--decoder", "none:decode")]
     summary, rejects, said = extract(tmp_path, poisoned(tmp_path / "photos"), modules, *given)
     assert (summary["rows"], summary["rejects_by_reason"]) == (5, {"crashed": 1})
