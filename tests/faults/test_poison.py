@@ -36,7 +36,7 @@ PIL.Image.open = _opened
 """
 
 
-#: As if each process ran on a node of its own: none sees the notes that another one has left.
+#: As if each of Ray's ran on a node of its own: none sees the notes that another one has left.
 _APART = """
 import os
 import tempfile
@@ -44,6 +44,9 @@ import tempfile
 _gettempdir = tempfile.gettempdir
 
 def _own():
+    with open("/proc/self/cmdline", "rb") as file:
+        if not file.read().startswith(b"ray::"):
+            return _gettempdir()
     path = os.path.join(_gettempdir(), f"of-{os.getpid()}")
     os.makedirs(path, exist_ok=True)
     return path
@@ -123,7 +126,8 @@ def extract(
         (tmp_path / "site" / f"{name}.py").write_text(text)
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
     store = str(tmp_path / "store")
-    command = ["extract", str(photos), "--out", store, *more]
+    # With an address there is a Ray, however few the images.
+    command = ["extract", str(photos), "--out", store, "--address", "local", *more]
     done = subprocess.run(
         [sys.executable, "-m", "raypipe.cli", *command, "--json"],
         capture_output=True,
