@@ -14,7 +14,7 @@ from raypipe.config import IngestConfig
 from raypipe.display import Pace, say, track
 from raypipe.errors import UsageError
 from raypipe.flow.plan import Plan, apart, make_plan
-from raypipe.rows.listing import Listing
+from raypipe.rows.listing import Listing, counted
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost, Finished
@@ -42,6 +42,7 @@ class Ingest:
         pace: when results came.
         cost: what the work took.
         aside: how much of the source is no item, by rule.
+        unlabelled: what labels were not found, by reason.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class Ingest:
     pace: Pace
     cost: Cost
     aside: dict[str, int]
+    unlabelled: dict[str, int]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Ingest:
             "gone": len(self.plan.gone),
             "pruned": self.pruned,
             "left_aside": self.aside,
+            "labels_not_found": self.unlabelled,
         }
 
     def paced(self, started: float) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class Ingest:
     @property
     def notes(self) -> list[str]:
         """Lines for people: what has replaced rows, and which rows have no image any more."""
-        lines = [f"  left aside: {count} × {rule}" for rule, count in self.aside.items()]
+        lines = counted(self.aside, self.unlabelled)
         if self.plan.changed:
             lines.append(f"{self.plan.changed} changed images have replaced their rows")
         if len(self.plan.gone) > self.pruned:
@@ -185,7 +188,11 @@ def bring_up_to_date(
     after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base, retry=retry)
     pruned = len(plan.gone) if config.prune else 0
     done = _items(written, spec)
-    return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost, listing.aside)
+    return Ingest(
+        *(plan, adopted, parts, before, after, done, pruned, pace, cost),
+        aside=listing.aside,
+        unlabelled=listing.unlabelled,
+    )
 
 
 def find_missing(

@@ -28,7 +28,7 @@ from raypipe.flow.rejects import check_rejects
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.augment import resolve_augment
 from raypipe.rows.listing import Listing
-from raypipe.sources import Source, open_source
+from raypipe.sources import SelectedSource, open_source
 from raypipe.spec import Spec
 from raypipe.steps.apart import DECODERS
 from raypipe.steps.batch import ReadOptions
@@ -107,14 +107,14 @@ def run(config: ExtractConfig) -> Outcome:
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
         work.record(storage, started)
-    outcome = _outcome(storage, work, network.shapes, started, source.counts)
+    outcome = _outcome(storage, work, network.shapes, started)
     images, rejects = work.after.rows // spec.views, work.after.rejects
     check_rejects(images, rejects, config.max_rejects, storage.uri, outcome.value.rejects)
     return outcome
 
 
 def _start(
-    config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
+    config: ExtractConfig, storage: Storage, source: SelectedSource, stack: contextlib.ExitStack
 ) -> tuple[Listing, Extractor, Executor]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
     DECODERS.start(1)
@@ -126,7 +126,9 @@ def _start(
     known = Known()
     wanted = takewhile(lambda _: not known.given_up, known.counted(chain([first], batches)))
     with ThreadPoolExecutor(2) as beside:
-        listing = beside.submit(Listing, wanted, lambda: source.aside)
+        listing = beside.submit(
+            Listing, wanted, lambda: source.aside, lambda: source.labels_not_found
+        )
         loading = beside.submit(load_extractor, config, existing_spec(storage))
         listing.add_done_callback(known.listed)
         loading.add_done_callback(known.loaded)
@@ -148,7 +150,7 @@ def _create(
     storage: Storage,
     reading: ReadOptions,
     network: Extractor,
-    source: Source,
+    source: SelectedSource,
     listing: Listing,
 ) -> Sizing | None:
     """Create the store, or check the one that is there; return what was settled for a new one."""
@@ -166,7 +168,7 @@ def _write(
     executor: Executor,
     config: ExtractConfig,
     storage: Storage,
-    source: Source,
+    source: SelectedSource,
     reading: ReadOptions,
     backbone: Backbone,
     sizing: Sizing | None,
@@ -206,7 +208,7 @@ def _write(
 def _glance(
     config: ExtractConfig,
     storage: Storage,
-    source: Source,
+    source: SelectedSource,
     spec: Spec,
     backbone: Backbone,
     stack: contextlib.ExitStack,
@@ -242,7 +244,7 @@ def _precision(executor: Executor, config: ExtractConfig, storage: Storage) -> A
     return there.precision if there is not None else executor.best_precision()
 
 
-def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict[str, Any]:
+def _provenance(config: ExtractConfig, loaded: Backbone, source: SelectedSource) -> dict[str, Any]:
     """Where things came from, for people and for `predict`; not part of the fingerprint."""
     weights_file = user_path(config.weights, "--weights")
     weights = weights_file if weights_file.is_file() else config.weights
@@ -261,7 +263,6 @@ def _outcome(
     work: Ingest,
     shapes: dict[str, tuple[tuple[int, ...], str]],
     started: float,
-    labels: dict[str, int],
 ) -> Outcome:
     seconds = time.monotonic() - started
     snapshot = work.after
@@ -275,7 +276,6 @@ def _outcome(
         "rejects_by_reason": store.reject_counts(),
         "decoded": work.done,
         **work.summary,
-        **labels,
         "features": {column: list(shape) for column, (shape, _) in shapes.items()},
         "views": store.spec.views,
         "precision": store.spec.precision,
@@ -298,11 +298,6 @@ def _text(summary: dict[str, Any], work: Ingest) -> str:
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
-    if summary.get("images_not_in_label_file"):
-        lines.append(f"{summary['images_not_in_label_file']} images are not in the label file")
-    if summary.get("label_file_rows_without_image"):
-        unused = summary["label_file_rows_without_image"]
-        lines.append(f"{unused} rows of the label file name no image of this run")
     return "\n".join(lines + work.notes)
 
 

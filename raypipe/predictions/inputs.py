@@ -64,6 +64,9 @@ class Input(Protocol):
     def left_aside(self) -> Mapping[str, int]:
         """Return how much there is that is no item, by rule."""
 
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return what labels were not found, by reason."""
+
     def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
         """Yield `id`, `label`, `reason`, `message` and the predictions of all items.
 
@@ -85,7 +88,7 @@ def listed(source: Input, config: PredictConfig, classes: tuple[str, ...]) -> Li
     Raises:
         UsageError: there are none, or their labels are not the model's, which are compared.
     """
-    listing = Listing(source.items(), source.left_aside)
+    listing = Listing(source.items(), source.left_aside, source.labels_not_found)
     if not len(listing):
         raise UsageError(f"SOURCE: no images in {source.uri!r}")
     if config.evaluate:
@@ -138,6 +141,10 @@ class Images:
     def left_aside(self) -> Mapping[str, int]:
         """Return how much of the source is no item, by rule; see `Input`."""
         return self.source.aside
+
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return what labels were not found; see `Input`."""
+        return self.source.labels_not_found
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack

@@ -93,6 +93,10 @@ class Stored:
         """Return nothing: each row of a store counts."""
         return {}
 
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return nothing: a store has the labels that it has."""
+        return {}
+
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:

@@ -20,7 +20,7 @@ def file_etag(path: str) -> str:
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - paths here are strings, for speed over millions
-    except OSError:
+    except (OSError, ValueError):  # the latter of a zero byte within
         return MISSING
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
@@ -45,6 +45,8 @@ def read_local(path: str, max_bytes: int) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise unreadable(path, error) from None
+    except ValueError:
+        raise RejectedItem(RejectReason.UNREADABLE, f"no file has such a name: {path!r}") from None
 
 
 class OpenFile:
