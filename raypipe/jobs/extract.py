@@ -61,7 +61,12 @@ def run(config: ExtractConfig) -> Outcome:
             look = partial(_glance, config, storage, source, spec, network.backbone, stack)
             return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
-        reading = ReadOptions(spec, config.max_pixels, config.max_seconds_per_image)
+        reading = ReadOptions(
+            spec,
+            config.max_pixels,
+            config.max_seconds_per_image,
+            server_etags=source.server_etags,
+        )
         sizing = _create(config, storage, reading, network, source, listing)
         write = partial(_write, config, storage, source, reading, network.backbone, sizing, stack)
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)

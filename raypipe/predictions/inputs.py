@@ -81,7 +81,12 @@ class Images:
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
         self.spec: Spec = model.spec.model_copy(update=changes)
-        self.reading = ReadOptions(self.spec, config.max_pixels, config.max_seconds_per_image)
+        self.reading = ReadOptions(
+            self.spec,
+            config.max_pixels,
+            config.max_seconds_per_image,
+            server_etags=self.source.server_etags,
+        )
 
     def items(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""
