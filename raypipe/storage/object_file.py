@@ -79,9 +79,9 @@ class ObjectFile(io.RawIOBase):
             found = obstore.get(
                 self._store, self._place.key, options={"range": (self._position, stop)}
             )
-            if version_of(found.meta) != self.version:
-                raise ChangedError(f"{self._place.uri} has been replaced while it was read")
-            data = found.bytes()
+            data, version = found.bytes(), version_of(found.meta)
+        if version != self.version:
+            raise ChangedError(f"{self._place.uri} has been replaced while it was read")
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -216,8 +216,8 @@ def test_reading_and_decoding_are_timed_apart(
 ) -> None:
     """Bytes that come late are no slow decoding."""
 
-    def late(uris: list[str], _: int) -> Iterator[bytes]:
-        for uri in uris:
+    def late(items: pa.Table, _: int, **_more: bool) -> Iterator[bytes]:
+        for uri in items[schema.URI].to_pylist():
             time.sleep(0.05)
             yield Path(uri).read_bytes()
 
