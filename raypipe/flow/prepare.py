@@ -13,6 +13,7 @@ from raypipe.display import say
 from raypipe.flow.plan import Plan
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.rows.listing import Listing
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.steps.batch import ReadOptions
 from raypipe.storage import Storage
@@ -119,7 +120,7 @@ def prepare(
         options: how items are read, and what the features are.
         plan: what is to be done; at least one unit.
         source: where its items come from, for messages.
-        storage: the store that is written, which has its identity already; None for none.
+        storage: the store that is written, whose folder is there; None for none.
         stack: Ray runs until it is closed.
         images: how many there are to be in all, which says whether compiling pays; None: those
             of the plan.
@@ -144,6 +145,26 @@ def prepare(
     return sizing, runtime.plan_replicas(
         config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
     )
+
+
+def check_feasible(
+    config: RayConfig, listing: Listing, source: str, storage: Storage, stack: ExitStack
+) -> None:
+    """Make sure that the cluster can do the work, before a store's identity is written.
+
+    Args:
+        config: the options.
+        listing: the items.
+        source: where they come from, for messages.
+        storage: where the store is to be; its folder is there.
+        stack: Ray runs until it is closed.
+
+    Raises:
+        UsageError: it has no room for the replicas, or a node does not see the items or the folder.
+    """
+    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
+    runtime.check_room(config.actors)
+    runtime.check_reach(listing.some_items(), source, storage)
 
 
 def settled(storage: Storage) -> Any:

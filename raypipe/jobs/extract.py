@@ -20,7 +20,14 @@ from raypipe.errors import UsageError
 from raypipe.flow import pipeline
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import Plan
-from raypipe.flow.prepare import Extractor, load_extractor, prepare, settled, spec_of
+from raypipe.flow.prepare import (
+    Extractor,
+    check_feasible,
+    load_extractor,
+    prepare,
+    settled,
+    spec_of,
+)
 from raypipe.flow.preview import preview
 from raypipe.flow.rejects import check_rejects
 from raypipe.flow.sizing import Sizing, settle
@@ -67,7 +74,7 @@ def run(config: ExtractConfig) -> Outcome:
             config.max_seconds_per_image,
             server_etags=source.server_etags,
         )
-        sizing = _create(config, storage, reading, network, source, listing)
+        sizing = _create(config, storage, reading, network, source, listing, stack)
         write = partial(_write, config, storage, source, reading, network.backbone, sizing, stack)
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
@@ -110,11 +117,13 @@ def _create(
     network: Extractor,
     source: Source,
     listing: Listing,
+    stack: contextlib.ExitStack,
 ) -> Sizing | None:
     """Create the store, or check the one that is there; return what was settled for a new one."""
     sizing = None
     provenance = _provenance(config, network.backbone, source)
     if not is_store(storage.uri):
+        check_feasible(config, listing, source.uri, storage, stack)
         some, images = listing.some_items(), len(listing)
         sizing = settle(config, network.backbone, reading, some, images=images)
         provenance["computed"] = sizing.to_dict()

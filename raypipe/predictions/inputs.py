@@ -28,6 +28,7 @@ from raypipe.flow.plan import Plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor, to_arrow
 from raypipe.rows.features import finite, not_finite, to_array
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps.batch import ReadOptions
@@ -95,6 +96,14 @@ class Images:
     def left_aside(self) -> Mapping[str, int]:
         """Return how much of the source is no item, by rule."""
         return self.source.aside
+
+    def check_feasible(
+        self, listing: Listing, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that the cluster can do it. Raises UsageError: it cannot."""
+        from raypipe.flow.prepare import check_feasible
+
+        check_feasible(self.config, listing, self.uri, storage, stack)
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
@@ -185,6 +194,17 @@ class Stored:
         """Return nothing: each row of a store counts."""
         return {}
 
+    def check_feasible(
+        self, _listing: Listing | None, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that every node sees both stores. Raises UsageError: one does not."""
+        from raypipe import runtime
+
+        stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
+        runtime.check_reach([], "", storage)
+        if self.store.storage.folder is not None:
+            runtime.check_seen([self.store.storage.folder / SPEC_FILE], self.uri, "SOURCE")
+
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
@@ -193,10 +213,7 @@ class Stored:
 
         from raypipe import runtime
 
-        stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
-        runtime.check_reach([], "", storage)
-        if self.store.storage.folder is not None:
-            runtime.check_seen([self.store.storage.folder / SPEC_FILE], self.uri, "SOURCE")
+        self.check_feasible(None, storage, stack)
         say(f"{plan.pending} of {plan.items} rows to do, in {len(plan.units)} partitions")
         rows = [{"unit": u.id, "batch": u.batch, "items": u.data} for u in plan.units]
         step = partial(

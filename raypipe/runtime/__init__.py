@@ -8,6 +8,7 @@ from raypipe.runtime.metrics import Meters
 from raypipe.runtime.replicas import (
     Replicas,
     best_precision,
+    check_room,
     cores,
     device,
     on_replica_hardware,
@@ -23,6 +24,7 @@ __all__ = [
     "alive_nodes",
     "best_precision",
     "check_reach",
+    "check_room",
     "check_seen",
     "cores",
     "device",
