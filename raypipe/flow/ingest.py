@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost, Finished
 from raypipe.storage import Storage, is_object
+from raypipe.storage.objects import parse
 from raypipe.store.adoption import adopt
 from raypipe.store.coverage import Coverage, cover, merge, publish
 from raypipe.store.history import record_run
@@ -230,14 +232,26 @@ def _really_gone(config: IngestConfig, ids: pa.Array) -> pa.Array:
 def check_same_source(config: IngestConfig, storage: Storage, source: str, plan: Plan) -> None:
     """Ids are paths below the source, so another source's images could take the place of these.
 
+    The same source in another place, even if it has grown, has all that the store has.
+
     Raises:
-        UsageError: they would.
+        UsageError: it is another one.
     """
     made_from = read_identity(storage, "--out")["provenance"]["source"]
-    lost = plan.changed + (len(plan.gone) if config.prune else 0)
-    if source != made_from and lost and not config.moved:
+    lost = plan.changed + len(plan.gone)
+    if lost and not config.moved and not same_place(source, made_from):
         raise UsageError(
             f"SOURCE: {storage.uri} was made from {made_from}; taking {source} would replace "
-            f"or drop {lost} of its rows; give --moved if it is the same source in another place, "
-            "else another --out"
+            f"or leave behind {lost} of its rows; give --moved if it is the same source in another "
+            "place, else another --out"
         )
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two URIs are of the same file, folder or prefix, by whatever links and mounts."""
+    if is_object(one) and is_object(other):
+        return parse(one).uri == parse(other).uri
+    try:
+        return one == other or Path(one).samefile(other)
+    except OSError:  # one is not there, or a pattern
+        return os.path.realpath(one) == os.path.realpath(other)
