@@ -232,13 +232,14 @@ def _really_gone(config: IngestConfig, ids: pa.Array) -> pa.Array:
 def check_same_source(config: IngestConfig, storage: Storage, source: str, plan: Plan) -> None:
     """Ids are paths below the source, so another source's images could take the place of these.
 
-    The same source in another place, even if it has grown, has all that the store has.
+    Where it has none of the store's images in their version, it is another one, too.
 
     Raises:
         UsageError: it is another one.
     """
     made_from = read_identity(storage, "--out")["provenance"]["source"]
-    lost = plan.changed + len(plan.gone)
+    nothing_in_common = plan.pending == plan.items
+    lost = plan.changed + (len(plan.gone) if config.prune or nothing_in_common else 0)
     if lost and not config.moved and not same_place(source, made_from):
         raise UsageError(
             f"SOURCE: {storage.uri} was made from {made_from}; taking {source} would replace "

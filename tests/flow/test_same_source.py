@@ -76,6 +76,18 @@ def test_it_has_grown_and_moved(photos: Path, tmp_path: Path) -> None:
     check(storage, photos.rename(tmp_path / "elsewhere"))
 
 
+def test_some_of_it(photos: Path, tmp_path: Path) -> None:
+    """Without --prune, what is not there stays."""
+    storage = FolderStorage(tmp_path / "store")
+    check(storage, photos)
+    elsewhere = photos.rename(tmp_path / "elsewhere")
+    (elsewhere / "c.jpg").unlink()
+    (elsewhere / "d.jpg").write_bytes(b"new")
+    check(storage, elsewhere)
+    with pytest.raises(UsageError, match="leave behind 1 of its rows; give --moved"):
+        check(storage, elsewhere, prune=True)
+
+
 def test_another_source(storage: FolderStorage, photos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
