@@ -89,7 +89,8 @@ class OpenObject:
         """Return `size` bytes from `start` on, or what there is of them.
 
         Raises:
-            RejectedItem: as `read_object`.
+            RejectedItem: as `read_object`, but never UNREADABLE: it could be read when its members
+                were listed.
         """
         import obstore
 
@@ -101,7 +102,10 @@ class OpenObject:
             self._version = version_of(found.meta)
             return bytes(found.bytes())
         except Exception as error:
-            raise _reject(self._uri, error) from None
+            reject = _reject(self._uri, error, "")
+            lasts = reject.reason is RejectReason.UNREADABLE
+            reason = RejectReason.UNAVAILABLE if lasts else reject.reason
+            raise RejectedItem(reason, reject.message) from None
 
 
 def read_object(uri: str, max_bytes: int, etag: str | None = None, *, hasty: bool = False) -> bytes:

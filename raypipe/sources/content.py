@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.array_files import forget_arrays, read_array
 from raypipe.sources.faults import patiently, rejected
 from raypipe.sources.files import needs_requests
@@ -87,7 +88,11 @@ def _read_member(
     try:
         return reader(member, max_bytes, etag)
     except OSError as error:
-        raise rejected(utf8(str(member)), error, etag) from None
+        reject = rejected(utf8(str(member)), error, etag)
+        if etag is not None and reject.reason is RejectReason.UNREADABLE:
+            # Its file could be read when it was listed.
+            reject = RejectedItem(RejectReason.UNAVAILABLE, reject.message)
+        raise reject from None
 
 
 def _forget() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import os
 import stat
 import struct
 import zipfile
@@ -27,6 +28,7 @@ _ENCRYPTED = 0x1
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _LOCAL_HEADER = struct.Struct("<4s2xH18xHH")
 _UTF8 = 0x800
+_EXTRA_BYTES = 64
 _SIGNATURE = b"PK\x03\x04"
 
 
@@ -152,15 +154,20 @@ def read_zip(member: Member, max_bytes: int, _etag: str | None = None) -> bytes:
 def _content(file: Reader, member: Member) -> bytes:
     """Return a member's bytes; raises ValueError where they are not those of the directory."""
     where = member.numbers
-    header = file.read(_LOCAL_HEADER.size, where["at"])
-    if len(header) < _LOCAL_HEADER.size or not header.startswith(_SIGNATURE):
+    # With the header, in one request: what a name and its extra fields usually take is known.
+    before = _LOCAL_HEADER.size + len(os.fsencode(member.name)) + _EXTRA_BYTES
+    found = file.read(before + where["packed"], where["at"])
+    if len(found) < _LOCAL_HEADER.size or not found.startswith(_SIGNATURE):
         raise ValueError("there is no member")
-    _, flags, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-    start = where["at"] + _LOCAL_HEADER.size
-    name = file.read(name_length, start).decode("utf-8" if flags & _UTF8 else "cp437")
+    _, flags, name_length, extra_length = _LOCAL_HEADER.unpack_from(found)
+    name_end = _LOCAL_HEADER.size + name_length
+    start = name_end + extra_length
+    if (missing := start + where["packed"] - len(found)) > 0:
+        found += file.read(missing, where["at"] + len(found))
+    name = found[_LOCAL_HEADER.size : name_end].decode("utf-8" if flags & _UTF8 else "cp437")
     if name != member.name:
         raise ValueError(f"a member of another name, {name!r}")
-    data = _unpack(file.read(where["packed"], start + name_length + extra_length), where)
+    data = _unpack(found[start : start + where["packed"]], where)
     if len(data) != where["size"]:
         raise ValueError(f"{len(data)} bytes instead of {where['size']}")
     if zlib.crc32(data) != where["crc"]:
@@ -173,7 +180,10 @@ def _unpack(packed: bytes, where: dict[str, int]) -> bytes:
     if where["method"] == zipfile.ZIP_STORED or not where["size"]:
         return packed[: where["size"]]
     if where["method"] == zipfile.ZIP_BZIP2:
-        return bz2.BZ2Decompressor().decompress(packed, where["size"])
+        try:
+            return bz2.BZ2Decompressor().decompress(packed, where["size"])
+        except OSError as error:  # no fault of a drive
+            raise ValueError(str(error)) from None
     return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, where["size"])
 
 

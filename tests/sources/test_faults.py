@@ -113,6 +113,19 @@ def test_many_faults_may_pass_by_the_next_run(
     assert reject.reason is RejectReason.UNAVAILABLE, reject
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "photos"])
+def test_a_container_that_could_be_listed_is_not_unreadable_for_good(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its etag would be the same once it may be read again."""
+    path = tmp_path / kind
+    KINDS[kind](path, list(range(12)))
+    items = listed(path)
+    plant(monkeypatch, path, errno.EACCES)
+    reject = rejected(items["uri"][0].as_py(), items["etag"][0].as_py())
+    assert reject.reason is RejectReason.UNAVAILABLE, reject
+
+
 def test_a_drive_that_is_down_is_not_waited_for_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

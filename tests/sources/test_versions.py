@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,6 +253,25 @@ def test_containers_in_a_bucket(
             assert data.reason is RejectReason.CHANGED, data
         else:
             assert number_in(data) == truth[item]
+
+
+def test_a_member_of_a_zip_is_one_request(s3: str, client: Any, tmp_path: Path) -> None:
+    """Also where a header has more in it than usual; then it is two."""
+    path = tmp_path / "z.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        long = struct.pack("<HH", 0xABCD, 996) + bytes(996)
+        for name, extra in (("é.jpg", b""), ("long.jpg", long)):
+            info = zipfile.ZipInfo(name)
+            info.extra = extra
+            archive.writestr(info, name.encode() * 100)
+    upload(client, "in/z.zip", path)
+    with proxied(s3) as proxy:
+        items = listed(f"s3://photos/in/z.zip?endpoint_override={proxy.address}&scheme=http")
+        for row, requests in ((0, 2), (1, 1)):
+            proxy.seen.clear()
+            ((item, data),) = read_all(items.slice(row, 1)).items()
+            assert data == item.encode() * 100
+            assert proxy.seen == {"GET": requests}
 
 
 def test_objects(bucket: Callable[[str], str], client: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,15 @@ from PIL import Image
 
 from raypipe import schema
 from raypipe.errors import RaypipeError
-from raypipe.rows.unit import pack_items
-from raypipe.sources import faults
+from raypipe.rows.unit import Unit, pack_items
+from raypipe.sources import faults, remote
 from raypipe.sources.content import _forget
 from raypipe.steps import outage
 from raypipe.steps.batch import ITEMS, UNIT, Batch, ReadOptions
-from raypipe.steps.read import read_and_decode
+from raypipe.steps.read import one_server, read_and_decode
 from tests.sources.test_faults import plant
-from tests.support.sources import listed, zip_of
-from tests.support.stores import make_spec
+from tests.support.sources import csv_of, listed, zip_of
+from tests.support.stores import items_of, make_spec
 
 OPTIONS = ReadOptions(make_spec(), 10**6)
 
@@ -45,11 +47,11 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def read(items: pa.Table) -> list[str]:
+def read(items: pa.Table, options: ReadOptions = OPTIONS) -> list[str]:
     """Read a unit; return why each item is a reject."""
     unit = np.array([pack_items(items), None], object)[:1]
     batch: Batch = {UNIT: np.array(["u"], object), ITEMS: unit}
-    found: list[str] = read_and_decode(batch, options=OPTIONS)[schema.REASON].tolist()
+    found: list[str] = read_and_decode(batch, options=options)[schema.REASON].tolist()
     return found
 
 
@@ -113,3 +115,31 @@ def test_a_zip_that_is_damaged_does_not(photos: Path, tmp_path: Path) -> None:
     archive.write_bytes(data[:cut] + bytes(end - cut) + data[end:])
     os.utime(archive, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert read(items.slice(8)) == ["damaged"] * 8
+
+
+def test_a_server_that_is_down_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, if it is the only one; of several, others may answer."""
+    monkeypatch.setattr(remote, "RETRIES", 0)
+    remote._failures.clear()
+    with socket.socket() as bound:  # it is nobody's while nothing listens
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        rows = [{"uri": f"http://127.0.0.1:{port}/{i}.jpg"} for i in range(8)]
+        items = listed(csv_of(tmp_path / "t.csv", rows))
+        assert read(items) == ["unavailable"] * 8
+        with pytest.raises(RaypipeError, match="none of 8 images could be read: no answer"):
+            read(items, replace(OPTIONS, one_server=True))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "parquet"])
+def test_containers_in_one_bucket_are_on_one_server(kind: str) -> None:
+    uris = [f"{kind}:s3%3A//bucket/{n}!/a?row={n}" for n in range(3)]
+    same, others = (unit_of(some) for some in (uris, [*uris, f"{kind}:s3%3A//other/1!/a?row=1"]))
+    assert (one_server([same]), one_server([others])) == (True, False)
+    assert not one_server([unit_of(["/a.jpg", "/b.jpg"])])
+
+
+def unit_of(uris: list[str]) -> Unit:
+    return Unit("u", len(uris), pack_items(items_of(uris, uri=uris)))
