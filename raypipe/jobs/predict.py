@@ -27,8 +27,9 @@ from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_mod
 from raypipe.heads.predictor import Predictor
 from raypipe.predictions.checks import check, head_spec, is_one_file
 from raypipe.predictions.class_names import with_names
-from raypipe.predictions.inputs import Images, Stored
+from raypipe.predictions.inputs import Images
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
+from raypipe.predictions.stored import Stored
 from raypipe.predictions.table import in_order, shorten, write
 from raypipe.rows.listing import Listing
 from raypipe.storage import is_object, local_copy, local_path, new_files, open_storage, writing

@@ -13,7 +13,8 @@ from raypipe.config import PredictConfig
 from raypipe.heads.model import TrainedModel
 
 if TYPE_CHECKING:  # templates and charts take a second to import, which most predictions do without
-    from raypipe.predictions.inputs import Images, Stored
+    from raypipe.predictions.inputs import Images
+    from raypipe.predictions.stored import Stored
 
 REPORT_FILE = "report.html"
 
