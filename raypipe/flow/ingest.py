@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from raypipe import schema
 from raypipe.config import IngestConfig
 from raypipe.display import Pace, say, track
-from raypipe.errors import UsageError
+from raypipe.errors import MAY_PASS, RaypipeError, UsageError
 from raypipe.flow.plan import Plan, apart, make_plan
 from raypipe.rows.listing import Listing
 from raypipe.sources import from_on, open_source
@@ -104,7 +106,9 @@ class Ingest:
         """Lines for people: what has replaced rows, and which rows have no image any more."""
         lines = [f"  left aside: {count} × {rule}" for rule, count in self.aside.items()]
         if self.plan.changed:
-            lines.append(f"{self.plan.changed} changed images have replaced their rows")
+            kept = sum(self.cost.rejects.get(reason.value, 0) for reason in MAY_PASS)
+            stay = f"; {kept} could not be had, and keep the rows they had" if kept else ""
+            lines.append(f"{self.plan.changed} images have changed since{stay}")
         if len(self.plan.gone) > self.pruned:
             gone = len(self.plan.gone)
             lines.append(f"{gone} rows have no image any more; --prune drops them")
@@ -167,9 +171,11 @@ def bring_up_to_date(
 
     Raises:
         UsageError: the rows of another source would be replaced or dropped.
+        RaypipeError: not one of the files is there, of which there are rows.
     """
     retry = config.retry_rejects
     base, adopted, plan = find_missing(config, storage, spec, listing, by_batch=by_batch)
+    _check_there(listing, base)
     check_same_source(config, storage, source, plan)
     plan = replace(plan, units=apart(storage, plan.units))
     if len(adopted.rows):
@@ -188,6 +194,17 @@ def bring_up_to_date(
     pruned = len(plan.gone) if config.prune else 0
     done = _items(written, spec)
     return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost, listing.aside)
+
+
+def _check_there(listing: Listing, base: Coverage) -> None:
+    """Stop where a table names files none of which is there, though there were rows of some."""
+    etags = (batch[schema.ETAG] for batch in listing.batches())
+    if len(base.rows) and all(pc.all(pc.equal(etag, schema.MISSING)).as_py() for etag in etags):
+        first = next(listing.batches())[schema.URI][0].as_py()
+        raise RaypipeError(
+            f"SOURCE: not one of {len(listing)} files is there, as {first}; nothing has been "
+            "changed: is their drive mounted?"
+        )
 
 
 def find_missing(

@@ -9,14 +9,16 @@ import pyarrow as pa
 import pytest
 
 from raypipe.config import ExtractConfig
-from raypipe.errors import UsageError
-from raypipe.flow.ingest import check_same_source, find_missing
+from raypipe.errors import RaypipeError, UsageError
+from raypipe.flow.ingest import bring_up_to_date, check_same_source, find_missing
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
 from raypipe.spec import Spec
 from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from raypipe.store.identity import create_store
+from raypipe.store.snapshot import numbers
+from tests.support.sources import csv_of
 from tests.support.stores import make_spec, write
 
 SPEC = make_spec()
@@ -105,3 +107,19 @@ def test_objects_by_another_endpoint(s3: str, client: Any, tmp_path: Path) -> No
     check(storage, f"s3://photos/in{query}")
     client.put_object(Bucket="photos", Key="in/a.jpg", Body=b"changed")
     check(storage, f"s3://photos/in/{query}")
+
+
+def test_a_table_whose_drive_is_gone(photos: Path, tmp_path: Path) -> None:
+    """All of its rows would be rejects; the store stays as it is."""
+    table = csv_of(tmp_path / "t.csv", [{"uri": f"drive/photos/{name}.jpg"} for name in "abc"])
+    storage = FolderStorage(tmp_path / "store")
+    check(storage, table)
+    photos.rename(tmp_path / "elsewhere")
+    config = ExtractConfig(source=str(table), out=str(storage.folder))
+    source = open_source(config)
+    with (
+        Listing(source.list()) as listing,
+        pytest.raises(RaypipeError, match=r"not one of 3 files is there, as /.*a\.jpg; no"),
+    ):
+        bring_up_to_date(config, storage, SPEC, source.uri, listing, lambda _: iter(()))
+    assert numbers(storage) == [1]
