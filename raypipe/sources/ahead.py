@@ -35,13 +35,13 @@ def read_items(
     Reading goes on in threads while the caller works on what it got.
 
     Args:
-        items: of `schema.ITEMS`, as listed.
+        items: of `schema.ITEMS`, as listed; an empty etag is of any version.
         max_pixels: as for `read_item`.
         server_etags: whether etags of objects are their servers' own, and not a table's.
     """
     uris = items[schema.URI].to_pylist()
     etags = [
-        etag if server_etags or not _is_at_server(uri) else None
+        etag if etag and (server_etags or not _is_at_server(uri)) else None
         for uri, etag in zip(uris, items[schema.ETAG].to_pylist(), strict=True)
     ]
     in_order = any(map(is_sequential, uris))
