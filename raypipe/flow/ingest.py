@@ -198,9 +198,11 @@ def bring_up_to_date(
 
 def _check_there(listing: Listing, base: Coverage) -> None:
     """Stop where a table names files none of which is there, though there were rows of some."""
+    if not len(base.rows) or not len(listing):
+        return
     etags = (batch[schema.ETAG] for batch in listing.batches())
-    if len(base.rows) and all(pc.all(pc.equal(etag, schema.MISSING)).as_py() for etag in etags):
-        first = next(listing.batches())[schema.URI][0].as_py()
+    if all(pc.all(pc.equal(etag, schema.MISSING)).as_py() for etag in etags):
+        first = next(b for b in listing.batches() if len(b))[schema.URI][0].as_py()
         raise RaypipeError(
             f"SOURCE: not one of {len(listing)} files is there, as {first}; nothing has been "
             "changed: is their drive mounted?"

@@ -129,7 +129,8 @@ def read_object(uri: str, max_bytes: int, etag: str | None = None, *, hasty: boo
     pieces: list[bytes] = []
     try:
         found = obstore.get(connect(place, HASTY if hasty else PATIENCE), place.key)
-        if etag is not None and version_of(found.meta) != etag:
+        # Without ETags there are times, which listings and answers round in their own ways.
+        if etag is not None and found.meta["e_tag"] and version_of(found.meta) != etag:
             raise changed(public(uri))
         check_size(found.meta["size"], max_bytes)
         pieces.extend(map(bytes, found.stream(min_chunk_size=_PIECE)))

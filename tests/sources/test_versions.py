@@ -8,11 +8,14 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
 import numpy as np
+import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +29,7 @@ from raypipe.sources.arrays import ArraySource
 from raypipe.sources.buckets import open_object
 from raypipe.sources.content import _forget
 from raypipe.storage import ChangedError
+from raypipe.storage.object_file import version_of
 from tests.support.proxy import proxied
 from tests.support.sources import CAP, csv_of, listed, tar_of, zip_of
 
@@ -286,6 +290,28 @@ def test_objects(bucket: Callable[[str], str], client: Any) -> None:
     assert "gone" not in str(b)
     # A table's etags are its own: they say nothing about the server's.
     assert next(read_items(items.slice(1), CAP)) == b"new"
+
+
+@pytest.mark.parametrize(("found", "expected"), [('"a"', "a"), ('W/"a"', "a"), ("a-3", "a-3")])
+def test_etags_are_compared_however_they_are_written(found: str, expected: str) -> None:
+    entry = {"e_tag": found, "size": 1, "last_modified": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert version_of(entry) == expected
+
+
+def test_a_store_without_etags_is_read(
+    bucket: Callable[[str], str], client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its listings have times in milliseconds, its answers in seconds."""
+    client.put_object(Bucket="photos", Key="in/a.jpg", Body=b"x")
+    real = obstore.get
+
+    def without(*arguments: Any, **options: Any) -> Any:
+        found = real(*arguments, **options)
+        meta = {**found.meta, "e_tag": None}
+        return SimpleNamespace(meta=meta, stream=found.stream)
+
+    monkeypatch.setattr(obstore, "get", without)
+    assert read_item(bucket("in/a.jpg"), CAP, etag="19b2f0c1a7f-1") == b"x"
 
 
 def test_an_object_is_replaced_while_it_is_read(s3: str, client: Any) -> None:
