@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from raypipe.errors import MAY_PASS, RejectedItem, RejectReason
-from raypipe.sources import content, faults, read_item
+from raypipe.sources import content, faults, local, read_item
+from raypipe.sources.local import file_etag
 from tests.sources.test_versions import KINDS
 from tests.support.sources import CAP, listed
 
@@ -124,6 +125,31 @@ def test_a_container_that_could_be_listed_is_not_unreadable_for_good(
     plant(monkeypatch, path, errno.EACCES)
     reject = rejected(items["uri"][0].as_py(), items["etag"][0].as_py())
     assert reject.reason is RejectReason.UNAVAILABLE, reject
+
+
+@pytest.mark.parametrize("kind", ["s.tar", "s.zip"])
+def test_a_file_that_has_gone_stale_is_opened_again(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS: what was opened before its server started again gives ESTALE for ever."""
+    KINDS[kind](tmp_path / kind, list(range(12)))
+    items = listed(tmp_path / kind)
+    first, second = (
+        (row["uri"], row["etag"]) for row in items.slice(0, 2).select(["uri", "etag"]).to_pylist()
+    )
+    read_item(first[0], CAP, etag=first[1])
+    stale, real = [local._opened(str(tmp_path / kind), file_etag(str(tmp_path / kind)))], os.pread
+    number = stale[0]._descriptor
+
+    def pread(descriptor: int, *arguments: Any) -> bytes:
+        if stale and descriptor == number:
+            stale.clear()
+            raise OSError(errno.ESTALE, "stale")
+        return real(descriptor, *arguments)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert read_item(second[0], CAP, etag=second[1]) == bytes([1]) * 3000
+    assert local._opened.cache_info().hits == 0  # it was forgotten
 
 
 def test_a_drive_that_is_down_is_not_waited_for_again_and_again(

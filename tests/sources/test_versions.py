@@ -405,6 +405,23 @@ def test_an_array_with_fewer_rows_than_its_header_says(tmp_path: Path) -> None:
     assert len(lost) == 5
 
 
+@pytest.mark.parametrize("kind", ["s.parquet", "s.h5", "s.tar", "s.zip"])
+def test_a_container_has_one_version_in_a_listing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is replaced between two batches: the rest would be taken for what is new."""
+    monkeypatch.setattr("raypipe.sources.batches.BATCH_ROWS", 5)
+    path = tmp_path / kind
+    KINDS[kind](path, list(range(COUNT)))
+    batches = open_source(LabelConfig(source=str(path))).list()
+    first = next(batches)
+    replace_file(kind, path, list(range(COUNT))[::-1])
+    items = pa.Table.from_batches([first, *batches], schema=schema.ITEMS)
+    truth = read_all(listed(path))
+    for item, data in read_all(items).items():
+        assert isinstance(data, RejectedItem) or data == truth[item]
+
+
 def test_arrays_keep_the_version_they_were_opened_with(tmp_path: Path) -> None:
     path = tmp_path / "s.npy"
     np.save(path, stack_of([1, 2]))
