@@ -1,44 +1,105 @@
 """Inputs of predictions: images, through the backbone in one pass, or a store's features.
 
     images   units of items  ─ read, decode ─ backbone ─ head ─ write       pipeline.write
-    store    its partitions  ─ read ──────────────────── head ─ write       a task for each
+    store    its partitions  ─ read ──────────────────── head ─ write       stored.Stored
 
-Neither Ray nor torch is imported before it is needed: predictions from a store to one file need
-neither, and the tasks that read a store's partitions do without torch.
+Neither Ray nor torch is imported before it is needed.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
+from raypipe import schema
 from raypipe.config import PredictConfig
-from raypipe.display import say
-from raypipe.flow.plan import Plan
+from raypipe.display import say, track
+from raypipe.errors import UsageError
+from raypipe.fit.evaluate.tally import check_labels
+from raypipe.flow.kept import Kept
+from raypipe.flow.plan import Plan, make_plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor
+from raypipe.predictions.stored import outputs_of
+from raypipe.predictions.table import shorten
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
-from raypipe.spec import Output, Spec
+from raypipe.spec import Spec
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
 from raypipe.storage import Storage
 
-if TYPE_CHECKING:  # it takes Ray, which predictions from a store to a file do without
-    from raypipe.runtime import Replicas
+if TYPE_CHECKING:
+    from raypipe.backbone import Backbone
+    from raypipe.flow.prepare import Prepared
+    from raypipe.flow.sizing import Sizing
+
+#: Loading one takes most of a second: it is compared with what it was before it was cut.
+_NETWORKS: Kept[Backbone] = Kept()
+#: What is settled for predictions that no store keeps it for.
+_SIZINGS: Kept[Sizing] = Kept()
 
 
-def outputs_of(model: TrainedModel, predictor: Predictor) -> tuple[Output, ...]:
-    """Return the outputs that predictions take: the head's, and those filtered by."""
-    wanted = {model.column, *predictor.filtered}
-    return tuple(output for output in model.spec.outputs if output.column in wanted)
+class Input(Protocol):
+    """What predictions are made of.
+
+    Attributes:
+        uri: where it is.
+        spec: of the predictions.
+        decodes: whether images are decoded.
+        by_batch: as `make_plan` has it.
+    """
+
+    uri: str
+    spec: Spec
+    decodes: bool
+    by_batch: bool
+
+    def items(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items."""
+
+    def left_aside(self) -> Mapping[str, int]:
+        """Return how much there is that is no item, by rule."""
+
+    def check_feasible(
+        self, listing: Listing, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that a store can be written, before its identity is. Raises UsageError."""
+
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
+        """Yield `id`, `label`, `reason`, `message` and the predictions of all items.
+
+        Ray runs until the stack is closed, if it is needed.
+        """
+
+    def write(
+        self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
+    ) -> Iterator[Finished]:
+        """Write the partitions of a plan; yield each unit as soon as its files are there.
+
+        Ray runs until the stack is closed, if it is needed.
+        """
+
+
+def listed(source: Input, config: PredictConfig, classes: tuple[str, ...]) -> Listing:
+    """Return the items of a source.
+
+    Raises:
+        UsageError: there are none, or their labels are not the model's, which are compared.
+    """
+    listing = Listing(source.items(), source.left_aside)
+    if not len(listing):
+        raise UsageError(f"SOURCE: no images in {source.uri!r}")
+    if config.evaluate:
+        check_labels(listing.batches(), classes)
+    return listing
 
 
 class Images:
-    """Images of any kind, and the model's backbone.
+    """Images of any kind, and the model's backbone; an `Input`.
 
     Args:
         config: the options.
@@ -49,21 +110,26 @@ class Images:
         UsageError: there are no images, or the backbone is not the model's any more.
     """
 
-    by_batch = False  # as `make_plan` has it
-    decodes = True
+    by_batch, decodes = False, True
 
     def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
         from raypipe.backbone.loading import load_again
+        from raypipe.steps.apart import DECODERS
 
-        self.config = config
+        DECODERS.start(1)
+        self.config, self.classes = config, model.classes
         self.source = open_source(config)
         self.uri = self.source.uri
-        self.backbone = load_again(
-            model.spec,
-            model.provenance,
-            outputs_of(model, predictor),
-            backbone=config.backbone,
-            weights=config.weights,
+        outputs = outputs_of(model, predictor)
+        self.backbone = _NETWORKS.get(
+            (model.spec.fingerprint, outputs, config.backbone, config.weights),
+            lambda: load_again(
+                model.spec,
+                model.provenance,
+                outputs,
+                backbone=config.backbone,
+                weights=config.weights,
+            ),
         )
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
@@ -76,58 +142,83 @@ class Images:
         )
 
     def items(self) -> Iterator[pa.RecordBatch]:
-        """Yield the items."""
+        """Yield the items; see `Input`."""
         return self.source.list()
 
     def left_aside(self) -> Mapping[str, int]:
-        """Return how much of the source is no item, by rule."""
+        """Return how much of the source is no item, by rule; see `Input`."""
         return self.source.aside
 
     def check_feasible(
         self, listing: Listing, storage: Storage, stack: contextlib.ExitStack
     ) -> None:
-        """Make sure that the cluster can do it. Raises UsageError: it cannot."""
+        """Make sure that it can be done; see `Input`."""
+        from raypipe.flow.executor import choose
         from raypipe.flow.prepare import check_feasible
 
-        check_feasible(self.config, listing, self.uri, storage, stack)
+        executor = choose(self.config, stack, len(listing))
+        check_feasible(executor, self.config, listing, self.uri, storage)
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
-        """Decode, embed, predict and write; Ray runs until the stack is closed."""
+        """Decode, embed, predict and write; see `Input`."""
         from raypipe.flow import pipeline
 
-        replicas = self._replicas(plan, stack, storage)
+        ready = self._prepared(plan, stack, storage)
         return pipeline.write(
+            ready.executor,
             plan.units,
             self.backbone,
             self.reading,
-            replicas,
+            ready.replicas,
             storage=storage,
             form="parquet",
             predictor=predictor,
         )
 
-    def rows(
-        self, plan: Plan, predictor: Predictor, stack: contextlib.ExitStack
-    ) -> Iterator[pa.Table]:
-        """Decode, embed and predict; yield `id`, `label`, `reason`, `message`, predictions."""
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
+        """Decode, embed and predict; see `Input`."""
         from raypipe.flow import pipeline
 
-        replicas = self._replicas(plan, stack)
-        return pipeline.predict(
-            plan.units, self.backbone, self.reading, replicas, predictor=predictor
+        listing = stack.enter_context(listed(self, self.config, self.classes))
+        if self.config.short_ids:
+            shorten(name for batch in listing.batches() for name in batch[schema.ID].to_pylist())
+        plan = make_plan(listing, None, self.spec)
+        ready = self._prepared(plan, stack)
+        found = pipeline.predict(
+            ready.executor,
+            plan.units,
+            self.backbone,
+            self.reading,
+            ready.replicas,
+            predictor=predictor,
         )
+        yield from track(found, total=plan.pending, count=len)
 
-    def _replicas(
+    def _prepared(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
-    ) -> Replicas:
+    ) -> Prepared:
+        from raypipe.flow.executor import choose
         from raypipe.flow.prepare import prepare, settled
 
+        config, reading = self.config, self.reading
+        executor = choose(config, stack, plan.pending)
         # Not None: the model's store has features of this network.
         kept = settled(storage) if storage else {}
-        _, replicas = prepare(
-            self.config, self.backbone, self.reading, plan, self.uri, storage, stack, kept=kept
+        how = (self.spec.fingerprint, executor.device(), config.batch_size, config.compile)
+        ready = prepare(
+            executor,
+            config,
+            self.backbone,
+            reading,
+            plan,
+            self.uri,
+            storage,
+            stack,
+            sizing=None if storage else _SIZINGS.known(how),
+            kept=kept,
         )
-        say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
-        return replicas
+        _SIZINGS.get(how, lambda: ready.sizing)
+        say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
+        return ready

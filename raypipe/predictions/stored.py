@@ -1,4 +1,9 @@
-"""A store as the input of predictions: its features, a task for each partition."""
+"""A store's features as what predictions are made of.
+
+    its partitions  ─ read ─ head ─ write       a task for each
+
+Predictions to one table take neither Ray nor torch, and the tasks do without torch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +20,15 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import LabelConfig, PredictConfig
-from raypipe.display import say
+from raypipe.display import say, track
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.fit.evaluate.tally import check_labels
 from raypipe.flow.plan import Plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor, to_arrow
-from raypipe.predictions.inputs import outputs_of
 from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.rows.listing import Listing
-from raypipe.spec import Spec, difference
+from raypipe.spec import Output, Spec, difference
 from raypipe.steps.cost import Cost, Finished
 from raypipe.steps.write import from_block, to_block
 from raypipe.storage import Storage, open_storage
@@ -31,11 +36,20 @@ from raypipe.store.identity import SPEC_FILE
 from raypipe.store.partition import write_unit
 from raypipe.store.reader import StoreReader
 
+if TYPE_CHECKING:
+    pass
+
 Batch = dict[str, npt.NDArray[Any]]
 
 
+def outputs_of(model: TrainedModel, predictor: Predictor) -> tuple[Output, ...]:
+    """Return the outputs that predictions take: the head's, and those filtered by."""
+    wanted = {model.column, *predictor.filtered}
+    return tuple(output for output in model.spec.outputs if output.column in wanted)
+
+
 class Stored:
-    """The features of a store, of the images themselves.
+    """The features of a store, of the images themselves; an `Input`.
 
     Args:
         config: the options.
@@ -46,11 +60,10 @@ class Stored:
         UsageError: the features are not those the model was trained on.
     """
 
-    by_batch = True
-    decodes = False
+    by_batch, decodes = True, False
 
     def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
-        self.config = config
+        self.config, self.classes = config, model.classes
         self.store = StoreReader(config.source, option="SOURCE")
         self.uri = self.store.uri
         _check_options(config)
@@ -84,7 +97,7 @@ class Stored:
     def check_feasible(
         self, _listing: Listing | None, storage: Storage, stack: contextlib.ExitStack
     ) -> None:
-        """Make sure that every node sees both stores. Raises UsageError: one does not."""
+        """Make sure that every node sees both stores; see `Input`."""
         from raypipe import runtime
 
         stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
@@ -115,11 +128,17 @@ class Stored:
         for block in runtime.stream(flow.map_batches(step, batch_size=None, num_cpus=1)):
             yield from_block(block)
 
-    def rows(self, predictor: Predictor) -> Iterator[pa.Table]:
-        """Read and predict here, piece by piece; yield the same columns as images do.
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:  # noqa: ARG002
+        """Read and predict here, piece by piece; see `Input`.
 
         Probabilities are in the head's own precision.
         """
+        if self.config.evaluate:
+            check_labels(self.items(), self.classes)
+        count = len(self.store) // self.store.spec.views
+        yield from track(self._rows(predictor), total=count, count=len)
+
+    def _rows(self, predictor: Predictor) -> Iterator[pa.Table]:
         exact = replace(predictor, exact=True)
         for number in range(len(self.store.snapshot.data)):
             for piece in _pieces(self.store, number, self.spec):
@@ -127,11 +146,6 @@ class Stored:
                 items = {name: piece[name] for name in (schema.ID, schema.LABEL)}
                 columns = to_arrow(exact(_features(piece, self.spec)))
                 yield pa.table(items | {schema.REASON: none, schema.MESSAGE: none} | columns)
-
-    @property
-    def count(self) -> int:
-        """How many images there are."""
-        return len(self.store) // self.store.spec.views
 
 
 def predict_partition(

@@ -75,6 +75,24 @@ def write(table: pa.Table, path: Path) -> None:
         pq.write_table(table, path)
 
 
+def columns_of(table: pa.Table) -> list[str]:
+    """Return a table as lines, a heading first, for people; texts to the left, numbers right."""
+    cells = [[name, *map(_cell, table[name].to_pylist())] for name in table.column_names]
+    aligned = [
+        [cell.rjust(width) if is_number else cell.ljust(width) for cell in column]
+        for column, field in zip(cells, table.schema, strict=True)
+        for width in [max(map(len, column))]
+        for is_number in [not pa.types.is_string(field.type)]
+    ]
+    return ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "no label" if value is None else str(value)
+
+
 def _name(column: str, only: str | None) -> str:
     if only is not None and column == schema.PROBABILITY:
         return schema.LABEL
