@@ -63,6 +63,10 @@ class RejectedItem(Exception):  # noqa: N818 - an outcome that becomes a row, no
         self.reason = reason
         self.message = message
 
+    def __reduce__(self) -> tuple[type[RejectedItem], tuple[RejectReason, str]]:
+        """Return how it is made again in another process."""
+        return type(self), (self.reason, self.message)
+
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return a phrase that suggests the known names closest to `name`, or an empty string."""

@@ -17,7 +17,7 @@ from raypipe.config import IngestConfig
 from raypipe.display import Pace, say, track
 from raypipe.errors import MAY_PASS, RaypipeError, UsageError
 from raypipe.flow.plan import Plan, apart, make_plan
-from raypipe.rows.listing import Listing
+from raypipe.rows.listing import Listing, counted
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost, Finished
@@ -46,6 +46,7 @@ class Ingest:
         pace: when results came.
         cost: what the work took.
         aside: how much of the source is no item, by rule.
+        unlabelled: what labels were not found, by reason.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Ingest:
     pace: Pace
     cost: Cost
     aside: dict[str, int]
+    unlabelled: dict[str, int]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class Ingest:
             "gone": len(self.plan.gone),
             "pruned": self.pruned,
             "left_aside": self.aside,
+            "labels_not_found": self.unlabelled,
         }
 
     def paced(self, started: float) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Ingest:
     @property
     def notes(self) -> list[str]:
         """Lines for people: what has replaced rows, and which rows have no image any more."""
-        lines = [f"  left aside: {count} × {rule}" for rule, count in self.aside.items()]
+        lines = counted(self.aside, self.unlabelled)
         if self.plan.changed:
             kept = sum(self.cost.rejects.get(reason.value, 0) for reason in MAY_PASS)
             stay = f"; {kept} could not be had, and keep the rows they had" if kept else ""
@@ -193,7 +196,11 @@ def bring_up_to_date(
     after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base, retry=retry)
     pruned = len(plan.gone) if config.prune else 0
     done = _items(written, spec)
-    return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost, listing.aside)
+    return Ingest(
+        *(plan, adopted, parts, before, after, done, pruned, pace, cost),
+        aside=listing.aside,
+        unlabelled=listing.unlabelled,
+    )
 
 
 def _check_there(listing: Listing, base: Coverage) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from raypipe.flow.rejects import check_rejects
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.augment import resolve_augment
 from raypipe.rows.listing import Listing
-from raypipe.sources import Source, open_source
+from raypipe.sources import SelectedSource, open_source
 from raypipe.spec import Spec
 from raypipe.steps.apart import DECODERS
 from raypipe.steps.batch import ReadOptions
@@ -74,6 +74,11 @@ class Known:
     def listed(self, _: object) -> None:
         """Take note that listing has ended."""
         self._enough.set()
+
+    def loaded(self, loading: Future[Extractor]) -> None:
+        """Take note that the network has been loaded; without it, nobody waits for the listing."""
+        if loading.exception():
+            self._enough.set()
 
     def images(self) -> int:
         """Wait until all are listed, or more than `MANY`; return how many."""
@@ -114,14 +119,14 @@ def run(config: ExtractConfig) -> Outcome:
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
         work.record(storage, started)
-    outcome = _outcome(storage, work, network.shapes, started, source.counts)
+    outcome = _outcome(storage, work, network.shapes, started)
     images, rejects = work.after.rows // spec.views, work.after.rejects
     check_rejects(images, rejects, config.max_rejects, storage.uri, outcome.value.rejects)
     return outcome
 
 
 def _start(
-    config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
+    config: ExtractConfig, storage: Storage, source: SelectedSource, stack: contextlib.ExitStack
 ) -> tuple[Listing, Extractor, Executor]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
     DECODERS.start(1)
@@ -133,11 +138,17 @@ def _start(
     known = Known()
     wanted = takewhile(lambda _: not known.given_up, known.counted(chain([first], batches)))
     with ThreadPoolExecutor(2) as beside:
-        listing = beside.submit(Listing, wanted, lambda: source.aside)
+        listing = beside.submit(
+            Listing, wanted, lambda: source.aside, lambda: source.labels_not_found
+        )
         loading = beside.submit(load_extractor, config, existing_spec(storage))
         listing.add_done_callback(known.listed)
+        loading.add_done_callback(known.loaded)
         try:
-            executor = choose(config, stack, known.images())
+            images = known.images()
+            if loading.done():
+                loading.result()
+            executor = choose(config, stack, images)
             network = loading.result()
             return stack.enter_context(listing.result()), network, executor
         except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
@@ -151,7 +162,7 @@ def _create(
     storage: Storage,
     reading: ReadOptions,
     network: Extractor,
-    source: Source,
+    source: SelectedSource,
     listing: Listing,
 ) -> Sizing | None:
     """Create the store, or check the one that is there; return what was settled for a new one."""
@@ -170,7 +181,7 @@ def _write(
     executor: Executor,
     config: ExtractConfig,
     storage: Storage,
-    source: Source,
+    source: SelectedSource,
     reading: ReadOptions,
     backbone: Backbone,
     sizing: Sizing | None,
@@ -210,7 +221,7 @@ def _write(
 def _glance(
     config: ExtractConfig,
     storage: Storage,
-    source: Source,
+    source: SelectedSource,
     spec: Spec,
     backbone: Backbone,
     stack: contextlib.ExitStack,
@@ -246,7 +257,7 @@ def _precision(executor: Executor, config: ExtractConfig, storage: Storage) -> A
     return there.precision if there is not None else executor.best_precision()
 
 
-def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict[str, Any]:
+def _provenance(config: ExtractConfig, loaded: Backbone, source: SelectedSource) -> dict[str, Any]:
     """Where things came from, for people and for `predict`; not part of the fingerprint."""
     weights_file = user_path(config.weights, "--weights")
     weights = weights_file if weights_file.is_file() else config.weights
@@ -265,7 +276,6 @@ def _outcome(
     work: Ingest,
     shapes: dict[str, tuple[tuple[int, ...], str]],
     started: float,
-    labels: dict[str, int],
 ) -> Outcome:
     seconds = time.monotonic() - started
     snapshot = work.after
@@ -279,7 +289,6 @@ def _outcome(
         "rejects_by_reason": store.reject_counts(),
         "decoded": work.done,
         **work.summary,
-        **labels,
         "features": {column: list(shape) for column, (shape, _) in shapes.items()},
         "views": store.spec.views,
         "precision": store.spec.precision,
@@ -302,11 +311,6 @@ def _text(summary: dict[str, Any], work: Ingest) -> str:
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
-    if summary.get("images_not_in_label_file"):
-        lines.append(f"{summary['images_not_in_label_file']} images are not in the label file")
-    if summary.get("label_file_rows_without_image"):
-        unused = summary["label_file_rows_without_image"]
-        lines.append(f"{unused} rows of the label file name no image of this run")
     return "\n".join(lines + work.notes)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import InspectConfig
-from raypipe.store.history import read_runs
+from raypipe.store.history import last_listing
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import numbers
 
@@ -22,7 +22,6 @@ def run(config: InspectConfig) -> Outcome:
     rejects = store.rejects()
     reasons = Counter(rejects[schema.REASON].to_pylist())
     examples = rejects.slice(0, _SHOWN).select([schema.ID, schema.REASON, schema.MESSAGE])
-    runs = read_runs(store.storage, store.snapshot.number)
     summary: dict[str, Any] = {
         "store": store.uri,
         "format": store.format,
@@ -35,7 +34,7 @@ def run(config: InspectConfig) -> Outcome:
         "rejects": store.snapshot.rejects,
         "rejects_by_reason": dict(sorted(reasons.items())),
         "reject_examples": examples.to_pylist(),
-        "left_aside": runs[-1].get("left_aside", {}) if runs else {},
+        **last_listing(store.storage, store.snapshot.number),
         "labels": {name or "": count for name, count in store.label_counts().items()},
         "splits": {name or "": count for name, count in store.split_counts().items()},
         **_predicted(store),
@@ -87,9 +86,10 @@ def _text(summary: dict[str, Any]) -> str:
     ]
     lines += [f"  {count:>7} {name}" for name, count in summary["rejects_by_reason"].items()]
     lines += [f"    {e[schema.ID]}: {e[schema.MESSAGE]}" for e in summary["reject_examples"]]
-    if summary["left_aside"]:
-        lines.append("left aside, in the source as it was last listed")
-        lines += [f"  {count:>7} {rule}" for rule, count in summary["left_aside"].items()]
+    for name, title in (("left_aside", "left aside"), ("labels_not_found", "without a label")):
+        if summary[name]:
+            lines.append(f"{title}, in the source as it was last listed")
+            lines += [f"  {count:>7} {reason}" for reason, count in summary[name].items()]
     lines += [
         "columns" if "predicted" in summary else "features",
         *map(_column, summary["columns"]),

@@ -21,7 +21,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PackConfig
 from raypipe.display import track
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.rows.listing import Listing
+from raypipe.rows.listing import Listing, counted
 from raypipe.sources import open_source
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import check_reachable
@@ -69,7 +69,7 @@ def run(config: PackConfig) -> Outcome:
     """
     started = time.monotonic()
     source = open_source(config)
-    with Listing(source.list(), lambda: source.aside) as listing:
+    with Listing(source.list(), lambda: source.aside, lambda: source.labels_not_found) as listing:
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
         if config.shards and config.shards > len(listing):
@@ -85,9 +85,11 @@ def run(config: PackConfig) -> Outcome:
     summary = {
         **writer.finish(),
         "left_aside": listing.aside,
+        "labels_not_found": listing.unlabelled,
         "seconds": round(time.monotonic() - started, 3),
     }
-    return Outcome(summary, _text(summary))
+    lines = [_text(summary), *counted(listing.aside, listing.unlabelled)]
+    return Outcome(summary, "\n".join(lines))
 
 
 def _claim(out: Path, config: PackConfig, listing: Listing) -> None:

@@ -90,14 +90,11 @@ def _embedded(
     """Return the features of any image, made as those of the store, and where it is."""
     from raypipe.actors.embedder import Embedder  # takes torch
     from raypipe.backbone.loading import load_again
-    from raypipe.images.decode import decode
-    from raypipe.images.transforms import to_pixels
+    from raypipe.images.pixels import pixels_of
 
     uri = config.image if "://" in config.image else str(user_path(config.image, "IMAGE"))
     try:
-        how, data = store.spec.preprocess, read_item(uri, _MAX_PIXELS)
-        image = decode(data, _MAX_PIXELS, orientation=how.orientation, decoders=how.decoders)
-        pixels = to_pixels(image, how)
+        pixels = pixels_of(read_item(uri, _MAX_PIXELS), store.spec.preprocess, _MAX_PIXELS)
     except RejectedItem as reject:
         raise UsageError(
             f"IMAGE: {config.image!r} is neither the id of an image in {store.uri} nor one that "

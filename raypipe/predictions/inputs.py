@@ -69,6 +69,9 @@ class Input(Protocol):
     ) -> None:
         """Make sure that a store can be written, before its identity is. Raises UsageError."""
 
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return what labels were not found, by reason."""
+
     def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
         """Yield `id`, `label`, `reason`, `message` and the predictions of all items.
 
@@ -90,7 +93,7 @@ def listed(source: Input, config: PredictConfig, classes: tuple[str, ...]) -> Li
     Raises:
         UsageError: there are none, or their labels are not the model's, which are compared.
     """
-    listing = Listing(source.items(), source.left_aside)
+    listing = Listing(source.items(), source.left_aside, source.labels_not_found)
     if not len(listing):
         raise UsageError(f"SOURCE: no images in {source.uri!r}")
     if config.evaluate:
@@ -158,6 +161,10 @@ class Images:
 
         executor = choose(self.config, stack, len(listing))
         check_feasible(executor, self.config, listing, self.uri, storage)
+
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return what labels were not found; see `Input`."""
+        return self.source.labels_not_found
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack

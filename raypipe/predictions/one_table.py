@@ -21,6 +21,7 @@ from raypipe.predictions.inputs import Input
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import columns_of, in_order, write
 from raypipe.predictions.telling import said, scores_of, status_text
+from raypipe.rows.listing import counted
 from raypipe.storage import local_path, new_files, writing
 
 _SHOWN = 10
@@ -40,6 +41,8 @@ def to_table(
         "rows": len(made.written),
         "rejects": len(made.failed),
         "decoded": made.decoded,
+        "left_aside": dict(source.left_aside()),
+        "labels_not_found": dict(source.labels_not_found()),
         **made.tally.summary,
     }
     if config.out is None:
@@ -54,6 +57,7 @@ def to_table(
         place, rejected, page = _write_table(config, model, source, made)
         summary["out"] = place
         lines = _file_text(summary, made.written, rejected)
+    lines += counted(source.left_aside(), source.labels_not_found())
     scores_of(made.tally, summary, lines)
     if page is not None:
         said(str(page), summary, lines)

@@ -105,6 +105,10 @@ class Stored:
         if self.store.storage.folder is not None:
             runtime.check_seen([self.store.storage.folder / SPEC_FILE], self.uri, "SOURCE")
 
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return nothing: a store has the labels that it has."""
+        return {}
+
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:

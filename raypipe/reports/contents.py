@@ -12,7 +12,7 @@ from raypipe.errors import MAY_PASS, RejectReason
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.wording import Facts, spec_facts
-from raypipe.store.history import read_runs
+from raypipe.store.history import last_listing, read_runs
 from raypipe.store.reader import StoreReader
 
 _SOME = 24
@@ -51,6 +51,11 @@ def store_facts(store: StoreReader) -> Facts:
         ("snapshot", f"{store.snapshot.number}, made {store.snapshot.created or 'never'}"),
         ("images", f"{items}{views}"),
         ("rejects", str(store.snapshot.rejects)),
+        *(
+            (name.replace("_", " "), "; ".join(f"{n} × {why}" for why, n in counts.items()))
+            for name, counts in last_listing(store.storage, store.snapshot.number).items()
+            if counts
+        ),
         ("partitions", f"{len(store.snapshot.data)}, {store.format}, {size / 1e6:.1f} MB"),
     ]
 

@@ -16,6 +16,7 @@ from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.schema import ID
 from raypipe.sources.array_files import DAMAGE, Arrays, open_arrays
+from raypipe.sources.arrow_layouts import as_text
 from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import label_columns, present
 from raypipe.sources.local import file_etag
@@ -138,6 +139,14 @@ class ArraySource:
         return np.asarray(self.arrays.read(name, rows.start, rows.stop)).reshape(-1)
 
     def _as_texts(self, name: str, values: npt.NDArray[Any], rows: range) -> Texts:
+        metadata: dict[str, dict[str, int]] = dict(values.dtype.metadata or {})
+        if "enum" in metadata:  # as h5py gives it
+            names = {number: name for name, number in metadata["enum"].items()}
+            return [names.get(number) for number in values.tolist()]
+        if values.dtype.kind in "biufc":
+            column = pa.chunked_array([_as_arrow(values, name, self.uri)])
+            texts: list[str | None] = as_text(column, name, repr(self.uri), None).to_pylist()
+            return texts
         found: list[str | None] = []
         for row, value in zip(rows, values, strict=True):
             try:
@@ -209,8 +218,17 @@ def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceCon
 def _text(value: Any) -> str | None:
     text = value.decode() if isinstance(value, bytes) else str(value)
     text.encode()  # HDF5 gives what cannot be decoded as surrogates
-    # NaN, the only value that differs from itself, says that there is none.
-    return text if text and value == value else None
+    return text or None
+
+
+def _as_arrow(values: npt.NDArray[Any], name: str, uri: str) -> pa.Array:
+    try:
+        return pa.array(values.astype(values.dtype.newbyteorder("=")))
+    except (pa.ArrowException, TypeError) as error:
+        raise UsageError(
+            f"SOURCE: array {name!r} of {uri!r} has type {values.dtype}, which is no text and no "
+            f"number: {error}; save it as text"
+        ) from None
 
 
 def _misfit(arrays: Arrays, name: str) -> str:

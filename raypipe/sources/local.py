@@ -19,7 +19,7 @@ def file_etag(path: str) -> str:
     """
     try:
         return etag_of(os.stat(path))  # noqa: PTH116 - strings, for speed over millions
-    except OSError:
+    except (OSError, ValueError):  # the latter of a zero byte within
         return MISSING
 
 
@@ -55,6 +55,8 @@ def read_local(path: str, max_bytes: int, etag: str | None = None) -> bytes:
             found = etag_of(os.fstat(file.fileno()))  # afterwards: it may be written meanwhile
     except OSError as error:
         raise rejected(utf8(path), error, etag) from None
+    except ValueError:
+        raise RejectedItem(RejectReason.UNREADABLE, f"no file has such a name: {path!r}") from None
     if found != (etag_of(status) if etag is None else etag):
         raise changed(utf8(path))
     return data

@@ -43,6 +43,8 @@ from raypipe.storage import is_object
 _PICKLE_PROTOCOLS = (2, 3, 4, 5)
 # A row group's images are held while they are read one by one.
 _MAX_GROUP_BYTES = 2 * 2**30
+#: Why a row has no label though other tables of the folder have a column of them.
+_NO_COLUMN = "a row of a table without the others' column of labels"
 
 
 class ParquetSource:
@@ -64,7 +66,7 @@ class ParquetSource:
         aside: Counter[str] | None = None,
     ) -> None:
         self.uri = uri
-        self.aside = Counter(aside or ())
+        self.aside, self.labels_not_found = Counter(aside or ()), Counter[str]()
         below = names or [path.name for path in files]
         self.files = [
             _TableFile(path, name, config) for path, name in zip(files, below, strict=True)
@@ -77,8 +79,13 @@ class ParquetSource:
             RaypipeError: a file is damaged.
             UsageError: the images are pickled objects, or row groups are too large.
         """
+        self.labels_not_found.clear()
+        labelled = any(file.label for file in self.files)
         for file in self.files:
-            yield from file.list()
+            lacks = labelled and not file.label
+            for batch in file.list():
+                self.labels_not_found[_NO_COLUMN] += len(batch) * lacks
+                yield batch
 
 
 class _TableFile:

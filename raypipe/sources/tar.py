@@ -37,6 +37,9 @@ _DATA = frozenset(f"{_TEXTS} {_ARRAYS} {_MEDIA}".split())
 
 _MAX_SIDE_BYTES = 2**20
 
+#: Why a sample has no label though there is a member for it.
+_UNREAD = "a .cls or .json member that cannot be read"
+
 
 class TarSource:
     """Each sample (the members that share a name up to the first dot) is an item.
@@ -60,7 +63,7 @@ class TarSource:
         self.names = [_name_of(name) for name in names or [path.name for path in shards]]
         self.shards = shards
         self.beside = aside or Counter[str]()
-        self.aside = Counter[str]()
+        self.aside, self.labels_not_found = Counter[str](), Counter[str]()
         self.config = config if isinstance(config, LabelConfig) else None
 
     def list(self) -> Iterator[pa.RecordBatch]:
@@ -72,6 +75,7 @@ class TarSource:
         """
         bare = empty = True
         self.aside = Counter(self.beside)
+        self.labels_not_found.clear()
         for batch in in_batches(chain.from_iterable(map(self._shard, self.shards, self.names))):
             empty = False
             bare = bare and batch[LABEL].null_count == len(batch)
@@ -89,6 +93,7 @@ class TarSource:
             shard.add(member, stream)
         yield from chain.from_iterable(map(shard.rows, shard.entries))
         self.aside += shard.aside
+        self.labels_not_found[_UNREAD] += len(shard.unread)
         if shard.unread:
             say(
                 f"{len(shard.unread)} .cls and .json members of {shard.path!r} cannot be read and "
@@ -184,7 +189,7 @@ class _TarShard:
     ) -> None:
         if member.size > _MAX_SIDE_BYTES:
             raise ValueError(f"{member.size} bytes")
-        text = stream.read(member.size).decode()
+        text = stream.read(member.size).decode("utf-8-sig")
         if extension == "cls":
             sample.cls = text.strip() or None
             return
@@ -234,4 +239,6 @@ def _problem(member: tarfile.TarInfo, name: str | None, count: int) -> str:
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
+    if isinstance(value, list | dict):
+        raise ValueError(f"a {type(value).__name__} as a label or split")
     return json.dumps(value)

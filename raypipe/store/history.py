@@ -31,3 +31,13 @@ def read_runs(storage: Storage, newest: int) -> list[dict[str, Any]]:
         with contextlib.suppress(OSError, ValueError):
             runs.append({"snapshot": int(number), **json.loads(storage.read(name))})
     return runs
+
+
+def last_listing(storage: Storage, newest: int) -> dict[str, dict[str, int]]:
+    """Return what of the source was left aside, and which labels were not found, by reason.
+
+    It is of the source as it was listed by the run that published a snapshot, or the one before.
+    """
+    runs = read_runs(storage, newest)
+    last = runs[-1] if runs else {}
+    return {name: last.get(name, {}) for name in ("left_aside", "labels_not_found")}

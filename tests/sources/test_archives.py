@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.sources import read_item
+from raypipe.sources import open_source, read_item
 from tests.support.sources import CAP, contents, ids, labels, listed, tar_of, zip_of
 
 
@@ -75,6 +76,9 @@ def test_labels_that_cannot_be_read_are_said_and_take_no_image_with_them(
     assert not rejected(source)
     said = capsys.readouterr().err
     assert "3 .cls and .json members" in said
+    selected = open_source(ExtractConfig(source=str(source), out="o"))
+    list(selected.list())
+    assert selected.labels_not_found == {"a .cls or .json member that cannot be read": 3}
     assert "give no labels, as member '1.json' of" in said
 
 
