@@ -27,7 +27,12 @@ class RejectReason(StrEnum):
     UNREADABLE = "unreadable"
     """The bytes could not be fetched, because there are none or they may not be read."""
     UNAVAILABLE = "unavailable"
-    """The server that holds the bytes did not answer, or answered with an error of its own."""
+    """The server or drive that holds the bytes did not answer, or answered with an error of its
+    own."""
+    CHANGED = "changed"
+    """It is not what was listed any more: another version, or gone."""
+    DAMAGED = "damaged"
+    """The bytes are not those that its archive's directory has the checksum of."""
     NOT_AN_IMAGE = "not_an_image"
     """The content is no image format that can be recognised."""
     TRUNCATED = "truncated"
@@ -44,6 +49,10 @@ class RejectReason(StrEnum):
     """Decoding it takes longer than --max-seconds-per-image."""
     NOT_FINITE = "not_finite"
     """A feature is NaN or infinite, or does not fit the type it is stored in."""
+
+
+#: Reasons that may pass while the item's version stays the same: the next run tries it again.
+MAY_PASS = frozenset({RejectReason.UNAVAILABLE, RejectReason.CHANGED, RejectReason.DAMAGED})
 
 
 class RejectedItem(Exception):  # noqa: N818 - an outcome that becomes a row, not a failure

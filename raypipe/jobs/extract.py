@@ -22,7 +22,14 @@ from raypipe.flow import pipeline
 from raypipe.flow.executor import MANY, Executor, choose
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import Plan
-from raypipe.flow.prepare import Extractor, load_extractor, prepare, settled, spec_of
+from raypipe.flow.prepare import (
+    Extractor,
+    check_feasible,
+    load_extractor,
+    prepare,
+    settled,
+    spec_of,
+)
 from raypipe.flow.preview import preview
 from raypipe.flow.rejects import check_rejects
 from raypipe.flow.sizing import Sizing, settle
@@ -99,7 +106,12 @@ def run(config: ExtractConfig) -> Outcome:
             look = partial(_glance, config, storage, source, spec, network.backbone, stack)
             return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
-        reading = ReadOptions(spec, config.max_pixels, config.max_seconds_per_image)
+        reading = ReadOptions(
+            spec,
+            config.max_pixels,
+            config.max_seconds_per_image,
+            server_etags=source.server_etags,
+        )
         sizing = _create(executor, config, storage, reading, network, source, listing)
         write = partial(
             _write, executor, config, storage, source, reading, network.backbone, sizing, stack
@@ -157,6 +169,7 @@ def _create(
     sizing = None
     provenance = _provenance(config, network.backbone, source)
     if not is_store(storage.uri):
+        check_feasible(executor, config, listing, source.uri, storage)
         some, images = listing.some_items(), len(listing)
         sizing = settle(executor, config, network.backbone, reading, some, images=images)
         provenance["computed"] = sizing.to_dict()

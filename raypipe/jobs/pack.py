@@ -34,6 +34,7 @@ _MB = 10**6
 _PROBED = 64
 # So many items in a row without an answer are no longer their own fault.
 _PATIENCE = 100
+_OUTAGE = (RejectReason.UNAVAILABLE, RejectReason.CHANGED)
 _NPY_MAGIC = b"\x93NUMPY"
 _MAGIC = (
     (0, b"\xff\xd8\xff", "jpg"),
@@ -77,7 +78,7 @@ def run(config: PackConfig) -> Outcome:
         check_reachable(first)
         out = output_folder(config.out)
         _claim(out, config, listing)
-        items = _read(listing, config.max_pixels)
+        items = _read(listing, config.max_pixels, server_etags=source.server_etags)
         writer = _Writer(out, config, len(listing))
         for packed in _with_patience(track(items, total=len(listing), count=lambda _: 1)):
             writer.add(packed)
@@ -113,11 +114,11 @@ def _claim(out: Path, config: PackConfig, listing: Listing) -> None:
     file.write_text(mark)
 
 
-def _read(listing: Listing, max_pixels: int) -> Iterator[_Packed]:
+def _read(listing: Listing, max_pixels: int, *, server_etags: bool) -> Iterator[_Packed]:
     """Yield the items in order; some are read ahead, since many wait for a disk or a server."""
     number = 0
     for batch in listing.batches():
-        found = read_items(batch[schema.URI].to_pylist(), max_pixels)
+        found = read_items(batch, max_pixels, server_etags=server_etags)
         for item, data in zip(batch.to_pylist(), found, strict=True):
             yield _packed(number, item, data)
             number += 1
@@ -167,7 +168,7 @@ def _png(data: bytes) -> bytes:
 def _with_patience(items: Iterable[_Packed]) -> Iterator[_Packed]:
     failed = 0
     for packed in items:
-        down = packed.reject is not None and packed.reject.reason is RejectReason.UNAVAILABLE
+        down = packed.reject is not None and packed.reject.reason in _OUTAGE
         failed = failed + 1 if down else 0
         if failed == _PATIENCE and packed.reject:
             raise RaypipeError(

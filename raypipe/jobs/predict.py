@@ -75,6 +75,8 @@ def _to_store(
     with ExitStack() as stack:
         listing = stack.enter_context(listed(source, config, model.classes))
         check_writable(storage)
+        if not is_store(storage.uri):
+            source.check_feasible(listing, storage, stack)
         create_store(storage, source.spec, _provenance(config, model, source))
         writer = partial(source.write, storage=storage, predictor=predictor, stack=stack)
         work = bring_up_to_date(

@@ -64,6 +64,11 @@ class Input(Protocol):
     def left_aside(self) -> Mapping[str, int]:
         """Return how much there is that is no item, by rule."""
 
+    def check_feasible(
+        self, listing: Listing, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that a store can be written, before its identity is. Raises UsageError."""
+
     def labels_not_found(self) -> Mapping[str, int]:
         """Return what labels were not found, by reason."""
 
@@ -132,7 +137,12 @@ class Images:
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
         self.spec: Spec = model.spec.model_copy(update=changes)
-        self.reading = ReadOptions(self.spec, config.max_pixels, config.max_seconds_per_image)
+        self.reading = ReadOptions(
+            self.spec,
+            config.max_pixels,
+            config.max_seconds_per_image,
+            server_etags=self.source.server_etags,
+        )
 
     def items(self) -> Iterator[pa.RecordBatch]:
         """Yield the items; see `Input`."""
@@ -141,6 +151,16 @@ class Images:
     def left_aside(self) -> Mapping[str, int]:
         """Return how much of the source is no item, by rule; see `Input`."""
         return self.source.aside
+
+    def check_feasible(
+        self, listing: Listing, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that it can be done; see `Input`."""
+        from raypipe.flow.executor import choose
+        from raypipe.flow.prepare import check_feasible
+
+        executor = choose(self.config, stack, len(listing))
+        check_feasible(executor, self.config, listing, self.uri, storage)
 
     def labels_not_found(self) -> Mapping[str, int]:
         """Return what labels were not found; see `Input`."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.errors import RejectReason
+from raypipe.errors import MAY_PASS, RejectReason
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.wording import Facts, spec_facts
@@ -19,7 +19,7 @@ _SOME = 24
 _OF_REASON = 12
 _RUNS = 50
 #: Of these there is nothing to see, and to look might take long.
-_WITHOUT_BYTES = (RejectReason.EMPTY, RejectReason.UNREADABLE, RejectReason.UNAVAILABLE)
+_WITHOUT_BYTES = (RejectReason.EMPTY, RejectReason.UNREADABLE, *MAY_PASS)
 
 
 def features_part(store: StoreReader, album: Album) -> PagePart:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.schema import ID
+from raypipe.sources.buckets import BucketSource
 from raypipe.sources.content import local_file, read_item
 from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
@@ -53,11 +54,16 @@ def open_source(config: SourceConfig) -> SelectedSource:
 
 
 class SelectedSource:
-    """The items of a source that the options select, with their labels and splits."""
+    """The items of a source that the options select, with their labels and splits.
+
+    Attributes:
+        server_etags: whether etags of objects are their servers' own, and not a table's.
+    """
 
     def __init__(self, source: Source, config: SourceConfig) -> None:
         self.source, self.config = source, config
         self.uri, self.auto_label = source.uri, source.auto_label
+        self.server_etags = isinstance(source, BucketSource)
         self.limit, self.labels = None, None
         if isinstance(config, LabelConfig):
             shards = source.names if isinstance(source, TarSource) else ()

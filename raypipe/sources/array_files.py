@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.errors import RejectedItem, RejectReason, UsageError
-from raypipe.sources.local import check_size, file_etag, unreadable
+from raypipe.sources.files import check_version, file_etag
+from raypipe.sources.local import check_size
 from raypipe.sources.members import Member
+from raypipe.sources.zip_directory import check_directory
 
 _NPY = ".npy"
 _PICKLED = "pickled objects, which are refused because they run code"
@@ -72,6 +74,7 @@ class _NpzArrays:
 
     def __init__(self, path: str) -> None:
         self.archive = zipfile.ZipFile(path)
+        check_directory(self.archive)
         self.streams: dict[str, Any] = {}
 
     def names(self) -> Sequence[str]:
@@ -155,35 +158,56 @@ def open_arrays(kind: str, path: str) -> Arrays:
     return _OPENERS[kind](path)
 
 
-def read_array(member: Member, max_bytes: int) -> bytes:
+def read_array(member: Member, max_bytes: int, etag: str | None = None) -> bytes:
     """Return one row: as a .npy file, or the encoded image that it holds.
 
+    Args:
+        member: the row.
+        max_bytes: as many it may have.
+        etag: of the file, as listed; None where it is not known.
+
     Raises:
-        RejectedItem: it is not there any more, or too large.
+        RejectedItem: it is not there, or too large, or the file has changed.
+        OSError: it cannot be read.
     """
-    row = member.numbers["row"]
     try:
-        with _lock:
-            arrays = _opened(member.kind, member.path, file_etag(member.path))
-            shape, dtype = arrays.shape(member.name), arrays.dtype(member.name)
-            if dtype is not None:
-                check_size(int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize, max_bytes)
-            found = arrays.read(member.name, row, row + 1)
-    except OSError as error:
-        raise unreadable(member.path, error) from None
-    except DAMAGE as error:
+        found, encoded = _row(member, max_bytes, etag)
+    except (OSError, *DAMAGE) as error:
+        check_version(member.path, etag)  # it may be another file by now
+        if isinstance(error, OSError):
+            raise
         message = f"{member} cannot be read: {error}"
         raise RejectedItem(RejectReason.CORRUPT, message) from None
+    check_version(member.path, etag)
     if not len(found):
-        raise RejectedItem(RejectReason.UNREADABLE, f"row {row} of {member} is not there any more")
-    if dtype is None:
+        message = f"row {member.numbers['row']} of {member} is not there: the file is damaged"
+        raise RejectedItem(RejectReason.CORRUPT, message)
+    if encoded:
         check_size(len(found[0]), max_bytes)
         return bytes(found[0].tobytes())
     return _serialised(found[0])
 
 
+def forget_arrays() -> None:
+    """Close the files that are kept open."""
+    with _lock:
+        _opened.cache_clear()
+
+
+def _row(member: Member, max_bytes: int, etag: str | None) -> tuple[Any, bool]:
+    """Return a row as an array of (1, …), and whether it is an encoded image."""
+    row, version = member.numbers["row"], file_etag(member.path) if etag is None else etag
+    with _lock:
+        arrays = _opened(member.kind, member.path, version)
+        shape, dtype = arrays.shape(member.name), arrays.dtype(member.name)
+        if dtype is not None:
+            check_size(int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize, max_bytes)
+        return arrays.read(member.name, row, row + 1), dtype is None
+
+
 @lru_cache(maxsize=4)
-def _opened(kind: str, path: str, _etag: str) -> Arrays:
+def _opened(kind: str, path: str, etag: str) -> Arrays:
+    check_version(path, etag)
     return open_arrays(kind, path)
 
 

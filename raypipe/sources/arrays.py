@@ -43,6 +43,7 @@ class ArraySource:
         self.uri = str(path)
         self.aside = Counter[str]()
         self.kind = _KINDS[path.suffix.lower()]
+        self.etag = file_etag(self.uri)  # before it is read: what changes meanwhile has another
         try:
             self.arrays = open_arrays(self.kind, self.uri)
             self._choose(config)
@@ -70,7 +71,6 @@ class ArraySource:
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of the rows, holding one batch of them."""
-        etag = file_etag(self.uri)
         width = len(str(max(self.size - 1, 0)))
         prefix = spell(self.kind, self.uri, self.image, rows=self.size)
         for start in range(0, self.size, BATCH_ROWS):
@@ -79,7 +79,7 @@ class ArraySource:
             yield one_batch(
                 ids,
                 [f"{prefix}&row={row}" for row in rows],
-                [etag] * len(rows),
+                [self.etag] * len(rows),
                 self._labels(rows),
                 self._texts(self.split, rows),
             )

@@ -25,4 +25,5 @@ class FileSource:
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Return the one item."""
-        return in_batches([(utf8(self.path.name), utf8(self.uri), file_etag(self.uri), None, None)])
+        uri = utf8(self.uri)
+        return in_batches([(utf8(self.path.name), uri, file_etag(uri), None, None)])

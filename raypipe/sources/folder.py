@@ -41,9 +41,10 @@ class FolderSource:
         self.aside.clear()
         names = _walk(self.uri, "", frozenset(), self.since, self.aside)
         while batch := list(islice(names, BATCH_ROWS)):
-            paths = [f"{self.uri}/{name}" for name in batch]
-            ids, uris = [utf8(name) for name in batch], [utf8(path) for path in paths]
-            yield one_batch(ids, uris, [file_etag(path) for path in paths])
+            ids = [utf8(name) for name in batch]
+            uris = [utf8(f"{self.uri}/{name}") for name in batch]
+            # Of what will be read: a name that is no text cannot be, and is as good as missing.
+            yield one_batch(ids, uris, [file_etag(uri) for uri in uris])
 
 
 def _walk(

@@ -8,9 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from raypipe.errors import RejectedItem, RejectReason
-
-#: The etag of a file that is not there.
-MISSING = "missing"
+from raypipe.schema import MISSING
+from raypipe.sources.faults import changed, rejected
 
 
 def file_etag(path: str) -> str:
@@ -19,9 +18,13 @@ def file_etag(path: str) -> str:
     A file that cannot be looked at is still an item (reading it will say why), so it has one too.
     """
     try:
-        status = os.stat(path)  # noqa: PTH116 - paths here are strings, for speed over millions
+        return etag_of(os.stat(path))  # noqa: PTH116 - strings, for speed over millions
     except (OSError, ValueError):  # the latter of a zero byte within
         return MISSING
+
+
+def etag_of(status: os.stat_result) -> str:
+    """Return the etag of a file of these attributes."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
@@ -30,11 +33,16 @@ def utf8(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def read_local(path: str, max_bytes: int) -> bytes:
+def read_local(path: str, max_bytes: int, etag: str | None = None) -> bytes:
     """Return a file's bytes, if they are not more than `max_bytes`.
 
+    Args:
+        path: the file.
+        max_bytes: as many it may have.
+        etag: as listed; None where it is not known.
+
     Raises:
-        RejectedItem: it cannot be read.
+        RejectedItem: it cannot be read, or is not the version that was listed.
     """
     try:
         status = os.stat(path)  # noqa: PTH116
@@ -42,11 +50,16 @@ def read_local(path: str, max_bytes: int) -> bytes:
             # Opening a pipe or a device could wait for ever.
             raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {path}")
         check_size(status.st_size, max_bytes)
-        return Path(path).read_bytes()
+        with Path(path).open("rb", buffering=0) as file:
+            data = file.read()
+            found = etag_of(os.fstat(file.fileno()))  # afterwards: it may be written meanwhile
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise rejected(utf8(path), error, etag) from None
     except ValueError:
         raise RejectedItem(RejectReason.UNREADABLE, f"no file has such a name: {path!r}") from None
+    if found != (etag_of(status) if etag is None else etag):
+        raise changed(utf8(path))
+    return data
 
 
 class OpenFile:
@@ -61,19 +74,22 @@ class OpenFile:
 
     def read(self, size: int, start: int) -> bytes:
         """Return `size` bytes from `start` on, or what there is of them."""
-        return os.pread(self._descriptor, size, start)
+        data = os.pread(self._descriptor, size, start)
+        while 0 < len(data) < size and (more := self._rest(size, start, len(data))):
+            data += more
+        return data
+
+    def version(self) -> str:
+        """Return the etag of the file by now; equal to an earlier one if it was not written."""
+        return etag_of(os.fstat(self._descriptor))
+
+    def _rest(self, size: int, start: int, done: int) -> bytes:
+        return os.pread(self._descriptor, size - done, start + done)
 
 
 def open_file(path: str) -> OpenFile:
-    """Return a file; the last few are kept open.
-
-    Raises:
-        RejectedItem: it cannot be opened.
-    """
-    try:
-        return _opened(path, file_etag(path))
-    except OSError as error:
-        raise unreadable(path, error) from None
+    """Return a file; the last few are kept open. Raises OSError: it cannot be opened."""
+    return _opened(path, file_etag(path))
 
 
 @lru_cache(maxsize=32)
@@ -81,14 +97,13 @@ def _opened(path: str, _etag: str) -> OpenFile:
     return OpenFile(path)
 
 
+def forget_files() -> None:
+    """Close the files that are kept open."""
+    _opened.cache_clear()
+
+
 def check_size(size: int, max_bytes: int) -> None:
     """Reject an image of too many bytes before memory is taken for it."""
     if size > max_bytes:
         message = f"{size} bytes; no image within the cap on pixels has so many"
         raise RejectedItem(RejectReason.TOO_LARGE, message)
-
-
-def unreadable(path: str, error: OSError) -> RejectedItem:
-    """Return the reject for an item whose file cannot be read."""
-    reason = error.strerror or type(error).__name__
-    return RejectedItem(RejectReason.UNREADABLE, f"{reason}: {utf8(path)}")

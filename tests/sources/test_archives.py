@@ -177,7 +177,7 @@ def test_damage_inside_a_zip_concerns_one_item(tmp_path: Path) -> None:
     source.write_bytes(data)
     found = rejected(source)
     assert found.keys() == {"1.jpg"}
-    assert found["1.jpg"][0] is RejectReason.CORRUPT
+    assert found["1.jpg"][0] is RejectReason.DAMAGED
 
 
 def test_bombs(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_bombs(tmp_path: Path) -> None:
     (tmp_path / "z.zip").write_bytes(data.replace(says, (10).to_bytes(4, "little")))
     found = rejected(tmp_path / "z.zip")
     assert found["bomb.jpg"][0] is RejectReason.TOO_LARGE
-    assert found["liar.jpg"][0] is RejectReason.CORRUPT
+    assert found["liar.jpg"][0] is RejectReason.DAMAGED
     with (tmp_path / "s.tar").open("wb") as file:
         member = tarfile.TarInfo("bomb.jpg")
         member.size = 2**33
