@@ -10,6 +10,7 @@ from typing import Any
 from raypipe.errors import UsageError
 from raypipe.sources.batches import BATCH_ROWS, Texts
 from raypipe.sources.files import AnyPath
+from raypipe.sources.local import is_text
 from raypipe.sources.text_tables import encoding_of
 
 
@@ -69,17 +70,36 @@ def _undecodable(path: AnyPath, encoding: str, error: UnicodeError) -> UsageErro
 
 def _parsed(line: str, number: int, path: AnyPath) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_once)
         if isinstance(row, dict):
             return row
         problem = 'expected an object, as {"uri": "a.jpg"}'
     except ValueError as error:
         problem = str(error)
+    except RecursionError:
+        problem = "lists or objects in each other, too many to read"
     raise UsageError(f"SOURCE: line {number} of {str(path)!r}: {problem}; correct this line")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of which no key is there twice.
+
+    Raises:
+        ValueError: one is; which of its values is meant cannot be known.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _text(row: dict[str, Any], name: str, number: int, path: AnyPath) -> str | None:
     value = row.get(name)
+    if isinstance(value, str) and not is_text(value):
+        raise UsageError(
+            f"SOURCE: line {number} of {str(path)!r} has half a character as {name!r} (a lone "
+            f"surrogate): {value!r}; correct this line"
+        )
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list | dict):

@@ -20,7 +20,7 @@ def file_etag(path: str) -> str:
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - paths here are strings, for speed over millions
-    except OSError:
+    except (OSError, ValueError):  # of a name with a zero in it
         return MISSING
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
@@ -28,6 +28,11 @@ def file_etag(path: str) -> str:
 def utf8(name: str) -> str:
     r"""Return a file name as text that can be stored; bytes that are not UTF-8 become `\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be stored: JSON can hold half a character, a lone surrogate."""
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def read_local(path: str, max_bytes: int) -> bytes:
@@ -45,6 +50,8 @@ def read_local(path: str, max_bytes: int) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise unreadable(path, error) from None
+    except ValueError as error:
+        raise RejectedItem(RejectReason.UNREADABLE, f"no name of a file ({error}): {path!r}") from None
 
 
 class OpenFile:

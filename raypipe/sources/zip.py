@@ -89,7 +89,8 @@ def _directory(path: str) -> list[zipfile.ZipInfo]:
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
-    return info.is_dir() or (info.filename.endswith("\\") and not info.file_size)
+    name = info.filename
+    return name.endswith("/") or (name.endswith("\\") and not info.file_size)
 
 
 def _hidden(name: str) -> bool:
@@ -130,10 +131,13 @@ def read_zip(member: Member, max_bytes: int) -> bytes:
         raise _damaged(member)
     file = open_file(member.path)
     try:
-        header = file.read(_LOCAL_HEADER.size, where["at"])
+        # With the name, which is no further request of a bucket: a character has 4 bytes at most.
+        header = file.read(_LOCAL_HEADER.size + 4 * len(member.name), where["at"])
         if len(header) < _LOCAL_HEADER.size or not header.startswith(_SIGNATURE):
             raise _damaged(member)
-        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        _, name_length, extra_length = _LOCAL_HEADER.unpack_from(header)
+        if not _is_name(header[_LOCAL_HEADER.size :][:name_length], member.name):
+            raise _damaged(member)
         start = where["at"] + _LOCAL_HEADER.size + name_length + extra_length
         data = _unpack(file.read(where["packed"], start), where)
     except (OSError, zlib.error, EOFError, OverflowError):
@@ -141,6 +145,15 @@ def read_zip(member: Member, max_bytes: int) -> bytes:
     if len(data) != where["size"] or zlib.crc32(data) != where["crc"]:
         raise _damaged(member)
     return data
+
+
+def _is_name(found: bytes, name: str) -> bool:
+    """Whether a member calls itself what the directory calls it, as far as both can be compared.
+
+    The directory's name may be in Unicode where the member's is in a code page of its own.
+    """
+    texts = (found.decode(encoding, "replace") for encoding in ("utf-8", "cp437"))
+    return not (found.isascii() and name.isascii()) or name in (t.partition("\0")[0] for t in texts)
 
 
 def _unpack(packed: bytes, where: dict[str, int]) -> bytes:
