@@ -17,7 +17,7 @@ from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.config.version import versions
-from raypipe.display import track
+from raypipe.display import printable, track
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.tally import Tally, check_labels, text_of
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
@@ -148,9 +148,9 @@ def _to_file(
     rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
     page = out.with_name(f"{out.stem}.{REPORT_FILE}")
     with writing(out), new_files(out, [rejected.name, page.name]) as folder:
-        write(written, folder / out.name)
+        write(written, folder / out.name, csv_safe=config.csv_safe)
         if len(failed):
-            write(failed, folder / rejected.name)
+            write(failed, folder / rejected.name, csv_safe=config.csv_safe)
         if config.report:
             table = pa.concat_tables(rows).append_column(
                 schema.LABEL, pa.concat_tables(known)[schema.LABEL]
@@ -249,7 +249,7 @@ def _store_text(summary: dict[str, Any], work: Ingest) -> list[str]:
         f"{summary['out']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
         f"predicted {summary['predicted']} images, {summary['decoded']} of them decoded",
     ]
-    lines += [f"  {count:>7} {name}" for name, count in labels[:_SHOWN]]
+    lines += [printable(f"  {count:>7} {name}") for name, count in labels[:_SHOWN]]
     if len(labels) > _SHOWN:
         lines.append(f"  … and {len(labels) - _SHOWN} more classes")
     lines += _status_text(summary)
@@ -264,7 +264,7 @@ def _file_text(summary: dict[str, Any], written: pa.Table, rejected: Path) -> li
         label = "no label" if row[schema.LABEL] is None else row[schema.LABEL]
         probability = row.get(schema.PROBABILITY)
         shown = "" if probability is None else f" ({probability:.3f})"
-        lines.append(f"{row[schema.ID]}: {label}{shown}")
+        lines.append(printable(f"{row[schema.ID]}: {label}{shown}"))
     if len(written) > _SHOWN:
         lines.append(f"… and {len(written) - _SHOWN} more")
     lines.append(f"written: {summary['out']} ({summary['rows']} rows)")

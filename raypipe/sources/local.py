@@ -51,7 +51,9 @@ def read_local(path: str, max_bytes: int) -> bytes:
     except OSError as error:
         raise unreadable(path, error) from None
     except ValueError as error:
-        raise RejectedItem(RejectReason.UNREADABLE, f"no name of a file ({error}): {path!r}") from None
+        raise RejectedItem(
+            RejectReason.UNREADABLE, f"no name of a file ({error}): {path!r}"
+        ) from None
 
 
 class OpenFile:

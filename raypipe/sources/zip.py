@@ -153,7 +153,8 @@ def _is_name(found: bytes, name: str) -> bool:
     The directory's name may be in Unicode where the member's is in a code page of its own.
     """
     texts = (found.decode(encoding, "replace") for encoding in ("utf-8", "cp437"))
-    return not (found.isascii() and name.isascii()) or name in (t.partition("\0")[0] for t in texts)
+    is_other = name not in (text.partition("\0")[0] for text in texts)
+    return not is_other or not (found.isascii() or name.isascii())
 
 
 def _unpack(packed: bytes, where: dict[str, int]) -> bytes:

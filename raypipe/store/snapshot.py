@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Hashable
@@ -12,16 +11,13 @@ from functools import cached_property, lru_cache
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage import Storage, open_storage
+from raypipe.storage.checked_json import read_checked, with_checksum
 from raypipe.store.lifetime import check_name
 from raypipe.store.partition import DATA, File
 
 _FOLDER = "snapshots"
 _LINES = ",\n"
-#: What a snapshot ends with: the checksum of what comes before.
-_TAIL = b',\n "sha256": "%s"\n}'
-_SEALED = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\Z')
-#: What is in one that was written before there was a checksum.
-_UNSEALED = {"number", "created", "fingerprint", "rows", "rejects", "partitions"}
+_KEYS = ("number", "created", "fingerprint", "rows", "rejects", "partitions")
 _NAME = re.compile(_FOLDER + r"/(\d+)\.json")
 
 
@@ -87,8 +83,7 @@ class Snapshot:
         }
         lines = [json.dumps(vars(p.file) | {"dropped": list(p.dropped)}) for p in self.parts]
         head = json.dumps(about, indent=1).removesuffix("\n}")
-        body = f'{head},\n "partitions": [\n{_LINES.join(lines)}\n ]'.encode()
-        return body + _TAIL % hashlib.sha256(body).hexdigest().encode()
+        return with_checksum(f'{head},\n "partitions": [\n{_LINES.join(lines)}\n ]\n}}')
 
     @classmethod
     def from_json(cls, data: bytes) -> Snapshot:
@@ -97,12 +92,7 @@ class Snapshot:
         Raises:
             ValueError, KeyError, TypeError, AttributeError: it is damaged.
         """
-        content = json.loads(data)
-        sealed = _SEALED.search(data)
-        if sealed is None and content.keys() != _UNSEALED:
-            raise ValueError("no checksum")
-        if sealed and hashlib.sha256(data[: sealed.start()]).hexdigest().encode() != sealed[1]:
-            raise ValueError("another checksum")
+        content = read_checked(data, _KEYS)
         parts = []
         for entry in content["partitions"]:
             dropped = tuple(entry.pop("dropped"))
@@ -167,7 +157,7 @@ def _read(uri: str, name: str, _stamp: Hashable) -> Snapshot:
     """Read a file that never changes once: a worker opens the same store for each partition."""
     try:
         snapshot = Snapshot.from_json(open_storage(uri).read(name))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise RaypipeError(
             f"{uri}/{name} is damaged; restore it from a copy, or remove it if it is the newest"
         ) from None

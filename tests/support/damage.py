@@ -57,8 +57,6 @@ def _huge(data: bytearray, rng: np.random.Generator) -> None:
     data[at : at + size] = number.to_bytes(size, "little")
 
 
-
-
 _DAMAGES: dict[str, Callable[[bytearray, np.random.Generator], None]] = {
     "flipped": _flip,
     "cut": _cut,

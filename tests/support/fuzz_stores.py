@@ -54,7 +54,7 @@ _RUN = {
 }
 
 
-def _make(folder: Path, form: Any) -> None:
+def make(folder: Path, form: Any) -> None:
     """A store of three snapshots: rows dropped, rejects, a pin, a record of runs, a note."""
     thirds = [[*_NAMES[i::3], *_REJECTS[i::3]] for i in range(3)]
     storage, _ = make_store(folder, [items_of(sorted(names)) for names in thirds], _SPEC, form)
@@ -86,7 +86,8 @@ def command(*arguments: str) -> tuple[int, str, str]:
 Result = tuple[int, Any, str]
 
 
-def _told(store: Path, *arguments: str, files: tuple[str, ...] = ()) -> Result:
+def told(store: Path, *arguments: str, files: tuple[str, ...] = ()) -> Result:
+    """Run a command; return its status, what it says and the files it writes beside the store."""
     status, out, said = command(*arguments, "--json")
     found = json.loads(out) if out else None
     if isinstance(found, dict):
@@ -143,9 +144,9 @@ def _extract(store: Path) -> Result:
 def _commands(store: Path) -> dict[str, Callable[[], Result]]:
     place, at = str(store), store.parent
     return {
-        "inspect": partial(_told, store, "inspect", place),
-        "verify": partial(_told, store, "verify", place),
-        "export": lambda: _told(
+        "inspect": partial(told, store, "inspect", place),
+        "verify": partial(told, store, "verify", place),
+        "export": lambda: told(
             store, "export", place, "--to", "csv", "--out", str(at / "x.csv"), files=("x.csv",)
         ),
         "pin": partial(_then_rows, store, "pin", place, "mine"),
@@ -153,22 +154,22 @@ def _commands(store: Path) -> dict[str, Callable[[], Result]]:
         "compact": partial(_then_rows, store, "compact", place),
         "repair": partial(_then_rows, store, "repair", place),
         "extract": partial(_extract, store),
-        "predict": lambda: _told(
+        "predict": lambda: told(
             store,
             *("predict", str(at.parent / "model"), place, "--out", str(at / "p.csv")),
             files=("p.csv",),
         ),
-        "similar": partial(_told, store, "similar", place, "a/1"),
-        "dedupe": lambda: _told(
+        "similar": partial(told, store, "similar", place, "a/1"),
+        "dedupe": lambda: told(
             store, "dedupe", place, "--out", str(at / "d.csv"), files=("d.csv",)
         ),
-        "report": partial(_told, store, "report", place, "--out", str(at / "r.html")),
-        "cluster": lambda: _told(
+        "report": partial(told, store, "report", place, "--out", str(at / "r.html")),
+        "cluster": lambda: told(
             store,
             *("cluster", place, "--k", "3", "--engine", "sklearn", "--out", str(at / "c")),
             files=("c/clusters.csv",),
         ),
-        "train": lambda: _told(store, *_train(place, at / "m"), files=("m/holdout.csv",)),
+        "train": lambda: told(store, *_train(place, at / "m"), files=("m/holdout.csv",)),
     }
 
 
@@ -186,7 +187,7 @@ def originals(folder: Path) -> dict[str, dict[str, Result]]:
     """Make the stores and a model; return what each command says of the whole ones."""
     found = {}
     for form in ("parquet", "hdf5"):
-        _make(folder / form, form)
+        make(folder / form, form)
         if not (folder / "model").exists():
             status, _, said = command(*_train(str(folder / form), folder / "model"))
             assert status == 0, said
@@ -244,7 +245,7 @@ def outcome(folder: Path, case: int) -> dict[str, Any]:
             result = _run(folder, form, str(case), name, damage)
         except Exception as error:
             return about | {"state": "trace", "detail": f"{name}: {error!r}"}
-        state = _judged(name, result, whole[name])
+        state = judged(name, result, whole[name])
         if state in ("refused", "same"):
             about["state"] = max(state, about["state"], key=["same", "refused"].index)
         else:
@@ -253,7 +254,8 @@ def outcome(folder: Path, case: int) -> dict[str, Any]:
     return about
 
 
-def _judged(name: str, result: Result, whole: Result) -> str:
+def judged(name: str, result: Result, whole: Result) -> str:
+    """Return whether a result is the `same` or `refused`, or what is wrong with it."""
     status, found, said = result
     last = said.splitlines()[-1] if said else ""
     if "Traceback" in said or "unexpected " in last or "`--debug`" in last:
