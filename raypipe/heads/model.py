@@ -29,7 +29,9 @@ HOLDOUT_FILE = "holdout.csv"
 DUPLICATES_FILE = "near_duplicates.csv"
 CURVES_FILE = "curves.csv"
 _FORMAT = 2
-_KEYS = tuple("format arrays_sha256 head column fingerprint spec provenance metrics".split())
+_KEYS = (
+    *("format", "arrays_sha256", "head", "column", "fingerprint", "spec", "provenance", "metrics"),
+)
 #: What is raised by files that were damaged, or written by nobody.
 _DAMAGE = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),

@@ -18,7 +18,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.config.version import versions
 from raypipe.display import printable, track
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.tally import Tally, check_labels, text_of
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import make_plan
@@ -34,6 +34,7 @@ from raypipe.rows.listing import Listing
 from raypipe.storage import is_object, local_copy, local_path, new_files, open_storage, writing
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
+from raypipe.store.snapshot import numbers
 
 _METRICS_FILE = "metrics.json"
 _SHOWN = 10
@@ -58,7 +59,7 @@ def run(config: PredictConfig) -> Outcome:
         checksum = head_sha256(folder)
     head = head_spec(config, model.classes, model.spec.outputs, model.column, checksum)
     predictor = Predictor(model.head, head, only=config.probability_of)
-    kind = Stored if is_store(config.source, "SOURCE") else Images
+    kind = Stored if _is_store(config.source) else Images
     source: Input = kind(config, model, predictor)
     if is_one_file(config):
         summary, lines, value = _to_file(config, model, predictor, source)
@@ -68,6 +69,19 @@ def run(config: PredictConfig) -> Outcome:
         check_rejects(rows, rejects, config.max_rejects, config.out, value.rejects)
     summary["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(summary, "\n".join(lines), value)
+
+
+def _is_store(source: str) -> bool:
+    """Whether a source is a store, and not images.
+
+    Raises:
+        RaypipeError: it is one that has lost its spec; its partitions are no images.
+    """
+    if is_store(source, "SOURCE"):
+        return True
+    if not is_object(source) and numbers(open_storage(source, "SOURCE")):
+        raise RaypipeError(f"SOURCE: {source!r} is a store without its spec.json; restore it")
+    return False
 
 
 def _to_store(

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from raypipe.errors import UsageError
 
 # https://owasp.org/www-community/attacks/CSV_Injection
-_FORMULA = "^([=+\\-@\t\r\n＝＋－＠])"  # noqa: RUF001 - the wide ones count, too
+_FORMULA = "^([=+\\-@\t\r\n＝＋－＠])"
 
 
 def without_formulas(table: pa.Table) -> pa.Table:

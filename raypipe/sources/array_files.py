@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.errors import RejectedItem, RejectReason, UsageError
-from raypipe.sources.hdf5_walk import is_written
 from raypipe.sources.local import check_size, file_etag, unreadable
 from raypipe.sources.members import Member
+from raypipe.storage.hdf5_walk import is_written
 
 _NPY = ".npy"
 _PICKLED = "pickled objects, which are refused because they run code"

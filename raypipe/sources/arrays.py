@@ -19,9 +19,9 @@ from raypipe.schema import ID
 from raypipe.sources.array_files import DAMAGE, Arrays, open_arrays
 from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import label_columns, present
-from raypipe.sources.hdf5_safety import check_hdf5
 from raypipe.sources.local import file_etag
 from raypipe.sources.members import spell
+from raypipe.storage.hdf5_safety import stuck_in
 
 _KINDS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
 ARRAY_SUFFIXES = tuple(_KINDS)
@@ -45,7 +45,7 @@ class ArraySource:
         self.aside = Counter[str]()
         self.kind = _KINDS[path.suffix.lower()]
         if self.kind == "hdf5":
-            check_hdf5(self.uri)
+            _check_hdf5(self.uri)
         with _readable(self.uri):
             self.arrays = open_arrays(self.kind, self.uri)
             self._choose(config)
@@ -202,6 +202,14 @@ class ArrayFiles:
                 yield batch.set_column(
                     batch.schema.get_field_index(ID), batch.schema.field(ID), ids
                 )
+
+
+def _check_hdf5(uri: str) -> None:
+    if stuck := stuck_in([uri]):
+        raise UsageError(
+            f"SOURCE: {uri!r} is damaged: {stuck[1]}; replace it by a copy, or write it again "
+            "(h5dump shows what can still be read)"
+        )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raypipe.sources.array_files import read_array
-from raypipe.sources.local import read_local
+from raypipe.sources.local import FILE_SCHEME, path_of, read_local
 from raypipe.sources.members import Member, parse, raise_reject
 from raypipe.sources.parquet_content import read_parquet
 from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
@@ -38,8 +38,8 @@ def is_sequential(uri: str) -> bool:
 
 def local_file(uri: str) -> Path | None:
     """Return the file that an item's bytes are in; None if it is not one of this machine."""
-    if uri.startswith("/"):
-        return Path(uri)
+    if uri.startswith(("/", FILE_SCHEME)):
+        return Path(path_of(uri))
     if uri.partition(":")[0] not in _READERS:
         return None
     path = parse(uri).path
@@ -60,8 +60,8 @@ def read_item(uri: str, max_pixels: int, max_bytes: int | None = None) -> bytes:
     """
     most = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
     max_bytes = most if max_bytes is None else min(most, max_bytes)
-    if uri.startswith("/"):
-        return read_local(uri, max_bytes)
+    if uri.startswith(("/", FILE_SCHEME)):
+        return read_local(path_of(uri), max_bytes)
     scheme = uri.partition(":")[0]
     if scheme in REMOTE_SCHEMES:
         return read_remote(uri, max_bytes)

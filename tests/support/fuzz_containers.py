@@ -224,7 +224,7 @@ def originals(folder: Path) -> dict[str, tuple[bytes, Items]]:
 
 
 def outcome(folder: Path, case: int) -> dict[str, Any]:
-    """Return what has become of a case: `state`, and a `detail` where something is to be seen to."""
+    """Return what has become of a case: its `state`, and a `detail` if that is not a good one."""
     name, _, read = KINDS[case % len(KINDS)]
     whole, before = originals(folder)[name]
     path = folder / str(case) / name  # libraries remember files by name

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from raypipe.cli.command import add_command, execute, new_app
+from raypipe.cli.endings import explain
 from raypipe.config import JOBS
 from raypipe.errors import RaypipeError
 from raypipe.flow.plan import apart, make_plan
@@ -41,7 +42,7 @@ _SPEC = make_spec()
 #: What is of people and not of results; and what differs from run to run.
 _UNCHECKED = (
     *("seconds", "gb_per_second", "left_aside", "provenance", "store", "out", "created", "model"),
-    *("report", "source", "bytes", "cv_seconds", "run"),
+    *("report", "source", "snapshots", "bytes", "cv_seconds", "run"),
 )
 
 
@@ -112,33 +113,37 @@ def _then_rows(store: Path, *arguments: str) -> Result:
     said += out
     if status:
         return status, None, said
+    return _ended(lambda: _rows(store))
+
+
+def _ended(work: Callable[[], Any]) -> Result:
+    """Do something that is no command, and end as one does."""
     try:
-        return status, _rows(store), said
+        return 0, work(), ""
     except RaypipeError as error:
         return error.exit_code, None, f"raypipe: {error}\n"
+    except Exception as error:
+        return 1, None, f"raypipe: {explain(error)}\n"
 
 
-def _extract(store: Path) -> Result:
+def _extract(store: Path) -> Any:
     """Bring a store up to date as `extract` does, with numbers for features."""
-    try:
-        storage = FolderStorage(store)
-        spec = existing_spec(storage)
-        if spec != _SPEC:
-            raise RaypipeError("another spec")
-        items = Listing(items_of(sorted({*_NAMES, *_REJECTS} - set(_GONE))).to_batches())
-        form = StoreReader(str(store)).format
-        base = cover(storage, newest(storage, spec.fingerprint).parts)
-        adopted = adopt(storage, base, items, spec.fingerprint)
-        plan = make_plan(items, merge(base, adopted).rows, spec)
-        parts = [
-            part
-            for unit in apart(storage, plan.units)
-            for part in write(storage, spec, unit.id, unit.items, form)
-        ]
-        publish(storage, spec.fingerprint, (*adopted.parts, *parts), plan.gone)
-        return 0, _rows(store), ""
-    except RaypipeError as error:
-        return error.exit_code, None, f"raypipe: {error}\n"
+    storage = FolderStorage(store)
+    spec = existing_spec(storage)
+    if spec != _SPEC:
+        raise RaypipeError("another spec")
+    items = Listing(items_of(sorted({*_NAMES, *_REJECTS} - set(_GONE))).to_batches())
+    form = StoreReader(str(store)).format
+    base = cover(storage, newest(storage, spec.fingerprint).parts)
+    adopted = adopt(storage, base, items, spec.fingerprint)
+    plan = make_plan(items, merge(base, adopted).rows, spec)
+    parts = [
+        part
+        for unit in apart(storage, plan.units)
+        for part in write(storage, spec, unit.id, unit.items, form)
+    ]
+    publish(storage, spec.fingerprint, (*adopted.parts, *parts), plan.gone)
+    return _rows(store)
 
 
 def _commands(store: Path) -> dict[str, Callable[[], Result]]:
@@ -153,7 +158,7 @@ def _commands(store: Path) -> dict[str, Callable[[], Result]]:
         "expire": partial(_then_rows, store, "expire", place, "--keep", "1", "--grace", "0"),
         "compact": partial(_then_rows, store, "compact", place),
         "repair": partial(_then_rows, store, "repair", place),
-        "extract": partial(_extract, store),
+        "extract": lambda: _ended(partial(_extract, store)),
         "predict": lambda: told(
             store,
             *("predict", str(at.parent / "model"), place, "--out", str(at / "p.csv")),
@@ -213,6 +218,7 @@ def _run(
 def _damage(store: Path, case: int) -> str:
     rng = np.random.default_rng([case, 1])
     files = sorted(path for path in store.rglob("*") if path.is_file())
+    newest = max(files, key=lambda path: (path.parent.name == "snapshots", path.name))
     path = files[int(rng.integers(len(files)))]
     kind = rng.choice(["bytes"] * 7 + ["missing", "another", "folder"])
     what = str(kind)
@@ -222,6 +228,9 @@ def _damage(store: Path, case: int) -> str:
     elif kind == "another":
         other = files[int(rng.integers(len(files)))]
         path.write_bytes(other.read_bytes())
+    elif path == newest or path.parent.name == "pins":
+        path.write_bytes(b"")  # without a trace of it nobody knows that there was one
+        what = "emptied"
     else:
         path.unlink()
         if kind == "folder":

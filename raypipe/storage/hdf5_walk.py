@@ -1,4 +1,4 @@
-"""Goes through an HDF5 file in a process of its own, run by its path: HDF5's library can hang.
+"""Goes through HDF5 files in a process of its own, run by its path: HDF5's library can hang.
 
 What it needs is imported here, not raypipe, whose import takes longer than all of this.
 """
@@ -16,13 +16,14 @@ _SMALL_BYTES = 64
 
 
 def walk(path: str) -> None:
-    """Read what a listing reads of a file, and an image; write a line now and then."""
+    """Read what a listing reads of a file, and an image; say now and then that it goes on."""
     import h5py
 
     found: list[Any] = []
     with h5py.File(path, "r", locking=False) as file:
         file.visititems(lambda _, item: found.append(item))
-        for item in found:
+        for item in [file, *found]:
+            list(item.attrs.items())
             if isinstance(item, h5py.Dataset) and item.shape and is_written(item):
                 _read(item)
 
@@ -40,16 +41,20 @@ def is_written(dataset: Any) -> bool:
 def _read(dataset: Any) -> None:
     import h5py
 
-    row_bytes = dataset.dtype.itemsize
-    for length in dataset.shape[1:]:
-        row_bytes *= length
+    row_bytes = dataset.dtype.itemsize * prod(dataset.shape[1:])
     is_image = row_bytes > _SMALL_BYTES or h5py.check_vlen_dtype(dataset.dtype) is not None
     for start in range(0, 1 if is_image else len(dataset), _ROWS):
         dataset[start : start + (1 if is_image else _ROWS)]
-        sys.stdout.write(".")
-        sys.stdout.flush()
+        _say(".")
+
+
+def _say(what: str) -> None:
+    sys.stdout.write(what)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(Exception):  # whoever reads the file next meets it, and tells
-        walk(sys.argv[1])
+    for name in sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\0"):
+        _say("\n")
+        with contextlib.suppress(Exception):  # whoever reads the file next meets it, and tells
+            walk(name)
