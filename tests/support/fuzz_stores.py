@@ -113,7 +113,8 @@ def _then_rows(store: Path, *arguments: str) -> Result:
     said += out
     if status:
         return status, None, said
-    return _ended(lambda: _rows(store))
+    status, found, why = _ended(lambda: _rows(store))
+    return status, found, why or said
 
 
 def _ended(work: Callable[[], Any]) -> Result:
