@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import chain, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raypipe import runtime
 from raypipe.cli.command import Outcome, run_job
@@ -38,7 +38,11 @@ from raypipe.store.reader import StoreReader
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
+T = TypeVar("T")
+
 _GLANCE_SECONDS = 3.0
+#: For what goes on beside to come to its end, once it is for nothing.
+_GIVE_UP_SECONDS = 10.0
 
 
 def run(config: ExtractConfig) -> Outcome:
@@ -84,18 +88,37 @@ def _start(
         raise UsageError(f"SOURCE: no images in {source.uri!r}{why}")
     given_up = threading.Event()
     wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
-    with ThreadPoolExecutor(2) as beside:
-        listing = beside.submit(Listing, wanted, lambda: source.aside)
-        loading = beside.submit(load_extractor, config, existing_spec(storage))
+    listing = _beside(lambda: Listing(wanted, lambda: source.aside))
+    loading = _beside(partial(load_extractor, config, existing_spec(storage)))
+    try:
+        if not is_store(storage.uri):
+            session = runtime.session(config.address, quiet=True, wait=config.wait_for)
+            stack.enter_context(session)
+        network = loading.result()
+        return stack.enter_context(listing.result()), network
+    except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
+        given_up.set()
+        begun: list[Future[Any]] = [listing, loading]
+        wait(begun, _GIVE_UP_SECONDS)
+        raise
+
+
+def _beside(call: Callable[[], T]) -> Future[T]:
+    """Begin something in a thread that the program's end does not wait for.
+
+    A pool's threads would be waited for, and one can wait for ever: an interrupt of Ray's start
+    can leave the lock of logging behind, locked.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
         try:
-            if not is_store(storage.uri):
-                session = runtime.session(config.address, quiet=True, wait=config.wait_for)
-                stack.enter_context(session)
-            network = loading.result()
-            return stack.enter_context(listing.result()), network
-        except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
-            given_up.set()
-            raise
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 def _create(

@@ -268,7 +268,7 @@ def judged(name: str, result: Result, whole: Result) -> str:
     """Return whether a result is the `same` or `refused`, or what is wrong with it."""
     status, found, said = result
     last = said.splitlines()[-1] if said else ""
-    if "Traceback" in said or "unexpected " in last or "`--debug`" in last:
+    if "Traceback" in said or "unexpected " in last or "`--debug` shows where" in last:
         return "trace"
     if status:
         if name == "verify" and found and found[0]:
