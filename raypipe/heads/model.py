@@ -133,7 +133,9 @@ def load_model(folder: Path, place: str = "") -> TrainedModel:
         raise
     except _DAMAGE as error:
         detail = " ".join(str(error).split())[:160]
-        raise RaypipeError(f"MODEL: {folder} is damaged: {detail}") from None
+        raise RaypipeError(
+            f"MODEL: {folder} is damaged: {detail}; restore it from a copy, or train it again"
+        ) from None
 
 
 def _check_arrays(file: Path, expected: str | None) -> None:
