@@ -82,9 +82,7 @@ class _Walk:
             if here in above:  # mounted within itself
                 self.aside[LINKED] += 1
                 return None
-            with os.scandir(folder) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)  # the first link counts
-            return [name for entry in ordered if (name := self._name(entry))], here
+            return self._names(folder), here
         except OSError as error:
             if is_beyond(error):
                 self.aside[BEYOND] += 1
@@ -92,15 +90,21 @@ class _Walk:
             # Going on without the folder would make its images look deleted.
             raise RaypipeError(f"SOURCE: cannot list {folder!r}: {error.strerror}") from None
 
-    def _name(self, entry: os.DirEntry[str]) -> str:
-        """Return an entry's name, or nothing for a link that is not followed.
+    def _names(self, folder: str) -> list[str]:
+        """Return the names in a folder, without links that are not followed.
 
         A folder sorts as `name/`, so that the paths below it fall into order among files.
         """
-        if not is_folder(entry):
-            return entry.name
-        hidden = entry.name.startswith(".")
-        if hidden or not entry.is_symlink() or self.links.follows(entry.path):
-            return entry.name + "/"
-        self.aside[LINKED] += 1
-        return ""
+        found, links = [], []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not is_folder(entry):
+                    found.append(entry.name)
+                elif entry.is_symlink() and not entry.name.startswith("."):
+                    links.append(entry.name)
+                else:
+                    found.append(entry.name + "/")
+        followed = [f"{name}/" for name in sorted(links) if self.links.follows(folder + name)]
+        if len(links) > len(followed):
+            self.aside[LINKED] += len(links) - len(followed)
+        return found + followed

@@ -15,8 +15,8 @@ _BEYOND = (errno.ENAMETOOLONG, errno.ELOOP)
 class Links:
     """Says which links to folders are followed below a folder.
 
-    A folder inside is listed at its own place, so no link to it is followed; one outside by the
-    first link, in order of names.
+    A folder inside is listed at its own place, so no link to it is followed; one outside, or that
+    is hidden, by the first link, in order of names.
 
     Args:
         root: the folder.
@@ -29,8 +29,10 @@ class Links:
     def follows(self, link: str) -> bool:
         """Whether a link to a folder is followed; True once for each that is outside."""
         place = os.path.realpath(link)
-        if os.path.commonpath([self._root, place]) == self._root:
-            return False
+        if f"{place}/".startswith(f"{self._root.rstrip('/')}/"):
+            below = place.removeprefix(self._root)
+            if "/." not in f"/{below}":  # hidden folders are not listed
+                return False
         status = os.stat(place)  # noqa: PTH116
         here = (status.st_dev, status.st_ino)
         is_new = here not in self._seen

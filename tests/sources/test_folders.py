@@ -134,6 +134,17 @@ def test_a_folder_outside_is_followed_by_the_first_link(tmp_path: Path) -> None:
     assert listed(tmp_path / "in")["id"].to_pylist() == ["a/x.jpg", "y.jpg"]
 
 
+def test_a_hidden_folder_is_followed_by_the_first_link(tmp_path: Path) -> None:
+    touch(tmp_path, ".cache/x.jpg", "sub/.old/z.jpg", "y.jpg")
+    for name in ("b", "a"):
+        (tmp_path / name).symlink_to(".cache")
+    (tmp_path / "c").symlink_to("sub/.old")
+    (tmp_path / "d").symlink_to(".")
+    assert listed(tmp_path)["id"].to_pylist() == ["a/x.jpg", "c/z.jpg", "y.jpg"]
+    below = sorted(name for name in files_below(str(tmp_path)) if "/." not in f"/{name}")
+    assert below == ["a/x.jpg", "c/z.jpg", "y.jpg"]
+
+
 def test_a_link_to_itself_is_one_reject(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     (tmp_path / "b").symlink_to("b")
