@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-cluster test-long lint docs bench clean
+.PHONY: install demo test test-slow test-cluster test-long lint docs bench clean
 
 install: $(STAMP)
 
@@ -21,11 +21,15 @@ demo: install
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore tests/cluster --ignore tests/faults --ignore tests/docs
 
+# Tests of the same rooms that take longer: marked `ci`.
+test-slow: install
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m ci --ignore tests/cluster --ignore tests/faults --ignore tests/docs
+
 # What is slow because processes are killed, clusters started and the documentation's examples run.
 # These have a run of their own: they want a Ray that knows of the tests' S3 server.
 test-cluster: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/docs
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/cluster tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not long' tests/docs
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not long' tests/cluster tests/faults
 
 # Before a release: whole sets of photographs, every family of networks, a hundred kills.
 test-long: install

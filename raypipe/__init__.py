@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect as _inspect
 import os as _os
+import sys as _sys
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ __all__ = [
     "repair",
     "report",
     "run",
+    "shutdown",
     "similar",
     "train",
     "verify",
@@ -84,6 +86,17 @@ def load_model(folder: str | _os.PathLike[str]) -> TrainedModel:
         return load(found, place)
 
 
+def shutdown() -> None:
+    """End what calls leave for those that follow: Ray, unless it is the program's own, replicas.
+
+    All of it goes with the program, too.
+    """
+    _import_module("raypipe.flow.kept").clear()
+    _import_module("raypipe.steps.apart").DECODERS.close()
+    if "ray" in _sys.modules:
+        _import_module("raypipe.runtime.connection").end()
+
+
 def _job(function: Any) -> Any:
     """Give a function the signature and documentation of the job of its name."""
     model = _config.JOBS[function.__name__]
@@ -105,6 +118,7 @@ def _run(name: str, options: dict[str, Any], **positional: Any) -> Any:
     if unknown:
         raise TypeError(f"{name}() has no option {unknown[0]!r}")
     resolved = _resolve(model, given, environment={})
+    _import_module("raypipe.runtime.keeping").KEEPING.wanted = True
     return _import_module(f"raypipe.jobs.{name}").run(resolved)
 
 

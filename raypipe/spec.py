@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -106,13 +107,16 @@ class Augment(_Frozen):
     zoom: float = 0.0
     flip: bool = False
     seed: int = 0
+    float_views: bool = False
+    """Whether values of views keep their fractions, as Keras's do; else they are rounded."""
 
     @model_serializer(mode="wrap")
     def _without_the_original(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is as usual: the form is that of before there was such a thing."""
         values: dict[str, Any] = handler(self)
-        if values.get("original"):
-            values.pop("original")
+        for name in ("original", "float_views"):
+            if values.get(name) == type(self).model_fields[name].default:
+                values.pop(name)
         return values
 
 
@@ -215,6 +219,17 @@ class Spec(_Frozen):
     def views(self) -> int:
         """Rows per image: the image itself, if it is wanted, and its augmented views."""
         return self.augment.original + self.augment.views if self.augment else 1
+
+    @property
+    def pixel_type(self) -> Literal["uint8", "float32"]:
+        """What pixels, 0..255, are kept as until they enter the network."""
+        return "float32" if self.augment and self.augment.float_views else "uint8"
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Memory of the pixels of all views of an image."""
+        each = 4 if self.pixel_type == "float32" else 1
+        return 3 * math.prod(self.preprocess.shape) * self.views * each
 
     @property
     def fingerprint(self) -> str:

@@ -43,6 +43,9 @@ def ray_session() -> Iterator[str]:
     """
     import ray
 
+    import raypipe
+
+    raypipe.shutdown()  # which other tests may have left
     with warm_workers():
         context = ray.init(
             address="local",

@@ -35,6 +35,7 @@ from raypipe.config import ExtractConfig
 from raypipe.config.values import Actors
 from raypipe.flow import pipeline, plan
 from raypipe.flow.ingest import bring_up_to_date, check_writable
+from raypipe.flow.on_ray import OnRay
 from raypipe.flow.plan import Plan
 from raypipe.images.decode import decode
 from raypipe.images.transforms import to_pixels
@@ -172,6 +173,7 @@ def _flow(
 ) -> Iterator[Finished]:
     replicas = runtime.plan_replicas(Actors.parse(what.actors), BATCH, len(planned.units))
     return pipeline.write(
+        OnRay(),
         planned.units,
         backbone,
         ReadOptions(spec, _MAX_PIXELS),

@@ -15,15 +15,14 @@ from raypipe.backbone.hardware.compiling import compile_network
 from raypipe.backbone.hardware.precision import DTYPES, prepare
 from raypipe.backbone.outputs import pool
 from raypipe.errors import RaypipeError
+from raypipe.images import Pixels
 from raypipe.images.transforms import normalize
 from raypipe.memory import is_out_of_memory
 from raypipe.spec import Spec
 
-Pixels = npt.NDArray[np.uint8]
-
 
 class Embedder:
-    """Maps uint8 images to features, on the CPU or on a GPU.
+    """Maps images, of the spec's `pixel_type`, to features, on the CPU or on a GPU.
 
     A process that does little else should call `memory.keep_freed` before.
 
@@ -84,7 +83,7 @@ class Embedder:
     ) -> dict[str, npt.NDArray[np.generic]]:
         parts = [part for batch in batches for part in self._parts(batch)]
         # Without images, the shapes are still needed.
-        blank = np.zeros((1, *self.spec.preprocess.shape, 3), np.uint8)
+        blank = np.zeros((1, *self.spec.preprocess.shape, 3), self.spec.pixel_type)
         some = parts or list(self._parts(blank))
         found = {name: self._to_numpy([part[name] for part in some]) for name in some[0]}
         return found if parts else {name: value[:0] for name, value in found.items()}
@@ -104,7 +103,7 @@ class Embedder:
 
     @torch.inference_mode()
     def embed(self, images: Pixels | torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the features of (n, height, width, 3) uint8 images, n at most `batch_size`.
+        """Return the features of (n, height, width, 3) images, n at most `batch_size`.
 
         Returns:
             `{column: (n, …)}` on the device: float32, and class numbers as int32.
@@ -126,7 +125,7 @@ class Embedder:
         """Fill a batch up with blanks before it is copied: the room for it is kept."""
         if len(images) == self.batch_size:
             return images
-        blank = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
+        blank = np.zeros((self.batch_size - len(images), *images.shape[1:]), images.dtype)
         return np.concatenate([images, blank])
 
     def device_bytes(self) -> int:

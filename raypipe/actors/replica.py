@@ -12,9 +12,9 @@ import ray
 import ray.data
 
 from raypipe.memory import keep_freed
-from raypipe.runtime import Replicas
 from raypipe.steps.batch import UNIT, Batch, ReadOptions
 from raypipe.steps.embed import decode_and_embed, embed, read_and_embed
+from raypipe.steps.pool_plan import Replicas
 
 Finish = Callable[[Batch], "Batch | pa.Table"]
 

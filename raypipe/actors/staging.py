@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import warnings
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from raypipe.images import Pixels
 
 _BUFFERS = 2  # one is copied to the device while the next one is filled
 
 
 class Staging:
-    """Copies uint8 images to a device.
+    """Copies images to a device.
 
     To a GPU they go through pinned memory on a stream of their own, so that neither the host nor
     the computation waits for a copy. On a CPU nothing is copied.
@@ -29,14 +29,15 @@ class Staging:
         self._turn = 0
         self._stream = _new_stream(device) if device.type == "cuda" else None
 
-    def __call__(self, images: npt.NDArray[np.uint8]) -> Tensor:
+    def __call__(self, images: Pixels) -> Tensor:
         """Return (N, H, W, 3) images as a tensor on the device."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that shared memory is read-only: it is only read
             pixels = torch.from_numpy(images)
         if self._stream is None:
             return pixels
-        if not self._buffers or self._buffers[0].shape != pixels.shape:
+        kept = self._buffers[0] if self._buffers else None
+        if kept is None or (kept.shape, kept.dtype) != (pixels.shape, pixels.dtype):
             self._allocate(pixels)
         return self._copy(pixels, self._stream)
 

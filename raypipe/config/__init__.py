@@ -6,11 +6,11 @@ and whether it may be given by position. `options.resolve` merges the places a v
 
 from __future__ import annotations
 
+from raypipe.config.augmentation import AugmentConfig
 from raypipe.config.extraction import DoctorConfig, ExtractConfig, PackConfig, PredictConfig
 from raypipe.config.fits import ClusterConfig, TrainConfig
 from raypipe.config.others import DemoConfig, LayersConfig, RunConfig, SubmitConfig
 from raypipe.config.shared import (
-    AugmentConfig,
     BackboneConfig,
     EngineConfig,
     IngestConfig,

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from raypipe.config.augmentation import AugmentConfig
 from raypipe.config.shared import (
-    AugmentConfig,
     BackboneConfig,
     IngestConfig,
     LabelConfig,
@@ -45,13 +45,13 @@ class PredictConfig(IngestConfig, CsvConfig, RayConfig):
     """Folder, or bucket and prefix, written by `train`."""
     source: Annotated[str, option("Input", position=2)]
     """Images, of any kind that `extract` takes, or a store with the model's features."""
-    out: Annotated[str, option("Output")]
+    out: Annotated[str | None, option("Output")] = None
     """Folder of a store of predictions to create or extend; or one file to write, sorted by id:
-    .csv or .parquet."""
+    .csv or .parquet. Default: a table on the screen."""
     top_k: Annotated[int, Field(ge=1), option("Output")] = 1
     """How many classes to write per image, most probable first."""
     probabilities: Annotated[bool, option("Output")] = False
-    """Write the probabilities of all classes as well (not to one file)."""
+    """Write the probabilities of all classes as well (to a folder)."""
     threshold: Annotated[float | None, Field(gt=0, le=1), option("Output")] = None
     """Give no label to images whose most probable class is less probable than this."""
     where: Annotated[Filters, option("Output")] = ()
@@ -63,14 +63,14 @@ class PredictConfig(IngestConfig, CsvConfig, RayConfig):
     """Also write a page with pictures: report.html in the folder, or NAME.report.html beside the
     file; see `raypipe report`."""
     probability_of: Annotated[str | None, option("Output")] = None
-    """Write the probability of this class as the label, and nothing else (to one file)."""
+    """Write the probability of this class as the label, and nothing else (in one table)."""
     order: Annotated[Literal["id", "natural"], option("Output")] = "id"
     """Order of the rows of one file by id: as text, or `natural` (2 before 10)."""
     short_ids: Annotated[bool, option("Output")] = False
-    """Write ids without folders and extension: `12` for `test/12.jpg` (to one file)."""
+    """Write ids without folders and extension: `12` for `test/12.jpg` (in one table)."""
     class_names: Annotated[Literal["none", "imagenet"], option("Output")] = "none"
     """Also write names: `imagenet` has those of its 1,000 classes, beside each column of --where
-    that holds the network's own class, as `imagenet_class_name` (to one file)."""
+    that holds the network's own class, as `imagenet_class_name` (in one table)."""
     backbone: Annotated[str | None, option("Backbone")] = None
     """Where the model's backbone is now, if it has moved. Code of one's own (`file.py:callable`,
     `package.module:callable`) is run only if it is named here, and only if it is the same."""

@@ -186,7 +186,7 @@ def _warnings(measured: Measured, spec: Spec, machines: list[Machine], others: f
         found.append(
             f"other processes took {others:.0%} of this machine before: alone, it would be faster"
         )
-    unit = 3 * spec.views * math.prod(spec.preprocess.shape) * measured.unit
+    unit = spec.pixel_bytes * measured.unit
     for machine in machines:
         gpus = len(machine.gpus) if measured.pool.gpus else 0
         waiting = _WAITING_UNITS * gpus + machine.cpus if gpus else 0

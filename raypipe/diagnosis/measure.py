@@ -25,6 +25,7 @@ from raypipe.diagnosis.rates import Pool, Rates
 from raypipe.display import Pace, say
 from raypipe.errors import UsageError
 from raypipe.flow import pipeline
+from raypipe.flow.executor import on_ray
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import prepare
 from raypipe.flow.sizing import Sizing
@@ -34,6 +35,7 @@ from raypipe.sources.content import is_sequential
 from raypipe.spec import Spec, digest
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Cost
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import is_object, local_path, open_storage
 
 #: The fewest results that a rate is taken from, once each replica has had its first unit.
@@ -62,7 +64,7 @@ class Measured:
         unit: items of a unit.
     """
 
-    replicas: runtime.Replicas
+    replicas: Replicas
     pool: Pool
     cost: Cost
     warm: Cost
@@ -110,9 +112,19 @@ def measure(
         RaypipeError: the flow failed.
     """
     reading = ReadOptions(spec, config.max_pixels, config.max_seconds_per_image)
-    sizing, replicas = prepare(
-        config, backbone, reading, plan, source, None, stack, images=images, kept=kept
+    ready = prepare(
+        on_ray(config, stack),
+        config,
+        backbone,
+        reading,
+        plan,
+        source,
+        None,
+        stack,
+        images=images,
+        kept=kept,
     )
+    sizing, replicas = ready.sizing, ready.replicas
     length = _unit_length(plan, sizing, replicas, spec.views, most)
     units = sample_units(plan.units, replicas.max_size, length, most)
     whole = images <= plan.items and sum(unit.count for unit in units) == plan.pending
@@ -120,7 +132,7 @@ def measure(
     # What is done first includes the start of each replica. A run over all of the source tells
     # the same figure as the extraction would, from which that is not left out, either.
     first = 0 if whole else replicas.max_size
-    write = partial(pipeline.write, units, backbone, reading, replicas)
+    write = partial(pipeline.write, ready.executor, units, backbone, reading, replicas)
     with _ending(str(folder)):
         results = write(storage=open_storage(str(folder)), form=config.format)
         pace, costs = _for_a_while(results, seconds, first + _RESULTS)
@@ -182,7 +194,7 @@ def _pieces(unit: Unit, length: int) -> Iterator[Unit]:
 
 
 def _unit_length(
-    plan: Plan, sizing: Sizing, replicas: runtime.Replicas, views: int, most: int | None
+    plan: Plan, sizing: Sizing, replicas: Replicas, views: int, most: int | None
 ) -> int:
     """Return the items of a unit: as the plan has them, but for slow networks and few images."""
     length = max(unit.count for unit in plan.units)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -49,7 +48,7 @@ def unit_length(items: int, spec: Spec) -> int:
     A power of two that depends on the size of the whole source, not on what is left of it: a run
     that was killed makes the same units again, and so finds the partitions it has written.
     """
-    item_bytes = 3 * math.prod(spec.preprocess.shape) * spec.views
+    item_bytes = spec.pixel_bytes
     most = max(1, _MAX_BLOCK_BYTES // item_bytes)
     wanted = max(_MIN_UNIT, items // _MIN_UNITS)
     return 1 << (min(most, wanted).bit_length() - 1)

@@ -7,14 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from raypipe import runtime
 from raypipe.config import ExtractConfig, RayConfig
 from raypipe.display import say
+from raypipe.flow.executor import Executor, suited
 from raypipe.flow.plan import Plan
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.steps.batch import ReadOptions
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import Storage
 from raypipe.store.identity import is_store, read_identity
 
@@ -98,7 +99,23 @@ def spec_of(
     )
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is ready to run.
+
+    Attributes:
+        executor: where.
+        sizing: what was settled.
+        replicas: the pool.
+    """
+
+    executor: Executor
+    sizing: Sizing
+    replicas: Replicas
+
+
 def prepare(
+    executor: Executor,
     config: RayConfig,
     backbone: Backbone,
     options: ReadOptions,
@@ -110,17 +127,18 @@ def prepare(
     images: int | None = None,
     sizing: Sizing | None = None,
     kept: Mapping[str, Any] | None = None,
-) -> tuple[Sizing, runtime.Replicas]:
-    """Start Ray, settle what the options leave open, and plan the replicas that do the plan.
+) -> Prepared:
+    """Settle what the options leave open and where to run, and plan the replicas.
 
     Args:
+        executor: where to run as far as one knows.
         config: the options.
         backbone: the network.
         options: how items are read, and what the features are.
         plan: what is to be done; at least one unit.
         source: where its items come from, for messages.
         storage: the store that is written, which has its identity already; None for none.
-        stack: Ray runs until it is closed.
+        stack: Ray runs until it is closed, if it is started.
         images: how many there are to be in all, which says whether compiling pays; None: those
             of the plan.
         sizing: what has been settled already.
@@ -128,12 +146,12 @@ def prepare(
 
     Raises:
         UsageError: a node does not see the items or the store; or as `settle` and
-            `runtime.plan_replicas` have it.
+            `Executor.replicas` have it.
         RaypipeError: as `settle` has it.
     """
-    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-    runtime.check_reach(plan.some_items(), source, storage)
+    executor.check_reach(plan.some_items(), source, storage)
     sizing = sizing or settle(
+        executor,
         config,
         backbone,
         options,
@@ -141,9 +159,13 @@ def prepare(
         images=images or plan.items,
         kept=kept,
     )
-    return sizing, runtime.plan_replicas(
+    better = suited(executor, config, stack, plan.pending, sizing.seconds)
+    if better is not executor:
+        better.check_reach(plan.some_items(), source, storage)
+    replicas = better.replicas(
         config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
     )
+    return Prepared(better, sizing, replicas)
 
 
 def settled(storage: Storage) -> Any:

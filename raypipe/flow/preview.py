@@ -15,8 +15,8 @@ from raypipe.flow.ingest import check_same_source, find_missing
 from raypipe.flow.plan import Plan
 from raypipe.memory import readable
 from raypipe.rows.listing import Listing
-from raypipe.runtime import Replicas
 from raypipe.spec import Spec
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import Storage
 from raypipe.store.identity import create_store, is_store
 

@@ -11,17 +11,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from raypipe import runtime, schema
+from raypipe import schema
 from raypipe.cli.command import one_line
 from raypipe.config import RayConfig
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.flow.executor import Executor
+from raypipe.images import Pixels
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
+from raypipe.steps.apart import decoded_apart, limited
 from raypipe.steps.batch import ReadOptions
-from raypipe.steps.read import decoded, left_encoded
+from raypipe.steps.read import left_encoded
 
 if TYPE_CHECKING:  # they take torch
     import pyarrow as pa
@@ -56,6 +58,7 @@ class Sizing:
 
 
 def settle(
+    executor: Executor,
     config: RayConfig,
     backbone: Backbone,
     options: ReadOptions,
@@ -67,6 +70,7 @@ def settle(
     """Try the network out where replicas will run, and settle what the options leave open.
 
     Args:
+        executor: where the flow is to run.
         config: the options.
         backbone: the network.
         options: how items are read, and what the features are.
@@ -84,15 +88,15 @@ def settle(
     """
     items, spec = list(some), options.spec
     check_reachable([table[schema.URI][0].as_py() for table in items])
-    device = runtime.device()
+    device = executor.device()
     if spec.preprocess.gpu_decoded:
         _check_decoder(device)
-        _compare_decoders(backbone, options, items, device)
+        _compare_decoders(executor, backbone, options, items, device)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
     sample = _sample(items, options)
     _compare_with_untouched(backbone, spec, sample)
-    trial = _try_out(backbone, spec, sample, device, ask_size)
+    trial = _try_out(executor, backbone, spec, sample, device, ask_size)
     if trial is not None:
         _check(trial, spec, first=kept is None)
     batch_size = _batch_size(config, backbone, spec, trial, earlier)
@@ -101,12 +105,12 @@ def settle(
     elif earlier:
         compiled = bool(earlier["compiled"])
     else:  # not by what is still to be done: a run that goes on after a kill computes alike
-        long = trial is not None and images * trial.seconds / runtime.slots() > _LONG_RUN
-        compiled = long and _gains_by_compiling(backbone, spec, device, batch_size)
+        long = trial is not None and images * trial.seconds / executor.slots() > _LONG_RUN
+        compiled = long and _gains_by_compiling(executor, backbone, spec, device, batch_size)
     return Sizing(device, batch_size, compiled, trial.seconds if trial else None)
 
 
-def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8]) -> None:
+def _compare_with_untouched(backbone: Backbone, spec: Spec, images: Pixels) -> None:
     """Stop if the network that was rewritten gives something else than the untouched one."""
     import torch
 
@@ -124,7 +128,12 @@ def _compare_with_untouched(backbone: Backbone, spec: Spec, images: npt.NDArray[
 
 
 def _try_out(
-    backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8], device: str, ask_size: bool
+    executor: Executor,
+    backbone: Backbone,
+    spec: Spec,
+    images: Pixels,
+    device: str,
+    ask_size: bool,
 ) -> Trial | None:
     if not len(images):  # rejects only, as far as one has seen
         return None
@@ -132,7 +141,7 @@ def _try_out(
 
     attempt = partial(try_out, device=device, find_batch_size=ask_size)
     try:
-        return runtime.on_replica_hardware(attempt, backbone, spec, images)
+        return executor.call(attempt, backbone, spec, images)
     except RaypipeError:
         raise
     except Exception as error:  # the network is the user's: it may raise anything
@@ -141,17 +150,19 @@ def _try_out(
         ) from error
 
 
-def _sample(some: Iterable[pa.Table], options: ReadOptions) -> npt.NDArray[np.uint8]:
-    """Return the first image that can be read of each run of items."""
-    found: list[npt.NDArray[np.uint8]] = []
-    # It is the driver that decodes these: what is large or odd is left to processes of the flow.
-    options = replace(options, max_pixels=min(options.max_pixels, _SAMPLED_PIXELS))
-    for items in some:
-        readable = (p for p in decoded(items, options) if not isinstance(p, RejectedItem))
-        found += [views[:1] for views in [next(readable, None)] if views is not None]
-        if len(found) == _SAMPLE:
-            break
-    blank = np.zeros((0, *options.spec.preprocess.shape, 3), np.uint8)
+def _sample(some: Iterable[pa.Table], options: ReadOptions) -> Pixels:
+    """Return the first image that can be read of each run of items, decoded in a process apart."""
+    found: list[Pixels] = []
+    # What is large is left to processes of the flow.
+    small = replace(options, max_pixels=min(options.max_pixels, _SAMPLED_PIXELS))
+    with limited(small) as within:
+        for items in some:
+            pixels = decoded_apart(items, within)
+            readable = (one for one in pixels if not isinstance(one, RejectedItem))
+            found += [views[:1] for views in [next(readable, None)] if views is not None]
+            if len(found) == _SAMPLE:
+                break
+    blank = np.zeros((0, *options.spec.preprocess.shape, 3), options.spec.pixel_type)
     return np.concatenate([blank, *found])
 
 
@@ -164,7 +175,11 @@ def _check_decoder(device: str) -> None:
 
 
 def _compare_decoders(
-    backbone: Backbone, options: ReadOptions, some: Iterable[pa.Table], device: str
+    executor: Executor,
+    backbone: Backbone,
+    options: ReadOptions,
+    some: Iterable[pa.Table],
+    device: str,
 ) -> None:
     """Say how far features are from those of images that the CPU decodes; stop if too far."""
     from raypipe.backbone.hardware.parity import ENOUGH
@@ -176,7 +191,7 @@ def _compare_decoders(
     if not sample:
         return
     attempt = partial(decoding_parity, device=device, max_pixels=options.max_pixels)
-    least = runtime.on_replica_hardware(attempt, backbone, options.spec, sample)
+    least = executor.call(attempt, backbone, options.spec, sample)
     if least < ENOUGH:
         raise UsageError(
             f"--gpu-decode: on sampled images, features have a cosine of {least:.4f} to those of "
@@ -225,13 +240,15 @@ def _batch_size(
     return cpu_batch_size(backbone, spec)
 
 
-def _gains_by_compiling(backbone: Backbone, spec: Spec, device: str, batch_size: int) -> bool:
+def _gains_by_compiling(
+    executor: Executor, backbone: Backbone, spec: Spec, device: str, batch_size: int
+) -> bool:
     from raypipe.flow.trial import compiling_gain
 
     say("a long run: trying whether the network is faster compiled")
     attempt = partial(compiling_gain, device=device, batch_size=batch_size)
     try:
-        gain = runtime.on_replica_hardware(attempt, backbone, spec)
+        gain = executor.call(attempt, backbone, spec)
     except RaypipeError as error:
         say(str(error))
         return False

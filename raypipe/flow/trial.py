@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from raypipe.actors.embedder import Embedder
@@ -16,6 +15,7 @@ from raypipe.backbone import Backbone, restore
 from raypipe.backbone.hardware.footprint import knee
 from raypipe.backbone.hardware.parity import least_cosine
 from raypipe.backbone.outputs import pool
+from raypipe.images import Pixels
 from raypipe.images.decode import decode
 from raypipe.images.transforms import normalize, to_pixels
 from raypipe.spec import Spec
@@ -47,7 +47,7 @@ class Trial:
 def try_out(
     backbone: Backbone,
     spec: Spec,
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     *,
     device: str = "cpu",
     find_batch_size: bool = False,
@@ -57,7 +57,7 @@ def try_out(
     Args:
         backbone: the network.
         spec: what the features are.
-        images: (N, height, width, 3) uint8, at least one.
+        images: (N, height, width, 3) pixels, at least one.
         device: as for `Embedder`.
         find_batch_size: whether to try larger and larger batches.
     """
@@ -125,7 +125,7 @@ def compiling_gain(backbone: Backbone, spec: Spec, *, device: str, batch_size: i
     Raises:
         RaypipeError: it cannot be compiled there.
     """
-    images = np.zeros((batch_size, *spec.preprocess.shape, 3), np.uint8)
+    images = np.zeros((batch_size, *spec.preprocess.shape, 3), spec.pixel_type)
     both = [
         Embedder(backbone, spec, device=device, batch_size=batch_size, compiled=compiled)
         for compiled in (False, True)
@@ -151,9 +151,7 @@ def _lost(exact: torch.Tensor, dtype: str) -> str:
 
 
 @torch.inference_mode()
-def _plain(
-    backbone: Backbone, spec: Spec, images: npt.NDArray[np.uint8], device: str
-) -> dict[str, torch.Tensor]:
+def _plain(backbone: Backbone, spec: Spec, images: Pixels, device: str) -> dict[str, torch.Tensor]:
     network = restore(backbone).to(device)
     pixels = torch.from_numpy(images).to(device)
     outputs = network(normalize(pixels, spec.preprocess))
@@ -165,7 +163,7 @@ def _rates(backbone: Backbone, spec: Spec, device: str) -> dict[int, float]:
     rates: dict[int, float] = {}
     for size in _SIZES:
         embedder = Embedder(backbone, spec, device=device, batch_size=size)
-        blank = np.zeros((4 * size, *spec.preprocess.shape, 3), np.uint8)
+        blank = np.zeros((4 * size, *spec.preprocess.shape, 3), spec.pixel_type)
         embedder(blank[:size])
         with Timer() as timer:
             embedder(blank)

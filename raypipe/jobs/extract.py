@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from raypipe import runtime
+import pyarrow as pa
+
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.config.version import versions
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.flow import pipeline
+from raypipe.flow.executor import MANY, Executor, choose
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import Extractor, load_extractor, prepare, settled, spec_of
@@ -28,8 +30,10 @@ from raypipe.images.augment import resolve_augment
 from raypipe.rows.listing import Listing
 from raypipe.sources import Source, open_source
 from raypipe.spec import Spec
+from raypipe.steps.apart import DECODERS
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
+from raypipe.steps.pool_plan import Replicas
 from raypipe.storage import Storage, open_storage, user_path
 from raypipe.store.identity import create_store, existing_spec, is_store
 from raypipe.store.master import write_master
@@ -43,6 +47,35 @@ T = TypeVar("T")
 _GLANCE_SECONDS = 3.0
 #: For what goes on beside to come to its end, once it is for nothing.
 _GIVE_UP_SECONDS = 10.0
+
+
+class Known:
+    """What is known of a source while it is being listed, by another thread.
+
+    Attributes:
+        given_up: whether listing is to end.
+    """
+
+    def __init__(self) -> None:
+        self.given_up = False
+        self._images, self._enough = 0, threading.Event()
+
+    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass batches on, and count."""
+        for batch in batches:
+            self._images += len(batch)
+            if self._images > MANY:
+                self._enough.set()
+            yield batch
+
+    def listed(self, _: object) -> None:
+        """Take note that listing has ended."""
+        self._enough.set()
+
+    def images(self) -> int:
+        """Wait until all are listed, or more than `MANY`; return how many."""
+        self._enough.wait()
+        return self._images
 
 
 def run(config: ExtractConfig) -> Outcome:
@@ -59,15 +92,17 @@ def run(config: ExtractConfig) -> Outcome:
     check_apart(storage, source.uri)
     augment = resolve_augment(config)
     with contextlib.ExitStack() as stack:
-        listing, network = _start(config, storage, source, stack)
-        spec = spec_of(config, network, augment, _precision(config, storage))
+        listing, network, executor = _start(config, storage, source, stack)
+        spec = spec_of(config, network, augment, _precision(executor, config, storage))
         if config.dry_run:
             look = partial(_glance, config, storage, source, spec, network.backbone, stack)
             return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
         reading = ReadOptions(spec, config.max_pixels, config.max_seconds_per_image)
-        sizing = _create(config, storage, reading, network, source, listing)
-        write = partial(_write, config, storage, source, reading, network.backbone, sizing, stack)
+        sizing = _create(executor, config, storage, reading, network, source, listing)
+        write = partial(
+            _write, executor, config, storage, source, reading, network.backbone, sizing, stack
+        )
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
         work.record(storage, started)
@@ -79,25 +114,25 @@ def run(config: ExtractConfig) -> Outcome:
 
 def _start(
     config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
-) -> tuple[Listing, Extractor]:
+) -> tuple[Listing, Extractor, Executor]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
+    DECODERS.start(1)
     batches = source.list()
     first = next((batch for batch in batches if len(batch)), None)
     if first is None:
         why = f" match {', '.join(config.glob)}" if config.glob else "; give a folder of images"
         raise UsageError(f"SOURCE: no images in {source.uri!r}{why}")
-    given_up = threading.Event()
-    wanted = takewhile(lambda _: not given_up.is_set(), chain([first], batches))
+    known = Known()
+    wanted = takewhile(lambda _: not known.given_up, known.counted(chain([first], batches)))
     listing = _beside(lambda: Listing(wanted, lambda: source.aside))
     loading = _beside(partial(load_extractor, config, existing_spec(storage)))
+    listing.add_done_callback(known.listed)
     try:
-        if not is_store(storage.uri):
-            session = runtime.session(config.address, quiet=True, wait=config.wait_for)
-            stack.enter_context(session)
+        executor = choose(config, stack, known.images())
         network = loading.result()
-        return stack.enter_context(listing.result()), network
+        return stack.enter_context(listing.result()), network, executor
     except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
-        given_up.set()
+        known.given_up = True
         begun: list[Future[Any]] = [listing, loading]
         wait(begun, _GIVE_UP_SECONDS)
         raise
@@ -122,6 +157,7 @@ def _beside(call: Callable[[], T]) -> Future[T]:
 
 
 def _create(
+    executor: Executor,
     config: ExtractConfig,
     storage: Storage,
     reading: ReadOptions,
@@ -134,13 +170,14 @@ def _create(
     provenance = _provenance(config, network.backbone, source)
     if not is_store(storage.uri):
         some, images = listing.some_items(), len(listing)
-        sizing = settle(config, network.backbone, reading, some, images=images)
+        sizing = settle(executor, config, network.backbone, reading, some, images=images)
         provenance["computed"] = sizing.to_dict()
     create_store(storage, reading.spec, provenance, config.format)
     return sizing
 
 
 def _write(
+    executor: Executor,
     config: ExtractConfig,
     storage: Storage,
     source: Source,
@@ -151,7 +188,8 @@ def _write(
     plan: Plan,
 ) -> Iterator[Finished]:
     """Run the flow over what is missing."""
-    _, replicas = prepare(
+    ready = prepare(
+        executor,
         config,
         backbone,
         reading,
@@ -162,13 +200,20 @@ def _write(
         sizing=sizing,
         kept=settled(storage),
     )
+    replicas = ready.replicas
     say(
         f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
         f"{replicas.max_size} × {replicas.device} {reading.spec.precision}"
         f"{' compiled' if replicas.compiled else ''}"
     )
     return pipeline.write(
-        plan.units, backbone, reading, replicas, storage=storage, form=config.format
+        ready.executor,
+        plan.units,
+        backbone,
+        reading,
+        replicas,
+        storage=storage,
+        form=config.format,
     )
 
 
@@ -180,7 +225,7 @@ def _glance(
     backbone: Backbone,
     stack: contextlib.ExitStack,
     plan: Plan,
-) -> tuple[runtime.Replicas, float | None]:
+) -> tuple[Replicas, float | None]:
     """Extract for a few seconds; return the replicas and their rate, None if all are rejects."""
     from raypipe.diagnosis.measure import measure, scratch
 
@@ -203,12 +248,12 @@ def _glance(
     return measured.replicas, measured.rates.steady if measured.cost.images else None
 
 
-def _precision(config: ExtractConfig, storage: Storage) -> Any:
+def _precision(executor: Executor, config: ExtractConfig, storage: Storage) -> Any:
     """Resolve `auto`: what the store was begun with, else the best of the replicas' hardware."""
     if config.precision != "auto":
         return config.precision
     there = existing_spec(storage)
-    return there.precision if there is not None else runtime.best_precision()
+    return there.precision if there is not None else executor.best_precision()
 
 
 def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict[str, Any]:

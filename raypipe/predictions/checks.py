@@ -16,9 +16,9 @@ from raypipe.spec import HeadSpec, Output, digest
 _LOOKS_LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w{0,5}")
 
 
-def is_one_file(config: PredictConfig) -> bool:
-    """Whether --out is one file; else it is a store."""
-    return Path(config.out).suffix in SUFFIXES
+def is_table(config: PredictConfig) -> bool:
+    """Whether predictions become a table, in one file or on the screen; else a store."""
+    return config.out is None or Path(config.out).suffix in SUFFIXES
 
 
 def check(config: PredictConfig) -> None:
@@ -85,22 +85,27 @@ def head_spec(
 
 
 def _check_out(config: PredictConfig) -> None:
-    path, one_file = Path(config.out), is_one_file(config)
-    meant_as_folder = config.out.endswith("/") or path.is_dir()
-    if not one_file and not meant_as_folder and _LOOKS_LIKE_A_FILE.fullmatch(path.suffix):
-        raise UsageError(
-            f"--out must end in {' or '.join(SUFFIXES)}, or be a folder; got {config.out!r} "
-            "(a folder whose name has a dot ends in /)"
-        )
+    as_table = is_table(config)
+    if config.out is not None and not as_table:
+        path = Path(config.out)
+        meant_as_folder = config.out.endswith("/") or path.is_dir()
+        if not meant_as_folder and _LOOKS_LIKE_A_FILE.fullmatch(path.suffix):
+            raise UsageError(
+                f"--out must end in {' or '.join(SUFFIXES)}, or be a folder; got {config.out!r} "
+                "(a folder whose name has a dot ends in /)"
+            )
     wrong = {
-        "--prune": config.prune and one_file,
-        "--moved": config.moved and one_file,
-        "--probabilities": config.probabilities and one_file,
-        "--order": config.order != "id" and not one_file,
-        "--short-ids": config.short_ids and not one_file,
-        "--class-names": config.class_names != "none" and not one_file,
-        "--probability-of": config.probability_of is not None and not one_file,
+        "--prune": config.prune and as_table,
+        "--moved": config.moved and as_table,
+        "--probabilities": config.probabilities and as_table,
+        "--order": config.order != "id" and not as_table,
+        "--short-ids": config.short_ids and not as_table,
+        "--class-names": config.class_names != "none" and not as_table,
+        "--probability-of": config.probability_of is not None and not as_table,
     }
+    got = repr(config.out) if config.out is not None else "no --out"
     for option in (name for name, is_wrong in wrong.items() if is_wrong):
-        other = "a folder" if one_file else f"a file ending in {' or '.join(SUFFIXES)}"
-        raise UsageError(f"{option} goes with {other} as --out; got {config.out!r}")
+        other = "a folder" if as_table else f"a file ending in {' or '.join(SUFFIXES)}"
+        raise UsageError(f"{option} goes with {other} as --out; got {got}")
+    if config.report and config.out is None:
+        raise UsageError("--report: the page lies beside --out; got no --out; give one")

@@ -1,57 +1,100 @@
 """Inputs of predictions: images, through the backbone in one pass, or a store's features.
 
     images   units of items  ─ read, decode ─ backbone ─ head ─ write       pipeline.write
-    store    its partitions  ─ read ──────────────────── head ─ write       a task for each
+    store    its partitions  ─ read ──────────────────── head ─ write       stored.Stored
 
-Neither Ray nor torch is imported before it is needed: predictions from a store to one file need
-neither, and the tasks that read a store's partitions do without torch.
+Neither Ray nor torch is imported before it is needed.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.config import LabelConfig, PredictConfig
-from raypipe.display import say
-from raypipe.errors import RaypipeError, UsageError
-from raypipe.flow.plan import Plan
+from raypipe.config import PredictConfig
+from raypipe.display import say, track
+from raypipe.errors import UsageError
+from raypipe.fit.evaluate.tally import check_labels
+from raypipe.flow.kept import Kept
+from raypipe.flow.plan import Plan, make_plan
 from raypipe.heads.model import TrainedModel
-from raypipe.heads.predictor import Predictor, to_arrow
-from raypipe.rows.features import finite, not_finite, to_array
+from raypipe.heads.predictor import Predictor
+from raypipe.predictions.stored import outputs_of
+from raypipe.predictions.table import shorten
+from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
-from raypipe.spec import Output, Spec, difference
+from raypipe.spec import Spec
 from raypipe.steps.batch import ReadOptions
-from raypipe.steps.cost import Cost, Finished
-from raypipe.steps.write import from_block, to_block
-from raypipe.storage import Storage, open_storage
-from raypipe.store.identity import SPEC_FILE
-from raypipe.store.partition import write_unit
-from raypipe.store.reader import StoreReader
+from raypipe.steps.cost import Finished
+from raypipe.storage import Storage
 
-if TYPE_CHECKING:  # it takes Ray, which predictions from a store to a file do without
-    from raypipe.runtime import Replicas
+if TYPE_CHECKING:
+    from raypipe.backbone import Backbone
+    from raypipe.flow.prepare import Prepared
+    from raypipe.flow.sizing import Sizing
 
-Batch = dict[str, npt.NDArray[Any]]
+#: Loading one takes most of a second: it is compared with what it was before it was cut.
+_NETWORKS: Kept[Backbone] = Kept()
+#: What is settled for predictions that no store keeps it for.
+_SIZINGS: Kept[Sizing] = Kept()
 
 
-def outputs_of(model: TrainedModel, predictor: Predictor) -> tuple[Output, ...]:
-    """Return the outputs that predictions take: the head's, and those filtered by."""
-    wanted = {model.column, *predictor.filtered}
-    return tuple(output for output in model.spec.outputs if output.column in wanted)
+class Input(Protocol):
+    """What predictions are made of.
+
+    Attributes:
+        uri: where it is.
+        spec: of the predictions.
+        decodes: whether images are decoded.
+        by_batch: as `make_plan` has it.
+    """
+
+    uri: str
+    spec: Spec
+    decodes: bool
+    by_batch: bool
+
+    def items(self) -> Iterator[pa.RecordBatch]:
+        """Yield the items."""
+
+    def left_aside(self) -> Mapping[str, int]:
+        """Return how much there is that is no item, by rule."""
+
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
+        """Yield `id`, `label`, `reason`, `message` and the predictions of all items.
+
+        Ray runs until the stack is closed, if it is needed.
+        """
+
+    def write(
+        self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
+    ) -> Iterator[Finished]:
+        """Write the partitions of a plan; yield each unit as soon as its files are there.
+
+        Ray runs until the stack is closed, if it is needed.
+        """
+
+
+def listed(source: Input, config: PredictConfig, classes: tuple[str, ...]) -> Listing:
+    """Return the items of a source.
+
+    Raises:
+        UsageError: there are none, or their labels are not the model's, which are compared.
+    """
+    listing = Listing(source.items(), source.left_aside)
+    if not len(listing):
+        raise UsageError(f"SOURCE: no images in {source.uri!r}")
+    if config.evaluate:
+        check_labels(listing.batches(), classes)
+    return listing
 
 
 class Images:
-    """Images of any kind, and the model's backbone.
+    """Images of any kind, and the model's backbone; an `Input`.
 
     Args:
         config: the options.
@@ -62,21 +105,26 @@ class Images:
         UsageError: there are no images, or the backbone is not the model's any more.
     """
 
-    by_batch = False  # as `make_plan` has it
-    decodes = True
+    by_batch, decodes = False, True
 
     def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
         from raypipe.backbone.loading import load_again
+        from raypipe.steps.apart import DECODERS
 
-        self.config = config
+        DECODERS.start(1)
+        self.config, self.classes = config, model.classes
         self.source = open_source(config)
         self.uri = self.source.uri
-        self.backbone = load_again(
-            model.spec,
-            model.provenance,
-            outputs_of(model, predictor),
-            backbone=config.backbone,
-            weights=config.weights,
+        outputs = outputs_of(model, predictor)
+        self.backbone = _NETWORKS.get(
+            (model.spec.fingerprint, outputs, config.backbone, config.weights),
+            lambda: load_again(
+                model.spec,
+                model.provenance,
+                outputs,
+                backbone=config.backbone,
+                weights=config.weights,
+            ),
         )
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
@@ -84,212 +132,73 @@ class Images:
         self.reading = ReadOptions(self.spec, config.max_pixels, config.max_seconds_per_image)
 
     def items(self) -> Iterator[pa.RecordBatch]:
-        """Yield the items."""
+        """Yield the items; see `Input`."""
         return self.source.list()
 
     def left_aside(self) -> Mapping[str, int]:
-        """Return how much of the source is no item, by rule."""
+        """Return how much of the source is no item, by rule; see `Input`."""
         return self.source.aside
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
-        """Decode, embed, predict and write; Ray runs until the stack is closed."""
+        """Decode, embed, predict and write; see `Input`."""
         from raypipe.flow import pipeline
 
-        replicas = self._replicas(plan, stack, storage)
+        ready = self._prepared(plan, stack, storage)
         return pipeline.write(
+            ready.executor,
             plan.units,
             self.backbone,
             self.reading,
-            replicas,
+            ready.replicas,
             storage=storage,
             form="parquet",
             predictor=predictor,
         )
 
-    def rows(
-        self, plan: Plan, predictor: Predictor, stack: contextlib.ExitStack
-    ) -> Iterator[pa.Table]:
-        """Decode, embed and predict; yield `id`, `label`, `reason`, `message`, predictions."""
+    def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
+        """Decode, embed and predict; see `Input`."""
         from raypipe.flow import pipeline
 
-        replicas = self._replicas(plan, stack)
-        return pipeline.predict(
-            plan.units, self.backbone, self.reading, replicas, predictor=predictor
+        listing = stack.enter_context(listed(self, self.config, self.classes))
+        if self.config.short_ids:
+            shorten(name for batch in listing.batches() for name in batch[schema.ID].to_pylist())
+        plan = make_plan(listing, None, self.spec)
+        ready = self._prepared(plan, stack)
+        found = pipeline.predict(
+            ready.executor,
+            plan.units,
+            self.backbone,
+            self.reading,
+            ready.replicas,
+            predictor=predictor,
         )
+        yield from track(found, total=plan.pending, count=len)
 
-    def _replicas(
+    def _prepared(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
-    ) -> Replicas:
+    ) -> Prepared:
+        from raypipe.flow.executor import choose
         from raypipe.flow.prepare import prepare, settled
 
+        config, reading = self.config, self.reading
+        executor = choose(config, stack, plan.pending)
         # Not None: the model's store has features of this network.
         kept = settled(storage) if storage else {}
-        _, replicas = prepare(
-            self.config, self.backbone, self.reading, plan, self.uri, storage, stack, kept=kept
+        how = (self.spec.fingerprint, executor.device(), config.batch_size, config.compile)
+        ready = prepare(
+            executor,
+            config,
+            self.backbone,
+            reading,
+            plan,
+            self.uri,
+            storage,
+            stack,
+            sizing=None if storage else _SIZINGS.known(how),
+            kept=kept,
         )
-        say(f"{plan.pending} images, {replicas.max_size} × {replicas.device}")
-        return replicas
-
-
-class Stored:
-    """The features of a store, of the images themselves.
-
-    Args:
-        config: the options.
-        model: the model.
-        predictor: what is made of the features.
-
-    Raises:
-        UsageError: the features are not those the model was trained on.
-    """
-
-    by_batch = True
-    decodes = False
-
-    def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
-        self.config = config
-        self.store = StoreReader(config.source, option="SOURCE")
-        self.uri = self.store.uri
-        _check_options(config)
-        if self.store.spec.head:
-            raise UsageError(f"SOURCE: {self.uri} holds predictions; give images or features")
-        if self.store.spec != model.spec:
-            raise UsageError(
-                "SOURCE: the store's features differ from those the model was trained on: "
-                + "; ".join(difference(model.spec, self.store.spec))
-            )
-        if not self.store.snapshot.rows:
-            raise UsageError(f"SOURCE: {self.uri} has no features yet")
-        if (views := self.store.spec.augment) and not views.original:
-            raise UsageError(
-                f"SOURCE: a prediction is of the image itself, and {self.uri} holds random views "
-                "of images alone (--no-original); give the images"
-            )
-        outputs = outputs_of(model, predictor)
-        changes = {"outputs": outputs, "augment": None, "head": predictor.spec}
-        self.spec: Spec = model.spec.model_copy(update=changes)
-
-    def items(self) -> Iterator[pa.RecordBatch]:
-        """Yield the items of each partition as one batch, empty where none of its rows counts."""
-        for number in range(len(self.store.snapshot.data)):
-            yield _items(self.store, number)
-
-    def left_aside(self) -> Mapping[str, int]:
-        """Return nothing: each row of a store counts."""
-        return {}
-
-    def write(
-        self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
-    ) -> Iterator[Finished]:
-        """Read, predict and write, a task per partition; Ray runs until the stack is closed."""
-        import ray
-
-        from raypipe import runtime
-
-        stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
-        runtime.check_reach([], "", storage)
-        if self.store.storage.folder is not None:
-            runtime.check_seen([self.store.storage.folder / SPEC_FILE], self.uri, "SOURCE")
-        say(f"{plan.pending} of {plan.items} rows to do, in {len(plan.units)} partitions")
-        rows = [{"unit": u.id, "batch": u.batch, "items": u.data} for u in plan.units]
-        step = partial(
-            predict_partition,
-            uri=self.uri,
-            snapshot=self.store.snapshot.number,
-            spec=self.spec,
-            predictor=predictor,
-            root=storage.uri,
-        )
-        flow = ray.data.from_items(rows, override_num_blocks=len(rows))
-        for block in runtime.stream(flow.map_batches(step, batch_size=None, num_cpus=1)):
-            yield from_block(block)
-
-    def rows(self, predictor: Predictor) -> Iterator[pa.Table]:
-        """Read and predict here, piece by piece; yield the same columns as images do.
-
-        Probabilities are in the head's own precision.
-        """
-        exact = replace(predictor, exact=True)
-        for number in range(len(self.store.snapshot.data)):
-            for piece in _pieces(self.store, number, self.spec):
-                none = pa.array([""] * len(piece), pa.string())
-                items = {name: piece[name] for name in (schema.ID, schema.LABEL)}
-                columns = to_arrow(exact(_features(piece, self.spec)))
-                yield pa.table(items | {schema.REASON: none, schema.MESSAGE: none} | columns)
-
-    @property
-    def count(self) -> int:
-        """How many images there are."""
-        return len(self.store) // self.store.spec.views
-
-
-def predict_partition(
-    batch: Batch, *, uri: str, snapshot: int, spec: Spec, predictor: Predictor, root: str
-) -> pa.Table:
-    """Read a partition's features, predict, write the partition of predictions.
-
-    Args:
-        batch: one row: the new partition's unit, its items, and which partition has them.
-        uri: the store with the features.
-        snapshot: the snapshot of it whose partitions are counted.
-        spec: of the predictions.
-        predictor: what is made of the features.
-        root: the store for the predictions.
-
-    Returns:
-        A row for each file that was written.
-    """
-    items = pa.ipc.open_stream(batch["items"][0]).read_all()
-    found: list[Batch] = []
-    for piece in _pieces(StoreReader(uri, snapshot), int(batch["batch"][0]), spec):
-        rows = piece.filter(pc.is_in(piece[schema.ID], items[schema.ID].combine_chunks()))
-        found.append(predictor(_features(rows, spec)))
-    columns = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    if {len(values) for values in columns.values()} != {len(items)}:
-        raise RaypipeError(f"SOURCE: {uri} has changed while it was read")
-    files = write_unit(
-        open_storage(root),
-        str(batch["unit"][0]),
-        spec.fingerprint,
-        rows=items,
-        features=columns,
-        rejects=schema.REJECTS.empty_table(),
-    )
-    return to_block(Finished(files, Cost(images=len(items))))
-
-
-def _items(store: StoreReader, number: int) -> pa.RecordBatch:
-    names = schema.ITEMS.names
-    pieces = [
-        piece.filter(pc.equal(piece[schema.VIEW], 0)).select(names).cast(schema.ITEMS)
-        for piece in store.iter_part(number, [*names, schema.VIEW])
-    ]
-    table = pa.concat_tables([schema.ITEMS.empty_table(), *pieces]).combine_chunks()
-    arrays = [column.combine_chunks() for column in table.columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema.ITEMS)
-
-
-def _pieces(store: StoreReader, number: int, spec: Spec) -> Iterator[pa.Table]:
-    """Yield the rows of the images themselves, with the features that predictions take."""
-    features = [output.column for output in spec.outputs]
-    for piece in store.iter_part(number, [schema.ID, schema.LABEL, schema.VIEW, *features]):
-        yield piece.filter(pc.equal(piece[schema.VIEW], 0))
-
-
-def _features(piece: pa.Table, spec: Spec) -> Batch:
-    found = {output.column: to_array(piece[output.column]) for output in spec.outputs}
-    bad = ~np.logical_and.reduce([finite(values) for values in found.values()])
-    if bad.any():
-        raise not_finite(int(bad.sum()), piece[schema.ID].filter(pa.array(bad)).to_pylist())
-    return found
-
-
-def _check_options(config: PredictConfig) -> None:
-    """A store has its items, labels and splits; what would choose them goes with images."""
-    for name, info in LabelConfig.model_fields.items():
-        is_given = getattr(config, name) != info.get_default()
-        if name not in ("source", "max_pixels") and is_given:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} goes with images; SOURCE is a store")
+        _SIZINGS.get(how, lambda: ready.sizing)
+        say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
+        return ready

@@ -13,7 +13,7 @@ from raypipe.config import PredictConfig
 from raypipe.heads.model import TrainedModel
 
 if TYPE_CHECKING:  # templates and charts take a second to import, which most predictions do without
-    from raypipe.predictions.inputs import Images, Stored
+    from raypipe.predictions.inputs import Input
 
 REPORT_FILE = "report.html"
 
@@ -21,7 +21,7 @@ REPORT_FILE = "report.html"
 def report_on_rows(
     config: PredictConfig,
     model: TrainedModel,
-    source: Images | Stored,
+    source: Input,
     rows: pa.Table,
     rejects: pa.Table,
 ) -> bytes:
@@ -46,7 +46,9 @@ def report_on_rows(
         facts=[("model", config.model), ("source", source.uri), ("images", str(len(rows)))],
         spec=spec_facts(model.spec, model.provenance),
     )
-    return make_page([lambda album: predictions_part(found, album)], title=Path(config.out).name)
+    return make_page(
+        [lambda album: predictions_part(found, album)], title=Path(str(config.out)).name
+    )
 
 
 def _with_uris(rows: pa.Table, items: pa.Table) -> pa.Table:

@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raypipe import schema
+from raypipe.display import printable
 from raypipe.errors import UsageError
 from raypipe.rows.order import natural_key
 from raypipe.rows.spreadsheets import without_formulas
@@ -74,6 +75,24 @@ def write(table: pa.Table, path: Path, *, csv_safe: bool = False) -> None:
         pa.csv.write_csv(without_formulas(table) if csv_safe else table, path)
     else:
         pq.write_table(table, path)
+
+
+def columns_of(table: pa.Table) -> list[str]:
+    """Return a table as lines, a heading first, for people; texts to the left, numbers right."""
+    cells = [[name, *map(_cell, table[name].to_pylist())] for name in table.column_names]
+    aligned = [
+        [cell.rjust(width) if is_number else cell.ljust(width) for cell in column]
+        for column, field in zip(cells, table.schema, strict=True)
+        for width in [max(map(len, column))]
+        for is_number in [not pa.types.is_string(field.type)]
+    ]
+    return ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "no label" if value is None else printable(str(value))
 
 
 def _name(column: str, only: str | None) -> str:

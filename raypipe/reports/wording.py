@@ -89,5 +89,6 @@ def _augment(augment: Augment) -> str:
         "mirrored half of the time" if augment.flip else "",
     ]
     what = ", ".join(change for change in changes if change)
+    what += ", in fractions of pixel values" if augment.float_views else ""
     kind = "more" if augment.original else "in place"
     return f"{augment.views} {kind} of each image: {what} (seed {augment.seed})"

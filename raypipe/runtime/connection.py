@@ -19,6 +19,7 @@ import ray.data
 from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
 from raypipe.runtime.cluster_nodes import wait_for
+from raypipe.runtime.keeping import KEEPING
 from raypipe.runtime.metrics import job_name
 from raypipe.runtime.ray_folder import check_ray_folder
 
@@ -42,12 +43,15 @@ def session(
         UsageError: there is no cluster at the address, or it cannot be joined.
         RaypipeError: the node it has to start does not come.
     """
+    wanted = address or os.environ.get(_ADDRESS_VARIABLE) or "local"
+    if KEEPING.address not in (None, wanted):
+        end()
     if ray.is_initialized():
         wait_for(wait)
         with _data_context():
             yield
         return
-    address = address or os.environ.get(_ADDRESS_VARIABLE) or "local"
+    address = wanted
     if not quiet:
         say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
     _connect(address)
@@ -56,6 +60,15 @@ def session(
         with _data_context():
             yield
     finally:
+        KEEPING.address = address
+        if not KEEPING.wanted:
+            end()
+
+
+def end() -> None:
+    """Leave the Ray that a session has started or joined."""
+    if KEEPING.address is not None:
+        KEEPING.address = None
         ray.shutdown()
 
 

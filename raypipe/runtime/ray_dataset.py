@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 import pyarrow as pa
-import ray.data
 
 from raypipe.display.html import table
 from raypipe.store.reader import StoreReader
+
+if TYPE_CHECKING:
+    import ray.data
 
 _LABELS = 8
 _COUNTED = 10**6  # rows whose labels are counted for a look at a store
@@ -78,6 +80,8 @@ class Store(StoreReader):
         Raises:
             UsageError: there is no such split.
         """
+        import ray.data  # takes a second, which those do without who only look
+
         self.check_split(split)
         numbers = [{"partition": i} for i, part in enumerate(self.snapshot.data) if part.rows]
         read = partial(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import ray
@@ -12,40 +11,9 @@ from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime.cluster_nodes import alive_nodes, largest_node
 from raypipe.runtime.streams import first_cause
+from raypipe.steps.pool_plan import Replicas
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Replicas:
-    """The actor pool: how many replicas, and what each one takes.
-
-    Attributes:
-        min_size: replicas to start with.
-        max_size: replicas it may grow to.
-        num_cpus: cores a replica reserves.
-        num_gpus: GPUs a replica reserves.
-        device: torch device within the replica.
-        threads: torch threads within the replica.
-        batch_size: images per forward pass.
-        compiled: whether the network is compiled.
-        whole_flow: whether a replica also decodes and writes: where it has no GPU to keep busy.
-    """
-
-    min_size: int
-    max_size: int
-    num_cpus: float
-    num_gpus: float
-    device: str
-    threads: int
-    batch_size: int
-    compiled: bool
-    whole_flow: bool
-
-    def fewer(self, halved: int) -> Replicas:
-        """Return a pool of half as many, so many times over, and of one at least."""
-        most = max(1, self.max_size >> halved)
-        return replace(self, min_size=min(self.min_size, most), max_size=most)
 
 
 def plan_replicas(
@@ -120,7 +88,9 @@ def cores() -> int:
 
 def best_precision() -> str:
     """Return what `--precision auto` means on the hardware that replicas will run on."""
-    return on_replica_hardware(_precision_here)
+    from raypipe.backbone.hardware.precision import native_precision  # takes torch
+
+    return on_replica_hardware(native_precision)
 
 
 def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
@@ -139,13 +109,3 @@ def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: 
 def _call(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Call anything: Ray itself takes plain functions only."""
     return function(*arguments, **options)
-
-
-def _precision_here() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if native and "AVX512" in capabilities else "fp32"

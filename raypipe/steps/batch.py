@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
@@ -19,7 +18,6 @@ from raypipe.steps.guard import Limits
 
 Batch = dict[str, npt.NDArray[Any]]
 Column = npt.NDArray[Any]
-Pixels = npt.NDArray[np.uint8]
 
 UNIT = "unit"
 ITEMS = "items"

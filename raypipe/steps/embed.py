@@ -11,24 +11,28 @@ import numpy.typing as npt
 
 from raypipe import schema
 from raypipe.errors import RejectedItem
+from raypipe.images import Pixels
 from raypipe.steps.batch import (
     COST,
     ENCODED,
     IMAGE,
     Batch,
     Column,
-    Pixels,
     ReadOptions,
     cost_of,
     feature_column,
     items_of,
 )
 from raypipe.steps.cost import Cost, Timer
-from raypipe.steps.read import ReadOutcome, decoded
+from raypipe.steps.read import Contents, ReadOutcome, decoded
 
 
 def read_and_embed(
-    batch: Batch, *, embedder: Callable[[Iterable[Pixels]], Batch], options: ReadOptions
+    batch: Batch,
+    *,
+    embedder: Callable[[Iterable[Pixels]], Batch],
+    options: ReadOptions,
+    contents: Contents[Pixels] = decoded,
 ) -> Batch:
     """Do what `read_and_decode` and then `embed` do, a few images at a time.
 
@@ -39,8 +43,9 @@ def read_and_embed(
         batch: one row with the unit's items.
         embedder: turns (height, width, 3) images as they come into features; as `Embedder.stream`.
         options: as in `read_and_decode`, which also says what it raises.
+        contents: what reads and decodes items.
     """
-    reading, whole = ReadOutcome(items_of(batch), decoded, options), Timer()
+    reading, whole = ReadOutcome(items_of(batch), contents, options), Timer()
     with whole:
         found = embedder(image for _, views in reading for image in views)
     computing = Cost(compute_seconds=whole.seconds - reading.watch.seconds)

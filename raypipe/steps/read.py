@@ -8,9 +8,11 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from PIL.Image import Image
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.images import Pixels
 from raypipe.images.augment import view
 from raypipe.images.decode import decode
 from raypipe.images.jpeg import is_plain_jpeg
@@ -25,7 +27,6 @@ from raypipe.steps.batch import (
     UNIT,
     UNIT_ROWS,
     Batch,
-    Pixels,
     ReadOptions,
     items_of,
 )
@@ -50,10 +51,12 @@ class Fetch:
     Attributes:
         watch: the time that is waited for them.
         bytes: how many there were.
+        elsewhere: what reading and decoding took, where another process did it.
     """
 
     def __init__(self) -> None:
         self.watch, self.bytes = Timer(), 0
+        self.elsewhere: Cost | None = None
 
     def __call__(
         self, items: pa.Table, options: ReadOptions
@@ -70,12 +73,21 @@ def decoded(
     items: pa.Table, options: ReadOptions, fetch: Fetch | None = None
 ) -> Iterator[Pixels | RejectedItem]:
     """Yield each item's (views, height, width, 3) pixels, or why there are none."""
+    import torch.nn.functional  # noqa: F401 - takes seconds, which are not the first image's
+
     keep = _keeper(options)
     for item, uri, data in (fetch or Fetch())(items, options):
         if isinstance(data, RejectedItem):
             yield data
         else:
             yield keep(uri, partial(_views, item, data, options))
+
+
+def images(items: pa.Table, options: ReadOptions, fetch: Fetch) -> Iterator[Image | RejectedItem]:
+    """Yield each item's whole RGB image, or why there is none: what takes no torch."""
+    keep = _keeper(options)
+    for _, uri, data in fetch(items, options):
+        yield data if isinstance(data, RejectedItem) else keep(uri, partial(_image, data, options))
 
 
 def left_encoded(
@@ -94,34 +106,50 @@ def left_encoded(
             yield keep(uri, partial(_views, item, data, options))
 
 
-def _keeper(
-    options: ReadOptions,
-) -> Callable[[str, Callable[[], Pixels | RejectedItem]], Pixels | RejectedItem]:
+def _keeper(options: ReadOptions) -> Callable[[str, Callable[[], T]], T | RejectedItem]:
     """Return what calls a function that decodes an image, within the limits there are."""
     if options.limits is None:
         return lambda _, decoding: decoding()
-    import torch.nn.functional  # noqa: F401 - takes seconds, which are not the first image's
-
     guard = guard_of(options.limits)
     guard.look()
     return guard
 
 
 def _views(item: str, data: bytes, options: ReadOptions) -> Pixels | RejectedItem:
+    image = _image(data, options)
+    return image if isinstance(image, RejectedItem) else views_of(image, item, options)
+
+
+def _image(data: bytes, options: ReadOptions) -> Image | RejectedItem:
+    how = options.spec.preprocess
+    try:
+        return decode(data, options.max_pixels, least_side(how), how.orientation, how.decoders)
+    except RejectedItem as reject:
+        return reject
+
+
+def views_of(image: Image, item: str, options: ReadOptions) -> Pixels | RejectedItem:
+    """Return the (views, height, width, 3) uint8 pixels that enter the network.
+
+    Args:
+        image: RGB.
+        item: its id, which random views depend on.
+        options: how items are read.
+    """
     spec = options.spec
     try:
-        how = spec.preprocess
-        image = decode(data, options.max_pixels, least_side(how), how.orientation, how.decoders)
-        first = to_pixels(image, how)
+        first = to_pixels(image, spec.preprocess)
         if spec.augment is None:
             return first[None]
         numbers = range(1, spec.augment.views + 1)
         own = [first] if spec.augment.original else []
         return np.stack([*own, *(view(first, spec.augment, item, n) for n in numbers)])
-    except RejectedItem as reject:
-        return reject
     except MemoryError:
         return RejectedItem(RejectReason.TOO_LARGE, "out of memory")
+
+
+#: What gives each item's content, or why there is none.
+Contents = Callable[[pa.Table, ReadOptions, Fetch], Iterator[T | RejectedItem]]
 
 
 class ReadOutcome(Generic[T]):
@@ -143,7 +171,7 @@ class ReadOutcome(Generic[T]):
     def __init__(
         self,
         items: pa.Table,
-        contents: Callable[[pa.Table, ReadOptions, Fetch], Iterator[T | RejectedItem]],
+        contents: Contents[T],
         options: ReadOptions,
     ) -> None:
         self.items, self.options = items, options
@@ -162,6 +190,8 @@ class ReadOutcome(Generic[T]):
     @property
     def cost(self) -> Cost:
         """What it has taken."""
+        if self.fetch.elsewhere is not None:
+            return self.fetch.elsewhere
         waited = self.fetch.watch.seconds
         return Cost(
             read_seconds=waited,
@@ -215,7 +245,7 @@ def read_and_decode(batch: Batch, *, options: ReadOptions) -> Batch:
     """
     reading, spec = ReadOutcome(items_of(batch), decoded, options), options.spec
     shape = (len(reading.items), spec.views, *spec.preprocess.shape, 3)
-    images = np.zeros(shape, np.uint8)
+    images = np.zeros(shape, spec.pixel_type)
     for i, views in reading:
         images[i] = views
     return {**reading.columns(batch), IMAGE: images}

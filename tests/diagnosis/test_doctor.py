@@ -37,9 +37,9 @@ from raypipe.display import Pace
 from raypipe.errors import UsageError
 from raypipe.jobs import doctor
 from raypipe.rows.unit import Unit, pack_items
-from raypipe.runtime import Replicas
 from raypipe.spec import Preprocess, Spec
 from raypipe.steps.cost import Cost
+from raypipe.steps.pool_plan import Replicas
 from tests.conftest import draw, options
 
 #: Of 1,000 images: 0.1, 2, 4 and 0.1 ms each.

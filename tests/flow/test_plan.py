@@ -79,13 +79,13 @@ def test_unit_id_depends_on_spec_and_versions() -> None:
 
 @pytest.mark.parametrize("count", [1, 100, 10_000, 10**9])
 @pytest.mark.parametrize("size", [32, 224, 448, 4096])
-@pytest.mark.parametrize("views", [0, 9])
-def test_decoded_block_is_bounded(count: int, size: int, views: int) -> None:
-    augment = Augment(views=views) if views else None
+@pytest.mark.parametrize(("views", "floats"), [(0, False), (9, False), (9, True)])
+def test_decoded_block_is_bounded(count: int, size: int, views: int, floats: bool) -> None:
+    augment = Augment(views=views, float_views=floats) if views else None
     spec = SPEC.model_copy(update={"preprocess": Preprocess(size=size), "augment": augment})
     length = unit_length(count, spec)
     assert length >= 1
-    assert length == 1 or length * 3 * size**2 * (views + 1) <= 128 * 2**20
+    assert length == 1 or length * 3 * size**2 * (views + 1) * (4 if floats else 1) <= 128 * 2**20
 
 
 def test_two_items_with_one_id_are_refused_with_both_uris() -> None:

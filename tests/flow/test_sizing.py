@@ -16,6 +16,7 @@ from raypipe.cli.options import resolve
 from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.flow import sizing
+from raypipe.flow.on_ray import OnRay
 from raypipe.flow.trial import Trial
 from raypipe.jobs import extract as job
 from raypipe.rows.listing import Listing
@@ -63,7 +64,9 @@ def tried(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         with Listing(open_source(config(source=str(photos))).list()) as listing:
             some = listing.some_items()
         reading = ReadOptions(SPEC, 10**8)
-        return sizing.settle(config(**changes), LOADED, reading, some, images=images, kept=kept)
+        return sizing.settle(
+            OnRay(), config(**changes), LOADED, reading, some, images=images, kept=kept
+        )
 
     settle.asked = asked  # type: ignore[attr-defined]
     return settle

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
 from scipy import ndimage
 
+from raypipe import schema
 from raypipe.cli import options
 from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
 from raypipe.images.augment import Draw, draw, resolve_augment, view
-from raypipe.spec import Augment
+from raypipe.rows.unit import pack_items
+from raypipe.spec import Augment, Preprocess, Spec
+from raypipe.steps.batch import IMAGE, ITEMS, UNIT, ReadOptions
+from raypipe.steps.read import read_and_decode
 from tests.conftest import draw as picture
 
 FULL = Augment(views=3, rotate=40, shift=0.2, shear=0.2, zoom=0.2, flip=True, seed=7)
@@ -82,6 +89,44 @@ def test_equals_keras(augment: Augment, size: tuple[int, int]) -> None:
         assert ours.shape == source.shape
         assert ours.dtype == np.uint8
         assert np.abs(ours - expected).max() <= 1
+
+
+@pytest.mark.parametrize("augment", [FULL, Augment(shift=0.9), Augment(flip=True), Augment()])
+@pytest.mark.parametrize("size", [(1, 1), (150, 150), (64, 97)])
+def test_float_views_equal_keras_in_their_fractions(
+    augment: Augment, size: tuple[int, int]
+) -> None:
+    source = np.asarray(picture("stripes", size[0], size))
+    floats = augment.model_copy(update={"float_views": True})
+    for number in range(1, 6):
+        ours = view(source, floats, "a.jpg", number)
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(
+            ours, keras_view(source, draw(augment, "a.jpg", number)), atol=255e-6
+        )
+
+
+def test_a_block_holds_float_views_as_they_are(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    floats = FULL.model_copy(update={"float_views": True})
+    preprocess = Preprocess(size=64, resize="squash", resize_to=None)
+    spec = Spec(backbone="b", weights_sha256="w", outputs=(), preprocess=preprocess, augment=floats)
+    row = {"id": "a", "uri": str(path), "etag": "1"}
+    items = pa.Table.from_pylist([row], schema=schema.ITEMS)
+    batch = {UNIT: np.array(["u"]), ITEMS: np.array([pack_items(items)], object)}
+    (block,) = read_and_decode(batch, options=ReadOptions(spec, 10**6))[IMAGE]
+    np.testing.assert_array_equal(block[0], pixels)
+    for number in (1, 2, 3):
+        np.testing.assert_array_equal(block[number], view(pixels, floats, "a", number))
+    assert (block % 1 > 0).any()
+    assert spec.pixel_bytes == block.nbytes
+
+
+def test_rounded_views_have_the_form_of_before() -> None:
+    usual, floats = FULL.model_dump(), FULL.model_copy(update={"float_views": True}).model_dump()
+    assert "float_views" not in usual
+    assert floats == {**usual, "float_views": True}
 
 
 def test_random_stream_is_the_same_everywhere_and_always() -> None:
@@ -180,6 +225,7 @@ def test_options_become_the_augmentation() -> None:
         ({"augment": 3, "rotate": 200}, "--rotate must be .* 180; got 200"),
         ({"augment": 3, "zoom": 1}, "--zoom must be .* 1; got 1"),
         ({"original": False}, "--no-original with --augment 0 .* --augment N"),
+        ({"float_views": True}, "--float-views .* --augment is 0; .* --augment N"),
         ({"augment": -1}, "--augment must be .* 0; got -1"),
     ],
 )

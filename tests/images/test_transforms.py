@@ -97,6 +97,13 @@ def test_the_network_s_input_is_rounded_once() -> None:
     assert normalize(pixels[:0], preprocess).shape == (0, 3, 224, 224)
 
 
+def test_pixels_that_are_no_bytes_are_left_as_they_are() -> None:
+    pixels = torch.full((2, 8, 8, 3), 0.25)
+    found = normalize(pixels, resolved(size=8, resize="squash", normalize="unit"))
+    np.testing.assert_allclose(found, 0.25 / 255)
+    assert (pixels == 0.25).all()
+
+
 def test_caffe_is_bgr_minus_means_of_nearest_pixels() -> None:
     image = draw("stripes", 5, (90, 70))
     preprocess = resolved(resize="squash", size=56, normalize="caffe", interpolation="nearest")

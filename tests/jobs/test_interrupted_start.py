@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from raypipe import runtime, schema
+from raypipe import schema
 from raypipe.config import ExtractConfig
 from raypipe.jobs import extract
 from raypipe.storage import FolderStorage
@@ -28,7 +28,8 @@ def test_nobody_waits_for_a_thread_that_waits_for_ever(
 
     monkeypatch.setattr(extract, "Listing", lambda *_: held.acquire())
     monkeypatch.setattr(extract, "load_extractor", lambda *_: None)
-    monkeypatch.setattr(runtime, "session", interrupted)
+    monkeypatch.setattr(extract, "choose", interrupted)
+    monkeypatch.setattr(extract.Known, "images", lambda _: 1)
     monkeypatch.setattr(extract, "_GIVE_UP_SECONDS", 0.2)
     row = pa.RecordBatch.from_pylist([{"id": "a"}], schema=schema.ITEMS)
     source = SimpleNamespace(list=lambda: iter([row]), uri="x", aside={})

@@ -16,7 +16,7 @@ from raypipe.config import DedupeConfig, SimilarConfig
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
 from raypipe.jobs import dedupe, similar
-from raypipe.predictions.inputs import _features
+from raypipe.predictions.stored import _features
 from tests.conftest import SHARED, TINY, draw, options
 from tests.support import stores
 

@@ -48,7 +48,7 @@ def table(path: Path) -> list[list[str]]:
         return list(csv.reader(content))
 
 
-@pytest.mark.parametrize("count", [7, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [7, pytest.param(60, marks=pytest.mark.ci)])
 def test_one_command_does_what_the_tutorial_does(
     count: int, tmp_path: Path, ray_session: None, here: Here
 ) -> None:
@@ -70,16 +70,18 @@ def test_one_command_does_what_the_tutorial_does(
     )
     assert told.returncode == 0, told.stderr
 
-    right = extracted(network, [source / file for file in files])
+    some = slice(None, None, 1 if count < 60 else 3)  # the others go on with the recipe's features
+    right = extracted(network, [source / file for file in files[some]])
     data = raypipe.open(out / "features").to_numpy()
     assert set(data.labels) == {None}
     place = {name: number for number, name in enumerate(data.ids)}
     found = data.features[[place[file] for file in files]]
-    assert found.shape == right.shape == (count, 4096)
+    assert found.shape == (count, 4096)
     assert right.min() < 0  # before the ReLU
-    assert (np.abs(found - right) <= 1e-4 * np.abs(right).max(0)).all()
+    assert (np.abs(found[some] - right) <= 1e-4 * np.abs(right).max(0)).all()
+    found[some] = right
 
-    labels = KMeans(n_clusters=5, random_state=42, n_init=10).fit(right).labels_
+    labels = KMeans(n_clusters=5, random_state=42, n_init=10).fit(found).labels_
     wanted = [[*row[:2], str(label)] for row, label in zip(table(ids)[1:], labels, strict=True)]
     assert table(out / "clusters" / "joined.csv") == [["price", "ImageID", "label"], *wanted]
     assert ">Clusters</h2>" in (out / "report.html").read_text()

@@ -44,7 +44,7 @@ def trained(file: Path) -> tuple[GridSearchCV, np.ndarray, str]:
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-@pytest.mark.parametrize("count", [24, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [18, pytest.param(60, marks=pytest.mark.ci)])
 def test_one_command_does_what_the_tutorial_does(
     count: int, tmp_path: Path, ray_session: None, here: Here
 ) -> None:
@@ -69,8 +69,9 @@ def test_one_command_does_what_the_tutorial_does(
         assert [CLASSES[label] for label in db["labels"]] == [i.split("/")[0] for i in ids]
         found = db["features"][:]
     assert sorted(ids) == sorted(names) != ids
-    right = extracted(model, [source / name for name in ids])
-    assert (np.abs(found - right) <= 1e-4 * np.abs(right).max(0)).all()
+    some = slice(None, None, 1 if count < 60 else 3)
+    right = extracted(model, [source / name for name in ids[some]])
+    assert (np.abs(found[some] - right) <= 1e-4 * np.abs(right).max(0)).all()
 
     search, scored, report = trained(out / "features.h5")
     metrics = raypipe.load_model(out / "model").metrics

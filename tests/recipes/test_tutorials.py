@@ -15,7 +15,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 import raypipe
-from raypipe.images.augment import draw, view
+from raypipe.images.augment import draw
 from raypipe.images.decode import decode
 from raypipe.images.transforms import to_pixels
 from raypipe.spec import Augment
@@ -34,7 +34,10 @@ from tests.support.tutorials import (
     write,
 )
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.ci, pytest.mark.usefixtures("ray_session")]
+
+#: Photographs whose features Keras computes, too; with these, both go on with the recipe's.
+SOME = slice(None, None, 3)
 
 Dense, Dropout = keras.layers.Dense, keras.layers.Dropout
 
@@ -74,15 +77,22 @@ def natural(name: str) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def same_pixels(store: Path, images: list[bytes]) -> np.ndarray:
-    """Which images' pixels are OpenCV's to the last bit; of others, a value or two is one off."""
+def pixels_of(store: Path, data: bytes) -> np.ndarray:
+    """The recipe's own pixels, divided by 255; OpenCV's, but for what lies between two values.
+
+    Its 8-bit results are not the same everywhere: those of Intel's library, which its builds for
+    x86 have, and those of its own code differ by 1 of 255 in 4 % of values. Its floating-point
+    arithmetic is the same, and says that values which we round otherwise are halves.
+    """
     plan = raypipe.open(store).spec.preprocess
-    ours = [to_pixels(decode(data, 10**9, orientation=plan.orientation), plan) for data in images]
-    off = [np.abs(a[..., ::-1] - 255 * cubic(data)) for a, data in zip(ours, images, strict=True)]
-    assert np.max(off) < 1.01
-    counts = np.array([(one > 0.5).sum() for one in off])
-    assert counts.max() <= 4  # of 67,500
-    return counts == 0
+    ours = to_pixels(decode(data, 10**9, orientation=plan.orientation), plan)[..., ::-1] / 255
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(np.float64)
+    exact = cv2.resize(image, (150, 150), interpolation=cv2.INTER_CUBIC).clip(0, 255)
+    assert np.abs(255 * ours - exact).max() < 0.5 + 1e-3
+    off = np.abs(ours - cubic(data)) > 1e-3
+    if cv2.ipp.useIPP():
+        assert np.abs(exact[off] % 1 - 0.5).max(initial=0) < 1e-3
+    return ours
 
 
 def test_dogs_vs_cats(tmp_path: Path) -> None:
@@ -104,15 +114,12 @@ def test_dogs_vs_cats(tmp_path: Path) -> None:
     dogs = sorted((name for name in names if "dog" in name), key=natural)[:20]
     taken = cats + dogs
     y = np.array([int("dog" in name) for name in taken])
-    x = outputs(vgg, [cubic(images[name]) for name in taken]).reshape(40, -1)
     store = raypipe.open(tmp_path / "out" / "features").to_numpy()
     place = {name: row for row, name in enumerate(store.ids)}
     assert sorted(place) == sorted(taken)
-    features = store.features[[place[name] for name in taken]]
-    equal = same_pixels(tmp_path / "out" / "features", [images[name] for name in taken])
-    assert equal.sum() > 12
-    assert_same_features(features[equal], x[equal])
-    assert_same_features(features, x, 0.05)
+    x = store.features[[place[name] for name in taken]]
+    pixels = [pixels_of(tmp_path / "out" / "features", images[name]) for name in taken]
+    assert_same_features(x[SOME], outputs(vgg, pixels[SOME]).reshape(-1, 8192))
 
     split = train_test_split(x, y, np.array(taken), test_size=0.333334, random_state=1)
     held = list(csv.DictReader((tmp_path / "out" / "model" / "holdout.csv").open()))
@@ -129,12 +136,12 @@ def test_dogs_vs_cats(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "out" / "submission.csv").open()))
     assert list(rows[0]) == ["id", "label"]
     assert [row["id"] for row in rows] == [str(n) for n in range(1, 13)]
-    ours = raypipe.load_model(tmp_path / "out" / "model").head.scorer
+    scorer = raypipe.load_model(tmp_path / "out" / "model").head.scorer
     head = keras.Sequential([keras.Input((8192,)), Dense(256, "relu"), Dense(1, "sigmoid")])
-    last, bias = np.diff(ours.weights[1], axis=0), np.diff(ours.biases[1])
-    head.set_weights([ours.weights[0].T, ours.biases[0], last.T, bias])
-    pixels = [cubic(asked[name]) for name in sorted(asked, key=natural)]
-    right = outputs(head, outputs(vgg, pixels).reshape(12, -1))
+    last, bias = np.diff(scorer.weights[1], axis=0), np.diff(scorer.biases[1])
+    head.set_weights([scorer.weights[0].T, scorer.biases[0], last.T, bias])
+    last_pixels = [cubic(asked[name]) for name in sorted(asked, key=natural)]
+    right = outputs(head, outputs(vgg, last_pixels).reshape(12, -1))
     np.testing.assert_allclose([float(row["label"]) for row in rows], right[:, 0], atol=1e-4)
 
 
@@ -153,20 +160,6 @@ def flowers(folder: Path) -> dict[str, Path]:
     return found
 
 
-def views(images: dict[str, Path], drawn: Augment) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """One of each image as keras_preprocessing 1.1 makes it, with the recipe's random numbers.
-
-    And the same in whole numbers: those of the recipe, which nowhere differ by more than rounding.
-    """
-    exact, whole = [], []
-    for name in sorted(images):
-        pixels = load_img(images[name], 150)
-        exact.append(keras_view(pixels, draw(drawn, name, 1)))
-        whole.append(view(pixels.astype(np.uint8), drawn, name, 1))
-        assert np.abs(whole[-1] - exact[-1]).max() < 0.52
-    return exact, whole
-
-
 def test_flower_photos(tmp_path: Path) -> None:
     images = flowers(tmp_path / "flowers")
     vgg = network("vgg16", 150, tmp_path / "vgg.h5")
@@ -180,10 +173,7 @@ def test_flower_photos(tmp_path: Path) -> None:
     labels = [name.split("/")[0] for name in names]
     y = np.eye(5)[np.unique(labels, return_inverse=True)[1]]
     drawn = Augment(views=1, rotate=40, shift=0.2, shear=0.2, zoom=0.2, seed=0)
-    exact, whole = views(images, drawn)
-    x = outputs(vgg, [pixels / 255 for pixels in whole])
-    fractions = outputs(vgg, [pixels / 255 for pixels in exact[::6]])
-    assert np.linalg.norm(x[::6] - fractions) < 0.01 * np.linalg.norm(fractions)
+    x = np.empty((60, 4, 4, 512), np.float32)
     rest, test = train_test_split(np.arange(60), test_size=6, stratify=labels, random_state=42)
     rest = np.sort(rest)
     train, valid = train_test_split(
@@ -195,7 +185,12 @@ def test_flower_photos(tmp_path: Path) -> None:
         assert ids == names[rows].tolist()
         ours = np.load(tmp_path / "out" / f"features.{part}.npy")
         assert ours.shape[1:] == (4, 4, 512)
-        assert_same_features(ours, x[rows])
+        x[rows] = ours
+    views = [keras_view(load_img(images[name], 150), draw(drawn, name, 1)) for name in names[SOME]]
+    # Pixels are equal to 1e-5, not to the bit: where a column has less than a thirtieth of the
+    # largest value, what Keras says is up to 7e-4 from float64.
+    right = outputs(vgg, [pixels / 255 for pixels in views])
+    assert_same_features(x[SOME], right, alive=1 / 30)
     held = list(csv.DictReader((tmp_path / "out" / "model" / "holdout.csv").open()))
     assert sorted(row["id"] for row in held) == names[parts["test"]].tolist()
 
@@ -238,8 +233,8 @@ def test_dog_breeds(tmp_path: Path) -> None:
     both = keras.Model(resnet.input, keras.layers.Concatenate()(outs))
     names = sorted(images)
     prepared = keras.applications.resnet50.preprocess_input
-    pixels = [prepared(load_img(images[name], 224)) for name in names]
-    x, classes = np.split(outputs(both, pixels), [2048], axis=1)
+    pixels = [prepared(load_img(images[name], 224)) for name in names[SOME]]
+    right, classes = np.split(outputs(both, pixels), [2048], axis=1)
     table = raypipe.open(tmp_path / "out" / "features").to_arrow(
         ["id", "features", "imagenet_class", "split"]
     )
@@ -247,9 +242,10 @@ def test_dog_breeds(tmp_path: Path) -> None:
     assert [table["id"][row].as_py() for row in order] == names
     ours = raypipe.open(tmp_path / "out" / "features").to_numpy("features")
     assert ours.ids.tolist() == names
-    assert_same_features(ours.features, x)
+    x = ours.features
+    assert_same_features(x[SOME], right)
     found = table["imagenet_class"].to_numpy()[order]
-    np.testing.assert_array_equal(found, classes.argmax(axis=1))
+    np.testing.assert_array_equal(found[SOME], classes.argmax(axis=1))
 
     part = np.array([name.split("/")[0] for name in names])
     y = np.eye(4)[[int(name.split("/")[1][2]) for name in names]]

@@ -7,6 +7,7 @@ import io
 import math
 import operator
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,9 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, fx, nn
-from torchvision.models.feature_extraction import NodePathTracer
 
 from raypipe.backbone.nodes import NamedLayer
 
@@ -61,30 +60,61 @@ class Graph:
         return below[-1] if below else None
 
 
-class _Tracer(NodePathTracer):  # type: ignore[misc]
-    """Keeps torchvision's operators whole, as its own feature extraction does, and takes notes."""
+class _Tracer(fx.Tracer):
+    """Keeps torchvision's operators whole and names nodes, as its own feature extraction does.
+
+    https://github.com/pytorch/vision/blob/v0.19.0/torchvision/models/feature_extraction.py
+
+    That is not imported, which would take as long as torch itself. A network that has some of its
+    operators has imported them.
+    """
 
     def __init__(self) -> None:
-        kinds = [k for k in vars(torchvision.ops).values() if isinstance(k, type)]
-        leaves = [kind for kind in kinds if issubclass(kind, nn.Module)]
-        super().__init__(autowrap_modules=(math, torchvision.ops), leaf_modules=leaves)
+        operators = sys.modules.get("torchvision.ops")
+        self._leaves = (
+            tuple(
+                kind
+                for kind in vars(operators).values()
+                if isinstance(kind, type) and issubclass(kind, nn.Module)
+            )
+            if operators
+            else ()
+        )
+        super().__init__(autowrap_modules=(math, operators) if operators else (math,))
+        self.node_to_qualname: dict[fx.Node, str] = {}
         self.outputs: dict[str, fx.Node] = {}
         self.inputs: dict[str, fx.Node] = {}
         self._calls: Counter[str] = Counter()
         self._next: dict[str, int] = {}
+        self._within = ""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        path = self.path_of_module(m)
+        path, before = self.path_of_module(m), self._within
         number, self._calls[path] = self._calls[path], self._calls[path] + 1
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, fx.Proxy)]
         if given:
             self.inputs.setdefault(path, given[0].node)
-        found = super().call_module(m, forward, args, kwargs)
+        self._within = path
+        try:
+            if self.is_leaf_module(m, path):
+                found = self.create_proxy("call_module", path, args, kwargs)
+            else:
+                found = forward(*args, **kwargs)
+        finally:
+            self._within = before
         if isinstance(found, fx.Proxy):
             self.outputs[f"{path}_{number}" if number else path] = found.node
         return found
 
-    def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy = super().create_proxy(*args, **kwargs)
+        self.node_to_qualname[proxy.node] = self._qualified(self._within, proxy.node)
+        return proxy
+
+    def _qualified(self, module_qualname: str, node: fx.Node) -> str:
         """Name a node as torchvision does, which compares each with all before: minutes if many."""
         own = () if node.op == "call_module" else (str(node),)
         name = ".".join(filter(None, (module_qualname, *own)))

@@ -36,7 +36,8 @@ def cpu_batch_size(backbone: Backbone, spec: Spec) -> int:
 def largest_output(model: nn.Module, size: Sides) -> int:
     """Return the values in the largest output of a layer for one image of a size.
 
-    Nothing is computed: tensors have shapes only. 0 if the network cannot be run so.
+    Computed for a blank one: tensors that have shapes only would take no time, but torch imports
+    its compiler for them, which takes a second. 0 if the network cannot be run so.
     """
     most = 0
 
@@ -45,11 +46,10 @@ def largest_output(model: nn.Module, size: Sides) -> int:
         if isinstance(output, Tensor):
             most = max(most, output.numel())
 
-    model = model.to("meta")
     for module in model.modules():
         module.register_forward_hook(look)
     try:
-        with torch.inference_mode(), torch.device("meta"):
+        with torch.inference_mode():
             model(torch.zeros(1, 3, *both(size)))
     except Exception:  # a network may look at values, which are not there
         return 0

@@ -12,6 +12,15 @@ from raypipe.backbone.hardware.maxpool import replace_max_pools
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def native_precision() -> str:
+    """Return the fastest precision that this machine computes in by itself."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native and "AVX512" in capabilities else "fp32"
+
+
 def prepare(
     model: nn.Module, precision: str, device: str | torch.device, *, fused: bool = True
 ) -> nn.Module:

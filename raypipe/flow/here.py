@@ -1,0 +1,175 @@
+"""The flow in this process, for work of seconds: no Ray, which takes as long to start.
+
+    units ─ read and decode ─ resize ─ embed ─ finish
+            a process apart   threads, one of each kind per core
+
+The steps are those of a replica. Images are decoded in processes apart (`steps.apart`), so that one
+that ends its process is a reject.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from raypipe.config.values import Actors
+from raypipe.errors import RaypipeError, RejectedItem, UsageError
+from raypipe.flow.kept import Kept
+from raypipe.images import Pixels
+from raypipe.memory import keep_freed
+from raypipe.rows.unit import Unit
+from raypipe.steps.apart import DECODERS, decoded_apart, limited
+from raypipe.steps.batch import ITEMS, UNIT, ReadOptions
+from raypipe.steps.embed import read_and_embed
+from raypipe.steps.pool_plan import Replicas
+from raypipe.steps.read import Fetch
+from raypipe.storage import Storage
+
+if TYPE_CHECKING:  # they take torch
+    from raypipe.actors.embedder import Embedder
+    from raypipe.backbone import Backbone
+    from raypipe.flow.executor import Finish
+
+T = TypeVar("T")
+_EMBEDDERS: Kept[Embedder] = Kept()
+_KEPT = "finished partitions are kept, and the same command goes on from them"
+
+
+class Here:
+    """Runs the steps in threads of this process; an `Executor`."""
+
+    def device(self) -> str:
+        """Return the torch device: a GPU if there is one."""
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def slots(self) -> int:
+        """Return how many replicas there is room for: one per core, or one where there are GPUs."""
+        from joblib import cpu_count
+
+        return 1 if self.device() == "cuda" else int(cpu_count())
+
+    def best_precision(self) -> str:
+        """Return what `--precision auto` means here."""
+        from raypipe.backbone.hardware.precision import native_precision
+
+        return native_precision()
+
+    def call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Call a function."""
+        return function(*arguments, **options)
+
+    def replicas(
+        self, actors: Actors, batch_size: int, units: int, *, compiled: bool = False
+    ) -> Replicas:
+        """Plan a replica per core; see `Executor`."""
+        most = self.slots()
+        smallest, largest = actors.bounds or (most, most)
+        if smallest > most:
+            raise UsageError(
+                f"--actors: this machine has room for {most} replicas; got {actors.text!r}; "
+                f"give at most {most}, or auto"
+            )
+        count, device = max(1, min(largest, most, units)), self.device()
+        return Replicas(
+            min_size=count,
+            max_size=count,
+            num_cpus=1,
+            num_gpus=0 if device == "cpu" else 1,
+            device=device,
+            threads=1,
+            batch_size=batch_size,
+            compiled=compiled,
+            whole_flow=True,
+        )
+
+    def check_reach(self, items: Iterable[pa.Table], source: str, storage: Storage | None) -> None:
+        """This machine sees what it has listed."""
+
+    def run(
+        self,
+        units: list[Unit],
+        backbone: Backbone,
+        options: ReadOptions,
+        replicas: Replicas,
+        finish: Finish,
+        key: str,  # noqa: ARG002 - nothing has to be run again
+    ) -> Iterator[pa.Table]:
+        """Run the steps; see `Executor`."""
+        keep_freed()
+        DECODERS.start(replicas.max_size)
+        stopped = threading.Event()
+        same = (options.spec.fingerprint, replicas)
+        make = partial(_embedder, backbone, options, replicas)
+
+        def decoded(
+            items: pa.Table, options: ReadOptions, fetch: Fetch
+        ) -> Iterator[Pixels | RejectedItem]:
+            for one in decoded_apart(items, options, fetch):
+                if stopped.is_set():
+                    raise _Stopped
+                yield one
+
+        def work(unit: Unit) -> Any:
+            if stopped.is_set():
+                raise _Stopped
+            batch = {UNIT: np.array([unit.id]), ITEMS: np.array([unit.data], object)}
+            with _EMBEDDERS.one(same, make) as embedder:
+                embedded = read_and_embed(
+                    batch, embedder=embedder.stream, options=within, contents=decoded
+                )
+            return finish(embedded)
+
+        with (
+            limited(options) as within,
+            _same_threads_after(),
+            ThreadPoolExecutor(replicas.max_size) as pool,
+        ):
+            waiting = [pool.submit(work, unit) for unit in units]
+            try:
+                for done in as_completed(waiting):
+                    yield done.result()
+            except (RaypipeError, GeneratorExit, KeyboardInterrupt):
+                raise
+            except Exception as error:  # the network is the user's: it may raise anything
+                cause = f"{type(error).__name__}: {error}"
+                raise RaypipeError(f"the flow failed: {cause}; {_KEPT}") from error
+            finally:
+                stopped.set()
+
+
+class _Stopped(Exception):  # noqa: N818 - ends threads whose results nobody waits for
+    pass
+
+
+def _embedder(backbone: Backbone, options: ReadOptions, replicas: Replicas) -> Embedder:
+    from raypipe.actors.embedder import Embedder
+
+    return Embedder(
+        backbone,
+        options.spec,
+        device=replicas.device,
+        batch_size=replicas.batch_size,
+        threads=replicas.threads,
+        compiled=replicas.compiled,
+    )
+
+
+@contextlib.contextmanager
+def _same_threads_after() -> Iterator[None]:
+    """Give torch back the number of threads that replicas change for all of the process."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

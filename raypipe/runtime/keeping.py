@@ -1,0 +1,21 @@
+"""Whether Ray stays between jobs: in a Python program, which may call several; no Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Keeping:
+    """What becomes of Ray after a job that has started or joined it.
+
+    Attributes:
+        wanted: whether it stays, until `raypipe.shutdown` or the end of the program.
+        address: where it is, if a job has started or joined it, and it has stayed.
+    """
+
+    wanted: bool = False
+    address: str | None = None
+
+
+KEEPING = Keeping()
