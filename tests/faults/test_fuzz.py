@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apart import run_cases
+from tests.support.case_runner import run_cases
 
 _CASES = {"containers": 1000, "models": 300, "stores": 400}
 #: What a case may lead to; `rejects` are rows that say why there is no image.

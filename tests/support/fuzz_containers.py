@@ -28,7 +28,7 @@ from PIL import Image
 from raypipe.errors import RaypipeError, RejectedItem
 from raypipe.images.decode import decode
 from raypipe.sources import read_item
-from tests.support.apart import serve
+from tests.support.case_runner import serve
 from tests.support.damage import damaged
 from tests.support.sources import listed
 

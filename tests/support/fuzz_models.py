@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.apart import serve
+from tests.support.case_runner import serve
 from tests.support.damage import damaged
 from tests.support.fuzz_stores import Result, command, judged, make, told
 

@@ -31,7 +31,7 @@ from raypipe.store.identity import existing_spec
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import pin
 from raypipe.store.snapshot import newest
-from tests.support.apart import serve
+from tests.support.case_runner import serve
 from tests.support.damage import damaged
 from tests.support.stores import items_of, make_spec, make_store, write
 
