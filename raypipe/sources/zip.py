@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import bz2
+import os
 import stat
 import struct
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Literal
+from typing import IO, Literal
 
 import pyarrow as pa
 
@@ -24,6 +25,8 @@ _ENCRYPTED = 0x1
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _SIGNATURE = b"PK\x03\x04"
+#: The end of an archive with the longest comment; and what stands for a number that is elsewhere.
+_LONGEST_END, _IN_ZIP64 = 22 + 2**16, 2**16 - 1
 
 
 class ZipSource:
@@ -79,13 +82,29 @@ class ZipSource:
 def _directory(path: str) -> list[zipfile.ZipInfo]:
     try:
         with open_stream(path) as file, zipfile.ZipFile(file) as archive:
-            return archive.infolist()
+            found = archive.infolist()
+            _check_count(file, len(found))
+            return found
     except (zipfile.BadZipFile, ValueError, EOFError, struct.error, NotImplementedError) as error:
         raise RaypipeError(
             f"SOURCE: archive {path!r} is damaged or cut short: {error}; repair or replace it"
         ) from None
     except OSError as error:
         raise RaypipeError(f"SOURCE: cannot read {path!r}: {error.strerror or error}") from None
+
+
+def _check_count(file: IO[bytes], found: int) -> None:
+    """Make sure that the directory has as many entries as its end says, which `zipfile` does not.
+
+    Raises:
+        BadZipFile: it has not: what cannot be read of it hides members.
+    """
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_END))
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6") + 10
+    count = int.from_bytes(tail[at : at + 2], "little")
+    if count not in (_IN_ZIP64, found % 2**16):
+        raise zipfile.BadZipFile(f"its directory has {found} entries instead of {count}")
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:

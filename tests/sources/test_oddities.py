@@ -233,6 +233,19 @@ def test_a_zip_member_that_is_called_otherwise_by_its_directory(tmp_path: Path) 
         read_item(found["bat/x.png"], CAP)
 
 
+def test_a_zip_whose_directory_lost_an_entry(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in "ab":
+            archive.writestr(f"{name}.png", png())
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 32] = 46 + len("b.png")  # its comment swallows the next one
+    (tmp_path / "b.zip").write_bytes(data)
+    assert ids(tmp_path / "a.zip") == ["a.png", "b.png"]
+    with pytest.raises(RaypipeError, match="has 1 entries instead of 2"):
+        listed(tmp_path / "b.zip")
+
+
 def test_messages_of_libraries_are_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [png()]}), tmp_path / "a.parquet")
     data = (tmp_path / "a.parquet").read_bytes()
