@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import chain, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -49,7 +49,11 @@ from raypipe.store.reader import StoreReader
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
+T = TypeVar("T")
+
 _GLANCE_SECONDS = 3.0
+#: For what goes on beside to come to its end, once it is for nothing.
+_GIVE_UP_SECONDS = 10.0
 
 
 class Known:
@@ -137,23 +141,42 @@ def _start(
         raise UsageError(f"SOURCE: no images in {source.uri!r}{why}")
     known = Known()
     wanted = takewhile(lambda _: not known.given_up, known.counted(chain([first], batches)))
-    with ThreadPoolExecutor(2) as beside:
-        listing = beside.submit(
-            Listing, wanted, lambda: source.aside, lambda: source.labels_not_found
-        )
-        loading = beside.submit(load_extractor, config, existing_spec(storage))
-        listing.add_done_callback(known.listed)
-        loading.add_done_callback(known.loaded)
+    listing = _beside(
+        lambda: Listing(wanted, lambda: source.aside, lambda: source.labels_not_found)
+    )
+    loading = _beside(partial(load_extractor, config, existing_spec(storage)))
+    listing.add_done_callback(known.listed)
+    loading.add_done_callback(known.loaded)
+    try:
+        images = known.images()
+        if loading.done():
+            loading.result()
+        executor = choose(config, stack, images)
+        network = loading.result()
+        return stack.enter_context(listing.result()), network, executor
+    except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
+        known.given_up = True
+        begun: list[Future[Any]] = [listing, loading]
+        wait(begun, _GIVE_UP_SECONDS)
+        raise
+
+
+def _beside(call: Callable[[], T]) -> Future[T]:
+    """Begin something in a thread that the program's end does not wait for.
+
+    A pool's threads would be waited for, and one can wait for ever: an interrupt of Ray's start
+    can leave the lock of logging behind, locked.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
         try:
-            images = known.images()
-            if loading.done():
-                loading.result()
-            executor = choose(config, stack, images)
-            network = loading.result()
-            return stack.enter_context(listing.result()), network, executor
-        except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
-            known.given_up = True
-            raise
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 def _create(

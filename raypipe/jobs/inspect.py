@@ -9,6 +9,7 @@ from typing import Any
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import InspectConfig
+from raypipe.display import printable
 from raypipe.store.history import last_listing
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import numbers
@@ -85,7 +86,9 @@ def _text(summary: dict[str, Any]) -> str:
         f"rejects    {summary['rejects']}",
     ]
     lines += [f"  {count:>7} {name}" for name, count in summary["rejects_by_reason"].items()]
-    lines += [f"    {e[schema.ID]}: {e[schema.MESSAGE]}" for e in summary["reject_examples"]]
+    lines += [
+        printable(f"    {e[schema.ID]}: {e[schema.MESSAGE]}") for e in summary["reject_examples"]
+    ]
     for name, title in (("left_aside", "left aside"), ("labels_not_found", "without a label")):
         if summary[name]:
             lines.append(f"{title}, in the source as it was last listed")
@@ -99,7 +102,8 @@ def _text(summary: dict[str, Any]) -> str:
     )
     for what in ("labels", "splits", *(["predicted"] if "predicted" in summary else [])):
         lines.append(f"{what:<10} {sum(1 for name in summary[what] if name)}")
-        lines += [f"  {count:>7} {name or '(none)'}" for name, count in summary[what].items()]
+        counted = summary[what].items()
+        lines += [printable(f"  {count:>7} {name or '(none)'}") for name, count in counted]
     lines.append(f"spec       {summary['fingerprint']}")
     lines += [f"  {name}: {_value(value)}" for name, value in summary["spec"].items()]
     lines.append("made from")
@@ -113,7 +117,7 @@ def _column(column: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import SimilarConfig
+from raypipe.display import printable
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.heads.head import as_rows
 from raypipe.reports.thumbnails import find_uris, thumbnail
@@ -63,9 +64,15 @@ def run(config: SimilarConfig) -> Outcome:
         "similar": [vars(one) for one in found],
         "out": _draw(config, store, uri, found) if config.out else None,
     }
-    width = max((len(one.id) for one in found), default=0)
-    lines = [f"{one.similarity:.4f}  {one.id:{width}}  {one.label or ''}".rstrip() for one in found]
-    return Outcome(summary, "\n".join(lines), found)
+    return Outcome(summary, _text(found), found)
+
+
+def _text(found: list[_Found]) -> str:
+    rows = [(one.similarity, printable(one.id), printable(one.label or "")) for one in found]
+    width = max((len(name) for _, name, _ in rows), default=0)
+    return "\n".join(
+        f"{cosine:.4f}  {name:{width}}  {label}".rstrip() for cosine, name, label in rows
+    )
 
 
 def _own_features(

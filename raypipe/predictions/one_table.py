@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import PredictConfig
+from raypipe.display import printable
 from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import TrainedModel
@@ -49,7 +50,7 @@ def to_table(
         summary |= {"predictions": made.written.to_pylist(), "rejected": made.failed.to_pylist()}
         lines = [*columns_of(made.written), *status_text(summary)]
         lines += [
-            f"{row[schema.ID]}: {row[schema.REASON]}: {row[schema.MESSAGE]}"
+            printable(f"{row[schema.ID]}: {row[schema.REASON]}: {row[schema.MESSAGE]}")
             for row in made.failed.to_pylist()
         ]
         place, page = "the table", None
@@ -120,9 +121,9 @@ def _write_table(
     rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
     page = out.with_name(f"{out.stem}.{REPORT_FILE}")
     with writing(out), new_files(out, [rejected.name, page.name]) as folder:
-        write(made.written, folder / out.name)
+        write(made.written, folder / out.name, csv_safe=config.csv_safe)
         if len(made.failed):
-            write(made.failed, folder / rejected.name)
+            write(made.failed, folder / rejected.name, csv_safe=config.csv_safe)
         if config.report:
             content = report_on_rows(config, model, source, made.rows, made.failed)
             (folder / page.name).write_bytes(content)
@@ -135,7 +136,7 @@ def _file_text(summary: dict[str, Any], written: pa.Table, rejected: Path) -> li
         label = "no label" if row[schema.LABEL] is None else row[schema.LABEL]
         probability = row.get(schema.PROBABILITY)
         shown = "" if probability is None else f" ({probability:.3f})"
-        lines.append(f"{row[schema.ID]}: {label}{shown}")
+        lines.append(printable(f"{row[schema.ID]}: {label}{shown}"))
     if len(written) > _SHOWN:
         lines.append(f"… and {len(written) - _SHOWN} more")
     lines.append(f"written: {summary['out']} ({summary['rows']} rows)")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,12 +21,17 @@ from raypipe.sources.files import check_version, file_etag
 from raypipe.sources.local import check_size
 from raypipe.sources.members import Member
 from raypipe.sources.zip_directory import check_directory
+from raypipe.storage.hdf5_walk import is_written
 
 _NPY = ".npy"
 _PICKLED = "pickled objects, which are refused because they run code"
 _CHUNK_CACHE = 64 * 2**20
 #: What NumPy, zipfile and h5py raise on files they cannot make sense of, beside OSError.
-DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError),
+    *(RuntimeError, MemoryError, SyntaxError, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 class Arrays(Protocol):
@@ -105,7 +113,10 @@ class _NpzArrays:
             shape, fortran, dtype = read(stream)
             if fortran and len(shape) > 1:
                 raise UsageError(f"SOURCE: array {name!r} is in Fortran order; save it in C order")
-            self.streams[name] = (stream, shape, dtype, stream.tell())
+            first, size = stream.tell(), self.archive.getinfo(name + _NPY).file_size
+            if not dtype.hasobject and first + prod(shape) * dtype.itemsize != size:
+                raise ValueError(f"array {name!r} promises {shape} values, but has {size} bytes")
+            self.streams[name] = (stream, shape, dtype, first)
         return self.streams[name]
 
 
@@ -128,7 +139,9 @@ class _Hdf5Arrays:
         return found
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self.file[name].shape)
+        dataset = self.file[name]
+        _check_written(dataset)
+        return tuple(dataset.shape)
 
     def dtype(self, name: str) -> np.dtype[Any] | None:
         import h5py
@@ -143,6 +156,21 @@ class _Hdf5Arrays:
         if h5py.check_string_dtype(dataset.dtype):
             return dataset.asstr("utf-8", errors="surrogateescape")[start:stop]
         return dataset[start:stop]
+
+
+def _check_written(dataset: Any) -> None:
+    """Refuse an array of which a part was never written: HDF5 gives zeros for it.
+
+    Raises:
+        ValueError: there is one, or the dataset is none of an array.
+    """
+    if dataset.shape is None:
+        raise ValueError(f"dataset {dataset.name!r} is empty")
+    if not is_written(dataset):
+        raise ValueError(
+            f"array {dataset.name!r} promises {dataset.shape} values, of which a part was never "
+            "written"
+        )
 
 
 _OPENERS: dict[str, Callable[[str], Arrays]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import label_columns, present
 from raypipe.sources.local import file_etag
 from raypipe.sources.members import spell
+from raypipe.storage.hdf5_safety import stuck_in
 
 _KINDS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
 ARRAY_SUFFIXES = tuple(_KINDS)
@@ -44,13 +46,11 @@ class ArraySource:
         self.aside = Counter[str]()
         self.kind = _KINDS[path.suffix.lower()]
         self.etag = file_etag(self.uri)  # before it is read: what changes meanwhile has another
-        try:
+        if self.kind == "hdf5":
+            _check_hdf5(self.uri)
+        with _readable(self.uri):
             self.arrays = open_arrays(self.kind, self.uri)
             self._choose(config)
-        except RaypipeError:
-            raise
-        except (OSError, *DAMAGE) as error:
-            raise UsageError(f"SOURCE: cannot read {self.uri!r}: {error}") from None
 
     def _choose(self, config: SourceConfig) -> None:
         names = self.arrays.names()
@@ -75,14 +75,22 @@ class ArraySource:
         prefix = spell(self.kind, self.uri, self.image, rows=self.size)
         for start in range(0, self.size, BATCH_ROWS):
             rows = range(start, min(start + BATCH_ROWS, self.size))
-            ids = self._texts(self.ids, rows) or [f"{row:0{width}d}" for row in rows]
-            yield one_batch(
-                ids,
-                [f"{prefix}&row={row}" for row in rows],
-                [self.etag] * len(rows),
-                self._labels(rows),
-                self._texts(self.split, rows),
+            with _readable(self.uri):
+                ids = self._ids(rows, width)
+                labels, splits = self._labels(rows), self._texts(self.split, rows)
+            uris = [f"{prefix}&row={row}" for row in rows]
+            yield one_batch(ids, uris, [self.etag] * len(rows), labels, splits)
+
+    def _ids(self, rows: range, width: int) -> Texts:
+        found = self._texts(self.ids, rows)
+        if found is None:
+            return [f"{row:0{width}d}" for row in rows]
+        if None in found:
+            row = rows[found.index(None)]
+            raise UsageError(
+                f"SOURCE: row {row} of {self.uri!r} has no {self.ids!r}; give every row an id"
             )
+        return found
 
     def _image(self, names: Sequence[str], wanted: str | None) -> str:
         if wanted:
@@ -205,6 +213,26 @@ class ArrayFiles:
                 )
 
 
+def _check_hdf5(uri: str) -> None:
+    if stuck := stuck_in([uri]):
+        raise UsageError(
+            f"SOURCE: {uri!r} is damaged: {stuck[1]}; replace it by a copy, or write it again "
+            "(h5dump shows what can still be read)"
+        )
+
+
+@contextlib.contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    """Tell in one line what the libraries say of a damaged file."""
+    try:
+        yield
+    except RaypipeError:
+        raise
+    except (OSError, *DAMAGE) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"SOURCE: cannot read {uri!r}: {said}; replace it by a copy") from None
+
+
 def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceConfig:
     """Look for labels under the names usual among arrays, unless another one is asked for."""
     usual = next((name for name in _LABEL_NAMES if name in columns), None)
@@ -216,6 +244,8 @@ def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceCon
 
 
 def _text(value: Any) -> str | None:
+    if not isinstance(value, str | bytes | int | float | np.number | np.bool_):
+        raise TypeError(f"{type(value).__name__} is neither a text nor a number")
     text = value.decode() if isinstance(value, bytes) else str(value)
     text.encode()  # HDF5 gives what cannot be decoded as surrogates
     return text or None

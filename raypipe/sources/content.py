@@ -10,7 +10,7 @@ from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.array_files import forget_arrays, read_array
 from raypipe.sources.faults import patiently, rejected
 from raypipe.sources.files import needs_requests
-from raypipe.sources.local import forget_files, read_local, utf8
+from raypipe.sources.local import FILE_SCHEME, forget_files, path_of, read_local, utf8
 from raypipe.sources.members import Member, parse, raise_reject
 from raypipe.sources.parquet_content import forget_groups, read_parquet
 from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
@@ -42,8 +42,8 @@ def is_sequential(uri: str) -> bool:
 
 def local_file(uri: str) -> Path | None:
     """Return the file that an item's bytes are in; None if it is not one of this machine."""
-    if uri.startswith("/"):
-        return Path(uri)
+    if uri.startswith(("/", FILE_SCHEME)):
+        return Path(path_of(uri))
     if uri.partition(":")[0] not in _READERS:
         return None
     path = parse(uri).path
@@ -67,7 +67,9 @@ def read_item(
     """
     most = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
     max_bytes = most if max_bytes is None else min(most, max_bytes)
-    scheme = "" if uri.startswith("/") else uri.partition(":")[0]
+    if uri.startswith(("/", FILE_SCHEME)):
+        return patiently(partial(read_local, path_of(uri), max_bytes, etag), forget_files)
+    scheme = uri.partition(":")[0]
     if scheme in REMOTE_SCHEMES:
         return read_remote(uri, max_bytes, etag)
     if scheme == "reject":

@@ -10,9 +10,8 @@ from typing import Any
 from raypipe.errors import UsageError
 from raypipe.sources.batches import BATCH_ROWS, Texts
 from raypipe.sources.files import AnyPath
+from raypipe.sources.local import is_text
 from raypipe.sources.text_tables import encoding_of
-
-_decode = json.JSONDecoder().raw_decode
 
 
 def keys_of(path: AnyPath) -> list[str]:
@@ -100,25 +99,42 @@ def _undecodable(path: AnyPath, encoding: str, error: UnicodeError) -> UsageErro
 
 def _parsed(line: str, number: int, path: AnyPath) -> dict[str, Any]:
     try:
-        row, end = _decode(line)  # in half of the time of `json.loads`
-        if isinstance(row, dict) and (end == len(line) or line[end:].isspace()):
-            return row
-    except (ValueError, RecursionError):
-        pass
-    try:
-        row = json.loads(line)
+        row = _DECODER.decode(line)
         if isinstance(row, dict):
             return row
         problem = 'expected an object, as {"uri": "a.jpg"}'
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         problem = str(error)
+    except RecursionError:
+        problem = "lists or objects in each other, too many to read"
     if number == 1 and line.lstrip().startswith("["):
         problem = "the beginning of an array; write each object on a line of its own"
     raise UsageError(f"SOURCE: line {number} of {str(path)!r}: {problem}; correct this line")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of which no key is there twice.
+
+    Raises:
+        ValueError: one is; which of its values is meant cannot be known.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+#: Made once: `json.loads` would make one for each line.
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
 def _text(row: dict[str, Any], name: str, number: int, path: AnyPath) -> str | None:
     value = row.get(name)
+    if isinstance(value, str) and not is_text(value):
+        raise UsageError(
+            f"SOURCE: line {number} of {str(path)!r} has half a character as {name!r} (a lone "
+            f"surrogate): {value!r}; correct this line"
+        )
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list | dict):

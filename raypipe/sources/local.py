@@ -6,10 +6,14 @@ import os
 import stat
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.schema import MISSING
 from raypipe.sources.faults import changed, rejected
+
+FILE_SCHEME = "file://"
+_MARK = "\N{REPLACEMENT CHARACTER}"
 
 
 def file_etag(path: str) -> str:
@@ -29,8 +33,39 @@ def etag_of(status: os.stat_result) -> str:
 
 
 def utf8(name: str) -> str:
-    r"""Return a file name as text that can be stored; bytes that are not UTF-8 become `\xNN`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """Return a file name as text that can be stored; two names never give one text.
+
+    A byte that is not UTF-8 becomes `�` and its two hexadecimal digits, as
+    in `caf�E9.jpg`; that character, which hardly any name has, is doubled.
+    """
+    if name.isascii():
+        return name
+    name = name.replace(_MARK, 2 * _MARK)
+    if is_text(name):
+        return name
+    return "".join(char if is_text(char) else f"{_MARK}{_byte(char):02X}" for char in name)
+
+
+def _byte(char: str) -> int:
+    """Return the byte that stands in a name for itself (`os.fsdecode`)."""
+    return ord(char) & 0xFF
+
+
+def as_uri(path: str) -> str:
+    """Return what a path is stored as: itself, or a `file://` URI if it is not UTF-8."""
+    return path if is_text(path) else f"{FILE_SCHEME}{quote(os.fsencode(path))}"
+
+
+def path_of(uri: str) -> str:
+    """Return the path that `as_uri` was given."""
+    if uri.startswith(FILE_SCHEME):
+        return os.fsdecode(unquote_to_bytes(uri.removeprefix(FILE_SCHEME)))
+    return uri
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be stored: JSON can hold half a character, a lone surrogate."""
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def read_local(path: str, max_bytes: int, etag: str | None = None) -> bytes:
@@ -48,7 +83,7 @@ def read_local(path: str, max_bytes: int, etag: str | None = None) -> bytes:
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
             # Opening a pipe or a device could wait for ever.
-            raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {path}")
+            raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {utf8(path)}")
         check_size(status.st_size, max_bytes)
         with Path(path).open("rb", buffering=0) as file:
             data = file.read()

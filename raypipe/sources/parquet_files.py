@@ -246,10 +246,9 @@ def _reading(path: str) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(readable(path), pre_buffer=is_object(path)) as table:
             yield table
-    except (OSError, pa.ArrowInvalid) as error:
-        raise RaypipeError(
-            f"SOURCE: cannot read {path!r}: {error}; repair or remove the file"
-        ) from None
+    except (OSError, MemoryError, pa.ArrowException) as error:
+        said = " ".join(str(error).split()) or "it promises more than memory holds"
+        raise RaypipeError(f"SOURCE: cannot read {path!r}: {said}; repair or remove it") from None
 
 
 def _image_column(arrow: pa.Schema, config: SourceConfig, where: str) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from math import isfinite
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.containers import HIDDEN, SIDE_DATA, UNNAMED
 from raypipe.sources.files import AnyPath, file_etag
-from raypipe.sources.local import utf8
+from raypipe.sources.local import is_text, utf8
 from raypipe.sources.members import clean_name, spell, spell_reject
 from raypipe.sources.tar_members import is_gzip, tar_members
 
@@ -180,7 +181,7 @@ class _TarShard:
         if extension in ("cls", "json"):
             try:
                 self._read_side(sample, extension, member, stream)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 shown = utf8(f"member {member.name!r} of {self.path}")
                 self.unread.append(f"{shown}: {error}")
 
@@ -196,6 +197,8 @@ class _TarShard:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError("no JSON object")
+        if not all(is_text(value) for value in values.values() if isinstance(value, str)):
+            raise ValueError("half a character, a lone surrogate")
         given = values.get("id")
         sample.id = given if isinstance(given, str) and given else None
         labels = (values.get(name) for name in (self.label_column, "label", "cls"))
@@ -207,7 +210,8 @@ class _TarShard:
         return spell(self.kind, self.path, member.name, **numbers)
 
     def _etag(self, member: tarfile.TarInfo) -> str:
-        return f"{int(member.mtime):x}-{member.size:x}-{self.etag}"
+        changed = int(member.mtime) if isfinite(member.mtime) else 0  # a PAX header may say `nan`
+        return f"{changed:x}-{member.size:x}-{self.etag}"
 
     def _reject(self, member: tarfile.TarInfo, shown: str, count: int, problem: str) -> Row:
         uri = spell_reject(

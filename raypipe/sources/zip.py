@@ -26,8 +26,7 @@ from raypipe.sources.zip_directory import check_directory
 
 _ENCRYPTED = 0x1
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-_LOCAL_HEADER = struct.Struct("<4s2xH18xHH")
-_UTF8 = 0x800
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
 _EXTRA_BYTES = 64
 _SIGNATURE = b"PK\x03\x04"
 
@@ -98,7 +97,8 @@ def _directory(path: str) -> list[zipfile.ZipInfo]:
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
-    return info.is_dir() or (info.filename.endswith("\\") and not info.file_size)
+    name = info.filename
+    return name.endswith("/") or (name.endswith("\\") and not info.file_size)
 
 
 def _hidden(name: str) -> bool:
@@ -159,20 +159,30 @@ def _content(file: Reader, member: Member) -> bytes:
     found = file.read(before + where["packed"], where["at"])
     if len(found) < _LOCAL_HEADER.size or not found.startswith(_SIGNATURE):
         raise ValueError("there is no member")
-    _, flags, name_length, extra_length = _LOCAL_HEADER.unpack_from(found)
+    _, name_length, extra_length = _LOCAL_HEADER.unpack_from(found)
     name_end = _LOCAL_HEADER.size + name_length
     start = name_end + extra_length
     if (missing := start + where["packed"] - len(found)) > 0:
         found += file.read(missing, where["at"] + len(found))
-    name = found[_LOCAL_HEADER.size : name_end].decode("utf-8" if flags & _UTF8 else "cp437")
-    if name != member.name:
-        raise ValueError(f"a member of another name, {name!r}")
+    name = found[_LOCAL_HEADER.size : name_end]
+    if not _is_name(name, member.name):
+        raise ValueError(f"a member of another name, {name.decode('utf-8', 'replace')!r}")
     data = _unpack(found[start : start + where["packed"]], where)
     if len(data) != where["size"]:
         raise ValueError(f"{len(data)} bytes instead of {where['size']}")
     if zlib.crc32(data) != where["crc"]:
         raise ValueError("bytes of another checksum")
     return data
+
+
+def _is_name(found: bytes, name: str) -> bool:
+    """Whether a member calls itself what the directory calls it, as far as both can be compared.
+
+    The directory's name may be in Unicode where the member's is in a code page of its own.
+    """
+    texts = (found.decode(encoding, "replace") for encoding in ("utf-8", "cp437"))
+    is_other = name not in (text.partition("\0")[0] for text in texts)
+    return not is_other or not (found.isascii() or name.isascii())
 
 
 def _unpack(packed: bytes, where: dict[str, int]) -> bytes:

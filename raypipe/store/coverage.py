@@ -16,7 +16,7 @@ from raypipe import schema
 from raypipe.errors import MAY_PASS
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
-from raypipe.store.checksums import reading
+from raypipe.store.checksums import check_hdf5, reading
 from raypipe.store.partition import (
     file_format,
 )
@@ -54,6 +54,7 @@ def cover(storage: Storage, parts: tuple[Part, ...], *, retry: bool = False) -> 
     """
     if not parts:
         return Coverage((), no_rows())
+    check_hdf5(storage, (part.file for part in parts))
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(partial(_listed_rows, storage, retry=retry), parts))
     return coverage_of(parts, found)
