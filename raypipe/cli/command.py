@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,6 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
 from raypipe.cli.endings import explain, listen, quiet_output, status_of
+from raypipe.cli.next_step import last_line
 from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
@@ -73,6 +75,7 @@ def call(given: Given) -> int:
     """Run a job and print what it has to say; return the exit status."""
     if getattr(given.config, "log", "text") == "json":
         say_as_json(command=given.name)
+    started = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
         outcome: Outcome = import_module(f"raypipe.jobs.{given.name}").run(given.config)
     if text := json.dumps(outcome.summary) if given.as_json else outcome.text:
@@ -80,6 +83,9 @@ def call(given: Given) -> int:
             print(printable(text, keep="\n\t"), flush=True)  # noqa: T201
         except BrokenPipeError:  # of `| head`: its reader has had enough
             quiet_output()
+    taken = time.monotonic() - started
+    if not given.as_json and (line := last_line(given.name, given.config, outcome, taken)):
+        say(line)
     return outcome.exit_code
 
 

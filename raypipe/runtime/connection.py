@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import psutil
 import ray
 import ray.data
 
@@ -25,6 +26,8 @@ from raypipe.runtime.ray_folder import check_ray_folder
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
+#: For workers to leave by themselves.
+_LEAVE_SECONDS = 2.0
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 
 
@@ -69,7 +72,21 @@ def end() -> None:
     """Leave the Ray that a session has started or joined."""
     if KEEPING.address is not None:
         KEEPING.address = None
-        ray.shutdown()
+        with _workers_ended():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _workers_ended() -> Iterator[None]:
+    """See that a Ray that was started here takes its workers with it: some outlive it, at work."""
+    nodes = [child for child in psutil.Process().children() if child.name() == "raylet"]
+    workers = [worker for node in nodes for worker in node.children(recursive=True)]
+    try:
+        yield
+    finally:
+        for worker in psutil.wait_procs(workers, _LEAVE_SECONDS)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
 
 
 def _connect(address: str) -> None:

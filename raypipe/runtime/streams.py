@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,10 @@ _NEVER_BEGAN = "error raised in its creation task"
 _NEVER_RAN = "The actor never ran"
 _OF_NODE = "node has died"
 _DEATHS = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+#: Between the tracebacks of a chain, the first cause first.
+_CHAINED = re.compile("\nThe above exception was the direct|\nDuring handling of the above")
+_OWN = "raypipe.errors."
+_LONGEST = 300
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
@@ -68,9 +73,28 @@ def _is_death(error: Exception) -> bool:
 
 
 def first_cause(error: Exception) -> str:
-    """Return the line that matters of an error that Ray has wrapped, tracebacks and all."""
+    """Return what an error that Ray has wrapped, tracebacks and all, comes from, in one line.
+
+    That is what raypipe itself said, if it is in the chain, or else the first error of it.
+    """
     text = _COLOUR.sub("", str(error)).strip()
-    first, marker, _ = text.partition("\nThe above exception was the direct cause")
-    lines = [line for line in first.splitlines() if line.strip()]
-    last = marker or _NEVER_BEGAN in first
-    return lines[-1 if last else 0].strip() if lines else type(error).__name__
+    causes = [cause for part in _CHAINED.split(text) if (cause := _raised(part))]
+    own = [cause.partition(": ")[2] for cause in causes if cause.startswith(_OWN)]
+    if found := [*own[-1:], *causes[:1]]:
+        return textwrap.shorten(found[0], _LONGEST, placeholder=" …")
+    # Without a traceback, as of Ray's own errors: `ray::f() (pid=1)` says only where it was.
+    lines = [line.strip() for line in text.splitlines() if not line.startswith(("ray::", " "))]
+    return next(filter(None, lines), type(error).__name__)
+
+
+def _raised(traceback: str) -> str:
+    """Return the error at the end of a traceback, with its message; an empty text if none is."""
+    within, found = False, []
+    for line in traceback.splitlines():
+        if line.startswith("  File "):
+            within, found = True, []
+        elif within and not line.startswith(" "):
+            within, found = False, [line]
+        elif found:
+            found.append(line)
+    return "\n".join(found)

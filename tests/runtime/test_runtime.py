@@ -126,8 +126,11 @@ def test_ray_says_of_a_node_what_we_look_for() -> None:
     assert found.with_node
 
 
+LUCKLESS = 'Traceback (most recent call last):\n  File "f.py", line 1, in f\nValueError: luck'
+
+
 def test_ray_says_of_a_constructor_what_we_look_for() -> None:
-    cause = ray.exceptions.RayTaskError("f", "Traceback\nValueError: luck", ValueError("luck"))
+    cause = ray.exceptions.RayTaskError("f", LUCKLESS, ValueError("luck"))
     cause._actor_id = "a"
     error = ray.exceptions.ActorDiedError(cause)
     assert streams._NEVER_BEGAN in str(error)

@@ -1,0 +1,65 @@
+"""The last line of a run: what was done, how long it took, and the command that follows."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+#: What a user has to fill in.
+_IMAGES = "IMAGES"
+_Following = Callable[[Any, Any, dict[str, Any]], tuple[str, ...]]
+
+
+def last_line(name: str, config: Any, outcome: Any, seconds: float) -> str:
+    """Return the line, which can be pasted; an empty text for jobs that only show something.
+
+    Args:
+        name: the job's.
+        config: its options.
+        outcome: what it has to say.
+        seconds: how long it took.
+    """
+    if name not in _FOLLOWING or getattr(config, "dry_run", False):
+        return ""
+    done = f"{name} done in {seconds:.1f} s"
+    words = _FOLLOWING[name](config, outcome.value, outcome.summary)
+    return f"{done}; next: {shlex.join(('raypipe', *words))}" if words else done
+
+
+def _nothing(*_: object) -> tuple[str, ...]:
+    return ()
+
+
+def _after_extract(config: Any, store: Any, _: object) -> tuple[str, ...]:
+    if len(store.classes) > 1:
+        return "train", config.out, "--out", "model"
+    return "cluster", config.out, "--out", "clusters"
+
+
+def _after_train(config: Any, *_: object) -> tuple[str, ...]:
+    return "predict", config.out, _IMAGES, "--out", "predictions.csv"
+
+
+def _after_predict(config: Any, _: object, summary: dict[str, Any]) -> tuple[str, ...]:
+    return ("report", config.out) if "snapshot" in summary else ()
+
+
+def _after_verify(config: Any, _: object, summary: dict[str, Any]) -> tuple[str, ...]:
+    return ("repair", config.store) if summary["damaged"] else ()
+
+
+_FOLLOWING: dict[str, _Following] = {
+    "extract": _after_extract,
+    "train": _after_train,
+    "cluster": lambda config, *_: ("report", config.out),
+    "predict": _after_predict,
+    "export": _nothing,
+    "report": _nothing,
+    "dedupe": _nothing,
+    "pack": lambda config, *_: ("extract", config.out, "--out", "features"),
+    "compact": lambda config, *_: ("expire", config.store, "--keep", "1", "--dry-run"),
+    "expire": _nothing,
+    "verify": _after_verify,
+    "repair": lambda config, *_: ("verify", config.store),
+}

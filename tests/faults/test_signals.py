@@ -1,0 +1,164 @@
+"""A command that is stopped at any moment: its status, what it leaves, and that it can go on."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import raypipe
+from tests.conftest import NETWORKS, TINY, draw_folder, flags
+from tests.support.stopping import SIGNALS, Command, Ended
+
+#: While modules are imported, which is most of what a small command does.
+IMPORTS = 2.5
+_DONE = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Images, a store of them and a model."""
+
+    photos: Path
+    store: Path
+    model: Path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    root = tmp_path_factory.mktemp("signals")
+    made = Place(draw_folder(root / "photos", 90), root / "store", root / "model")
+    for words in (
+        ["extract", str(made.photos), "--out", str(made.store), *flags()],
+        ["train", str(made.store), "--out", str(made.model), "--cv", "2"],
+    ):
+        assert Command(*words).end().status == _DONE
+    return made
+
+
+def extract(place: Place, out: Path) -> list[str]:
+    slow = flags(backbone=f"{NETWORKS}:slow", actors="auto")
+    return ["extract", str(place.photos), "--out", str(out), *slow]
+
+
+def train(place: Place, out: Path) -> list[str]:
+    return ["train", str(place.store), "--out", str(out)]
+
+
+def predict(place: Place, out: Path) -> list[str]:
+    code = ["--backbone", TINY]
+    return ["predict", str(place.model), str(place.photos), "--out", str(out / "p.csv"), *code]
+
+
+def made(out: Path) -> object:
+    """Return what a command has made, as far as it is to be the same each time."""
+    if (out / "p.csv").exists():
+        return (out / "p.csv").read_bytes()
+    if (out / "holdout.csv").exists():
+        return (out / "holdout.csv").read_bytes()
+    return raypipe.open(str(out)).to_numpy().features
+
+
+#: How many moments, by seed: before a release, twenty of each command.
+MOMENTS = [(3, 0), pytest.param(20, 1, marks=pytest.mark.long)]
+ON_RAY = ["--address", "local"]
+
+
+@pytest.mark.parametrize(("moments", "seed"), MOMENTS)
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (extract, []),
+        (extract, ON_RAY),
+        (train, []),
+        pytest.param(train, ["--engine", "ray", *ON_RAY], marks=pytest.mark.long),
+        (predict, []),
+        pytest.param(predict, ON_RAY, marks=pytest.mark.long),
+    ],
+)
+def test_stopped_at_any_moment(
+    command: Callable[[Place, Path], list[str]],
+    more: list[str],
+    moments: int,
+    seed: int,
+    place: Place,
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(seed)
+    out = tmp_path / "out"
+    out.mkdir()
+    words = [*command(place, out), *more]
+    began = time.monotonic()
+    undisturbed = Command(*words).end()
+    whole = time.monotonic() - began
+    assert undisturbed.status == _DONE, undisturbed.said
+    expected = made(out)
+    _empty(out)
+    for number in range(moments):
+        signum = list(SIGNALS)[number % len(SIGNALS)]
+        after = chance.uniform(0.2, IMPORTS if number % 3 == 0 else whole)
+        ended = Command(*words).stop(signum, after, all_of_it=chance.random() < 0.5)
+        check(ended, signum, after)
+        if ended.status == _DONE:  # it was faster than that
+            _empty(out)
+    again = Command(*words).end()
+    assert again.status == _DONE, again.said
+    np.testing.assert_equal(made(out), expected)
+
+
+def check(ended: Ended, signum: int, after: float) -> None:
+    about = f"{signal.Signals(signum).name} after {after:.2f} s: {ended.said[-2000:]}"
+    assert ended.status in (SIGNALS[signum], *([] if ended.in_time else [_DONE])), about
+    assert not ended.left, f"{about}\n{ended.left}"
+    assert "Traceback" not in ended.said, about
+
+
+def _empty(out: Path) -> None:
+    shutil.rmtree(out)
+    out.mkdir()
+
+
+def decoding(place: Place, out: Path, *more: str) -> Command:
+    """Start an extraction; return it as soon as there is a partition, and work that goes on."""
+    command = Command(*extract(place, out), *more)
+    until = time.monotonic() + 120
+    while not list(out.glob("data/part-*")):
+        assert time.monotonic() < until
+        assert command.process.poll() is None
+        time.sleep(0.05)
+    return command
+
+
+@pytest.mark.parametrize("more", [[], ON_RAY])
+def test_a_killed_command_takes_its_processes_with_it(
+    more: list[str], place: Place, tmp_path: Path
+) -> None:
+    command = decoding(place, tmp_path / "out", *more)
+    assert len(command.family()) > 1
+    command.process.kill()
+    ended = command.end()
+    assert ended.status == 128 + signal.SIGKILL
+    assert not ended.left
+
+
+def test_a_closed_terminal(place: Place, tmp_path: Path) -> None:
+    """Whose end is told by the system, to the processes of the session."""
+    terminal, line = pty.openpty()
+    command = Command(*extract(place, tmp_path / "out"), terminal=line)
+    os.close(line)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "out").glob("data/part-*")):
+        assert time.monotonic() < until
+        os.read(terminal, 4096)
+    os.close(terminal)
+    ended = command.end()
+    assert (ended.status, ended.left) == (SIGNALS[signal.SIGHUP], [])
