@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -22,11 +24,31 @@ def with_bar(stream: Iterable[T], total: int, count: Callable[[T], int]) -> Iter
         RateColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
+    console = Console(file=cast(IO[str], _Lenient(sys.stderr)))
+    with Progress(*columns, console=console, transient=False) as bar:
         task = bar.add_task("", total=total)
         for result in stream:
             bar.update(task, advance=count(result))
             yield result
+
+
+class _Lenient:
+    """A stream to a terminal that may be closed: work goes on, or ends as it is asked to."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class RateColumn(ProgressColumn):

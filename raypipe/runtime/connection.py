@@ -21,6 +21,7 @@ from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
 from raypipe.runtime.cluster_nodes import wait_for
 from raypipe.runtime.keeping import KEEPING
+from raypipe.runtime.messages import in_one_line
 from raypipe.runtime.metrics import job_name
 from raypipe.runtime.ray_folder import check_ray_folder
 
@@ -50,8 +51,8 @@ def session(
     if KEEPING.address not in (None, wanted):
         end()
     if ray.is_initialized():
-        wait_for(wait)
-        with _data_context():
+        with in_one_line(), _data_context():
+            wait_for(wait)
             yield
         return
     address = wanted
@@ -59,8 +60,8 @@ def session(
         say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
     _connect(address)
     try:
-        wait_for(wait)
-        with _data_context():
+        with in_one_line(), _data_context():
+            wait_for(wait)
             yield
     finally:
         KEEPING.address = address

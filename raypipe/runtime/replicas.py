@@ -13,6 +13,7 @@ from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime.cluster_nodes import alive_nodes, largest_node
 from raypipe.runtime.streams import first_cause
+from raypipe.runtime.waiting import waiting_told
 from raypipe.steps.pool_plan import Replicas
 
 T = TypeVar("T")
@@ -140,7 +141,8 @@ def on_all_hardware(function: Callable[[], T]) -> list[T]:
         for node in nodes
     ]
     try:
-        found: list[T] = ray.get(asked)
+        with waiting_told(f"a look at each node with a {kind}"):
+            found: list[T] = ray.get(asked)
     except ray.exceptions.RayError as error:
         raise RaypipeError(first_cause(error)) from error
     return found
@@ -158,7 +160,8 @@ def on_replica_hardware(function: Callable[..., T], *arguments: Any, **options: 
         return function(*arguments, **options)
     remote = ray.remote(num_cpus=0 if gpus else 1, num_gpus=1 if gpus else 0)(_call)
     try:
-        result: T = ray.get(remote.remote(function, *arguments, **options))
+        with waiting_told(f"a process with a {'GPU' if gpus else 'core'}"):
+            result: T = ray.get(remote.remote(function, *arguments, **options))
     except ray.exceptions.RayError as error:
         raise RaypipeError(first_cause(error)) from error
     return result

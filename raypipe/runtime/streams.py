@@ -12,6 +12,7 @@ import ray
 import ray.data
 
 from raypipe.errors import RaypipeError
+from raypipe.runtime.waiting import waiting_told
 
 #: A unit is tried so many times again; a process may hold several images that end it.
 _RETRIES, _RESTARTS = 12, 16
@@ -55,9 +56,11 @@ def stream(dataset: ray.data.Dataset) -> Iterator[pa.Table]:
         RaypipeError: a step failed for good; the message is that of the first cause.
     """
     try:
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            if len(block):
-                yield block
+        with waiting_told("the first results") as come:
+            for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                come.set()
+                if len(block):
+                    yield block
     except ray.exceptions.RayError as error:
         if _is_death(error):
             raise ProcessDiedError(with_node=_OF_NODE in str(error)) from error
@@ -89,7 +92,7 @@ def first_cause(error: Exception) -> str:
 
 def _raised(traceback: str) -> str:
     """Return the error at the end of a traceback, with its message; an empty text if none is."""
-    within, found = False, []
+    within, found = False, list[str]()
     for line in traceback.splitlines():
         if line.startswith("  File "):
             within, found = True, []
