@@ -25,7 +25,7 @@ from raypipe import schema
 from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.rows.unit import Unit, pack_items
-from raypipe.runtime import ProcessDiedError, first_cause
+from raypipe.runtime import ProcessDiedError, alive_nodes, first_cause
 from raypipe.sources.members import spell_reject
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.guard import TIMES as _TIMES
@@ -34,9 +34,10 @@ from raypipe.steps.read import decoded
 
 #: How often a process may die for no reason that can be found, before the flow is given up.
 _RIDDLES = 8
-#: How often in a row nodes may die before anything is done, and seconds until a cluster knows that
-#: one has.
-_LOSSES, _SETTLE = 5, 10.0
+#: How often in a row nodes may die before anything is done.
+_LOSSES = 5
+#: Seconds until a cluster knows that a node has died: it asks each five times, every three seconds.
+_KNOWN_SECONDS, _POLL_SECONDS = 20.0, 0.5
 
 T = TypeVar("T")
 Run = Callable[[list[Unit], Any, int], Iterable[T]]
@@ -87,6 +88,7 @@ def survive(
     ledger, riddles, losses = None, 0, 0
     while units:
         done: set[Hashable] = set()
+        nodes = _nodes()
         try:
             for result in run(units, ledger, riddles):
                 done.add(of_result(result))
@@ -94,12 +96,12 @@ def survive(
             break
         except ProcessDiedError as error:
             units = [unit for unit in units if of_unit(unit) not in done]
-            if error.with_node:
+            if _some_have_died(nodes) or error.with_node:
                 losses = 0 if done else losses + 1
                 if losses == _LOSSES:
                     raise
                 say("a node has died; going on with the others")
-                time.sleep(_SETTLE)
+                ledger = None  # no image is to blame: Ray repeats units again
                 continue
             if ledger is None:
                 say(f"{error}. Going on, looking for an image that does it")
@@ -114,6 +116,22 @@ def survive(
             ledger = _new_ledger()
     if options.limits is not None:
         forget(options.limits.run)
+
+
+def _nodes() -> set[str]:
+    return {node["NodeID"] for node in alive_nodes()}
+
+
+def _some_have_died(nodes: set[str]) -> bool:
+    """Whether one of several nodes has died, of which the cluster knows later than of processes."""
+    until = time.monotonic() + _KNOWN_SECONDS
+    while len(nodes) > 1:
+        if nodes - _nodes():
+            return True
+        if time.monotonic() >= until:
+            break
+        time.sleep(_POLL_SECONDS)
+    return False
 
 
 def _new_ledger() -> Any:

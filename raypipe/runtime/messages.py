@@ -1,4 +1,4 @@
-"""What Ray says on its own account, of nodes and processes: a line each, and not again and again."""
+"""What Ray says on its own account, of nodes and processes: in a line, and not again and again."""
 
 from __future__ import annotations
 

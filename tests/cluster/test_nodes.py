@@ -224,6 +224,7 @@ def test_a_node_that_dies_takes_nothing_with_it(
     told, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert json.loads(told)["rows"] == IMAGES
+    assert "looking for an image" not in said
     check(bucket, phase, expected)
 
 
