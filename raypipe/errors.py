@@ -30,7 +30,7 @@ class RejectReason(StrEnum):
     """The server or drive that holds the bytes did not answer, or answered with an error of its
     own."""
     CHANGED = "changed"
-    """It is not what was listed any more: another version, or gone."""
+    """Another version than the one that was listed, or gone."""
     DAMAGED = "damaged"
     """The bytes are not those that its archive's directory has the checksum of."""
     NOT_AN_IMAGE = "not_an_image"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # they take torch
 
 _SAMPLE, _SAMPLED_PIXELS = 4, 25 * 10**6
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
-_WORTHWHILE = 1.05
+_WORTHWHILE, _FEW = 1.05, 64
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def settle(
         _compare_decoders(executor, backbone, options, items, device)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
-    sample = _sample(items, options)
+    # A few images, of a network whose features a store has: trying it out would take longer.
+    few = kept is not None and not kept and images <= _FEW and device == "cpu"
+    sample = _sample(() if few else items, options)
     _compare_with_untouched(backbone, spec, sample)
     trial = _try_out(executor, backbone, spec, sample, device, ask_size)
     if trial is not None:

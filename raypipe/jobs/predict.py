@@ -72,7 +72,7 @@ def _is_store(source: str) -> bool:
     """
     if is_store(source, "SOURCE"):
         return True
-    if not is_object(source) and numbers(open_storage(source, "SOURCE")):
+    if not is_object(source) and Path(source).is_dir() and numbers(open_storage(source, "SOURCE")):
         raise RaypipeError(f"SOURCE: {source!r} is a store without its spec.json; restore it")
     return False
 

@@ -37,11 +37,7 @@ def json_parts(path: AnyPath, names: list[str]) -> Iterator[Mapping[str, Texts]]
     """
     rows = _rows(path)
     while chunk := list(islice(rows, BATCH_ROWS)):
-        part = {name: [_text(row, name, number, path) for number, row in chunk] for name in names}
-        for values in part.values():
-            if not _can_be_stored("".join(filter(None, values))):
-                raise _half_character(path, chunk, names)
-        yield part
+        yield {name: [_text(row, name, number, path) for number, row in chunk] for name in names}
 
 
 def _rows(path: AnyPath) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -56,30 +52,6 @@ def _rows(path: AnyPath) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UsageError(f"SOURCE: cannot read {str(path)!r}: {error.strerror}") from None
     except UnicodeError as error:
         raise _undecodable(path, encoding, error) from None
-
-
-def _can_be_stored(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _half_character(
-    path: AnyPath, chunk: list[tuple[int, dict[str, Any]]], names: list[str]
-) -> UsageError:
-    """Name the line with an escape that stands for no character, as JSON may have it."""
-    number, name = next(
-        (number, name)
-        for number, row in chunk
-        for name in names
-        if not _can_be_stored(_text(row, name, number, path) or "")
-    )
-    return UsageError(
-        f"SOURCE: line {number} of {str(path)!r} has half of a character (an escape as \\ud800) "
-        f"in {name!r}; correct this line"
-    )
 
 
 def _undecodable(path: AnyPath, encoding: str, error: UnicodeError) -> UsageError:

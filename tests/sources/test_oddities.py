@@ -168,7 +168,7 @@ def test_a_uri_with_a_zero_is_a_reject(kind: str, tmp_path: Path) -> None:
     else:
         pq.write_table(pa.table({"uri": ["b\0c.png"]}), table)
     (uri,) = listed(table)["uri"].to_pylist()
-    with pytest.raises(RejectedItem, match="no name of a file") as found:
+    with pytest.raises(RejectedItem, match="no file has such a name") as found:
         read_item(uri, CAP)
     assert found.value.reason is RejectReason.UNREADABLE
 
@@ -229,7 +229,7 @@ def test_a_zip_member_that_is_called_otherwise_by_its_directory(tmp_path: Path) 
         zip(ids(tmp_path / "b.zip"), listed(tmp_path / "b.zip")["uri"].to_pylist(), strict=True)
     )
     assert read_item(found["café/é.png"], CAP) == png()
-    with pytest.raises(RejectedItem, match="damaged"):
+    with pytest.raises(RejectedItem, match="a member of another name, 'cat/x.png'"):
         read_item(found["bat/x.png"], CAP)
 
 
@@ -242,7 +242,7 @@ def test_a_zip_whose_directory_lost_an_entry(tmp_path: Path) -> None:
     data[entry + 32] = 46 + len("b.png")  # its comment swallows the next one
     (tmp_path / "b.zip").write_bytes(data)
     assert ids(tmp_path / "a.zip") == ["a.png", "b.png"]
-    with pytest.raises(RaypipeError, match="has 1 entries instead of 2"):
+    with pytest.raises(RaypipeError, match="directory has 1 members, its last record says 2"):
         listed(tmp_path / "b.zip")
 
 

@@ -110,7 +110,7 @@ def test_half_a_character_is_named(tmp_path: Path) -> None:
     source = jsonl_of(
         tmp_path / "t.jsonl", [{"path": "a.png"}, {"path": "b.png", "label": "\ud83d"}]
     )
-    with pytest.raises(UsageError, match="line 2 of .* has half of a character .* in 'label'"):
+    with pytest.raises(UsageError, match="line 2 of .* has half a character as 'label'"):
         listed(source)
 
 
