@@ -11,11 +11,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import psutil
 import ray
 import ray.data
+from ray._private import services
 
 from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
@@ -104,7 +106,7 @@ def _connect(address: str) -> None:
     if says_json():  # Ray adds the ids of job, node, worker and actor
         options["logging_config"] = ray.LoggingConfig(encoding="JSON", log_level="INFO")
     try:
-        with _silent_stderr(), _own_signals():
+        with _silent_stderr(), _own_signals(), _in_other_groups():
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--address: {_why_not(address, str(error))}") from None
@@ -119,11 +121,31 @@ def _own_signals() -> Iterator[None]:
     A program that has none of its own keeps Ray's, which ends what Ray has started.
     """
     before = signal.getsignal(signal.SIGTERM)
+    own = callable(before) and threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit:  # Ray's answer, while it starts
+        if own:
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        if own:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _in_other_groups() -> Iterator[None]:
+    """Have what Ray starts not be sent what a terminal, or who stops a command, sends to all of it.
+
+    Without its processes, Ray's C++ side aborts this one, at its start and at its end.
+    """
+    before = services.ConsolePopen
+    services.ConsolePopen = partial(before, process_group=0)
     try:
         yield
     finally:
-        if callable(before) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        services.ConsolePopen = before
 
 
 def _why_not(address: str, error: str) -> str:
