@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from raypipe import schema
+
 #: What a user has to fill in.
 _IMAGES = "IMAGES"
 _Following = Callable[[Any, Any, dict[str, Any]], tuple[str, ...]]
@@ -32,9 +34,14 @@ def _nothing(*_: object) -> tuple[str, ...]:
 
 
 def _after_extract(config: Any, store: Any, _: object) -> tuple[str, ...]:
-    if len(store.classes) > 1:
+    some = next(
+        store.iter_batches([schema.LABEL]), None
+    )  # all would take long where there are many
+    if some is None:
+        return ()
+    if some[schema.LABEL].null_count < len(some):
         return "train", config.out, "--out", "model"
-    return "cluster", config.out, "--out", "clusters"
+    return "cluster", config.out, "--k", "2:10", "--out", "clusters"
 
 
 def _after_train(config: Any, *_: object) -> tuple[str, ...]:

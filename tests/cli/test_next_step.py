@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from raypipe import config
-from raypipe.cli.command import Given, add_command, execute, new_app
-from raypipe.cli.next_step import _FOLLOWING
+from raypipe.cli.command import Given, Outcome, add_command, execute, new_app
+from raypipe.cli.next_step import _FOLLOWING, last_line
+from raypipe.store.reader import StoreReader
 from tests.conftest import Here
 
 #: Jobs that show something, or whose steps are jobs themselves.
@@ -37,6 +40,25 @@ def pasted(line: str) -> Given:
     assert words[0] == "raypipe"
     assert execute(app, words[1:]) == 0
     return taken[0]
+
+
+def test_extract_is_followed_by_what_its_labels_allow(stored: Path) -> None:
+    given = config.ExtractConfig(source="photos", out="my store", backbone="resnet18")
+    outcome = Outcome({}, "", StoreReader(str(stored)))
+    line = last_line("extract", given, outcome, 1.26)
+    assert line == "extract done in 1.3 s; next: raypipe train 'my store' --out model"
+    assert pasted(line).name == "train"
+    dry = given.model_copy(update={"dry_run": True})
+    assert last_line("extract", dry, outcome, 1.26) == ""
+
+
+def test_without_labels_there_are_clusters() -> None:
+    class Unlabelled:
+        def iter_batches(self, columns: list[str]) -> Any:
+            yield pa.record_batch({columns[0]: pa.array([None, None], pa.string())})
+
+    given = config.ExtractConfig(source="photos", out="s", backbone="resnet18")
+    assert pasted(last_line("extract", given, Outcome({}, "", Unlabelled()), 1.0)).name == "cluster"
 
 
 def test_what_is_pasted_goes_on(
