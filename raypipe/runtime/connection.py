@@ -12,12 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
+from types import FrameType
 from typing import Any, Literal
 
 import psutil
 import ray
 import ray.data
-from ray._private import services
+from ray._private import services, utils
 
 from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
@@ -31,6 +32,8 @@ _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
 #: For workers to leave by themselves.
 _LEAVE_SECONDS = 2.0
+#: What asks a program to end.
+_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 
 
@@ -60,13 +63,13 @@ def session(
     address = wanted
     if not quiet:
         say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
-    _connect(address)
     try:
+        _connect(address)
         with in_one_line(), _data_context():
             wait_for(wait)
             yield
     finally:
-        KEEPING.address = address
+        KEEPING.address = address if ray.is_initialized() else None
         if not KEEPING.wanted:
             end()
 
@@ -106,7 +109,7 @@ def _connect(address: str) -> None:
     if says_json():  # Ray adds the ids of job, node, worker and actor
         options["logging_config"] = ray.LoggingConfig(encoding="JSON", log_level="INFO")
     try:
-        with _silent_stderr(), _own_signals(), _in_other_groups():
+        with _silent_stderr(), _requests_held(), _in_other_groups():
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--address: {_why_not(address, str(error))}") from None
@@ -115,23 +118,38 @@ def _connect(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the command's answer to a request to end: Ray's leaves no word and status 15.
+def _requests_held() -> Iterator[None]:
+    """Hold requests to end back until Ray has started: half started, it aborts the program.
 
-    A program that has none of its own keeps Ray's, which ends what Ray has started.
+    A second one is not held. Ray's own answer to SIGTERM, which leaves no word and status 15,
+    does not take the place of the program's, if that has one.
     """
-    before = signal.getsignal(signal.SIGTERM)
-    own = callable(before) and threading.current_thread() is threading.main_thread()
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    held: list[int] = []
+    own: dict[int, Any] = {
+        number: answer for number in _REQUESTS if callable(answer := signal.getsignal(number))
+    }
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if held:
+            own[number](number, frame)
+        held.append(number)
+
+    rays = utils.set_sigterm_handler
+    if signal.SIGTERM in own:
+        utils.set_sigterm_handler = lambda _: None
+    for number in own:
+        signal.signal(number, hold)
     try:
         yield
-    except SystemExit:  # Ray's answer, while it starts
-        if own:
-            signal.signal(signal.SIGTERM, before)
-            signal.raise_signal(signal.SIGTERM)
-        raise
     finally:
-        if own:
-            signal.signal(signal.SIGTERM, before)
+        utils.set_sigterm_handler = rays
+        for number, answer in own.items():
+            signal.signal(number, answer)
+        if held:
+            signal.raise_signal(held[0])
 
 
 @contextlib.contextmanager
