@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from raypipe.errors import RaypipeError
 from raypipe.storage import FileInput, Storage
+from raypipe.store import hdf5
 from raypipe.store.partition import File, describe
 
 Piece = TypeVar("Piece")
@@ -47,8 +48,8 @@ def verified(
 ) -> Iterator[Piece]:
     """Yield what `read` does of a listed file, once its checksum is known to be right.
 
-    The first piece is read meanwhile. Of a bucket, a file of up to 256 MiB is fetched once for
-    both.
+    The first piece is read meanwhile; of HDF5 only then, since its library may never come to an end
+    with a damaged file. Of a bucket, a file of up to 256 MiB is fetched once for both.
 
     Raises:
         RaypipeError: the file differs, is missing, or cannot be read now.
@@ -61,6 +62,8 @@ def verified(
         else:
             source = storage.open(file.path)
             whole = pool.submit(is_whole, storage, file)
+        if file.path.endswith(hdf5.SUFFIX) and not whole.result():
+            raise DamagedFileError(storage, file, _DIFFERS)
         try:
             pieces = read(source)
             first = list(islice(pieces, 1))
