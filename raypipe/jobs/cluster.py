@@ -38,7 +38,7 @@ def run(config: ClusterConfig) -> Outcome:
         UsageError: more clusters than rows, or features that are no numbers.
     """
     check(config)
-    return deliver(config, _run, kind="clusters", last="metrics.json")
+    return deliver(config, _run, kind="clusters")
 
 
 def _run(config: ClusterConfig, new: Path) -> Outcome:
