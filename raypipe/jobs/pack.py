@@ -86,7 +86,8 @@ def run(config: PackConfig) -> Outcome:
         "left_aside": listing.aside,
         "seconds": round(time.monotonic() - started, 3),
     }
-    return Outcome(summary, _text(summary))
+    shards = sorted(str(path) for path in out.glob(f"{config.prefix}-*.tar"))
+    return Outcome(summary, _text(summary), shards)
 
 
 def _claim(out: Path, config: PackConfig, listing: Listing) -> None:
