@@ -40,6 +40,7 @@ __all__ = [
     "ImageClusters",
     "RaypipeError",
     "Store",
+    "Table",
     "UsageError",
     "cluster",
     "compact",
@@ -68,6 +69,7 @@ _CLASSES = {
     "ImageClusters": "raypipe.api.image_clusters",
     "RaypipeError": "raypipe.errors",
     "Store": "raypipe.runtime.ray_dataset",
+    "Table": "raypipe.api.tables",
     "UsageError": "raypipe.errors",
 }
 

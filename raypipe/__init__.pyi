@@ -17,6 +17,7 @@ __all__ = [
     "ImageClusters",
     "RaypipeError",
     "Store",
+    "Table",
     "UsageError",
     "cluster",
     "compact",

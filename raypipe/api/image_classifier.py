@@ -88,6 +88,14 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # h
         """The same, (K,), as scikit-learn has them."""
         return np.array(self.classes)
 
+    def fit(self, *_: object) -> ImageClassifier:
+        """Refuse to fit: `raypipe.train` does, from a store.
+
+        Raises:
+            UsageError: always. scikit-learn knows its estimators by this method.
+        """
+        raise UsageError("this model is fitted; raypipe.train(store, out=...) fits another one")
+
     def predict(
         self, images: GivenImage | Sequence[GivenImage] | npt.NDArray[np.floating[Any]]
     ) -> npt.NDArray[np.str_]:
@@ -127,8 +135,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # h
         width = _width(self.head)
         if rows is None or width not in (None, rows.shape[1]):
             raise UsageError(
-                f"features: the model's column {self.column!r} gives rows of {width} values; got an "
-                f"array {features.shape} of {features.dtype} (as images, uint8)"
+                f"features: the model's column {self.column!r} has rows of {width} values; got "
+                f"an array {features.shape} of {features.dtype} (of an image, give uint8)"
             )
         if not finite(rows).all():
             raise UsageError("features: some are NaN or infinite")

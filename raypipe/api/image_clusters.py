@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.csv
+import pyarrow.compute as pc
+import pyarrow.csv as csv
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import StandardScaler
@@ -95,6 +96,17 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
     inertia_ = inertia
     n_iter_ = iterations
 
+    def fit(self, *_: object) -> ImageClusters:
+        """Refuse to fit: `raypipe.cluster` does, from a store.
+
+        Raises:
+            UsageError: always. scikit-learn knows its estimators by this method.
+        """
+        raise UsageError("these are fitted; raypipe.cluster(store, out=..., k=...) fits others")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
     def predict(self, features: Floats) -> npt.NDArray[np.int64]:
         """Return (N,) clusters of (N, …) features, as those of the store.
 
@@ -110,8 +122,8 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         width = self.centers.shape[1]
         if given.dtype.kind != "f" or rows.ndim != 2 or rows.shape[1] != width:
             raise UsageError(
-                f"features: floats (N, …) of {width} values each, as the store's {column!r}; got an "
-                f"array {given.shape} of {given.dtype}"
+                f"features: floats (N, …) of {width} values each, as the store's {column!r}; got "
+                f"an array {given.shape} of {given.dtype}"
             )
         if not finite(rows).all():
             raise UsageError("features: some are NaN or infinite")
@@ -137,7 +149,7 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         store, column, scaler = self._store, self.metrics["column"], StandardScaler()
         channels = store.channels(column)
         for batch in store.iter_batches([schema.VIEW, column]):
-            own = batch.filter(pyarrow.compute.equal(batch[schema.VIEW], 0))
+            own = batch.filter(pc.equal(batch[schema.VIEW], 0))
             if len(own):
                 scaler.partial_fit(
                     as_rows(to_array(own[column]), self.metrics["spatial"], channels)
@@ -170,8 +182,8 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
             if is_object(self.origin.place):
                 return ""
             file = Path(self.origin.unchanged(), "clusters.csv")
-            ids = pyarrow.csv.read_csv(
-                file, convert_options=pyarrow.csv.ConvertOptions(include_columns=[schema.ID])
+            ids = csv.read_csv(
+                file, convert_options=csv.ConvertOptions(include_columns=[schema.ID])
             )[schema.ID].to_pylist()
             nearest = {}
             for cluster in np.argsort(-self.sizes, kind="stable")[:MOST]:
