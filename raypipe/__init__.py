@@ -38,9 +38,9 @@ from raypipe.config.version import __version__ as __version__
 __all__ = [
     "ImageClassifier",
     "ImageClusters",
+    "PredictionTable",
     "RaypipeError",
     "Store",
-    "Table",
     "UsageError",
     "cluster",
     "compact",
@@ -69,7 +69,7 @@ _CLASSES = {
     "ImageClusters": "raypipe.api.image_clusters",
     "RaypipeError": "raypipe.errors",
     "Store": "raypipe.runtime.ray_dataset",
-    "Table": "raypipe.api.tables",
+    "PredictionTable": "raypipe.api.tables",
     "UsageError": "raypipe.errors",
 }
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, overload
 
 from raypipe.api.image_classifier import ImageClassifier as ImageClassifier
 from raypipe.api.image_clusters import ImageClusters as ImageClusters
-from raypipe.api.tables import Table as Table
+from raypipe.api.tables import PredictionTable as PredictionTable
 from raypipe.errors import RaypipeError as RaypipeError
 from raypipe.errors import UsageError as UsageError
 from raypipe.runtime.ray_dataset import Store as Store
@@ -15,9 +15,9 @@ __version__: str
 __all__ = [
     "ImageClassifier",
     "ImageClusters",
+    "PredictionTable",
     "RaypipeError",
     "Store",
-    "Table",
     "UsageError",
     "cluster",
     "compact",
@@ -1035,7 +1035,7 @@ def predict(
     class_names: Literal["none", "imagenet"] = "none",
     backbone: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
-) -> Table:
+) -> PredictionTable:
     """Apply a trained model to images, or to a store with the model's features.
 
     Decodes, embeds and classifies in one pass; features are not kept. With a folder as --out,
@@ -1176,7 +1176,7 @@ def predict(
     class_names: Literal["none", "imagenet"] = "none",
     backbone: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
-) -> Store | Table:
+) -> Store | PredictionTable:
     """Apply a trained model to images, or to a store with the model's features.
 
     Decodes, embeds and classifies in one pass; features are not kept. With a folder as --out,

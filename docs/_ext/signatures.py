@@ -35,7 +35,7 @@ from typing import Any, Literal, overload
 
 from raypipe.api.image_classifier import ImageClassifier as ImageClassifier
 from raypipe.api.image_clusters import ImageClusters as ImageClusters
-from raypipe.api.tables import Table as Table
+from raypipe.api.tables import PredictionTable as PredictionTable
 from raypipe.errors import RaypipeError as RaypipeError
 from raypipe.errors import UsageError as UsageError
 from raypipe.runtime.ray_dataset import Store as Store
@@ -49,7 +49,10 @@ _OVERLOADS = {
         "dry_run",
         [("Literal[False] = False", "Store"), ("Literal[True]", "dict[str, Any]")],
     ),
-    "predict": ("out", [("None = None", "Table"), ("str | os.PathLike[str]", "Store | Table")]),
+    "predict": (
+        "out",
+        [("None = None", "PredictionTable"), ("str | os.PathLike[str]", "Store | PredictionTable")],
+    ),
 }
 _PATH = "str | os.PathLike[str]"
 _TEXTS = "str | Sequence[str]"

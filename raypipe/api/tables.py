@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 
-class Table(Protocol):
+class PredictionTable(Protocol):
     """A `pyarrow.Table`: what most need of one."""
 
     @property

@@ -48,7 +48,14 @@ def test_the_stub_is_up_to_date(signatures: Any) -> None:
 def test_the_stub_has_every_option_and_its_description() -> None:
     tree = ast.parse(STUB.read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    classes = {"ImageClassifier", "ImageClusters", "RaypipeError", "Store", "Table", "UsageError"}
+    classes = {
+        "ImageClassifier",
+        "ImageClusters",
+        "RaypipeError",
+        "Store",
+        "PredictionTable",
+        "UsageError",
+    }
     assert set(functions) | classes == set(raypipe.__all__)
     for name in set(functions) & set(JOBS):
         given = functions[name].args

@@ -5,7 +5,7 @@ from pathlib import Path
 import raypipe
 
 
-def unsure(table: raypipe.Table, least: float) -> list[str]:
+def unsure(table: raypipe.PredictionTable, least: float) -> list[str]:
     return [str(row["id"]) for row in table.to_pylist() if row["probability"] < least]
 
 
