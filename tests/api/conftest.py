@@ -35,11 +35,13 @@ def no_ray() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, no_ray: None) -> Made:
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("api")
     photos = draw_folder(folder / "photos", 8)
-    store = raypipe.extract(photos, out=folder / "store", **options())  # type: ignore[call-overload]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "_asks_for_ray", lambda _: False)
+        store = raypipe.extract(photos, out=folder / "store", **options())  # type: ignore[call-overload]
     raypipe.train(store, out=folder / "model", grid="C=0.1")
     groups = raypipe.cluster(store, out=folder / "groups", k=3)
     return Made(folder, store, raypipe.load_model(folder / "model", backbone=TINY), groups)

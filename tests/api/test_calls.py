@@ -71,6 +71,7 @@ def test_paths_are_taken_as_objects_of_pathlib(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_a_model_that_was_written_again_is_not_taken_for_the_old_one(
     made: Made, tmp_path: Path
 ) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibrationDisplay
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
 
 import raypipe
 from raypipe.flow.here import Here
+from raypipe.heads import Head, Linear, Scaling
 from tests.api.conftest import Made
 from tests.conftest import TINY, draw
+
+pytestmark = pytest.mark.usefixtures("no_ray")
 
 KINDS: dict[str, Callable[[Path], Any]] = {
     "path": lambda file: file,
@@ -158,26 +164,25 @@ def test_scikit_learn_takes_it_for_a_classifier(made: Made) -> None:
     assert shown.confusion_matrix.sum() == 24
 
 
-def test_calibration_is_shown_of_two_classes(made: Made, tmp_path: Path) -> None:
+def test_calibration_is_shown_of_two_classes(made: Made) -> None:
+    """As of scikit-learn's own estimator, whose coefficients it has."""
     data = made.store.to_numpy()
     keep = data.labels != "stripes"
-    two = raypipe.extract(
-        made.folder / "photos",
-        out=tmp_path / "two",
-        backbone=TINY,
-        weights="random",
-        layer=("block2",),
-        size=32,
-        resize="squash",
-        normalize="unit",
-        precision="fp32",
-        glob=("circle/*", "square/*"),
+    features, labels = data.features[keep], data.labels[keep].astype(str)
+    own = LogisticRegression().fit(features, labels)
+    linear = Linear("logistic", own.coef_, own.intercept_)
+    head = Head(tuple(own.classes_), "flatten", Scaling.without("none"), linear)
+    trained = replace(made.model.trained, head=head)
+    model = raypipe.ImageClassifier(trained, made.model.origin)
+    shown, wanted = (
+        CalibrationDisplay.from_estimator(one, features, labels, n_bins=4, pos_label="square")
+        for one in (model, own)
     )
-    model = raypipe.train(two, out=tmp_path / "model", grid="C=0.1")
-    shown = CalibrationDisplay.from_estimator(
-        model, data.features[keep], data.labels[keep].astype(str), n_bins=4, pos_label="square"
-    )
-    assert len(shown.prob_true) > 0
+    np.testing.assert_array_equal(shown.prob_true, wanted.prob_true)
+    np.testing.assert_allclose(shown.prob_pred, wanted.prob_pred, rtol=1e-5)
+    with pytest.raises(raypipe.UsageError, match="rows of 16 values"):
+        model.predict(features[:, :9])
+    plt.close("all")
 
 
 def test_reprs_are_short_and_have_pictures(made: Made) -> None:
