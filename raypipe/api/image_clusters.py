@@ -85,7 +85,7 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json says: the store, its snapshot and column, `scale`, `distance`, …"""
+        """What metrics.json says, as `store`, `snapshot`, `column`, `scale` and `distance`."""
         with local_copy(self.origin.unchanged(), (self.origin.file,), "folder") as folder:
             found: dict[str, Any] = json.loads(Path(folder, self.origin.file).read_text())
         return found

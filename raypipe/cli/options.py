@@ -158,10 +158,13 @@ def _wrong(error: ValidationError, model: type[JobConfig], function: str) -> Usa
     if not first["loc"]:  # of several options
         return UsageError(str(first["msg"]).removeprefix("Value error, "))
     name = str(first["loc"][0])
-    flag = f"{function}(): {name}" if function else "--" + name.replace("_", "-")
+    flag = "--" + name.replace("_", "-")
     if first["type"] == "missing":
         missing = [str(one["loc"][0]) for one in problems if one["type"] == "missing"]
-        return _missing(missing, flag, model, function)
+        if function:
+            return _missing(missing, model, function)
+        places = f"on the command line, in --config, or as {_variable(name)}"
+        return UsageError(f"{flag} is required ({places})")
     # A union reports one problem per branch: together they are what is allowed.
     messages = [str(one["msg"]) for one in problems if one["loc"][:1] == first["loc"][:1]]
     allowed = " or ".join(
@@ -173,10 +176,8 @@ def _wrong(error: ValidationError, model: type[JobConfig], function: str) -> Usa
     return UsageError(f"{flag} must be {allowed.removeprefix('a valid ')}; got {first['input']!r}")
 
 
-def _missing(names: list[str], flag: str, model: type[JobConfig], function: str) -> UsageError:
-    if not function:
-        places = f"on the command line, in --config, or as {_variable(names[0])}"
-        return UsageError(f"{flag} is required ({places})")
+def _missing(names: list[str], model: type[JobConfig], function: str) -> CallError:
+    """Say which argument a call lacks, and what it is."""
     first = next(one.name for one in parameters(model) if one.name in names)
     about = " ".join((model.model_fields[first].description or "").split()).partition(". ")[0]
     return CallError(f"{function}() needs {first!r}: {about.removesuffix('.')}")

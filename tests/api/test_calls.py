@@ -103,7 +103,6 @@ WRONG: dict[str, tuple[Callable[[Made], Any], str]] = {
         lambda made: ANY.extract(made.store, out="x"),
         "extract(): source takes a path; got <Store",
     ),
-    "value": (lambda made: ANY.train(made.store, out="x", cv=1), "train(): cv must be greater"),
 }
 
 
