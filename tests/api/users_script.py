@@ -26,8 +26,8 @@ print(model.predict([folder / "circle" / "0001.png"]).tolist())
 print(raypipe.predict(model, store, out="predictions.csv"))
 groups = raypipe.cluster(store, out="groups", k=3)
 print(groups.sizes.tolist(), groups.predict(store.to_numpy().features).shape)
-for number, made in enumerate([store, model, groups]):
-    print(raypipe.report(made, out=f"report-{number}.html"))
+print(raypipe.report(store, out="report-0.html"), raypipe.report(model, out="report-1.html"))
+print(raypipe.report(groups, out="report-2.html"))
 for found in raypipe.similar(store, "circle/0001.png", k=2):
     print(found["id"], found["similarity"])
 print(raypipe.export(store, out="features.csv", to="csv"))
