@@ -53,7 +53,9 @@ def _joined(labels: Collection[str], separator: str) -> set[str]:
         for label in labels
         if separator in label
     }
-    parts = {label: found for label, found in parts.items() if all(found) and not _is_decimal(found)}
+    parts = {
+        label: found for label, found in parts.items() if all(found) and not _is_decimal(found)
+    }
     known = Counter(part for found in parts.values() for part in set(found))
     if separator in _OF_NAMES or _are_names(parts):
         known = Counter()
