@@ -26,7 +26,7 @@ from raypipe.heads.predictor import Predictor
 from raypipe.predictions.stored import outputs_of
 from raypipe.predictions.table import shorten
 from raypipe.rows.listing import Listing
-from raypipe.sources import Source, open_source
+from raypipe.sources import SelectedSource, Source, open_source
 from raypipe.spec import Spec
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
@@ -130,7 +130,7 @@ class Images:
         DECODERS.start(1)
         self.config, self.classes = config, model.classes
         self.given = given is not None
-        self.source = given or open_source(config)
+        self.source = open_source(config) if given is None else SelectedSource(given, config)
         self.uri = self.source.uri
         outputs = outputs_of(model, predictor)
         self.backbone = _NETWORKS.get(
