@@ -43,6 +43,7 @@ __all__ = [
 def cluster(
     store: str | os.PathLike[str] | Store,
     *,
+    csv_safe: bool = False,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     engine: Literal["auto", "sklearn", "ray"] = "auto",
@@ -77,6 +78,9 @@ def cluster(
         ((3, 2048), 61)
 
     Args:
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to use, where the store has several.
@@ -131,6 +135,7 @@ def compact(store: str | os.PathLike[str] | Store, *, target_mb: int = 256) -> S
 def dedupe(
     store: str | os.PathLike[str] | Store,
     *,
+    csv_safe: bool = False,
     snapshot: int | None = None,
     least: float = 0.85,
     layer: str | os.PathLike[str] | None = None,
@@ -148,6 +153,9 @@ def dedupe(
         [['daisy/0001.jpg', 'tulip/again.jpg']]
 
     Args:
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         least: Least cosine of standardised features of pairs whose pixels are compared.
@@ -375,6 +383,7 @@ def doctor(
 def export(
     store: str | os.PathLike[str] | Store,
     *,
+    csv_safe: bool = False,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str],
@@ -396,6 +405,9 @@ def export(
         ['features.csv']
 
     Args:
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to write, where the store has several.
@@ -1002,6 +1014,7 @@ def predict(
     log: Literal["text", "json"] = "text",
     batch_size: Literal["auto"] | int = "auto",
     compile: Literal["auto", "on", "off"] = "auto",
+    csv_safe: bool = False,
     glob: str | Sequence[str] = (),
     since: str | os.PathLike[str] | None = None,
     id_column: str | os.PathLike[str] | None = None,
@@ -1063,6 +1076,9 @@ def predict(
         compile: Compile the network in each replica, which takes up to a minute the first time
             on a machine: `auto` tries it if the run is long, and does so if it is faster.
             Affects features by rounding only.
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
         source: Images, of any kind that `extract` takes, or a store with the model's features.
         glob: Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for
             several.
@@ -1143,6 +1159,7 @@ def predict(
     log: Literal["text", "json"] = "text",
     batch_size: Literal["auto"] | int = "auto",
     compile: Literal["auto", "on", "off"] = "auto",
+    csv_safe: bool = False,
     glob: str | Sequence[str] = (),
     since: str | os.PathLike[str] | None = None,
     id_column: str | os.PathLike[str] | None = None,
@@ -1204,6 +1221,9 @@ def predict(
         compile: Compile the network in each replica, which takes up to a minute the first time
             on a machine: `auto` tries it if the run is long, and does so if it is faster.
             Affects features by rounding only.
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
         source: Images, of any kind that `extract` takes, or a store with the model's features.
         glob: Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for
             several.

@@ -35,7 +35,12 @@ class RejectReason(StrEnum):
     UNREADABLE = "unreadable"
     """The bytes could not be fetched, because there are none or they may not be read."""
     UNAVAILABLE = "unavailable"
-    """The server that holds the bytes did not answer, or answered with an error of its own."""
+    """The server or drive that holds the bytes did not answer, or answered with an error of its
+    own."""
+    CHANGED = "changed"
+    """Another version than the one that was listed, or gone."""
+    DAMAGED = "damaged"
+    """The bytes are not those that its archive's directory has the checksum of."""
     NOT_AN_IMAGE = "not_an_image"
     """The content is no image format that can be recognised."""
     TRUNCATED = "truncated"
@@ -54,6 +59,10 @@ class RejectReason(StrEnum):
     """A feature is NaN or infinite, or does not fit the type it is stored in."""
 
 
+#: Reasons that may pass while the item's version stays the same: the next run tries it again.
+MAY_PASS = frozenset({RejectReason.UNAVAILABLE, RejectReason.CHANGED, RejectReason.DAMAGED})
+
+
 class RejectedItem(Exception):  # noqa: N818 - an outcome that becomes a row, not a failure
     """Raised while an item is read or decoded; becomes a row in the rejects partition."""
 
@@ -61,6 +70,10 @@ class RejectedItem(Exception):  # noqa: N818 - an outcome that becomes a row, no
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+    def __reduce__(self) -> tuple[type[RejectedItem], tuple[RejectReason, str]]:
+        """Return how it is made again in another process."""
+        return type(self), (self.reason, self.message)
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:

@@ -21,6 +21,9 @@ PROBABILITY = "probability"
 PROBABILITIES = "probabilities"
 STATUS = "status"
 
+#: The etag of a file that was not there when it was listed.
+MISSING = "missing"
+
 #: The type of a column of texts, some of which may be missing; as `data_schema` takes it.
 TEXT = "object"
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from raypipe.errors import RaypipeError, RejectedItem
-from raypipe.images.decode import decode
-from raypipe.images.transforms import centre, scaled_size, to_pixels
+from raypipe.images.pixels import pixels_of
+from raypipe.images.transforms import centre, scaled_size
 from raypipe.spec import Preprocess
 
 #: JPEGs handed to the decoder together: enough to keep it busy, and few in its memory.
@@ -105,14 +105,9 @@ class JpegDecoder:
         cut = scaled[0].permute(1, 2, 0)[centre((height, width), self.preprocess)]
         return cut.round().clamp(0, 255).byte().contiguous()
 
-    def _cpu_pixels(self, data: bytes) -> npt.NDArray[np.uint8]:
-        how = self.preprocess
-        image = decode(data, self.max_pixels, orientation=how.orientation, decoders=how.decoders)
-        return to_pixels(image, how)
-
     def _on_cpu(self, data: bytes) -> Tensor | RejectedItem:
         try:
-            pixels = self._cpu_pixels(data)
+            pixels = pixels_of(data, self.preprocess, self.max_pixels)
         except RejectedItem as reject:
             return reject
         return self._there(pixels.tobytes())

@@ -20,7 +20,7 @@ from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import replaced_by
-from raypipe.display import say, say_as_json
+from raypipe.display import printable, say, say_as_json
 from raypipe.errors import RaypipeError
 
 _INTERNAL_ERROR = 1
@@ -77,7 +77,7 @@ def call(given: Given) -> int:
         outcome: Outcome = import_module(f"raypipe.jobs.{given.name}").run(given.config)
     if text := json.dumps(outcome.summary) if given.as_json else outcome.text:
         try:
-            print(text, flush=True)  # noqa: T201
+            print(printable(text, keep="\n\t"), flush=True)  # noqa: T201
         except BrokenPipeError:  # of `| head`: its reader has had enough
             quiet_output()
     return outcome.exit_code
@@ -136,12 +136,12 @@ def execute(app: App, arguments: list[str]) -> int:
         return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
         known = name if arguments and arguments[0] in JOBS else "raypipe"
-        _complain(name, f"{one_line(error)} (see {known} --help)")
+        say(f"{one_line(error)} (see {known} --help)", complaint_of=name)
         return _WRONG_USE
     except RaypipeError as error:
         if os.environ.get(_TRACEBACK_VARIABLE):
             raise
-        _complain(name, str(error))
+        say(str(error), complaint_of=name)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         say(
@@ -152,14 +152,8 @@ def execute(app: App, arguments: list[str]) -> int:
     except Exception as error:  # what no part has taken for a user's mistake
         if os.environ.get(_TRACEBACK_VARIABLE):
             raise
-        _complain(name, explain(error))
+        say(explain(error), complaint_of=name)
         return _INTERNAL_ERROR
-
-
-def _complain(name: str, text: str) -> None:
-    """Say what is wrong; on a terminal, in colour, unless NO_COLOR is set (no-color.org)."""
-    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    say(f"\x1b[1;31m{name}\x1b[0m: {text}" if coloured else f"{name}: {text}")
 
 
 def one_line(error: Exception) -> str:

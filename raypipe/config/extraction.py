@@ -13,6 +13,7 @@ from raypipe.config.shared import (
     LabelConfig,
     RayConfig,
 )
+from raypipe.config.tables import CsvConfig
 from raypipe.config.types import Filters, option
 
 
@@ -33,7 +34,7 @@ class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """Say what there is to do and about how long it would take, and write nothing."""
 
 
-class PredictConfig(IngestConfig, RayConfig):
+class PredictConfig(IngestConfig, CsvConfig, RayConfig):
     """Apply a trained model to images, or to a store with the model's features.
 
     Decodes, embeds and classifies in one pass; features are not kept. With a folder as --out,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raypipe.config.shared import EngineConfig, PerceptronConfig
+from raypipe.config.tables import CsvConfig
 from raypipe.config.types import Grid, Seed, option
 from raypipe.config.values import KRange
 
@@ -71,7 +72,7 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Digits behind the point in the report on the classes."""
 
 
-class ClusterConfig(EngineConfig):
+class ClusterConfig(EngineConfig, CsvConfig):
     """Group the features of a store with k-means."""
 
     out: Annotated[str, option("Output")]

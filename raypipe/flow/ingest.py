@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -9,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from raypipe import schema
 from raypipe.config import IngestConfig
 from raypipe.display import Pace, say, track
-from raypipe.errors import UsageError
+from raypipe.errors import MAY_PASS, RaypipeError, UsageError
 from raypipe.flow.plan import Plan, apart, make_plan
-from raypipe.rows.listing import Listing
+from raypipe.rows.listing import Listing, counted
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost, Finished
 from raypipe.storage import Storage, is_object
+from raypipe.storage.objects import parse
 from raypipe.store.adoption import adopt
 from raypipe.store.coverage import Coverage, cover, merge, publish
 from raypipe.store.history import record_run
@@ -42,6 +46,7 @@ class Ingest:
         pace: when results came.
         cost: what the work took.
         aside: how much of the source is no item, by rule.
+        unlabelled: what labels were not found, by reason.
     """
 
     plan: Plan
@@ -54,6 +59,7 @@ class Ingest:
     pace: Pace
     cost: Cost
     aside: dict[str, int]
+    unlabelled: dict[str, int]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -64,6 +70,7 @@ class Ingest:
             "gone": len(self.plan.gone),
             "pruned": self.pruned,
             "left_aside": self.aside,
+            "labels_not_found": self.unlabelled,
         }
 
     def paced(self, started: float) -> dict[str, Any]:
@@ -100,9 +107,11 @@ class Ingest:
     @property
     def notes(self) -> list[str]:
         """Lines for people: what has replaced rows, and which rows have no image any more."""
-        lines = [f"  left aside: {count} × {rule}" for rule, count in self.aside.items()]
+        lines = counted(self.aside, self.unlabelled)
         if self.plan.changed:
-            lines.append(f"{self.plan.changed} changed images have replaced their rows")
+            kept = sum(self.cost.rejects.get(reason.value, 0) for reason in MAY_PASS)
+            stay = f"; {kept} could not be had, and keep the rows they had" if kept else ""
+            lines.append(f"{self.plan.changed} images have changed since{stay}")
         if len(self.plan.gone) > self.pruned:
             gone = len(self.plan.gone)
             lines.append(f"{gone} rows have no image any more; --prune drops them")
@@ -165,9 +174,11 @@ def bring_up_to_date(
 
     Raises:
         UsageError: the rows of another source would be replaced or dropped.
+        RaypipeError: not one of the files is there, of which there are rows.
     """
     retry = config.retry_rejects
     base, adopted, plan = find_missing(config, storage, spec, listing, by_batch=by_batch)
+    _check_there(listing, base)
     check_same_source(config, storage, source, plan)
     plan = replace(plan, units=apart(storage, plan.units))
     if len(adopted.rows):
@@ -185,7 +196,24 @@ def bring_up_to_date(
     after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base, retry=retry)
     pruned = len(plan.gone) if config.prune else 0
     done = _items(written, spec)
-    return Ingest(plan, adopted, parts, before, after, done, pruned, pace, cost, listing.aside)
+    return Ingest(
+        *(plan, adopted, parts, before, after, done, pruned, pace, cost),
+        aside=listing.aside,
+        unlabelled=listing.unlabelled,
+    )
+
+
+def _check_there(listing: Listing, base: Coverage) -> None:
+    """Stop where a table names files none of which is there, though there were rows of some."""
+    if not len(base.rows) or not len(listing):
+        return
+    etags = (batch[schema.ETAG] for batch in listing.batches())
+    if all(pc.all(pc.equal(etag, schema.MISSING)).as_py() for etag in etags):
+        first = next(b for b in listing.batches() if len(b))[schema.URI][0].as_py()
+        raise RaypipeError(
+            f"SOURCE: not one of {len(listing)} files is there, as {first}; nothing has been "
+            "changed: is their drive mounted?"
+        )
 
 
 def find_missing(
@@ -230,14 +258,27 @@ def _really_gone(config: IngestConfig, ids: pa.Array) -> pa.Array:
 def check_same_source(config: IngestConfig, storage: Storage, source: str, plan: Plan) -> None:
     """Ids are paths below the source, so another source's images could take the place of these.
 
+    Where it has none of the store's images in their version, it is another one, too.
+
     Raises:
-        UsageError: they would.
+        UsageError: it is another one.
     """
     made_from = read_identity(storage, "--out")["provenance"]["source"]
-    lost = plan.changed + (len(plan.gone) if config.prune else 0)
-    if source != made_from and lost and not config.moved:
+    nothing_in_common = plan.pending == plan.items
+    lost = plan.changed + (len(plan.gone) if config.prune or nothing_in_common else 0)
+    if lost and not config.moved and not same_place(source, made_from):
         raise UsageError(
             f"SOURCE: {storage.uri} was made from {made_from}; taking {source} would replace "
-            f"or drop {lost} of its rows; give --moved if it is the same source in another place, "
-            "else another --out"
+            f"or leave behind {lost} of its rows; give --moved if it is the same source in another "
+            "place, else another --out"
         )
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two URIs are of the same file, folder or prefix, by whatever links and mounts."""
+    if is_object(one) and is_object(other):
+        return parse(one).uri == parse(other).uri
+    try:
+        return one == other or Path(one).samefile(other)
+    except OSError:  # one is not there, or a pattern
+        return os.path.realpath(one) == os.path.realpath(other)

@@ -13,6 +13,7 @@ from raypipe.flow.executor import Executor, suited
 from raypipe.flow.plan import Plan
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.preprocessing import resolve_preprocess
+from raypipe.rows.listing import Listing
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.pool_plan import Replicas
@@ -137,7 +138,7 @@ def prepare(
         options: how items are read, and what the features are.
         plan: what is to be done; at least one unit.
         source: where its items come from, for messages.
-        storage: the store that is written, which has its identity already; None for none.
+        storage: the store that is written, whose folder is there; None for none.
         stack: Ray runs until it is closed, if it is started.
         images: how many there are to be in all, which says whether compiling pays; None: those
             of the plan.
@@ -166,6 +167,25 @@ def prepare(
         config.actors, sizing.batch_size, len(plan.units), compiled=sizing.compiled
     )
     return Prepared(better, sizing, replicas)
+
+
+def check_feasible(
+    executor: Executor, config: RayConfig, listing: Listing, source: str, storage: Storage
+) -> None:
+    """Make sure that the work can be done there, before a store's identity is written.
+
+    Args:
+        executor: where the work is to be done.
+        config: the options.
+        listing: the items.
+        source: where they come from, for messages.
+        storage: where the store is to be; its folder is there.
+
+    Raises:
+        UsageError: it has no room for the replicas, or a node does not see the items or the folder.
+    """
+    executor.replicas(config.actors, 1, 1)
+    executor.check_reach(listing.some_items(), source, storage)
 
 
 def settled(storage: Storage) -> Any:

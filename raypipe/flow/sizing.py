@@ -19,11 +19,12 @@ from raypipe.display import say
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.flow.executor import Executor
 from raypipe.images import Pixels
+from raypipe.images.jpeg import is_plain_jpeg
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.steps.apart import decoded_apart, limited
 from raypipe.steps.batch import ReadOptions
-from raypipe.steps.read import left_encoded
+from raypipe.steps.read import Fetch
 
 if TYPE_CHECKING:  # they take torch
     import pyarrow as pa
@@ -33,7 +34,7 @@ if TYPE_CHECKING:  # they take torch
 
 _SAMPLE, _SAMPLED_PIXELS = 4, 25 * 10**6
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
-_WORTHWHILE = 1.05
+_WORTHWHILE, _FEW = 1.05, 64
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ def settle(
         _compare_decoders(executor, backbone, options, items, device)
     earlier = kept if kept and kept.get("device") == device else {}
     ask_size = config.batch_size == "auto" and not earlier and device == "cuda"
-    sample = _sample(items, options)
+    # A few images, of a network whose features a store has: trying it out would take longer.
+    few = kept is not None and not kept and images <= _FEW and device == "cpu"
+    sample = _sample(() if few else items, options)
     _compare_with_untouched(backbone, spec, sample)
     trial = _try_out(executor, backbone, spec, sample, device, ask_size)
     if trial is not None:
@@ -166,6 +169,10 @@ def _sample(some: Iterable[pa.Table], options: ReadOptions) -> Pixels:
     return np.concatenate([blank, *found])
 
 
+def _is_plain(data: bytes | RejectedItem, max_pixels: int) -> bool:
+    return not isinstance(data, RejectedItem) and is_plain_jpeg(data, max_pixels)
+
+
 def _check_decoder(device: str) -> None:
     if device == "cpu":
         raise UsageError(
@@ -185,8 +192,8 @@ def _compare_decoders(
     from raypipe.backbone.hardware.parity import ENOUGH
     from raypipe.flow.trial import decoding_parity
 
-    each = (left_encoded(items, options) for items in some)
-    jpegs = [next((data for data in found if isinstance(data, bytes)), b"") for found in each]
+    each = ((data for _, _, data in Fetch()(items, options)) for items in some)
+    jpegs = [next((d for d in found if _is_plain(d, options.max_pixels)), b"") for found in each]
     sample = [data for data in jpegs if data][:_SAMPLE]
     if not sample:
         return

@@ -16,8 +16,8 @@ from raypipe.backbone.hardware.footprint import knee
 from raypipe.backbone.hardware.parity import least_cosine
 from raypipe.backbone.outputs import pool
 from raypipe.images import Pixels
-from raypipe.images.decode import decode
-from raypipe.images.transforms import normalize, to_pixels
+from raypipe.images.pixels import pixels_of
+from raypipe.images.transforms import normalize
 from raypipe.spec import Spec
 from raypipe.steps.cost import Timer
 
@@ -99,12 +99,7 @@ def decoding_parity(
     """
     decoder = JpegDecoder(spec.preprocess, device, max_pixels)
     there, _ = decoder(np.array([*jpegs, None], object)[:-1], np.ones(len(jpegs), bool))
-    pre = spec.preprocess
-    images = (
-        decode(data, max_pixels, orientation=pre.orientation, decoders=pre.decoders)
-        for data in jpegs
-    )
-    here = np.stack([to_pixels(image, pre) for image in images])
+    here = np.stack([pixels_of(data, spec.preprocess, max_pixels) for data in jpegs])
     embedder = Embedder(backbone, spec, device=device, batch_size=len(jpegs))
     expected = {column: torch.from_numpy(rows) for column, rows in embedder(here).items()}
     return min(_parity(expected, embedder(there)).values(), default=1.0)

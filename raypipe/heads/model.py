@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -18,6 +17,7 @@ from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, saved_settings
 from raypipe.spec import Spec, digest
+from raypipe.storage.checked_json import read_checked, with_checksum
 
 _MODEL_FILE = "model.json"
 _ARRAYS_FILE = "arrays.safetensors"
@@ -29,6 +29,14 @@ HOLDOUT_FILE = "holdout.csv"
 DUPLICATES_FILE = "near_duplicates.csv"
 CURVES_FILE = "curves.csv"
 _FORMAT = 2
+_KEYS = (
+    *("format", "arrays_sha256", "head", "column", "fingerprint", "spec", "provenance", "metrics"),
+)
+#: What is raised by files that were damaged, or written by nobody.
+_DAMAGE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(MemoryError, SafetensorError),
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -88,7 +96,8 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "provenance": model.provenance,
         "metrics": model.metrics,
     }
-    (folder / _MODEL_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (folder / _MODEL_FILE).write_bytes(with_checksum(text))
 
 
 def load_model(folder: Path, place: str = "") -> TrainedModel:
@@ -107,7 +116,7 @@ def load_model(folder: Path, place: str = "") -> TrainedModel:
             f"MODEL: no model at {place or str(folder)!r}; `raypipe train … --out` makes one"
         )
     try:
-        content = json.loads((folder / _MODEL_FILE).read_text())
+        content = read_checked((folder / _MODEL_FILE).read_bytes(), _KEYS)
         arrays = load_file(folder / _ARRAYS_FILE)
         _check_arrays(folder / _ARRAYS_FILE, content.get("arrays_sha256"))
         if content["format"] > _FORMAT:
@@ -120,9 +129,13 @@ def load_model(folder: Path, place: str = "") -> TrainedModel:
             provenance=content["provenance"],
             metrics=content["metrics"],
         )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError, SafetensorError) as error:
+    except RaypipeError:
+        raise
+    except _DAMAGE as error:
         detail = " ".join(str(error).split())[:160]
-        raise RaypipeError(f"MODEL: {folder} is damaged: {detail}") from None
+        raise RaypipeError(
+            f"MODEL: {folder} is damaged: {detail}; restore it from a copy, or train it again"
+        ) from None
 
 
 def _check_arrays(file: Path, expected: str | None) -> None:

@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from raypipe.errors import RejectedItem, RejectReason
+from raypipe.memory import readable
+
 #: Seconds between two looks, and after which a process is ended that could not even be looked at:
 #: a decoder that never gives up Python's lock.
 _EVERY, _GRACE = 0.1, 2.0
@@ -72,6 +75,19 @@ class Clock:
                 self.over(True, grown)
             elif self._deadline == deadline and time.monotonic() > deadline:
                 self.over(False, grown)
+
+
+def too_large(most_bytes: int, grown: int = 0) -> RejectedItem:
+    """Return the reject for an image that took more memory than it may, and how much if known."""
+    message = f"decoding it took more than {readable(most_bytes)} of memory"
+    return RejectedItem(
+        RejectReason.TOO_LARGE, f"{message}: {readable(grown)}" if grown else message
+    )
+
+
+def too_slow(seconds: float) -> RejectedItem:
+    """Return the reject for an image that took longer than it may."""
+    return RejectedItem(RejectReason.TOO_SLOW, f"decoding it took more than {seconds:g} seconds")
 
 
 def _resident() -> int:

@@ -32,6 +32,7 @@ from PIL import Image, UnidentifiedImageError
 
 from raypipe.config.types import Orientation
 from raypipe.errors import RejectedItem, RejectReason, UsageError
+from raypipe.images.codestreams import check_jpeg_2000
 from raypipe.images.decoders import decode_by
 from raypipe.images.formats import format_of, refusal
 from raypipe.images.need import check_need, check_size, in_turn
@@ -107,6 +108,8 @@ def _decode(
     if form is None:
         raise UnidentifiedImageError
     layout = check_layout(data) if form == "TIFF" else None
+    if form == "JPEG2000":
+        check_jpeg_2000(data)
     image: Image.Image = Image.open(io.BytesIO(data), formats=[form])
     check_size(*image.size, max_pixels)
     if least is not None:

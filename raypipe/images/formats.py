@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from raypipe.errors import RejectedItem, RejectReason
+from raypipe.images.codestreams import refused_jpeg
 
 #: Decoded, by Pillow's names. Nothing else of Pillow is ever called: some of its formats start
 #: another program (PostScript), or are decoded by plain Python for minutes.
@@ -96,7 +97,7 @@ def format_of(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if _NETPBM.match(data) and data[:2] not in (b"Pf", b"PF"):
+    if _NETPBM.match(data) and data[:2] not in (b"P7", b"Pf", b"PF"):
         return "PPM"
     return "AVIF" if _brands(data) & set(_AVIF) else None
 
@@ -109,6 +110,8 @@ def is_heif(data: bytes) -> bool:
 def refusal(data: bytes) -> RejectedItem:
     """Return the reject for bytes of no format that is decoded, by name where it has one."""
     if form := format_of(data):
+        if form == "JPEG" and (known := refused_jpeg(data)):
+            return known
         return RejectedItem(RejectReason.CORRUPT, f"{form} whose header cannot be made out")
     name, reader = _named(data)
     if name is None:
@@ -123,6 +126,8 @@ def _named(data: bytes) -> tuple[str | None, str]:
         return "HEIC", heif
     if data[:2] in (b"Pf", b"PF") and _NETPBM.match(data):
         return "PFM", "it holds floating point: scale it to 8 or 16 bits first"
+    if data[:2] == b"P7" and _NETPBM.match(data):
+        return "PAM", _CONVERT
     for offset, start, name, reader in _REFUSED:
         if data.startswith(start, offset):
             return name, reader

@@ -26,9 +26,21 @@ _SAMPLES, _PLANAR, _COLOURS, _INKS, _EXTRA, _FORMAT, _SUBSAMPLING = (
     339,
     530,
 )
-_REDUCED, _OTHERS, _DNG = 254, 330, 50706
+_REDUCED, _OTHERS, _DNG, _PREDICTOR = 254, 330, 50706, 317
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
-_RAW, _OLD_JPEG, _JPEG = 1, 6, 7
+_RAW, _OLD_JPEG = 1, 6
+#: Compressions that libtiff decodes in Pillow's own builds, and those that undo a predictor.
+_PREDICTING = frozenset({5, 8, 32946, 34925, 50000})
+_COMPRESSIONS = frozenset({_RAW, 2, 3, 4, _OLD_JPEG, 7, 32771, 32773, 32809}) | _PREDICTING
+_OTHER_COMPRESSIONS = {
+    **dict.fromkeys((33003, 33004, 33005, 34712, 50003), "JPEG 2000"),
+    **dict.fromkeys((34892, 50002, 52546), "JPEG XL or lossy JPEG"),
+    **dict.fromkeys((22610, 34934, 48124), "JPEG XR"),
+    34887: "LERC",
+    34933: "PNG",
+    50001: "WebP",
+    **dict.fromkeys((34676, 34677), "LogLuv"),
+}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _PHOTOMETRICS = {
     _WHITE_IS_ZERO: "WhiteIsZero",
@@ -76,6 +88,7 @@ class Layout:
         subsampled: whether YCbCr has fewer samples of colour than pixels.
         inks: 1 for cyan, magenta, yellow and black.
         narrow_palette: whether a palette's colours have 8 bits.
+        predictor: as the tag has it; 1 for none.
         swapped: whether samples of 32 bits come in the other order than Pillow takes them in.
     """
 
@@ -88,6 +101,7 @@ class Layout:
     subsampled: bool
     inks: int
     narrow_palette: bool
+    predictor: int = 1
     swapped: bool = False
 
     def __str__(self) -> str:
@@ -161,8 +175,10 @@ def _undivided(image: Image.Image) -> Image.Image:
 
 
 def _tags(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
-    big = data[2:3] == b"+" or data[3:4] == b"+"
-    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
+    if data[3:4] == b"+":
+        message = "BigTIFF with the most significant byte first; save it with the other order"
+        raise RejectedItem(RejectReason.UNSUPPORTED, message)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:3] == b"+" else 8])
     stream = io.BytesIO(data)
     stream.seek(tags.next)
     tags.load(stream)
@@ -197,6 +213,7 @@ def _layout(tags: Any) -> Layout:
         subsampled=tuple(tags.get(_SUBSAMPLING, (2, 2))) != (1, 1),
         inks=tags.get(_INKS, 1),
         narrow_palette=max(colours) < 256 and max(colours) > 0,
+        predictor=tags.get(_PREDICTOR, 1),
         swapped=tags.prefix == _BIG and compression != _RAW,  # libtiff swaps, and Pillow again
     )
 
@@ -222,6 +239,10 @@ def _without_rule(layout: Layout) -> str:
 
 def _unusual(layout: Layout, beyond: int) -> str:
     bits = layout.bits[0]
+    if layout.compression not in _COMPRESSIONS:
+        return f"{_OTHER_COMPRESSIONS.get(layout.compression, layout.compression)} compression"
+    if layout.predictor != 1 and layout.compression not in _PREDICTING:
+        return "a predictor that its compression has none of"
     if layout.planar and len(layout.bits) > 1 and (bits != 8 or beyond):
         return "wide samples or alpha in planes"
     if layout.photometric == _YCBCR and layout.compression == _RAW and layout.subsampled:
@@ -230,6 +251,8 @@ def _unusual(layout: Layout, beyond: int) -> str:
         return "YCbCr in planes"
     if layout.photometric == _CMYK and layout.inks != 1:
         return "inks other than cyan, magenta, yellow and black"
+    if layout.photometric == _CMYK and layout.extra not in ((), (0,)):
+        return "alpha beside inks"
     if layout.narrow_palette:
         return "a palette of 8-bit colours"
     if beyond and bits not in (8, 16):

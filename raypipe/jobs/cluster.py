@@ -60,7 +60,7 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
     clusters, chosen, choices = (
         _fit_on_ray(*given, index, kept) if engine == "ray" else _fit_in_memory(*given, order)
     )
-    write_assignments(ids, clusters, new)
+    write_assignments(ids, clusters, new, csv_safe=config.csv_safe)
     assigned = dict(zip(ids, clusters.labels.tolist(), strict=True)) if wanted else {}
     summary: dict[str, Any] = {
         "out": str(out),

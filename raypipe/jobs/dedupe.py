@@ -15,11 +15,12 @@ from PIL import Image, ImageOps
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import DedupeConfig
-from raypipe.display import say
+from raypipe.display import printable, say
 from raypipe.errors import UsageError
 from raypipe.heads.head import as_rows
 from raypipe.memory import available, readable
 from raypipe.reports.thumbnails import find_uris, thumbnail
+from raypipe.rows.spreadsheets import check_csv, without_formulas
 from raypipe.storage import local_path, new_file
 from raypipe.store.reader import StoreReader
 
@@ -45,6 +46,7 @@ def run(config: DedupeConfig) -> Outcome:
     """
     from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
 
+    check_csv(config.csv_safe, config.out)
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:
@@ -142,7 +144,7 @@ def _write(
     members = ids[np.concatenate(groups)] if groups else np.array([], object)
     table = pa.table({"group": numbers, schema.ID: pa.array(members, pa.string())})
     with new_file(out) as beside:
-        pa.csv.write_csv(table, beside)
+        pa.csv.write_csv(without_formulas(table) if config.csv_safe else table, beside)
     return str(out)
 
 
@@ -150,7 +152,7 @@ def _text(summary: dict[str, Any]) -> str:
     groups = summary["groups"]
     extra = sum(len(group) - 1 for group in groups)
     lines = [f"{len(groups)} pictures are there several times: {extra} images could go"]
-    lines += ["  " + "  ".join(group) for group in groups[:_SHOWN]]
+    lines += [printable("  " + "  ".join(group)) for group in groups[:_SHOWN]]
     if len(groups) > _SHOWN:
         lines.append(f"  and {len(groups) - _SHOWN} more; --out FILE.csv has all")
     return "\n".join(lines)

@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExportConfig
+from raypipe.display import printable
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.rows import splits
 from raypipe.rows.order import permutation
 from raypipe.rows.rare import described, rare_classes
+from raypipe.rows.spreadsheets import check_csv
 from raypipe.storage import local_path
 from raypipe.store.exports import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
@@ -39,7 +41,15 @@ def run(config: ExportConfig) -> Outcome:
     kept = np.array([label not in rare for label in rows.labels], bool)
     targets = _targets(config, path, rows, kept)
     try:
-        files = export(reader, column, rows, list(targets.values()), config.to, config.dtype)
+        files = export(
+            reader,
+            column,
+            rows,
+            list(targets.values()),
+            config.to,
+            config.dtype,
+            csv_safe=config.csv_safe,
+        )
     except PermissionError as error:
         raise UsageError(f"--out: cannot write {str(path)!r}: {error.strerror}") from None
     except OSError as error:
@@ -66,6 +76,7 @@ def check(config: ExportConfig) -> None:
     Raises:
         UsageError: the file's name does not go with its format.
     """
+    check_csv(config.csv_safe, config.out)
     allowed = _SUFFIXES[config.to]
     if Path(config.out).suffix not in allowed:
         raise UsageError(
@@ -127,7 +138,7 @@ def _split_of(config: ExportConfig, rows: StoredRows) -> Any:
 def _text(summary: dict[str, Any]) -> str:
     shape = " × ".join(map(str, summary["shape"]))
     lines = [f"{summary['rows']} rows of {summary['column']} ({shape}) in {summary['seconds']} s"]
-    lines += [f"  {count:>7} {name}" for name, count in summary["splits"].items()]
+    lines += [printable(f"  {count:>7} {name}") for name, count in summary["splits"].items()]
     if summary["left_out"]:
         lines.append(f"{summary['left_out']} rows without a split are left out")
     if summary["rare_classes"]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import chain, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -22,13 +22,20 @@ from raypipe.flow import pipeline
 from raypipe.flow.executor import MANY, Executor, choose
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.plan import Plan
-from raypipe.flow.prepare import Extractor, load_extractor, prepare, settled, spec_of
+from raypipe.flow.prepare import (
+    Extractor,
+    check_feasible,
+    load_extractor,
+    prepare,
+    settled,
+    spec_of,
+)
 from raypipe.flow.preview import preview
 from raypipe.flow.rejects import check_rejects
 from raypipe.flow.sizing import Sizing, settle
 from raypipe.images.augment import resolve_augment
 from raypipe.rows.listing import Listing
-from raypipe.sources import Source, open_source
+from raypipe.sources import SelectedSource, open_source
 from raypipe.spec import Spec
 from raypipe.steps.apart import DECODERS
 from raypipe.steps.batch import ReadOptions
@@ -42,7 +49,11 @@ from raypipe.store.reader import StoreReader
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
+T = TypeVar("T")
+
 _GLANCE_SECONDS = 3.0
+#: For what goes on beside to come to its end, once it is for nothing.
+_GIVE_UP_SECONDS = 10.0
 
 
 class Known:
@@ -67,6 +78,11 @@ class Known:
     def listed(self, _: object) -> None:
         """Take note that listing has ended."""
         self._enough.set()
+
+    def loaded(self, loading: Future[Extractor]) -> None:
+        """Take note that the network has been loaded; without it, nobody waits for the listing."""
+        if loading.exception():
+            self._enough.set()
 
     def images(self) -> int:
         """Wait until all are listed, or more than `MANY`; return how many."""
@@ -94,7 +110,12 @@ def run(config: ExtractConfig) -> Outcome:
             look = partial(_glance, config, storage, source, spec, network.backbone, stack)
             return preview(config, storage, source.uri, spec, listing, network.shapes, look)
         check_writable(storage)
-        reading = ReadOptions(spec, config.max_pixels, config.max_seconds_per_image)
+        reading = ReadOptions(
+            spec,
+            config.max_pixels,
+            config.max_seconds_per_image,
+            server_etags=source.server_etags,
+        )
         sizing = _create(executor, config, storage, reading, network, source, listing)
         write = partial(
             _write, executor, config, storage, source, reading, network.backbone, sizing, stack
@@ -102,14 +123,14 @@ def run(config: ExtractConfig) -> Outcome:
         work = bring_up_to_date(config, storage, spec, source.uri, listing, write)
         write_master(storage, work.after, spec)
         work.record(storage, started)
-    outcome = _outcome(storage, work, network.shapes, started, source.counts)
+    outcome = _outcome(storage, work, network.shapes, started)
     images, rejects = work.after.rows // spec.views, work.after.rejects
     check_rejects(images, rejects, config.max_rejects, storage.uri, outcome.value.rejects)
     return outcome
 
 
 def _start(
-    config: ExtractConfig, storage: Storage, source: Source, stack: contextlib.ExitStack
+    config: ExtractConfig, storage: Storage, source: SelectedSource, stack: contextlib.ExitStack
 ) -> tuple[Listing, Extractor, Executor]:
     """List the source and load the network; start Ray meanwhile, if it will be needed for sure."""
     DECODERS.start(1)
@@ -120,17 +141,42 @@ def _start(
         raise UsageError(f"SOURCE: no images in {source.uri!r}{why}")
     known = Known()
     wanted = takewhile(lambda _: not known.given_up, known.counted(chain([first], batches)))
-    with ThreadPoolExecutor(2) as beside:
-        listing = beside.submit(Listing, wanted, lambda: source.aside)
-        loading = beside.submit(load_extractor, config, existing_spec(storage))
-        listing.add_done_callback(known.listed)
+    listing = _beside(
+        lambda: Listing(wanted, lambda: source.aside, lambda: source.labels_not_found)
+    )
+    loading = _beside(partial(load_extractor, config, existing_spec(storage)))
+    listing.add_done_callback(known.listed)
+    loading.add_done_callback(known.loaded)
+    try:
+        images = known.images()
+        if loading.done():
+            loading.result()
+        executor = choose(config, stack, images)
+        network = loading.result()
+        return stack.enter_context(listing.result()), network, executor
+    except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
+        known.given_up = True
+        begun: list[Future[Any]] = [listing, loading]
+        wait(begun, _GIVE_UP_SECONDS)
+        raise
+
+
+def _beside(call: Callable[[], T]) -> Future[T]:
+    """Begin something in a thread that the program's end does not wait for.
+
+    A pool's threads would be waited for, and one can wait for ever: an interrupt of Ray's start
+    can leave the lock of logging behind, locked.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
         try:
-            executor = choose(config, stack, known.images())
-            network = loading.result()
-            return stack.enter_context(listing.result()), network, executor
-        except BaseException:  # a Ctrl-C too: listing a bucket to its end may take an hour
-            known.given_up = True
-            raise
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 def _create(
@@ -139,13 +185,14 @@ def _create(
     storage: Storage,
     reading: ReadOptions,
     network: Extractor,
-    source: Source,
+    source: SelectedSource,
     listing: Listing,
 ) -> Sizing | None:
     """Create the store, or check the one that is there; return what was settled for a new one."""
     sizing = None
     provenance = _provenance(config, network.backbone, source)
     if not is_store(storage.uri):
+        check_feasible(executor, config, listing, source.uri, storage)
         some, images = listing.some_items(), len(listing)
         sizing = settle(executor, config, network.backbone, reading, some, images=images)
         provenance["computed"] = sizing.to_dict()
@@ -157,7 +204,7 @@ def _write(
     executor: Executor,
     config: ExtractConfig,
     storage: Storage,
-    source: Source,
+    source: SelectedSource,
     reading: ReadOptions,
     backbone: Backbone,
     sizing: Sizing | None,
@@ -197,7 +244,7 @@ def _write(
 def _glance(
     config: ExtractConfig,
     storage: Storage,
-    source: Source,
+    source: SelectedSource,
     spec: Spec,
     backbone: Backbone,
     stack: contextlib.ExitStack,
@@ -233,7 +280,7 @@ def _precision(executor: Executor, config: ExtractConfig, storage: Storage) -> A
     return there.precision if there is not None else executor.best_precision()
 
 
-def _provenance(config: ExtractConfig, loaded: Backbone, source: Source) -> dict[str, Any]:
+def _provenance(config: ExtractConfig, loaded: Backbone, source: SelectedSource) -> dict[str, Any]:
     """Where things came from, for people and for `predict`; not part of the fingerprint."""
     weights_file = user_path(config.weights, "--weights")
     weights = weights_file if weights_file.is_file() else config.weights
@@ -252,7 +299,6 @@ def _outcome(
     work: Ingest,
     shapes: dict[str, tuple[tuple[int, ...], str]],
     started: float,
-    labels: dict[str, int],
 ) -> Outcome:
     seconds = time.monotonic() - started
     snapshot = work.after
@@ -266,7 +312,6 @@ def _outcome(
         "rejects_by_reason": store.reject_counts(),
         "decoded": work.done,
         **work.summary,
-        **labels,
         "features": {column: list(shape) for column, (shape, _) in shapes.items()},
         "views": store.spec.views,
         "precision": store.spec.precision,
@@ -289,11 +334,6 @@ def _text(summary: dict[str, Any], work: Ingest) -> str:
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
-    if summary.get("images_not_in_label_file"):
-        lines.append(f"{summary['images_not_in_label_file']} images are not in the label file")
-    if summary.get("label_file_rows_without_image"):
-        unused = summary["label_file_rows_without_image"]
-        lines.append(f"{unused} rows of the label file name no image of this run")
     return "\n".join(lines + work.notes)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import InspectConfig
-from raypipe.store.history import read_runs
+from raypipe.display import printable
+from raypipe.store.history import last_listing
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import numbers
 
@@ -22,7 +23,6 @@ def run(config: InspectConfig) -> Outcome:
     rejects = store.rejects()
     reasons = Counter(rejects[schema.REASON].to_pylist())
     examples = rejects.slice(0, _SHOWN).select([schema.ID, schema.REASON, schema.MESSAGE])
-    runs = read_runs(store.storage, store.snapshot.number)
     summary: dict[str, Any] = {
         "store": store.uri,
         "format": store.format,
@@ -35,7 +35,7 @@ def run(config: InspectConfig) -> Outcome:
         "rejects": store.snapshot.rejects,
         "rejects_by_reason": dict(sorted(reasons.items())),
         "reject_examples": examples.to_pylist(),
-        "left_aside": runs[-1].get("left_aside", {}) if runs else {},
+        **last_listing(store.storage, store.snapshot.number),
         "labels": {name or "": count for name, count in store.label_counts().items()},
         "splits": {name or "": count for name, count in store.split_counts().items()},
         **_predicted(store),
@@ -86,10 +86,13 @@ def _text(summary: dict[str, Any]) -> str:
         f"rejects    {summary['rejects']}",
     ]
     lines += [f"  {count:>7} {name}" for name, count in summary["rejects_by_reason"].items()]
-    lines += [f"    {e[schema.ID]}: {e[schema.MESSAGE]}" for e in summary["reject_examples"]]
-    if summary["left_aside"]:
-        lines.append("left aside, in the source as it was last listed")
-        lines += [f"  {count:>7} {rule}" for rule, count in summary["left_aside"].items()]
+    lines += [
+        printable(f"    {e[schema.ID]}: {e[schema.MESSAGE]}") for e in summary["reject_examples"]
+    ]
+    for name, title in (("left_aside", "left aside"), ("labels_not_found", "without a label")):
+        if summary[name]:
+            lines.append(f"{title}, in the source as it was last listed")
+            lines += [f"  {count:>7} {reason}" for reason, count in summary[name].items()]
     lines += [
         "columns" if "predicted" in summary else "features",
         *map(_column, summary["columns"]),
@@ -99,7 +102,8 @@ def _text(summary: dict[str, Any]) -> str:
     )
     for what in ("labels", "splits", *(["predicted"] if "predicted" in summary else [])):
         lines.append(f"{what:<10} {sum(1 for name in summary[what] if name)}")
-        lines += [f"  {count:>7} {name or '(none)'}" for name, count in summary[what].items()]
+        counted = summary[what].items()
+        lines += [printable(f"  {count:>7} {name or '(none)'}") for name, count in counted]
     lines.append(f"spec       {summary['fingerprint']}")
     lines += [f"  {name}: {_value(value)}" for name, value in summary["spec"].items()]
     lines.append("made from")
@@ -113,7 +117,7 @@ def _column(column: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value) if isinstance(value, str) else json.dumps(value)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PackConfig
 from raypipe.display import track
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.rows.listing import Listing
+from raypipe.rows.listing import Listing, counted
 from raypipe.sources import open_source
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import check_reachable
@@ -34,6 +34,7 @@ _MB = 10**6
 _PROBED = 64
 # So many items in a row without an answer are no longer their own fault.
 _PATIENCE = 100
+_OUTAGE = (RejectReason.UNAVAILABLE, RejectReason.CHANGED)
 _NPY_MAGIC = b"\x93NUMPY"
 _MAGIC = (
     (0, b"\xff\xd8\xff", "jpg"),
@@ -68,7 +69,7 @@ def run(config: PackConfig) -> Outcome:
     """
     started = time.monotonic()
     source = open_source(config)
-    with Listing(source.list(), lambda: source.aside) as listing:
+    with Listing(source.list(), lambda: source.aside, lambda: source.labels_not_found) as listing:
         if not len(listing):
             raise UsageError(f"SOURCE: no images in {source.uri!r}")
         if config.shards and config.shards > len(listing):
@@ -77,17 +78,19 @@ def run(config: PackConfig) -> Outcome:
         check_reachable(first)
         out = output_folder(config.out)
         _claim(out, config, listing)
-        items = _read(listing, config.max_pixels)
+        items = _read(listing, config.max_pixels, server_etags=source.server_etags)
         writer = _Writer(out, config, len(listing))
         for packed in _with_patience(track(items, total=len(listing), count=lambda _: 1)):
             writer.add(packed)
     summary = {
         **writer.finish(),
         "left_aside": listing.aside,
+        "labels_not_found": listing.unlabelled,
         "seconds": round(time.monotonic() - started, 3),
     }
+    lines = [_text(summary), *counted(listing.aside, listing.unlabelled)]
     shards = sorted(str(path) for path in out.glob(f"{config.prefix}-*.tar"))
-    return Outcome(summary, _text(summary), shards)
+    return Outcome(summary, "\n".join(lines), shards)
 
 
 def _claim(out: Path, config: PackConfig, listing: Listing) -> None:
@@ -112,11 +115,11 @@ def _claim(out: Path, config: PackConfig, listing: Listing) -> None:
     file.write_text(mark)
 
 
-def _read(listing: Listing, max_pixels: int) -> Iterator[_Packed]:
+def _read(listing: Listing, max_pixels: int, *, server_etags: bool) -> Iterator[_Packed]:
     """Yield the items in order; some are read ahead, since many wait for a disk or a server."""
     number = 0
     for batch in listing.batches():
-        found = read_items(batch[schema.URI].to_pylist(), max_pixels)
+        found = read_items(batch, max_pixels, server_etags=server_etags)
         for item, data in zip(batch.to_pylist(), found, strict=True):
             yield _packed(number, item, data)
             number += 1
@@ -166,7 +169,7 @@ def _png(data: bytes) -> bytes:
 def _with_patience(items: Iterable[_Packed]) -> Iterator[_Packed]:
     failed = 0
     for packed in items:
-        down = packed.reject is not None and packed.reject.reason is RejectReason.UNAVAILABLE
+        down = packed.reject is not None and packed.reject.reason in _OUTAGE
         failed = failed + 1 if down else 0
         if failed == _PATIENCE and packed.reject:
             raise RaypipeError(

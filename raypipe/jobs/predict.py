@@ -13,7 +13,8 @@ from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.config.version import versions
-from raypipe.errors import UsageError
+from raypipe.display import printable
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.rejects import check_rejects
@@ -28,6 +29,7 @@ from raypipe.predictions.telling import said, scores_of, status_text
 from raypipe.storage import is_object, local_copy, local_path, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
+from raypipe.store.snapshot import numbers
 
 _METRICS_FILE = "metrics.json"
 _SHOWN = 10
@@ -50,7 +52,7 @@ def run(config: PredictConfig) -> Outcome:
         checksum = head_sha256(folder)
     head = head_spec(config, model.classes, model.spec.outputs, model.column, checksum)
     predictor = Predictor(model.head, head, only=config.probability_of)
-    kind = Stored if is_store(config.source, "SOURCE") else Images
+    kind = Stored if _is_store(config.source) else Images
     source: Input = kind(config, model, predictor)
     if is_table(config):
         summary, lines, value = to_table(config, model, predictor, source)
@@ -60,6 +62,19 @@ def run(config: PredictConfig) -> Outcome:
         check_rejects(rows, rejects, config.max_rejects, str(config.out), value.rejects)
     summary["seconds"] = round(time.monotonic() - started, 3)
     return Outcome(summary, "\n".join(lines), value)
+
+
+def _is_store(source: str) -> bool:
+    """Whether a source is a store, and not images.
+
+    Raises:
+        RaypipeError: it is one that has lost its spec; its partitions are no images.
+    """
+    if is_store(source, "SOURCE"):
+        return True
+    if not is_object(source) and Path(source).is_dir() and numbers(open_storage(source, "SOURCE")):
+        raise RaypipeError(f"SOURCE: {source!r} is a store without its spec.json; restore it")
+    return False
 
 
 def _to_store(
@@ -75,6 +90,8 @@ def _to_store(
     with ExitStack() as stack:
         listing = stack.enter_context(listed(source, config, model.classes))
         check_writable(storage)
+        if not is_store(storage.uri):
+            source.check_feasible(listing, storage, stack)
         create_store(storage, source.spec, _provenance(config, model, source))
         writer = partial(source.write, storage=storage, predictor=predictor, stack=stack)
         work = bring_up_to_date(
@@ -142,7 +159,7 @@ def _store_text(summary: dict[str, Any], work: Ingest) -> list[str]:
         f"{summary['out']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
         f"predicted {summary['predicted']} images, {summary['decoded']} of them decoded",
     ]
-    lines += [f"  {count:>7} {name}" for name, count in labels[:_SHOWN]]
+    lines += [printable(f"  {count:>7} {name}") for name, count in labels[:_SHOWN]]
     if len(labels) > _SHOWN:
         lines.append(f"  … and {len(labels) - _SHOWN} more classes")
     lines += status_text(summary)

@@ -48,7 +48,8 @@ def run(config: RunConfig) -> Outcome:
         shown = [{"job": name} | job.model_dump(mode="json") for name, job in steps]
         return Outcome({"out": str(folder), "steps": shown}, "\n".join(plan), [])
     place = output_folder(str(folder))
-    say("\n".join(plan))
+    for line in plan:
+        say(line)
     outcomes: list[tuple[str, Outcome]] = []
     with ExitStack() as stack:
         if any(hasattr(job, "address") for _, job in steps):

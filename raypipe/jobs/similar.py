@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import SimilarConfig
+from raypipe.display import printable
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.heads.head import as_rows
 from raypipe.reports.thumbnails import find_uris, thumbnail
@@ -63,9 +64,15 @@ def run(config: SimilarConfig) -> Outcome:
         "similar": [vars(one) for one in found],
         "out": _draw(config, store, uri, found) if config.out else None,
     }
-    width = max((len(one.id) for one in found), default=0)
-    lines = [f"{one.similarity:.4f}  {one.id:{width}}  {one.label or ''}".rstrip() for one in found]
-    return Outcome(summary, "\n".join(lines), found)
+    return Outcome(summary, _text(found), found)
+
+
+def _text(found: list[_Found]) -> str:
+    rows = [(one.similarity, printable(one.id), printable(one.label or "")) for one in found]
+    width = max((len(name) for _, name, _ in rows), default=0)
+    return "\n".join(
+        f"{cosine:.4f}  {name:{width}}  {label}".rstrip() for cosine, name, label in rows
+    )
 
 
 def _own_features(
@@ -90,14 +97,11 @@ def _embedded(
     """Return the features of any image, made as those of the store, and where it is."""
     from raypipe.actors.embedder import Embedder  # takes torch
     from raypipe.backbone.loading import load_again
-    from raypipe.images.decode import decode
-    from raypipe.images.transforms import to_pixels
+    from raypipe.images.pixels import pixels_of
 
     uri = config.image if "://" in config.image else str(user_path(config.image, "IMAGE"))
     try:
-        how, data = store.spec.preprocess, read_item(uri, _MAX_PIXELS)
-        image = decode(data, _MAX_PIXELS, orientation=how.orientation, decoders=how.decoders)
-        pixels = to_pixels(image, how)
+        pixels = pixels_of(read_item(uri, _MAX_PIXELS), store.spec.preprocess, _MAX_PIXELS)
     except RejectedItem as reject:
         raise UsageError(
             f"IMAGE: {config.image!r} is neither the id of an image in {store.uri} nor one that "

@@ -7,6 +7,7 @@ from typing import Any
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import VerifyConfig
+from raypipe.display import printable
 from raypipe.errors import UsageError
 from raypipe.storage import open_storage
 from raypipe.store.verification import verify
@@ -46,7 +47,7 @@ def _text(summary: dict[str, Any]) -> str:
         f"{summary['store']}: snapshots {snapshots}: {summary['files']} files, "
         f"{summary['bytes'] / 1e6:.1f} MB in {summary['seconds']} s "
         f"({summary['gb_per_second']} GB/s), {len(damaged) or 'none'} damaged",
-        *(f"  {name} {what}" for name, what in damaged.items()),
+        *(printable(f"  {name} {what}") for name, what in damaged.items()),
     ]
     if damaged:
         lines.append(

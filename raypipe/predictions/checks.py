@@ -10,6 +10,7 @@ from raypipe.config import PredictConfig
 from raypipe.errors import UsageError, nearest
 from raypipe.heads.filters import check_filters
 from raypipe.predictions.table import SUFFIXES
+from raypipe.rows.spreadsheets import check_csv
 from raypipe.spec import HeadSpec, Output, digest
 
 _LOOKS_LIKE_A_FILE = re.compile(r"\.[A-Za-z]\w{0,5}")
@@ -27,6 +28,7 @@ def check(config: PredictConfig) -> None:
         UsageError: the name of the output, or options that exclude each other.
     """
     _check_out(config)
+    check_csv(config.csv_safe, config.out)
     if config.class_names != "none" and not config.where:
         raise UsageError(
             f"--class-names {config.class_names} goes with --where, whose columns are written; got "

@@ -26,7 +26,7 @@ from raypipe.heads.predictor import Predictor
 from raypipe.predictions.stored import outputs_of
 from raypipe.predictions.table import shorten
 from raypipe.rows.listing import Listing
-from raypipe.sources import Source, open_source
+from raypipe.sources import SelectedSource, Source, open_source
 from raypipe.spec import Spec
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
@@ -64,6 +64,14 @@ class Input(Protocol):
     def left_aside(self) -> Mapping[str, int]:
         """Return how much there is that is no item, by rule."""
 
+    def check_feasible(
+        self, listing: Listing, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that a store can be written, before its identity is. Raises UsageError."""
+
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return what labels were not found, by reason."""
+
     def rows(self, predictor: Predictor, stack: contextlib.ExitStack) -> Iterator[pa.Table]:
         """Yield `id`, `label`, `reason`, `message` and the predictions of all items.
 
@@ -85,7 +93,7 @@ def listed(source: Input, config: PredictConfig, classes: tuple[str, ...]) -> Li
     Raises:
         UsageError: there are none, or their labels are not the model's, which are compared.
     """
-    listing = Listing(source.items(), source.left_aside)
+    listing = Listing(source.items(), source.left_aside, source.labels_not_found)
     if not len(listing):
         raise UsageError(f"SOURCE: no images in {source.uri!r}")
     if config.evaluate:
@@ -122,7 +130,7 @@ class Images:
         DECODERS.start(1)
         self.config, self.classes = config, model.classes
         self.given = given is not None
-        self.source = given or open_source(config)
+        self.source = SelectedSource(given, config) if given else open_source(config)
         self.uri = self.source.uri
         outputs = outputs_of(model, predictor)
         self.backbone = _NETWORKS.get(
@@ -138,7 +146,12 @@ class Images:
         # Of each image only itself, and only the outputs that are needed.
         changes = {"outputs": self.backbone.outputs, "augment": None, "head": predictor.spec}
         self.spec: Spec = model.spec.model_copy(update=changes)
-        self.reading = ReadOptions(self.spec, config.max_pixels, config.max_seconds_per_image)
+        self.reading = ReadOptions(
+            self.spec,
+            config.max_pixels,
+            config.max_seconds_per_image,
+            server_etags=self.source.server_etags,
+        )
 
     def items(self) -> Iterator[pa.RecordBatch]:
         """Yield the items; see `Input`."""
@@ -147,6 +160,20 @@ class Images:
     def left_aside(self) -> Mapping[str, int]:
         """Return how much of the source is no item, by rule; see `Input`."""
         return self.source.aside
+
+    def check_feasible(
+        self, listing: Listing, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that it can be done; see `Input`."""
+        from raypipe.flow.executor import choose
+        from raypipe.flow.prepare import check_feasible
+
+        executor = choose(self.config, stack, len(listing))
+        check_feasible(executor, self.config, listing, self.uri, storage)
+
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return what labels were not found; see `Input`."""
+        return self.source.labels_not_found
 
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack

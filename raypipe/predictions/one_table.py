@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import PredictConfig
+from raypipe.display import printable
 from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import TrainedModel
@@ -21,6 +22,7 @@ from raypipe.predictions.inputs import Input
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import columns_of, in_order, write
 from raypipe.predictions.telling import said, scores_of, status_text
+from raypipe.rows.listing import counted
 from raypipe.storage import local_path, new_files, writing
 
 _SHOWN = 10
@@ -40,13 +42,15 @@ def to_table(
         "rows": len(made.written),
         "rejects": len(made.failed),
         "decoded": made.decoded,
+        "left_aside": dict(source.left_aside()),
+        "labels_not_found": dict(source.labels_not_found()),
         **made.tally.summary,
     }
     if config.out is None:
         summary |= {"predictions": made.written.to_pylist(), "rejected": made.failed.to_pylist()}
         lines = [*columns_of(made.written), *status_text(summary)]
         lines += [
-            f"{row[schema.ID]}: {row[schema.REASON]}: {row[schema.MESSAGE]}"
+            printable(f"{row[schema.ID]}: {row[schema.REASON]}: {row[schema.MESSAGE]}")
             for row in made.failed.to_pylist()
         ]
         place, page = "the table", None
@@ -54,6 +58,7 @@ def to_table(
         place, rejected, page = _write_table(config, model, source, made)
         summary["out"] = place
         lines = _file_text(summary, made.written, rejected)
+    lines += counted(source.left_aside(), source.labels_not_found())
     scores_of(made.tally, summary, lines)
     if page is not None:
         said(str(page), summary, lines)
@@ -116,9 +121,9 @@ def _write_table(
     rejected = out.with_name(f"{out.stem}.rejects{out.suffix}")
     page = out.with_name(f"{out.stem}.{REPORT_FILE}")
     with writing(out), new_files(out, [rejected.name, page.name]) as folder:
-        write(made.written, folder / out.name)
+        write(made.written, folder / out.name, csv_safe=config.csv_safe)
         if len(made.failed):
-            write(made.failed, folder / rejected.name)
+            write(made.failed, folder / rejected.name, csv_safe=config.csv_safe)
         if config.report:
             content = report_on_rows(config, model, source, made.rows, made.failed)
             (folder / page.name).write_bytes(content)
@@ -131,7 +136,7 @@ def _file_text(summary: dict[str, Any], written: pa.Table, rejected: Path) -> li
         label = "no label" if row[schema.LABEL] is None else row[schema.LABEL]
         probability = row.get(schema.PROBABILITY)
         shown = "" if probability is None else f" ({probability:.3f})"
-        lines.append(f"{row[schema.ID]}: {label}{shown}")
+        lines.append(printable(f"{row[schema.ID]}: {label}{shown}"))
     if len(written) > _SHOWN:
         lines.append(f"… and {len(written) - _SHOWN} more")
     lines.append(f"written: {summary['out']} ({summary['rows']} rows)")

@@ -27,6 +27,7 @@ from raypipe.flow.plan import Plan
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor, to_arrow
 from raypipe.rows.features import finite, not_finite, to_array
+from raypipe.rows.listing import Listing
 from raypipe.spec import Output, Spec, difference
 from raypipe.steps.cost import Cost, Finished
 from raypipe.steps.write import from_block, to_block
@@ -93,6 +94,21 @@ class Stored:
         """Return nothing: each row of a store counts."""
         return {}
 
+    def check_feasible(
+        self, _listing: Listing | None, storage: Storage, stack: contextlib.ExitStack
+    ) -> None:
+        """Make sure that every node sees both stores; see `Input`."""
+        from raypipe import runtime
+
+        stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
+        runtime.check_reach([], "", storage)
+        if self.store.storage.folder is not None:
+            runtime.check_seen([self.store.storage.folder / SPEC_FILE], self.uri, "SOURCE")
+
+    def labels_not_found(self) -> Mapping[str, int]:
+        """Return nothing: a store has the labels that it has."""
+        return {}
+
     def write(
         self, plan: Plan, storage: Storage, predictor: Predictor, stack: contextlib.ExitStack
     ) -> Iterator[Finished]:
@@ -101,10 +117,7 @@ class Stored:
 
         from raypipe import runtime
 
-        stack.enter_context(runtime.session(self.config.address, wait=self.config.wait_for))
-        runtime.check_reach([], "", storage)
-        if self.store.storage.folder is not None:
-            runtime.check_seen([self.store.storage.folder / SPEC_FILE], self.uri, "SOURCE")
+        self.check_feasible(None, storage, stack)
         say(f"{plan.pending} of {plan.items} rows to do, in {len(plan.units)} partitions")
         rows = [{"unit": u.id, "batch": u.batch, "items": u.data} for u in plan.units]
         step = partial(

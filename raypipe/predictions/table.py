@@ -14,8 +14,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from raypipe import schema
+from raypipe.display import printable
 from raypipe.errors import UsageError
 from raypipe.rows.order import natural_key
+from raypipe.rows.spreadsheets import without_formulas
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -63,14 +65,14 @@ def shorten(ids: Iterable[str]) -> pa.Array:
     return pa.array(short, pa.string())
 
 
-def write(table: pa.Table, path: Path) -> None:
+def write(table: pa.Table, path: Path, *, csv_safe: bool = False) -> None:
     """Write a file of the kind that its extension says.
 
     Raises:
         OSError: it cannot be written.
     """
     if path.suffix == ".csv":
-        pa.csv.write_csv(table, path)
+        pa.csv.write_csv(without_formulas(table) if csv_safe else table, path)
     else:
         pq.write_table(table, path)
 
@@ -90,7 +92,7 @@ def columns_of(table: pa.Table) -> list[str]:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    return "no label" if value is None else str(value)
+    return "no label" if value is None else printable(str(value))
 
 
 def _name(column: str, only: str | None) -> str:

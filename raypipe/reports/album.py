@@ -10,11 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
+from raypipe.errors import RejectedItem
+from raypipe.images.decoding_process import DecodingProcess
 from raypipe.reports.thumbnails import remains, thumbnail
 
 _THREADS = 8
 _TOGETHER = 64
 _QUALITY = 70
+#: A rejected image may take.
+_SECONDS = 5.0
 
 
 class Album:
@@ -64,10 +68,14 @@ class Album:
                     return
 
     def add_remains(self, uris: Iterable[str]) -> None:
-        """Read what can still be seen of rejected images."""
-        for uri in dict.fromkeys(uris):
-            if uri not in self._keys and self._room > self._floor:
-                self._put(uri, remains(uri))
+        """Read what can still be seen of rejected images, which may end the process they are in."""
+        with DecodingProcess(_SECONDS) as apart:
+            for uri in dict.fromkeys(uris):
+                if uri not in self._keys and self._room > self._floor:
+                    try:
+                        self._put(uri, apart(remains, uri))
+                    except RejectedItem:
+                        self._put(uri, None)
 
     def key(self, uri: str | None) -> int | None:
         """Return an image's place in `pictures`; None if it is not there."""

@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 
 from raypipe import schema
-from raypipe.errors import RejectReason
+from raypipe.errors import MAY_PASS, RejectReason
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.wording import Facts, spec_facts
-from raypipe.store.history import read_runs
+from raypipe.store.history import last_listing, read_runs
 from raypipe.store.reader import StoreReader
 
 _SOME = 24
 _OF_REASON = 12
 _RUNS = 50
 #: Of these there is nothing to see, and to look might take long.
-_WITHOUT_BYTES = (RejectReason.EMPTY, RejectReason.UNREADABLE, RejectReason.UNAVAILABLE)
+_WITHOUT_BYTES = (RejectReason.EMPTY, RejectReason.UNREADABLE, *MAY_PASS)
 
 
 def features_part(store: StoreReader, album: Album) -> PagePart:
@@ -51,6 +51,11 @@ def store_facts(store: StoreReader) -> Facts:
         ("snapshot", f"{store.snapshot.number}, made {store.snapshot.created or 'never'}"),
         ("images", f"{items}{views}"),
         ("rejects", str(store.snapshot.rejects)),
+        *(
+            (name.replace("_", " "), "; ".join(f"{n} × {why}" for why, n in counts.items()))
+            for name, counts in last_listing(store.storage, store.snapshot.number).items()
+            if counts
+        ),
         ("partitions", f"{len(store.snapshot.data)}, {store.format}, {size / 1e6:.1f} MB"),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
+
+from raypipe.display import printable
 
 _DPI = 120
 
@@ -29,13 +32,14 @@ def confusion_picture(
     bar.set_label("share of the true class")
     if not many:
         ticks = range(len(classes))
-        axes.set_xticks(ticks, classes, rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_yticks(ticks, classes)
+        names = [printable(name) for name in classes]
+        axes.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, names)
         for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
             text.set_parse_math(False)  # a class may be called `$5`
         _write_counts(axes, counts, share)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def _write_counts(axes: Any, counts: npt.NDArray[np.int64], share: npt.NDArray[Any]) -> None:
@@ -58,8 +62,8 @@ def curves_picture(epochs: Sequence[dict[str, Any]], kept: int, title: str, path
     for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         draw_curves(axes, epochs, kept, what)
         axes.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path)
+    figure.suptitle(printable(title), fontsize=10).set_parse_math(False)
+    _save(figure, path)
 
 
 def draw_curves(
@@ -92,10 +96,17 @@ def contact_sheet(
     for axes in grid.flat:
         axes.axis("off")
     for line, (caption, images) in zip(grid, rows, strict=True):
-        line[0].text(
-            -0.15, 0.5, caption, ha="right", va="center", fontsize=8, transform=line[0].transAxes
-        )
+        shown = printable(caption, keep="\n")
+        text = line[0].text(-0.15, 0.5, shown, ha="right", va="center", fontsize=8)
+        text.set(transform=line[0].transAxes, parse_math=False)
         for axes, image in zip(line, images, strict=False):
             axes.imshow(image, cmap="gray")
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path)
+    figure.suptitle(printable(title), fontsize=10).set_parse_math(False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a picture; a letter that the font lacks is a box in it, and no line on a terminal."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(path)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
 
 from raypipe.config import ReportConfig
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads.model import MODEL_FILES
 from raypipe.reports.album import Album
 from raypipe.reports.classifier import classifier_part
@@ -17,6 +20,7 @@ from raypipe.reports.page import PagePart, render
 from raypipe.reports.predicted import predictions_part, read_predictions
 from raypipe.storage import is_object, local_path, user_path
 from raypipe.store.identity import is_store
+from raypipe.store.partition import UNDECODABLE
 from raypipe.store.reader import StoreReader
 
 #: Makes a part of a page; the album gets its pictures.
@@ -79,5 +83,25 @@ def _section(place: str) -> tuple[int, Section] | None:
         return None
     folder = local_path(place, "RUN")
     if (folder / MODEL_FILES[0]).is_file():
-        return 1, partial(classifier_part, folder)
-    return (2, partial(clusters_part, folder)) if (folder / "clusters.parquet").exists() else None
+        return 1, partial(_of_folder, classifier_part, folder)
+    if (folder / "clusters.parquet").exists():
+        return 2, partial(_of_folder, clusters_part, folder)
+    return None
+
+
+def _of_folder(part: Callable[[Path, Album], PagePart], folder: Path, album: Album) -> PagePart:
+    """Return the part on a folder of results, whose tables have no checksums.
+
+    Raises:
+        RaypipeError: one of them is damaged.
+    """
+    try:
+        return part(folder, album)
+    except RaypipeError:
+        raise
+    except (*UNDECODABLE, pa.ArrowException) as error:
+        said = " ".join(str(error).split())[:160]
+        raise RaypipeError(
+            f"RUN: a file of {folder} is not as it was written ({type(error).__name__}: {said}); "
+            "make the result again; `--debug` shows which"
+        ) from error

@@ -46,8 +46,8 @@ def thumbnail(uri: str) -> Image.Image | None:
 def remains(uri: str) -> Image.Image | None:
     """Return what can be seen of an image that was rejected; None if that is nothing.
 
-    Of a truncated file it is the part that is there. Not for several threads at once: Pillow's
-    leniency is a setting of the process.
+    Of a truncated file it is the part that is there. For a process apart: damage may end it, and
+    Pillow's leniency is a setting of the process.
     """
     strict = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True

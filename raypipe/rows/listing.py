@@ -26,9 +26,11 @@ class Listing:
     Args:
         batches: the items.
         left_aside: says, once they are listed, how much of the source is no item, by rule.
+        labels_not_found: says then what has no label, or is one of nothing, by reason.
 
     Attributes:
-        aside: that.
+        aside: how much is left aside.
+        unlabelled: what labels were not found.
 
     Raises:
         UsageError: two items have one id.
@@ -38,6 +40,7 @@ class Listing:
         self,
         batches: Iterable[pa.RecordBatch],
         left_aside: Callable[[], Mapping[str, int]] = dict,
+        labels_not_found: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._file = tempfile.TemporaryFile(prefix="raypipe-listing-")  # noqa: SIM115
         hashes = [np.empty(0, np.int64)]
@@ -45,7 +48,10 @@ class Listing:
             for batch in batches:
                 spool.write_batch(batch)
                 hashes.append(_hashes(batch[schema.ID]))
-        self.aside = {rule: count for rule, count in left_aside().items() if count}
+        self.aside, self.unlabelled = (
+            {reason: count for reason, count in counts().items() if count}
+            for counts in (left_aside, labels_not_found)
+        )
         self._hashes = np.concatenate(hashes)
         self._hashes.sort()
         self._check_unique()
@@ -102,3 +108,9 @@ class Listing:
                         f"{row[schema.URI]}; ids have to be unique: name a column of unique ones "
                         "with --id-column, or rename one of two shards of one name"
                     )
+
+
+def counted(aside: Mapping[str, int], unlabelled: Mapping[str, int]) -> list[str]:
+    """Return lines on what of a source is no item, and which labels were not found."""
+    lines = [f"  left aside: {count} × {rule}" for rule, count in aside.items() if count]
+    return lines + [f"  no label: {count} × {why}" for why, count in unlabelled.items() if count]

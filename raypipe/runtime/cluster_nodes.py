@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,6 @@ from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.sources import local_file
 from raypipe.storage import Storage
-from raypipe.store.identity import SPEC_FILE
 
 _PATIENCE = 20 * 60.0
 _TELL_SECONDS = 10.0
@@ -72,13 +72,19 @@ def check_reach(items: Iterable[pa.Table], source: str, storage: Storage | None)
     Args:
         items: some of what is to be read.
         source: where they come from, for messages.
-        storage: the store that is written, which has its identity already; None for none.
+        storage: the store that is written, whose folder is there; None for none.
 
     Raises:
         UsageError: a node does not see one of them.
     """
     if storage is not None and storage.folder is not None:
-        check_seen([storage.folder.resolve() / SPEC_FILE], storage.uri, "--out")
+        # A file made now: a store that is yet to be has none of its own.
+        probe = storage.folder.resolve() / f".probe-{uuid.uuid4().hex}"
+        probe.touch()
+        try:
+            check_seen([probe], storage.uri, "--out")
+        finally:
+            probe.unlink(missing_ok=True)
     uris = {uri for some in items for uri in some[schema.URI].to_pylist()}
     files = {file for uri in uris if (file := local_file(uri)) is not None}
     check_seen(files, source, "SOURCE")

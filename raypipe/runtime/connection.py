@@ -21,6 +21,7 @@ from raypipe.errors import UsageError
 from raypipe.runtime.cluster_nodes import wait_for
 from raypipe.runtime.keeping import KEEPING
 from raypipe.runtime.metrics import job_name
+from raypipe.runtime.ray_folder import check_ray_folder
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
@@ -78,6 +79,8 @@ def _connect(address: str) -> None:
             "`raypipe submit --address http://HOST:8265 -- …` sends it there"
         )
     _check_answers(address)
+    if address == "local":
+        check_ray_folder()
     _quieten()
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     if says_json():  # Ray adds the ids of job, node, worker and actor

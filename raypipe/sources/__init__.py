@@ -11,14 +11,16 @@ import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.schema import ID
+from raypipe.sources.buckets import BucketSource
 from raypipe.sources.content import local_file, read_item
 from raypipe.sources.globs import from_on, matching
 from raypipe.sources.kinds import find_source
 from raypipe.sources.labels import Labels
 from raypipe.sources.limit import limited
+from raypipe.sources.parquet_files import ParquetSource
 from raypipe.sources.tar import TarSource
 
-__all__ = ["Source", "from_on", "local_file", "open_source", "read_item"]
+__all__ = ["SelectedSource", "Source", "from_on", "local_file", "open_source", "read_item"]
 
 
 class Source(Protocol):
@@ -52,11 +54,16 @@ def open_source(config: SourceConfig) -> SelectedSource:
 
 
 class SelectedSource:
-    """The items of a source that the options select, with their labels and splits."""
+    """The items of a source that the options select, with their labels and splits.
+
+    Attributes:
+        server_etags: whether etags of objects are their servers' own, and not a table's.
+    """
 
     def __init__(self, source: Source, config: SourceConfig) -> None:
         self.source, self.config = source, config
         self.uri, self.auto_label = source.uri, source.auto_label
+        self.server_etags = isinstance(source, BucketSource)
         self.limit, self.labels = None, None
         if isinstance(config, LabelConfig):
             shards = source.names if isinstance(source, TarSource) else ()
@@ -70,9 +77,15 @@ class SelectedSource:
         return self.source.aside + self.unselected
 
     @property
-    def counts(self) -> dict[str, int]:
-        """What a label file and the items listed so far do not have of each other."""
-        return self.labels.file.counts if self.labels and self.labels.file else {}
+    def labels_not_found(self) -> dict[str, int]:
+        """What has no label of those listed so far that should have one, and the reverse."""
+        if self.labels is None:
+            return {}
+        if self.labels.file:
+            return self.labels.file.counts
+        if self.labels.rule is None and isinstance(self.source, TarSource | ParquetSource):
+            return {why: n for why, n in self.source.labels_not_found.items() if n}
+        return {}
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items."""

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from raypipe.errors import RejectedItem, RejectReason, UsageError
-from raypipe.sources.local import check_size, file_etag, unreadable
+from raypipe.sources.files import check_version, file_etag
+from raypipe.sources.local import check_size
 from raypipe.sources.members import Member
+from raypipe.sources.zip_directory import check_directory
+from raypipe.storage.hdf5_walk import is_written
 
 _NPY = ".npy"
 _PICKLED = "pickled objects, which are refused because they run code"
 _CHUNK_CACHE = 64 * 2**20
 #: What NumPy, zipfile and h5py raise on files they cannot make sense of, beside OSError.
-DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError),
+    *(RuntimeError, MemoryError, SyntaxError, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 class Arrays(Protocol):
@@ -72,6 +82,7 @@ class _NpzArrays:
 
     def __init__(self, path: str) -> None:
         self.archive = zipfile.ZipFile(path)
+        check_directory(self.archive)
         self.streams: dict[str, Any] = {}
 
     def names(self) -> Sequence[str]:
@@ -102,7 +113,10 @@ class _NpzArrays:
             shape, fortran, dtype = read(stream)
             if fortran and len(shape) > 1:
                 raise UsageError(f"SOURCE: array {name!r} is in Fortran order; save it in C order")
-            self.streams[name] = (stream, shape, dtype, stream.tell())
+            first, size = stream.tell(), self.archive.getinfo(name + _NPY).file_size
+            if not dtype.hasobject and first + prod(shape) * dtype.itemsize != size:
+                raise ValueError(f"array {name!r} promises {shape} values, but has {size} bytes")
+            self.streams[name] = (stream, shape, dtype, first)
         return self.streams[name]
 
 
@@ -125,7 +139,9 @@ class _Hdf5Arrays:
         return found
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self.file[name].shape)
+        dataset = self.file[name]
+        _check_written(dataset)
+        return tuple(dataset.shape)
 
     def dtype(self, name: str) -> np.dtype[Any] | None:
         import h5py
@@ -142,6 +158,21 @@ class _Hdf5Arrays:
         return dataset[start:stop]
 
 
+def _check_written(dataset: Any) -> None:
+    """Refuse an array of which a part was never written: HDF5 gives zeros for it.
+
+    Raises:
+        ValueError: there is one, or the dataset is none of an array.
+    """
+    if dataset.shape is None:
+        raise ValueError(f"dataset {dataset.name!r} is empty")
+    if not is_written(dataset):
+        raise ValueError(
+            f"array {dataset.name!r} promises {dataset.shape} values, of which a part was never "
+            "written"
+        )
+
+
 _OPENERS: dict[str, Callable[[str], Arrays]] = {
     "npy": _NpyArray,
     "npz": _NpzArrays,
@@ -155,35 +186,56 @@ def open_arrays(kind: str, path: str) -> Arrays:
     return _OPENERS[kind](path)
 
 
-def read_array(member: Member, max_bytes: int) -> bytes:
+def read_array(member: Member, max_bytes: int, etag: str | None = None) -> bytes:
     """Return one row: as a .npy file, or the encoded image that it holds.
 
+    Args:
+        member: the row.
+        max_bytes: as many it may have.
+        etag: of the file, as listed; None where it is not known.
+
     Raises:
-        RejectedItem: it is not there any more, or too large.
+        RejectedItem: it is not there, or too large, or the file has changed.
+        OSError: it cannot be read.
     """
-    row = member.numbers["row"]
     try:
-        with _lock:
-            arrays = _opened(member.kind, member.path, file_etag(member.path))
-            shape, dtype = arrays.shape(member.name), arrays.dtype(member.name)
-            if dtype is not None:
-                check_size(int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize, max_bytes)
-            found = arrays.read(member.name, row, row + 1)
-    except OSError as error:
-        raise unreadable(member.path, error) from None
-    except DAMAGE as error:
+        found, encoded = _row(member, max_bytes, etag)
+    except (OSError, *DAMAGE) as error:
+        check_version(member.path, etag)  # it may be another file by now
+        if isinstance(error, OSError):
+            raise
         message = f"{member} cannot be read: {error}"
         raise RejectedItem(RejectReason.CORRUPT, message) from None
+    check_version(member.path, etag)
     if not len(found):
-        raise RejectedItem(RejectReason.UNREADABLE, f"row {row} of {member} is not there any more")
-    if dtype is None:
+        message = f"row {member.numbers['row']} of {member} is not there: the file is damaged"
+        raise RejectedItem(RejectReason.CORRUPT, message)
+    if encoded:
         check_size(len(found[0]), max_bytes)
         return bytes(found[0].tobytes())
     return _serialised(found[0])
 
 
+def forget_arrays() -> None:
+    """Close the files that are kept open."""
+    with _lock:
+        _opened.cache_clear()
+
+
+def _row(member: Member, max_bytes: int, etag: str | None) -> tuple[Any, bool]:
+    """Return a row as an array of (1, …), and whether it is an encoded image."""
+    row, version = member.numbers["row"], file_etag(member.path) if etag is None else etag
+    with _lock:
+        arrays = _opened(member.kind, member.path, version)
+        shape, dtype = arrays.shape(member.name), arrays.dtype(member.name)
+        if dtype is not None:
+            check_size(int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize, max_bytes)
+        return arrays.read(member.name, row, row + 1), dtype is None
+
+
 @lru_cache(maxsize=4)
-def _opened(kind: str, path: str, _etag: str) -> Arrays:
+def _opened(kind: str, path: str, etag: str) -> Arrays:
+    check_version(path, etag)
     return open_arrays(kind, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,10 +17,12 @@ from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.schema import ID
 from raypipe.sources.array_files import DAMAGE, Arrays, open_arrays
+from raypipe.sources.arrow_layouts import as_text
 from raypipe.sources.batches import BATCH_ROWS, Texts, one_batch
 from raypipe.sources.columns import label_columns, present
 from raypipe.sources.local import file_etag
 from raypipe.sources.members import spell
+from raypipe.storage.hdf5_safety import stuck_in
 
 _KINDS = {".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5"}
 ARRAY_SUFFIXES = tuple(_KINDS)
@@ -42,13 +45,12 @@ class ArraySource:
         self.uri = str(path)
         self.aside = Counter[str]()
         self.kind = _KINDS[path.suffix.lower()]
-        try:
+        self.etag = file_etag(self.uri)  # before it is read: what changes meanwhile has another
+        if self.kind == "hdf5":
+            _check_hdf5(self.uri)
+        with _readable(self.uri):
             self.arrays = open_arrays(self.kind, self.uri)
             self._choose(config)
-        except RaypipeError:
-            raise
-        except (OSError, *DAMAGE) as error:
-            raise UsageError(f"SOURCE: cannot read {self.uri!r}: {error}") from None
 
     def _choose(self, config: SourceConfig) -> None:
         names = self.arrays.names()
@@ -69,19 +71,26 @@ class ArraySource:
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of the rows, holding one batch of them."""
-        etag = file_etag(self.uri)
         width = len(str(max(self.size - 1, 0)))
         prefix = spell(self.kind, self.uri, self.image, rows=self.size)
         for start in range(0, self.size, BATCH_ROWS):
             rows = range(start, min(start + BATCH_ROWS, self.size))
-            ids = self._texts(self.ids, rows) or [f"{row:0{width}d}" for row in rows]
-            yield one_batch(
-                ids,
-                [f"{prefix}&row={row}" for row in rows],
-                [etag] * len(rows),
-                self._labels(rows),
-                self._texts(self.split, rows),
+            with _readable(self.uri):
+                ids = self._ids(rows, width)
+                labels, splits = self._labels(rows), self._texts(self.split, rows)
+            uris = [f"{prefix}&row={row}" for row in rows]
+            yield one_batch(ids, uris, [self.etag] * len(rows), labels, splits)
+
+    def _ids(self, rows: range, width: int) -> Texts:
+        found = self._texts(self.ids, rows)
+        if found is None:
+            return [f"{row:0{width}d}" for row in rows]
+        if None in found:
+            row = rows[found.index(None)]
+            raise UsageError(
+                f"SOURCE: row {row} of {self.uri!r} has no {self.ids!r}; give every row an id"
             )
+        return found
 
     def _image(self, names: Sequence[str], wanted: str | None) -> str:
         if wanted:
@@ -138,6 +147,14 @@ class ArraySource:
         return np.asarray(self.arrays.read(name, rows.start, rows.stop)).reshape(-1)
 
     def _as_texts(self, name: str, values: npt.NDArray[Any], rows: range) -> Texts:
+        metadata: dict[str, dict[str, int]] = dict(values.dtype.metadata or {})
+        if "enum" in metadata:  # as h5py gives it
+            names = {number: name for name, number in metadata["enum"].items()}
+            return [names.get(number) for number in values.tolist()]
+        if values.dtype.kind in "biufc":
+            column = pa.chunked_array([_as_arrow(values, name, self.uri)])
+            texts: list[str | None] = as_text(column, name, repr(self.uri), None).to_pylist()
+            return texts
         found: list[str | None] = []
         for row, value in zip(rows, values, strict=True):
             try:
@@ -196,6 +213,26 @@ class ArrayFiles:
                 )
 
 
+def _check_hdf5(uri: str) -> None:
+    if stuck := stuck_in([uri]):
+        raise UsageError(
+            f"SOURCE: {uri!r} is damaged: {stuck[1]}; replace it by a copy, or write it again "
+            "(h5dump shows what can still be read)"
+        )
+
+
+@contextlib.contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    """Tell in one line what the libraries say of a damaged file."""
+    try:
+        yield
+    except RaypipeError:
+        raise
+    except (OSError, *DAMAGE) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"SOURCE: cannot read {uri!r}: {said}; replace it by a copy") from None
+
+
 def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceConfig:
     """Look for labels under the names usual among arrays, unless another one is asked for."""
     usual = next((name for name in _LABEL_NAMES if name in columns), None)
@@ -207,10 +244,21 @@ def _with_usual_label(config: SourceConfig, columns: Sequence[str]) -> SourceCon
 
 
 def _text(value: Any) -> str | None:
+    if not isinstance(value, str | bytes | int | float | np.number | np.bool_):
+        raise TypeError(f"{type(value).__name__} is neither a text nor a number")
     text = value.decode() if isinstance(value, bytes) else str(value)
     text.encode()  # HDF5 gives what cannot be decoded as surrogates
-    # NaN, the only value that differs from itself, says that there is none.
-    return text if text and value == value else None
+    return text or None
+
+
+def _as_arrow(values: npt.NDArray[Any], name: str, uri: str) -> pa.Array:
+    try:
+        return pa.array(values.astype(values.dtype.newbyteorder("=")))
+    except (pa.ArrowException, TypeError) as error:
+        raise UsageError(
+            f"SOURCE: array {name!r} of {uri!r} has type {values.dtype}, which is no text and no "
+            f"number: {error}; save it as text"
+        ) from None
 
 
 def _misfit(arrays: Arrays, name: str) -> str:

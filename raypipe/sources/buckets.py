@@ -14,9 +14,10 @@ import pyarrow as pa
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.containers import HIDDEN
+from raypipe.sources.faults import changed, is_version
 from raypipe.sources.local import check_size
 from raypipe.storage.answers import answer, failures
-from raypipe.storage.object_file import ObjectFile
+from raypipe.storage.object_file import ChangedError, ObjectFile, version_of
 from raypipe.storage.objects import ObjectUri, Patience, connect, parse
 
 #: How long an item is waited for, and one on a server that has failed many times in a row.
@@ -70,7 +71,7 @@ class BucketSource:
                 self.aside[HIDDEN] += 1
                 continue
             uri = f"{self.place.scheme}://{self.place.bucket}/{key}{query}"
-            yield item, uri, _etag(entry), None, None
+            yield item, uri, version_of(entry), None, None
 
 
 class OpenObject:
@@ -78,12 +79,18 @@ class OpenObject:
 
     def __init__(self, uri: str) -> None:
         self._uri, self._place = uri, parse(uri)
+        self._version = ""
+
+    def version(self) -> str:
+        """Return the etag of the object that the last bytes are of."""
+        return self._version
 
     def read(self, size: int, start: int) -> bytes:
         """Return `size` bytes from `start` on, or what there is of them.
 
         Raises:
-            RejectedItem: as `read_object`.
+            RejectedItem: as `read_object`, but never UNREADABLE: it could be read when its members
+                were listed.
         """
         import obstore
 
@@ -91,29 +98,46 @@ class OpenObject:
             return b""
         try:
             store = connect(self._place, PATIENCE)
-            return bytes(obstore.get_range(store, self._place.key, start=start, length=size))
+            found = obstore.get(store, self._place.key, options={"range": (start, start + size)})
+            self._version = version_of(found.meta)
+            return bytes(found.bytes())
         except Exception as error:
-            raise _reject(self._uri, error) from None
+            reject = _reject(self._uri, error, "")
+            lasts = reject.reason is RejectReason.UNREADABLE
+            reason = RejectReason.UNAVAILABLE if lasts else reject.reason
+            raise RejectedItem(reason, reject.message) from None
 
 
-def read_object(uri: str, max_bytes: int, *, hasty: bool = False) -> bytes:
-    """Return an object's bytes; `hasty` does not wait for a server that does not answer at once.
+def read_object(uri: str, max_bytes: int, etag: str | None = None, *, hasty: bool = False) -> bytes:
+    """Return an object's bytes.
+
+    Args:
+        uri: the object.
+        max_bytes: as many it may have.
+        etag: as the store has listed it; None where it is not known.
+        hasty: whether not to wait for a server that does not answer at once.
 
     Raises:
-        RejectedItem: UNREADABLE where the store said no, UNAVAILABLE where it gave no answer.
+        RejectedItem: UNREADABLE where the store said no, UNAVAILABLE where it gave no answer,
+            CHANGED where it is not what was listed.
     """
     import obstore
+
+    from raypipe.sources.remote import public
 
     place = parse(uri)
     pieces: list[bytes] = []
     try:
         found = obstore.get(connect(place, HASTY if hasty else PATIENCE), place.key)
+        # Without ETags there are times, which listings and answers round in their own ways.
+        if etag is not None and found.meta["e_tag"] and version_of(found.meta) != etag:
+            raise changed(public(uri))
         check_size(found.meta["size"], max_bytes)
         pieces.extend(map(bytes, found.stream(min_chunk_size=_PIECE)))
     except RejectedItem:
         raise
     except Exception as error:
-        raise _reject(uri, error) from None
+        raise _reject(uri, error, etag) from None
     return b"".join(pieces)
 
 
@@ -180,14 +204,17 @@ def object_etag(uri: str) -> str:
     return _etag_now(uri, int(time.monotonic() // _FRESH))
 
 
-def open_object(uri: str) -> IO[bytes]:
-    """Return an object as a file that one can seek in.
+def open_object(uri: str, etag: str | None = None) -> IO[bytes]:
+    """Return an object as a file that one can seek in; of `etag`, as listed, if that is given.
 
     Raises:
         FileNotFoundError: there is none.
+        ChangedError: it is another version, or becomes one while it is read.
         RaypipeError: the store did not answer, or refuses.
     """
     raw = ObjectFile(parse(uri), PATIENCE, _OPTION)
+    if not is_version(etag, raw.version):
+        raise ChangedError(uri)
     return cast(IO[bytes], io.BufferedReader(raw, _BUFFER))
 
 
@@ -195,7 +222,7 @@ def open_object(uri: str) -> IO[bytes]:
 def _etag_now(uri: str, _minute: int) -> str:
     place = parse(uri)
     with failures(place, _OPTION, FileNotFoundError):
-        return _etag(_head(place))
+        return version_of(_head(place))
 
 
 def _head(place: ObjectUri) -> Any:
@@ -224,15 +251,12 @@ def _hidden(item: str) -> bool:
     return item.startswith(".") or "/." in item
 
 
-def _etag(entry: Any) -> str:
-    changed = int(entry["last_modified"].timestamp() * 1e3)
-    return (entry["e_tag"] or "").strip('"') or f"{changed:x}-{entry['size']:x}"
-
-
-def _reject(uri: str, error: Exception) -> RejectedItem:
+def _reject(uri: str, error: Exception, etag: str | None = None) -> RejectedItem:
     from raypipe.sources.remote import public
 
     found = answer(error)
+    if etag is not None and isinstance(error, FileNotFoundError):
+        return RejectedItem(RejectReason.CHANGED, f"not there any more: {public(uri)}")
     if found.of_caller:  # with other credentials, the next run may read it
         return RejectedItem(RejectReason.UNAVAILABLE, f"{found.what}: {public(uri)}")
     if found.definite:

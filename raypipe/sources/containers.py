@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.rows import splits
+from raypipe.sources.links import Links, is_beyond
 
 #: As many loose files make a folder of images, whatever else is in it: it is not searched further.
 MANY = 1000
@@ -157,22 +158,23 @@ def survey(paths: Iterable[str]) -> Survey:
 
 
 def files_below(folder: str) -> Iterator[str]:
-    """Yield the paths of files below a folder, in no order; links to folders that hold them not.
+    """Yield the paths of files below a folder; each folder once, however many links lead to it.
 
     Raises:
         RaypipeError: a folder cannot be listed.
     """
 
     def fail(error: OSError) -> None:
-        raise RaypipeError(f"SOURCE: cannot list {error.filename!r}: {error.strerror}")
+        if not is_beyond(error):
+            raise RaypipeError(f"SOURCE: cannot list {error.filename!r}: {error.strerror}")
 
-    seen = set[tuple[int, int]]()
+    links = Links(folder)
     for root, folders, names in os.walk(folder, followlinks=True, onerror=fail):
-        status = os.stat(root)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
+        folders[:] = [
+            name
+            for name, path in ((name, f"{root}/{name}") for name in sorted(folders))
+            if not os.path.islink(path) or links.follows(path)  # noqa: PTH114
+        ]
         below = os.path.relpath(root, folder)
         yield from (name if below == "." else f"{below}/{name}" for name in names)
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from raypipe.sources.array_files import read_array
-from raypipe.sources.local import read_local
+from raypipe.errors import RejectedItem, RejectReason
+from raypipe.sources.array_files import forget_arrays, read_array
+from raypipe.sources.faults import patiently, rejected
+from raypipe.sources.files import needs_requests
+from raypipe.sources.local import FILE_SCHEME, forget_files, path_of, read_local, utf8
 from raypipe.sources.members import Member, parse, raise_reject
-from raypipe.sources.parquet_content import read_parquet
+from raypipe.sources.parquet_content import forget_groups, read_parquet
 from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
-from raypipe.sources.tar_content import read_tar, read_tar_gz
+from raypipe.sources.tar_content import forget_streams, read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip
 
 _BYTES_PER_PIXEL = 8  # four channels of 16 bits
 _METADATA_BYTES = 64 * 2**20
 
-_READERS: dict[str, Callable[[Member, int], bytes]] = {
+_READERS: dict[str, Callable[[Member, int, str | None], bytes]] = {
     "zip": read_zip,
     "tar": read_tar,
     "targz": read_tar_gz,
@@ -38,15 +42,17 @@ def is_sequential(uri: str) -> bool:
 
 def local_file(uri: str) -> Path | None:
     """Return the file that an item's bytes are in; None if it is not one of this machine."""
-    if uri.startswith("/"):
-        return Path(uri)
+    if uri.startswith(("/", FILE_SCHEME)):
+        return Path(path_of(uri))
     if uri.partition(":")[0] not in _READERS:
         return None
     path = parse(uri).path
     return Path(path) if path.startswith("/") else None
 
 
-def read_item(uri: str, max_pixels: int, max_bytes: int | None = None) -> bytes:
+def read_item(
+    uri: str, max_pixels: int, max_bytes: int | None = None, etag: str | None = None
+) -> bytes:
     """Return the bytes of one item; may be called from several threads.
 
     Args:
@@ -54,18 +60,44 @@ def read_item(uri: str, max_pixels: int, max_bytes: int | None = None) -> bytes:
         max_pixels: what is larger than so many pixels are without compression is rejected instead
             of read: it is a video or an archive among the images.
         max_bytes: a lower limit.
+        etag: as listed: its bytes are of that version, or there are none. None for any.
 
     Raises:
         RejectedItem: they could not be fetched.
     """
     most = _BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
     max_bytes = most if max_bytes is None else min(most, max_bytes)
-    if uri.startswith("/"):
-        return read_local(uri, max_bytes)
+    if uri.startswith(("/", FILE_SCHEME)):
+        return patiently(partial(read_local, path_of(uri), max_bytes, etag), forget_files)
     scheme = uri.partition(":")[0]
     if scheme in REMOTE_SCHEMES:
-        return read_remote(uri, max_bytes)
+        return read_remote(uri, max_bytes, etag)
     if scheme == "reject":
         return raise_reject(uri)
-    reader = _READERS.get(scheme)
-    return reader(parse(uri), max_bytes) if reader else read_local(uri, max_bytes)
+    if scheme not in _READERS:
+        return patiently(partial(read_local, uri, max_bytes, etag), forget_files)
+    reading = partial(_read_member, _READERS[scheme], parse(uri), max_bytes, etag)
+    # A bucket's requests are tried again where they are made.
+    return reading() if needs_requests(uri) else patiently(reading, _forget)
+
+
+def _read_member(
+    reader: Callable[[Member, int, str | None], bytes],
+    member: Member,
+    max_bytes: int,
+    etag: str | None,
+) -> bytes:
+    try:
+        return reader(member, max_bytes, etag)
+    except OSError as error:
+        reject = rejected(utf8(str(member)), error, etag)
+        if etag is not None and reject.reason is RejectReason.UNREADABLE:
+            # Its file could be read when it was listed.
+            reject = RejectedItem(RejectReason.UNAVAILABLE, reject.message)
+        raise reject from None
+
+
+def _forget() -> None:
+    """Close what is kept open of containers."""
+    for forget in (forget_files, forget_arrays, forget_groups, forget_streams):
+        forget()

@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 
 from raypipe.sources.batches import in_batches
-from raypipe.sources.local import file_etag, utf8
+from raypipe.sources.local import as_uri, file_etag, utf8
 
 
 class FileSource:
@@ -25,4 +25,5 @@ class FileSource:
 
     def list(self) -> Iterator[pa.RecordBatch]:
         """Return the one item."""
-        return in_batches([(utf8(self.path.name), utf8(self.uri), file_etag(self.uri), None, None)])
+        uri = as_uri(self.uri)
+        return in_batches([(utf8(self.path.name), uri, file_etag(self.uri), None, None)])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias, cast
 
 from raypipe.errors import UsageError
+from raypipe.schema import MISSING
 from raypipe.sources import buckets, local
-from raypipe.storage import is_object
+from raypipe.sources.faults import is_version
+from raypipe.storage import ChangedError, is_object
 from raypipe.storage.objects import ObjectUri
 
 
@@ -63,8 +66,14 @@ class ObjectPath:
 AnyPath: TypeAlias = Path | ObjectPath
 
 
-class _Reader(Protocol):
-    def read(self, size: int, start: int) -> bytes: ...
+class Reader(Protocol):
+    """A file to be read at given offsets."""
+
+    def read(self, size: int, start: int) -> bytes:
+        """Return `size` bytes from `start` on, or what there is of them."""
+
+    def version(self) -> str:
+        """Return the etag of what has been read."""
 
 
 def file_etag(path: str) -> str:
@@ -77,28 +86,43 @@ def file_etag(path: str) -> str:
     try:
         return buckets.object_etag(path)
     except FileNotFoundError:
-        return local.MISSING
+        return MISSING
 
 
-def open_file(path: str) -> _Reader:
-    """Return a file to be read at given offsets.
+def check_version(path: str, listed: str | None) -> None:
+    """Make sure that a file is what was listed; an object is asked for in that version anyway.
 
     Raises:
-        RejectedItem: it cannot be opened.
+        OSError: it is gone, or cannot be looked at.
+        ChangedError: it is another version.
     """
+    if listed is None or is_object(path):
+        return
+    if not is_version(listed, local.etag_of(os.stat(path))):  # noqa: PTH116
+        raise ChangedError(path)
+
+
+def open_file(path: str) -> Reader:
+    """Return a file to be read at given offsets. Raises OSError: it cannot be opened."""
     return buckets.OpenObject(path) if is_object(path) else local.open_file(path)
 
 
-def open_stream(path: str) -> IO[bytes]:
-    """Return a file that one can seek in. Raises OSError, of an object also RaypipeError."""
+def open_stream(path: str, etag: str | None = None) -> IO[bytes]:
+    """Return a file that one can seek in; an object has to be of `etag`, if that is given.
+
+    Raises:
+        OSError: it cannot be opened.
+        ChangedError: the object is another version.
+        RaypipeError: its store did not answer, or refuses.
+    """
     if is_object(path):
-        return buckets.open_object(path)
+        return buckets.open_object(path, etag)
     return cast(IO[bytes], Path(path).open("rb"))
 
 
-def readable(path: str) -> Any:
+def readable(path: str, etag: str | None = None) -> Any:
     """Return what PyArrow reads a file from. Raises as `open_stream`."""
-    return buckets.open_object(path) if is_object(path) else path
+    return buckets.open_object(path, etag) if is_object(path) else path
 
 
 def only_local(path: AnyPath) -> Path:

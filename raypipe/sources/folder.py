@@ -14,15 +14,16 @@ import pyarrow as pa
 from raypipe.errors import RaypipeError
 from raypipe.sources.batches import BATCH_ROWS, one_batch
 from raypipe.sources.containers import HIDDEN
-from raypipe.sources.local import file_etag, utf8
+from raypipe.sources.links import BEYOND, LINKED, Links, is_beyond, is_folder
+from raypipe.sources.local import as_uri, file_etag, utf8
 
 
 class FolderSource:
     """Every file below a folder is an item, whatever its extension: content decides.
 
     `id` is the path below the folder, with `/` between its parts. Names that start with a dot
-    (`.DS_Store`, `.thumbnails/`) are not listed. Links are followed, also to folders, except to a
-    folder that contains the link.
+    (`.DS_Store`, `.thumbnails/`) are not listed. Links are followed, also to folders, but each
+    folder is listed once: one inside at its own place, one outside by the first link to it.
 
     Args:
         path: the folder.
@@ -39,36 +40,71 @@ class FolderSource:
     def list(self) -> Iterator[pa.RecordBatch]:
         """Yield the items in order of their ids, in batches, holding one folder at a time."""
         self.aside.clear()
-        names = _walk(self.uri, "", frozenset(), self.since, self.aside)
+        names = _Walk(self.uri, self.since, self.aside).below("", frozenset())
         while batch := list(islice(names, BATCH_ROWS)):
             paths = [f"{self.uri}/{name}" for name in batch]
-            ids, uris = [utf8(name) for name in batch], [utf8(path) for path in paths]
+            ids, uris = [utf8(name) for name in batch], [as_uri(path) for path in paths]
             yield one_batch(ids, uris, [file_etag(path) for path in paths])
 
 
-def _walk(
-    root: str, prefix: str, above: frozenset[tuple[int, int]], since: str, aside: Counter[str]
-) -> Iterator[str]:
-    """Yield file names below root/prefix from `since` on, sorted as whole paths."""
-    folder = f"{root}/{prefix}"
-    try:
-        status = os.stat(folder)  # noqa: PTH116
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            return  # a link to a folder that contains it
+class _Walk:
+    """Names of files below a folder, from an id on, sorted as whole ids."""
+
+    def __init__(self, root: str, since: str, aside: Counter[str]) -> None:
+        self.root, self.since, self.aside = root, since, aside
+        self.links = Links(root)
+
+    def below(self, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+        """Yield the names below root/prefix; `above` are the folders that it is in."""
+        listed = self._listed(f"{self.root}/{prefix}", above)
+        if listed is None:
+            return
+        names, here = listed
+        found = sorted((name for name in names if not name.startswith(".")), key=utf8)
+        if len(names) > len(found):
+            self.aside[HIDDEN] += len(names) - len(found)
+        for path in (prefix + name for name in found):
+            shown = utf8(path)
+            if shown < self.since and not self.since.startswith(shown):
+                continue  # with all that lies below it
+            if path.endswith("/"):
+                yield from self.below(path, above | {here})
+            elif shown >= self.since:
+                yield path
+
+    def _listed(
+        self, folder: str, above: frozenset[tuple[int, int]]
+    ) -> tuple[list[str], tuple[int, int]] | None:
+        """Return a folder's names, those of folders with a `/`, and which one it is."""
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            here = (status.st_dev, status.st_ino)
+            if here in above:  # mounted within itself
+                self.aside[LINKED] += 1
+                return None
+            return self._names(folder), here
+        except OSError as error:
+            if is_beyond(error):
+                self.aside[BEYOND] += 1
+                return None
+            # Going on without the folder would make its images look deleted.
+            raise RaypipeError(f"SOURCE: cannot list {folder!r}: {error.strerror}") from None
+
+    def _names(self, folder: str) -> list[str]:
+        """Return the names in a folder, without links that are not followed.
+
+        A folder sorts as `name/`, so that the paths below it fall into order among files.
+        """
+        found, links = [], []
         with os.scandir(folder) as entries:
-            # A folder sorts as `name/`, so that the paths below it fall into order among files.
-            names = [entry.name + "/" if entry.is_dir() else entry.name for entry in entries]
-    except OSError as error:
-        # Going on without the folder would make its images look deleted.
-        raise RaypipeError(f"SOURCE: cannot list {folder!r}: {error.strerror}") from None
-    found = sorted(name for name in names if not name.startswith("."))
-    if len(names) > len(found):
-        aside[HIDDEN] += len(names) - len(found)
-    for path in (prefix + name for name in found):
-        if path < since and not since.startswith(path):
-            continue  # with all that lies below it
-        if path.endswith("/"):
-            yield from _walk(root, path, above | {here}, since, aside)
-        elif path >= since:
-            yield path
+            for entry in entries:
+                if not is_folder(entry):
+                    found.append(entry.name)
+                elif entry.is_symlink() and not entry.name.startswith("."):
+                    links.append(entry.name)
+                else:
+                    found.append(entry.name + "/")
+        followed = [f"{name}/" for name in sorted(links) if self.links.follows(folder + name)]
+        if len(links) > len(followed):
+            self.aside[LINKED] += len(links) - len(followed)
+        return found + followed

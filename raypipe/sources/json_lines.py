@@ -10,6 +10,7 @@ from typing import Any
 from raypipe.errors import UsageError
 from raypipe.sources.batches import BATCH_ROWS, Texts
 from raypipe.sources.files import AnyPath
+from raypipe.sources.local import is_text
 from raypipe.sources.text_tables import encoding_of
 
 
@@ -21,7 +22,8 @@ def keys_of(path: AnyPath) -> list[str]:
     """
     found: dict[str, None] = {}
     for _, row in _rows(path):
-        found.update(dict.fromkeys(row))
+        if not row.keys() <= found.keys():
+            found.update(dict.fromkeys(row))
     if not found:
         raise UsageError(f"SOURCE: {str(path)!r} is empty; it needs a JSON object on each line")
     return list(found)
@@ -69,17 +71,42 @@ def _undecodable(path: AnyPath, encoding: str, error: UnicodeError) -> UsageErro
 
 def _parsed(line: str, number: int, path: AnyPath) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = _DECODER.decode(line)
         if isinstance(row, dict):
             return row
         problem = 'expected an object, as {"uri": "a.jpg"}'
     except ValueError as error:
         problem = str(error)
+    except RecursionError:
+        problem = "lists or objects in each other, too many to read"
+    if number == 1 and line.lstrip().startswith("["):
+        problem = "the beginning of an array; write each object on a line of its own"
     raise UsageError(f"SOURCE: line {number} of {str(path)!r}: {problem}; correct this line")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of which no key is there twice.
+
+    Raises:
+        ValueError: one is; which of its values is meant cannot be known.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+#: Made once: `json.loads` would make one for each line.
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _text(row: dict[str, Any], name: str, number: int, path: AnyPath) -> str | None:
     value = row.get(name)
+    if isinstance(value, str) and not is_text(value):
+        raise UsageError(
+            f"SOURCE: line {number} of {str(path)!r} has half a character as {name!r} (a lone "
+            f"surrogate): {value!r}; correct this line"
+        )
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list | dict):

@@ -67,7 +67,10 @@ class LabelFile:
         """Items that the file does not name, and rows of it that name no item."""
         unused = len(self.labels) - len(self.named)
         unused -= self.first is not None and self.first not in self.named
-        return {"images_not_in_label_file": self.without, "label_file_rows_without_image": unused}
+        return {
+            "an image that the label file does not name": self.without,
+            "a row of the label file that names no image": unused,
+        }
 
     def check_matched(self) -> str:
         """Return a line on what has not found its match, if there is any.

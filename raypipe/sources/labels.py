@@ -94,8 +94,12 @@ class Labels:
 
 
 def _tidy(labels: pa.Array) -> pa.Array:
-    """Return (N,) labels in Unicode's form NFC, without blanks around them; empty ones as null."""
-    found = pc.utf8_normalize(pc.utf8_trim_whitespace(labels), "NFC")
+    """Return (N,) labels in Unicode's form NFC, without blanks around them; empty ones as null.
+
+    A byte order mark in front is left out, too: it comes from the file that the label is from.
+    """
+    plain = pc.utf8_trim_whitespace(pc.utf8_ltrim(labels, characters="\ufeff"))
+    found = pc.utf8_normalize(plain, "NFC")
     return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
 
 

@@ -6,11 +6,14 @@ import os
 import stat
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 from raypipe.errors import RejectedItem, RejectReason
+from raypipe.schema import MISSING
+from raypipe.sources.faults import changed, rejected
 
-#: The etag of a file that is not there.
-MISSING = "missing"
+FILE_SCHEME = "file://"
+_MARK = "\N{REPLACEMENT CHARACTER}"
 
 
 def file_etag(path: str) -> str:
@@ -19,32 +22,79 @@ def file_etag(path: str) -> str:
     A file that cannot be looked at is still an item (reading it will say why), so it has one too.
     """
     try:
-        status = os.stat(path)  # noqa: PTH116 - paths here are strings, for speed over millions
-    except OSError:
+        return etag_of(os.stat(path))  # noqa: PTH116 - strings, for speed over millions
+    except (OSError, ValueError):  # the latter of a zero byte within
         return MISSING
+
+
+def etag_of(status: os.stat_result) -> str:
+    """Return the etag of a file of these attributes."""
     return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def utf8(name: str) -> str:
-    r"""Return a file name as text that can be stored; bytes that are not UTF-8 become `\xNN`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """Return a file name as text that can be stored; two names never give one text.
+
+    A byte that is not UTF-8 becomes `�` and its two hexadecimal digits, as
+    in `caf�E9.jpg`; that character, which hardly any name has, is doubled.
+    """
+    if name.isascii():
+        return name
+    name = name.replace(_MARK, 2 * _MARK)
+    if is_text(name):
+        return name
+    return "".join(char if is_text(char) else f"{_MARK}{_byte(char):02X}" for char in name)
 
 
-def read_local(path: str, max_bytes: int) -> bytes:
+def _byte(char: str) -> int:
+    """Return the byte that stands in a name for itself (`os.fsdecode`)."""
+    return ord(char) & 0xFF
+
+
+def as_uri(path: str) -> str:
+    """Return what a path is stored as: itself, or a `file://` URI if it is not UTF-8."""
+    return path if is_text(path) else f"{FILE_SCHEME}{quote(os.fsencode(path))}"
+
+
+def path_of(uri: str) -> str:
+    """Return the path that `as_uri` was given."""
+    if uri.startswith(FILE_SCHEME):
+        return os.fsdecode(unquote_to_bytes(uri.removeprefix(FILE_SCHEME)))
+    return uri
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be stored: JSON can hold half a character, a lone surrogate."""
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def read_local(path: str, max_bytes: int, etag: str | None = None) -> bytes:
     """Return a file's bytes, if they are not more than `max_bytes`.
 
+    Args:
+        path: the file.
+        max_bytes: as many it may have.
+        etag: as listed; None where it is not known.
+
     Raises:
-        RejectedItem: it cannot be read.
+        RejectedItem: it cannot be read, or is not the version that was listed.
     """
     try:
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
             # Opening a pipe or a device could wait for ever.
-            raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {path}")
+            raise RejectedItem(RejectReason.UNREADABLE, f"not a regular file: {utf8(path)}")
         check_size(status.st_size, max_bytes)
-        return Path(path).read_bytes()
+        with Path(path).open("rb", buffering=0) as file:
+            data = file.read()
+            found = etag_of(os.fstat(file.fileno()))  # afterwards: it may be written meanwhile
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise rejected(utf8(path), error, etag) from None
+    except ValueError:
+        raise RejectedItem(RejectReason.UNREADABLE, f"no file has such a name: {path!r}") from None
+    if found != (etag_of(status) if etag is None else etag):
+        raise changed(utf8(path))
+    return data
 
 
 class OpenFile:
@@ -59,19 +109,22 @@ class OpenFile:
 
     def read(self, size: int, start: int) -> bytes:
         """Return `size` bytes from `start` on, or what there is of them."""
-        return os.pread(self._descriptor, size, start)
+        data = os.pread(self._descriptor, size, start)
+        while 0 < len(data) < size and (more := self._rest(size, start, len(data))):
+            data += more
+        return data
+
+    def version(self) -> str:
+        """Return the etag of the file by now; equal to an earlier one if it was not written."""
+        return etag_of(os.fstat(self._descriptor))
+
+    def _rest(self, size: int, start: int, done: int) -> bytes:
+        return os.pread(self._descriptor, size - done, start + done)
 
 
 def open_file(path: str) -> OpenFile:
-    """Return a file; the last few are kept open.
-
-    Raises:
-        RejectedItem: it cannot be opened.
-    """
-    try:
-        return _opened(path, file_etag(path))
-    except OSError as error:
-        raise unreadable(path, error) from None
+    """Return a file; the last few are kept open. Raises OSError: it cannot be opened."""
+    return _opened(path, file_etag(path))
 
 
 @lru_cache(maxsize=32)
@@ -79,14 +132,13 @@ def _opened(path: str, _etag: str) -> OpenFile:
     return OpenFile(path)
 
 
+def forget_files() -> None:
+    """Close the files that are kept open."""
+    _opened.cache_clear()
+
+
 def check_size(size: int, max_bytes: int) -> None:
     """Reject an image of too many bytes before memory is taken for it."""
     if size > max_bytes:
         message = f"{size} bytes; no image within the cap on pixels has so many"
         raise RejectedItem(RejectReason.TOO_LARGE, message)
-
-
-def unreadable(path: str, error: OSError) -> RejectedItem:
-    """Return the reject for an item whose file cannot be read."""
-    reason = error.strerror or type(error).__name__
-    return RejectedItem(RejectReason.UNREADABLE, f"{reason}: {utf8(path)}")

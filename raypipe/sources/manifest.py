@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard, cast
 
 import pyarrow as pa
 
 from raypipe.config import SourceConfig
 from raypipe.errors import RejectReason, UsageError
+from raypipe.sources import local
 from raypipe.sources.batches import Texts, one_batch
 from raypipe.sources.columns import (
     IMAGE_NAMES,
@@ -26,8 +28,11 @@ from raypipe.sources.json_lines import json_parts, keys_of
 from raypipe.sources.members import spell_reject
 from raypipe.sources.places import may_be_outside
 from raypipe.sources.text_tables import TextTable
+from raypipe.storage import is_object
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
+#: What is in no plain relative path: most tables have no others. Behind a zero each, they begin so.
+_BEGINNINGS, _PARTS = re.compile(r"\0(?:/|.:)"), ("\\", "..", "://")
 MANIFEST_SUFFIXES = (".csv", ".tsv", *_JSON_SUFFIXES)
 
 
@@ -117,9 +122,43 @@ def uri_batch(
     """
     uris = _values(part[columns.image])
     ids = _values(part[columns.id]) if columns.id else uris
-    etags = _values(part[columns.etag]) if columns.etag else [None] * len(uris)
+    etags: list[str | None] = [None] * len(uris)
+    if columns.etag:
+        etags = _values(part[columns.etag])
     folder = str(table.parent)
-    found: list[tuple[str, str]] = []
+    if _all_plain(uris):
+        paths = [f"{folder}/{uri}" for uri in uris]
+        if not is_object(folder):
+            etags = [local.file_etag(path) for path in paths]
+    else:
+        paths, etags = _resolved(uris, etags, columns, table, row)
+    if not all(ids):
+        ids = [_id_of(item, columns, row(index)) for index, item in enumerate(ids)]
+    labels, splits = (
+        [value or None for value in _values(part[name])] if name else None
+        for name in (columns.label, columns.split)
+    )
+    return one_batch(ids, paths, [etag or "" for etag in etags], labels, splits)
+
+
+def _all_plain(uris: list[str | None]) -> TypeGuard[list[str]]:
+    """Whether all of (N,) references are relative paths that stand for themselves."""
+    if not all(uris):
+        return False
+    text = "\0" + "\0".join(cast(list[str], uris))
+    return not any(part in text for part in _PARTS) and not _BEGINNINGS.search(text)
+
+
+def _resolved(
+    uris: list[str | None],
+    etags: list[str | None],
+    columns: UriColumns,
+    table: AnyPath,
+    row: Callable[[int], str],
+) -> tuple[list[str], list[str | None]]:
+    """Return where images are, and their etags; give `uris` the slashes that are used here."""
+    folder = str(table.parent)
+    found: list[tuple[str, str | None]] = []
     for index, (uri, etag) in enumerate(zip(uris, etags, strict=True)):
         if uri and ("\\" in uri or uri[1:2] == ":"):
             uri = uris[index] = with_slashes(uri, folder, row(index))
@@ -129,13 +168,7 @@ def uri_batch(
         else:
             reject = spell_reject(RejectReason.UNREADABLE, f"{row(index)} has no URI")
             found.append((reject, file_etag(str(table))))
-    if not all(ids):
-        ids = [_id_of(item, columns, row(index)) for index, item in enumerate(ids)]
-    labels, splits = (
-        [value or None for value in _values(part[name])] if name else None
-        for name in (columns.label, columns.split)
-    )
-    return one_batch(ids, [f[0] for f in found], [f[1] for f in found], labels, splits)
+    return [path for path, _ in found], [etag for _, etag in found]
 
 
 def _id_of(item: str | None, columns: UriColumns, row: str) -> str:

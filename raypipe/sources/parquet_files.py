@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RaypipeError, RejectReason, UsageError
+from raypipe.schema import MISSING
 from raypipe.sources.arrow_layouts import (
     BYTES,
     PATH,
@@ -35,7 +36,6 @@ from raypipe.sources.columns import (
 )
 from raypipe.sources.containers import columns_of_path
 from raypipe.sources.files import AnyPath, file_etag, readable
-from raypipe.sources.local import MISSING
 from raypipe.sources.manifest import UriColumns, uri_batch
 from raypipe.sources.members import spell, spell_reject
 from raypipe.storage import is_object
@@ -43,6 +43,8 @@ from raypipe.storage import is_object
 _PICKLE_PROTOCOLS = (2, 3, 4, 5)
 # A row group's images are held while they are read one by one.
 _MAX_GROUP_BYTES = 2 * 2**30
+#: Why a row has no label though other tables of the folder have a column of them.
+_NO_COLUMN = "a row of a table without the others' column of labels"
 
 
 class ParquetSource:
@@ -64,7 +66,7 @@ class ParquetSource:
         aside: Counter[str] | None = None,
     ) -> None:
         self.uri = uri
-        self.aside = Counter(aside or ())
+        self.aside, self.labels_not_found = Counter(aside or ()), Counter[str]()
         below = names or [path.name for path in files]
         self.files = [
             _TableFile(path, name, config) for path, name in zip(files, below, strict=True)
@@ -77,8 +79,13 @@ class ParquetSource:
             RaypipeError: a file is damaged.
             UsageError: the images are pickled objects, or row groups are too large.
         """
+        self.labels_not_found.clear()
+        labelled = any(file.label for file in self.files)
         for file in self.files:
-            yield from file.list()
+            lacks = labelled and not file.label
+            for batch in file.list():
+                self.labels_not_found[_NO_COLUMN] += len(batch) * lacks
+                yield batch
 
 
 class _TableFile:
@@ -110,7 +117,9 @@ class _TableFile:
             self.uris = UriColumns.choose(names, named, where)
 
     def list(self) -> Iterator[pa.RecordBatch]:
+        etag = file_etag(str(self.path))  # before it is read: what changes meanwhile has another
         with _reading(str(self.path)) as table:
+            _check_rows(table.metadata, str(self))
             if self.holds_bytes:
                 self._check_images(table)
             row = 0
@@ -120,7 +129,8 @@ class _TableFile:
                 paths = self._paths(table, group)
                 for start in range(0, size, BATCH_ROWS):
                     rows = range(start, min(start + BATCH_ROWS, size))
-                    yield self._batch(part.slice(start, len(rows)), paths, group, rows, row)
+                    some = part.slice(start, len(rows))
+                    yield self._batch(some, paths, group, rows, row, etag)
                 row += size
 
     def _small_columns(self, table: Any, group: int) -> pa.Table:
@@ -129,6 +139,8 @@ class _TableFile:
         held = [name for name in names if name not in self.of_path]
         part = table.read_row_group(group, columns=held)
         count = table.metadata.row_group(group).num_rows
+        if held and len(part) != count:
+            raise _damaged(str(self), f"row group {group} has {len(part)} of {count} rows")
         for name in (name for name in names if name in self.of_path):
             value = pa.scalar(self.of_path[name], pa.string())
             part = part.append_column(name, pa.repeat(value, count))
@@ -146,7 +158,13 @@ class _TableFile:
         return {row: path for row, path in enumerate(paths) if path and lacks[row]}
 
     def _batch(
-        self, part: pa.Table, paths: Mapping[int, str], group: int, rows: range, before: int
+        self,
+        part: pa.Table,
+        paths: Mapping[int, str],
+        group: int,
+        rows: range,
+        before: int,
+        etag: str,
     ) -> pa.RecordBatch:
         names_of = {self.label: self.label_names}
         columns = {
@@ -157,7 +175,7 @@ class _TableFile:
         if self.uris:
             return uri_batch(columns, self.uris, self.path, lambda i: f"row {first + i} of {self}")
         prefix = spell("parquet", str(self.path), self.leaf, group=group)
-        places = [(f"{prefix}&row={row}", file_etag(str(self.path))) for row in rows]
+        places = [(f"{prefix}&row={row}", etag) for row in rows]
         for row in paths.keys() & rows:
             places[row - rows.start] = self._beside(paths[row], f"row {before + row} of {self}")
         labels, splits = (columns[n] if n else None for n in (self.label, self.split))
@@ -209,6 +227,17 @@ class _TableFile:
         return repr(str(self.path))
 
 
+def _check_rows(metadata: Any, where: str) -> None:
+    """Make sure that a table's row groups have as many rows as its footer says."""
+    groups = sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    if groups != metadata.num_rows:
+        raise _damaged(where, f"its row groups have {groups} of {metadata.num_rows} rows")
+
+
+def _damaged(where: str, what: str) -> RaypipeError:
+    return RaypipeError(f"SOURCE: {where} is damaged: {what}; repair or replace it")
+
+
 @contextlib.contextmanager
 def _reading(path: str) -> Iterator[Any]:
     """Open a Parquet file; what goes wrong with it names it."""
@@ -217,10 +246,9 @@ def _reading(path: str) -> Iterator[Any]:
     try:
         with parquet.ParquetFile(readable(path), pre_buffer=is_object(path)) as table:
             yield table
-    except (OSError, pa.ArrowInvalid) as error:
-        raise RaypipeError(
-            f"SOURCE: cannot read {path!r}: {error}; repair or remove the file"
-        ) from None
+    except (OSError, MemoryError, pa.ArrowException) as error:
+        said = " ".join(str(error).split()) or "it promises more than memory holds"
+        raise RaypipeError(f"SOURCE: cannot read {path!r}: {said}; repair or remove it") from None
 
 
 def _image_column(arrow: pa.Schema, config: SourceConfig, where: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,9 @@ RETRIES, BACKOFF, MAX_WAIT = 4, 0.5, 30.0
 #: Redirects that are followed.
 REDIRECTS = 5
 
-_TRANSIENT = frozenset([408, 429, 500, 502, 503, 504])
+_TRANSIENT = frozenset([408, 425, 429, 500, 502, 503, 504])
+# It is about who asks: with other credentials, the next run may read it.
+_OF_CALLER = frozenset([401, 407])
 _PIECE = 2**18
 _PROBES = 8
 _CONNECTIONS = 64
@@ -40,17 +43,23 @@ _failures: Counter[str] = Counter()
 _failures_lock = threading.Lock()
 
 
-def read_remote(uri: str, max_bytes: int) -> bytes:
+def read_remote(uri: str, max_bytes: int, etag: str | None = None) -> bytes:
     """Return the bytes behind a URI; may be called from several threads.
+
+    Args:
+        uri: the URI.
+        max_bytes: as many there may be.
+        etag: of a bucket's object as its store has listed it; None where it is not known.
 
     Raises:
         RejectedItem: UNREADABLE where the server said that they cannot be had, UNAVAILABLE where
-            it gave no answer after several tries, TOO_LARGE where there are more than `max_bytes`.
+            it gave no answer after several tries, CHANGED where they are not what was listed,
+            TOO_LARGE where there are more than `max_bytes`.
     """
     host = server(uri)
     retries = RETRIES if _failures[host] < _PATIENCE else 0
     try:
-        data = _fetch(uri, max_bytes, retries)
+        data = _fetch(uri, max_bytes, retries, etag)
     except RejectedItem as reject:
         with _failures_lock:
             _failures[host] = _failures[host] + 1 if _is_down(reject) else 0
@@ -117,11 +126,12 @@ def _probe(uri: str) -> str:
     return ""
 
 
-def _fetch(uri: str, max_bytes: int, retries: int) -> bytes:
+def _fetch(uri: str, max_bytes: int, retries: int, etag: str | None) -> bytes:
     if not uri.startswith("http"):
-        return buckets.read_object(uri, max_bytes, hasty=not retries)
+        return buckets.read_object(uri, max_bytes, etag, hasty=not retries)
     from urllib3.exceptions import HTTPError
 
+    wait = BACKOFF
     while True:
         response = _get(uri, retries)
         try:
@@ -130,6 +140,8 @@ def _fetch(uri: str, max_bytes: int, retries: int) -> bytes:
             retries -= 1
             if retries < 0:
                 raise _unavailable(uri, error) from None
+            time.sleep(wait)
+            wait = min(2 * wait, MAX_WAIT)
         finally:
             response.close()
 
@@ -174,7 +186,7 @@ def _get(uri: str, retries: int, headers: dict[str, str] | None = None) -> BaseH
     if response.status in (200, 206):
         return response
     response.close()
-    temporary = response.status in _TRANSIENT or response.status >= 500
+    temporary = response.status in _TRANSIENT | _OF_CALLER or response.status >= 500
     reason = RejectReason.UNAVAILABLE if temporary else RejectReason.UNREADABLE
     raise RejectedItem(reason, f"{_status(response)}: {public(uri)}")
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from math import isfinite
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.containers import HIDDEN, SIDE_DATA, UNNAMED
 from raypipe.sources.files import AnyPath, file_etag
-from raypipe.sources.local import utf8
+from raypipe.sources.local import is_text, utf8
 from raypipe.sources.members import clean_name, spell, spell_reject
 from raypipe.sources.tar_members import is_gzip, tar_members
 
@@ -36,6 +37,9 @@ _MEDIA = "wav mp3 flac ogg m4a mp4 avi mov mkv webm srt vtt md yaml yml htm"
 _DATA = frozenset(f"{_TEXTS} {_ARRAYS} {_MEDIA}".split())
 
 _MAX_SIDE_BYTES = 2**20
+
+#: Why a sample has no label though there is a member for it.
+_UNREAD = "a .cls or .json member that cannot be read"
 
 
 class TarSource:
@@ -60,7 +64,7 @@ class TarSource:
         self.names = [_name_of(name) for name in names or [path.name for path in shards]]
         self.shards = shards
         self.beside = aside or Counter[str]()
-        self.aside = Counter[str]()
+        self.aside, self.labels_not_found = Counter[str](), Counter[str]()
         self.config = config if isinstance(config, LabelConfig) else None
 
     def list(self) -> Iterator[pa.RecordBatch]:
@@ -72,6 +76,7 @@ class TarSource:
         """
         bare = empty = True
         self.aside = Counter(self.beside)
+        self.labels_not_found.clear()
         for batch in in_batches(chain.from_iterable(map(self._shard, self.shards, self.names))):
             empty = False
             bare = bare and batch[LABEL].null_count == len(batch)
@@ -89,6 +94,7 @@ class TarSource:
             shard.add(member, stream)
         yield from chain.from_iterable(map(shard.rows, shard.entries))
         self.aside += shard.aside
+        self.labels_not_found[_UNREAD] += len(shard.unread)
         if shard.unread:
             say(
                 f"{len(shard.unread)} .cls and .json members of {shard.path!r} cannot be read and "
@@ -175,7 +181,7 @@ class _TarShard:
         if extension in ("cls", "json"):
             try:
                 self._read_side(sample, extension, member, stream)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 shown = utf8(f"member {member.name!r} of {self.path}")
                 self.unread.append(f"{shown}: {error}")
 
@@ -184,13 +190,15 @@ class _TarShard:
     ) -> None:
         if member.size > _MAX_SIDE_BYTES:
             raise ValueError(f"{member.size} bytes")
-        text = stream.read(member.size).decode()
+        text = stream.read(member.size).decode("utf-8-sig")
         if extension == "cls":
             sample.cls = text.strip() or None
             return
         values = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError("no JSON object")
+        if not all(is_text(value) for value in values.values() if isinstance(value, str)):
+            raise ValueError("half a character, a lone surrogate")
         given = values.get("id")
         sample.id = given if isinstance(given, str) and given else None
         labels = (values.get(name) for name in (self.label_column, "label", "cls"))
@@ -202,7 +210,8 @@ class _TarShard:
         return spell(self.kind, self.path, member.name, **numbers)
 
     def _etag(self, member: tarfile.TarInfo) -> str:
-        return f"{int(member.mtime):x}-{member.size:x}-{self.etag}"
+        changed = int(member.mtime) if isfinite(member.mtime) else 0  # a PAX header may say `nan`
+        return f"{changed:x}-{member.size:x}-{self.etag}"
 
     def _reject(self, member: tarfile.TarInfo, shown: str, count: int, problem: str) -> Row:
         uri = spell_reject(
@@ -234,4 +243,6 @@ def _problem(member: tarfile.TarInfo, name: str | None, count: int) -> str:
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
+    if isinstance(value, list | dict):
+        raise ValueError(f"a {type(value).__name__} as a label or split")
     return json.dumps(value)

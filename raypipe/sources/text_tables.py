@@ -7,7 +7,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
 from raypipe.errors import UsageError
 from raypipe.sources.batches import BATCH_ROWS
@@ -26,6 +26,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _ADVICE = "write a mark within a value twice and the value in quotes, or the table as JSON lines"
+
+#: What is in no name and no text: it would make another name of it, which looks the same.
+_NO_TEXT = ("\0", "\ufeff")
 
 Values = dict[str, list[str]]
 
@@ -73,6 +76,8 @@ class TextTable:
         self.names = next(self._rows(), (0, []))[1]
         if not any(self.names):
             raise self._wrong("is empty; it needs a header and rows")
+        if _is_no_text("".join(self.names)):
+            raise self._wrong(f"has a zero byte or a byte order mark in its header: {self.names}")
         distinct(self.names, repr(str(path)), option)
 
     def parts(self, names: Iterable[str]) -> Iterator[Values]:
@@ -83,14 +88,37 @@ class TextTable:
                 columns are asked for.
         """
         places = {name: self.names.index(name) for name in names}
-        rows = self._rows()
-        next(rows, None)
-        number = 0
-        while chunk := list(islice(rows, BATCH_ROWS)):
-            for at, (line, row) in enumerate(chunk, number + 1):
-                self._check(row, at, line)
-            number += len(chunk)
-            yield {name: [row[place].strip() for _, row in chunk] for name, place in places.items()}
+        try:
+            with self._open() as file:
+                reader = self._reader(file)
+                next(filter(None, reader))
+                lines = reader.line_num
+                while chunk := list(islice(reader, BATCH_ROWS)):
+                    rows = list(filter(None, chunk))
+                    if not self._are_sound(rows, broken=reader.line_num - lines > len(chunk)):
+                        raise self._wrong_row()
+                    lines = reader.line_num
+                    yield {n: [row[place].strip() for row in rows] for n, place in places.items()}
+        except (csv.Error, UnicodeError):
+            raise self._wrong_row() from None
+
+    def _are_sound(self, rows: list[list[str]], *, broken: bool) -> bool:
+        """Whether `_check` has nothing against rows, of which some may be broken into lines."""
+        if set(map(len, rows)) - {len(self.names)}:
+            return False
+        if _is_no_text("".join(map("".join, rows))):
+            return False
+        return not broken or not any(self._holds_rows(value) for row in rows for value in row)
+
+    def _wrong_row(self) -> UsageError:
+        """Read the table again, a row at a time, for what is wrong and where."""
+        try:
+            for number, (line, row) in enumerate(self._rows()):
+                if number:
+                    self._check(row, number, line)
+        except UsageError as error:
+            return error
+        return self._wrong("has changed while it was read; try again")
 
     def _head(self) -> list[str]:
         with self._open("replace") as file:  # what is undecodable is told with its row
@@ -107,12 +135,7 @@ class TextTable:
         """Yield each row with the line it begins in, the header first and stripped."""
         count, begins = 0, self.skipped + 1
         with self._open(errors) as file:
-            reader = csv.reader(
-                islice(file, self.skipped, None),
-                delimiter=self.separator,
-                strict=True,
-                skipinitialspace=True,
-            )
+            reader = self._reader(file)
             try:
                 for row in reader:
                     if row:
@@ -124,6 +147,14 @@ class TextTable:
             except UnicodeError as error:
                 raise self._undecodable(error) from None
 
+    def _reader(self, file: IO[str]) -> Any:
+        return csv.reader(
+            islice(file, self.skipped, None),
+            delimiter=self.separator,
+            strict=True,
+            skipinitialspace=True,
+        )
+
     def _check(self, row: list[str], number: int, line: int) -> None:
         if len(row) != len(self.names):
             raise self._wrong(
@@ -132,7 +163,12 @@ class TextTable:
                 "quotes"
             )
         for value in row:
-            if ("\n" in value or "\r" in value) and self._holds_rows(value):
+            if _is_no_text(value):
+                raise self._wrong(
+                    f"has a zero byte or a byte order mark in row {number} (line {line}), as where "
+                    f"files have been joined: {value[:40]!r}; remove it"
+                )
+            if self._holds_rows(value):
                 raise self._wrong(
                     f"has a quotation mark in row {number} (line {line}) that takes the next rows "
                     f"in, up to another such mark: {value[:40]!r}…; {_ADVICE}"
@@ -140,6 +176,8 @@ class TextTable:
 
     def _holds_rows(self, value: str) -> bool:
         """Whether a value in quotes ends where another one would begin, with rows inside."""
+        if "\n" not in value and "\r" not in value:
+            return False
         lines = value.splitlines()
         inner, width = lines[1:-1], len(self.names) - 1
         between = all(line.count(self.separator) >= width for line in inner)
@@ -147,6 +185,11 @@ class TextTable:
 
     def _unclosed(self, rows: int, line: int, error: csv.Error) -> UsageError:
         where = f"row {rows} (line {line})" if rows else "the header"
+        if "field limit" in str(error):
+            return self._wrong(
+                f"has a value of more than {csv.field_size_limit()} characters in {where}, or a "
+                f"quotation mark that is not closed; {_ADVICE}"
+            )
         return self._wrong(
             f"has a quotation mark in {where} that is not closed, or stands within a value "
             f"({error}); {_ADVICE}"
@@ -169,6 +212,10 @@ class TextTable:
 
     def _wrong(self, what: str) -> UsageError:
         return UsageError(f"{self.option}: {str(self.path)!r} {what}")
+
+
+def _is_no_text(text: str) -> bool:
+    return any(mark in text for mark in _NO_TEXT)
 
 
 def _reason(error: UnicodeError) -> str:

@@ -12,6 +12,7 @@ import queue
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Generator, Iterator
@@ -50,6 +51,7 @@ class Decoder:
 
     def __init__(self) -> None:
         here, there = socket.socketpair()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - what libraries say, which rejects say too
         with there:
             number = there.fileno()
             code = (
@@ -61,7 +63,7 @@ class Decoder:
                 pass_fds=[number],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # libraries say there what rejects say, too
+                stderr=self._said,
             )
         self._connection = Connection(here.detach())
         self.is_idle = True
@@ -87,15 +89,19 @@ class Decoder:
             else:
                 yield Image.frombytes("RGB", answer, self._connection.recv_bytes())
 
-    def status(self) -> int:
+    def ending(self) -> str:
         """Return what the process has ended with, once it has closed its end."""
-        return self._process.wait()
+        status = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip()
+        return f"status {status}" + (f" ({said.splitlines()[-1]})" if said else "")
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
         self._connection.close()
         self._process.kill()
         self._process.wait()
+        self._said.close()
 
 
 class Decoders:
@@ -218,6 +224,6 @@ def _all(items: pa.Table, options: ReadOptions, fetch: Fetch) -> Generator[_Foun
                 if deaths == _DEATHS:
                     raise RaypipeError(
                         f"the process that decodes images ended {deaths} times, at last with "
-                        f"status {decoder.status()}; finished partitions are kept, and the same "
-                        "command goes on from them"
+                        f"{decoder.ending()}; finished partitions are kept, and the same command "
+                        "goes on from them"
                     ) from error

@@ -38,6 +38,7 @@ class ReadOptions:
         limits: what decoding an image may take, where a process may be ended for it: in those of
             the flow, not in the driver.
         one_server: whether all items come from the same server, so that its failure concerns all.
+        server_etags: whether etags of objects are their servers' own, and not a table's.
     """
 
     spec: Spec
@@ -45,6 +46,7 @@ class ReadOptions:
     max_seconds: float = 60.0
     limits: Limits | None = None
     one_server: bool = False
+    server_etags: bool = False
 
 
 def items_of(batch: Batch) -> pa.Table:

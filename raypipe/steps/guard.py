@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from raypipe.errors import RejectedItem, RejectReason
-from raypipe.images.clock import RUNNING, Clock
+from raypipe.images.clock import RUNNING, Clock, too_large, too_slow
 from raypipe.images.need import BUDGET
-from raypipe.memory import readable
 
 T = TypeVar("T")
 
@@ -97,11 +96,9 @@ class Guard:
         states = {state for state, _ in deaths}
         grown = max((grown for _, grown in deaths), default=0)
         if _TOO_LARGE in states:
-            message = f"decoding it took more than {readable(BUDGET)} of memory: {readable(grown)}"
-            return RejectedItem(RejectReason.TOO_LARGE, message)
+            return too_large(BUDGET, grown)
         if _TOO_SLOW in states:
-            message = f"decoding it took more than {self.limits.seconds:g} seconds"
-            return RejectedItem(RejectReason.TOO_SLOW, message)
+            return too_slow(self.limits.seconds)
         if len(deaths) >= TIMES:
             message = f"its process died {len(deaths)} times decoding {uri}"
             return RejectedItem(RejectReason.CRASHED, message)

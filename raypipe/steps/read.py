@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 from PIL.Image import Image
 
 from raypipe import schema
-from raypipe.errors import RaypipeError, RejectedItem, RejectReason
+from raypipe.errors import RejectedItem, RejectReason
 from raypipe.images import Pixels
 from raypipe.images.augment import view
 from raypipe.images.decode import decode
@@ -19,6 +20,7 @@ from raypipe.images.jpeg import is_plain_jpeg
 from raypipe.images.transforms import least_side, to_pixels
 from raypipe.rows.unit import Unit
 from raypipe.sources.ahead import read_items
+from raypipe.sources.files import needs_requests
 from raypipe.sources.remote import server
 from raypipe.steps.batch import (
     COST,
@@ -32,17 +34,23 @@ from raypipe.steps.batch import (
 )
 from raypipe.steps.cost import Cost, Timer
 from raypipe.steps.guard import guard_of
+from raypipe.steps.outage import check_outage
 
 T = TypeVar("T")
 
 _SAMPLED_UNITS = 16
-_OUTAGE_ITEMS = 8  # a few images may be unlucky alone
 
 
 def one_server(units: list[Unit]) -> bool:
     """Whether a sample of the items comes from one server, so that its failure concerns all."""
     some = units[:: max(1, len(units) // _SAMPLED_UNITS)]
-    return len({server(uri) for unit in some for uri in unit.items[schema.URI].to_pylist()}) == 1
+    uris = {uri for unit in some for uri in unit.items[schema.URI].to_pylist()}
+    return len({_server_of(uri) for uri in uris}) == 1
+
+
+def _server_of(uri: str) -> str:
+    """Return the server of an item, or of the container that it is in."""
+    return server(unquote(uri.partition(":")[2]) if needs_requests(uri) else uri)
 
 
 class Fetch:
@@ -63,7 +71,8 @@ class Fetch:
     ) -> Iterator[tuple[str, str, bytes | RejectedItem]]:
         """Yield each item's id and URI with its bytes, or why there are none."""
         uris = items[schema.URI].to_pylist()
-        fetched = self.watch.watch(read_items(uris, options.max_pixels))
+        found = read_items(items, options.max_pixels, server_etags=options.server_etags)
+        fetched = self.watch.watch(found)
         for item, uri, data in zip(items[schema.ID].to_pylist(), uris, fetched, strict=True):
             self.bytes += 0 if isinstance(data, RejectedItem) else memoryview(data).nbytes
             yield item, uri, data
@@ -207,10 +216,9 @@ class ReadOutcome(Generic[T]):
             also: what it took beside reading.
 
         Raises:
-            RaypipeError: the only server that they come from did not answer for any of them.
+            RaypipeError: what they come from is out of order: see `check_outage`.
         """
-        if self.options.one_server:
-            self._check_server()
+        check_outage(self.reasons, self.messages, one_server=self.options.one_server)
         cost = self.cost + (also or Cost())
         rows = len(self.items)
         texts = {n: np.array(self.items[n].to_pylist(), object) for n in self.items.column_names}
@@ -223,14 +231,6 @@ class ReadOutcome(Generic[T]):
             COST: np.full(rows, cost.to_text(), object),
         }
 
-    def _check_server(self) -> None:
-        """Stop if nothing came from the only server there is."""
-        down = self.reasons == RejectReason.UNAVAILABLE.value
-        if down.all() and len(down) >= _OUTAGE_ITEMS:
-            raise RaypipeError(
-                f"SOURCE: none of {len(down)} images could be fetched: {self.messages[0]}"
-            )
-
 
 def read_and_decode(batch: Batch, *, options: ReadOptions) -> Batch:
     """Turn a unit's items into one block of pixels; a reject leaves its reason and a blank.
@@ -240,8 +240,7 @@ def read_and_decode(batch: Batch, *, options: ReadOptions) -> Batch:
         options: how they are read.
 
     Raises:
-        RaypipeError: the only server there is did not answer for any of the unit's items: what
-            follows would fail in the same way.
+        RaypipeError: what the unit's items come from is out of order: see `check_outage`.
     """
     reading, spec = ReadOutcome(items_of(batch), decoded, options), options.spec
     shape = (len(reading.items), spec.views, *spec.preprocess.shape, 3)

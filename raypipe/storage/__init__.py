@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 from raypipe.storage.beside import new_file, new_files, writing
 from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.disk import FolderStorage
+from raypipe.storage.object_file import ChangedError
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path
 from raypipe.storage.results import check_result, new_folder, restore_result
@@ -18,6 +19,7 @@ from raypipe.storage.transfer import local_copy, upload
 
 __all__ = [
     "BucketStorage",
+    "ChangedError",
     "FileInput",
     "FolderStorage",
     "Storage",

@@ -22,7 +22,7 @@ _OF_CALLER = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
-_TEMPORARY_STATUS = {"408", "429"}
+_TEMPORARY_STATUS = {"408", "425", "429"}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,19 @@ from raypipe.storage.answers import failures
 from raypipe.storage.objects import ObjectUri, Patience, connect
 
 
+class ChangedError(OSError):
+    """An object has been replaced while it was read."""
+
+
+def version_of(entry: Any) -> str:
+    """Return the etag of an object, given its attributes."""
+    changed = int(entry["last_modified"].timestamp() * 1e3)
+    # A gateway that compresses makes a weak one of it (RFC 9110, 8.8.3).
+    return (entry["e_tag"] or "").removeprefix("W/").strip('"') or f"{changed:x}-{entry['size']:x}"
+
+
 class ObjectFile(io.RawIOBase):
-    """An object as a file: each read is one request for that range.
+    """An object as a file: each read is one request for that range, of one version of it.
 
     Args:
         place: where it is.
@@ -20,6 +31,7 @@ class ObjectFile(io.RawIOBase):
     Raises:
         FileNotFoundError: there is none.
         RaypipeError: the store did not answer, or refuses; so do reads.
+        ChangedError: by reads: it has been replaced.
     """
 
     def __init__(self, place: ObjectUri, patience: Patience, option: str) -> None:
@@ -29,7 +41,8 @@ class ObjectFile(io.RawIOBase):
         self._position = 0
         with failures(place, option, FileNotFoundError):
             self._store = connect(place, patience)
-            self.length = int(obstore.head(self._store, place.key)["size"])
+            found = obstore.head(self._store, place.key)
+        self.length, self.version = int(found["size"]), version_of(found)
 
     def readable(self) -> bool:
         """Return that it is."""
@@ -49,6 +62,12 @@ class ObjectFile(io.RawIOBase):
         self._position = max(0, base + offset)
         return self._position
 
+    def readall(self) -> bytes:
+        """Read what is left, in one request: the base class takes 8 KiB at a time."""
+        buffer = bytearray(max(0, self.length - self._position))
+        self.readinto(buffer)
+        return bytes(buffer)
+
     def readinto(self, buffer: Any) -> int:
         """Read as much as fits, or what there is."""
         import obstore
@@ -57,8 +76,13 @@ class ObjectFile(io.RawIOBase):
         stop = min(self._position + len(view), self.length)
         if stop <= self._position:
             return 0
-        with failures(self._place, self._option):
-            data = obstore.get_range(self._store, self._place.key, start=self._position, end=stop)
+        with failures(self._place, self._option, FileNotFoundError):
+            found = obstore.get(
+                self._store, self._place.key, options={"range": (self._position, stop)}
+            )
+            data, version = found.bytes(), version_of(found.meta)
+        if version != self.version:
+            raise ChangedError(f"{self._place.uri} has been replaced while it was read")
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

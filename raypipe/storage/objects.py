@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from obstore.store import GCSConfig, ObjectStore, S3Config
 
 SCHEMES = ("s3", "gs")
+_STARTS = tuple(f"{scheme}://" for scheme in SCHEMES)
 
 #: Parameters that an object's URI may carry, as PyArrow spells them.
 _PARAMETERS = {"endpoint_override", "scheme", "region", "anonymous"}
@@ -58,7 +59,7 @@ class ObjectUri:
 
 def is_object(uri: str) -> bool:
     """Whether a URI is of a bucket, or of an object in one."""
-    return uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
+    return uri.startswith(_STARTS)
 
 
 def parse(uri: str) -> ObjectUri:

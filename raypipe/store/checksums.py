@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 
 from raypipe.errors import RaypipeError
 from raypipe.storage import FileInput, Storage
+from raypipe.storage.hdf5_safety import stuck_in
+from raypipe.store import hdf5
 from raypipe.store.partition import File, describe
 
 Piece = TypeVar("Piece")
@@ -34,7 +37,7 @@ def is_whole(storage: Storage, file: File) -> bool:
 class DamagedFileError(RaypipeError):
     """A listed file is not what its snapshot says; `what` is wrong with it."""
 
-    def __init__(self, storage: Storage, file: File, what: str) -> None:
+    def __init__(self, storage: Storage, file: File, what: str = _DIFFERS) -> None:
         super().__init__(f"{storage.uri}/{file.path} {what}; restore it from a copy, or {_REMEDY}")
         self.what = what
 
@@ -47,8 +50,8 @@ def verified(
 ) -> Iterator[Piece]:
     """Yield what `read` does of a listed file, once its checksum is known to be right.
 
-    The first piece is read meanwhile. Of a bucket, a file of up to 256 MiB is fetched once for
-    both.
+    The first piece is read meanwhile, except of HDF5, whose library can hang. Of a bucket, a file
+    of up to 256 MiB is fetched once for both.
 
     Raises:
         RaypipeError: the file differs, is missing, or cannot be read now.
@@ -61,18 +64,36 @@ def verified(
         else:
             source = storage.open(file.path)
             whole = pool.submit(is_whole, storage, file)
+        if _hangs(file) and not whole.result():
+            raise DamagedFileError(storage, file)
         try:
             pieces = read(source)
             first = list(islice(pieces, 1))
         except Exception:
             if not whole.result():
-                raise DamagedFileError(storage, file, _DIFFERS) from None
+                raise DamagedFileError(storage, file) from None
             raise
         if not whole.result():
-            raise DamagedFileError(storage, file, _DIFFERS)
+            raise DamagedFileError(storage, file)
     yield from first
     with reading(storage, file):
         yield from pieces
+
+
+def check_hdf5(storage: Storage, files: Iterable[File]) -> None:
+    """Make sure that HDF5's library does not hang in one of some listed files, on a disk.
+
+    Raises:
+        DamagedFileError: it does.
+    """
+    folder = storage.folder
+    found = {} if folder is None else {str(folder / f.path): f for f in files if _hangs(f)}
+    if found and (stuck := stuck_in(list(found))):
+        raise DamagedFileError(storage, found[stuck[0]], f"is damaged: {stuck[1]}")
+
+
+def _hangs(file: File) -> bool:
+    return file.path.endswith(hdf5.SUFFIX)
 
 
 @contextmanager
@@ -90,9 +111,8 @@ def reading(storage: Storage, file: File) -> Iterator[None]:
         if isinstance(error, RaypipeError):
             raise
         if isinstance(error, OSError) and error.errno:
-            raise RaypipeError(
-                f"{storage.uri}/{file.path} cannot be read: {error.strerror}"
-            ) from error
+            reason = os.strerror(error.errno)
+            raise RaypipeError(f"{storage.uri}/{file.path} cannot be read: {reason}") from error
         if not is_whole(storage, file):
-            raise DamagedFileError(storage, file, _DIFFERS) from None
+            raise DamagedFileError(storage, file) from None
         raise

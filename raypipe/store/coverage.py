@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.errors import RejectReason
+from raypipe.errors import MAY_PASS
 from raypipe.rows.versions import Versions
 from raypipe.storage import Storage
-from raypipe.store.checksums import reading
+from raypipe.store.checksums import check_hdf5, reading
 from raypipe.store.partition import (
     file_format,
 )
@@ -50,11 +50,11 @@ def cover(storage: Storage, parts: tuple[Part, ...], *, retry: bool = False) -> 
     Args:
         storage: the store's folder.
         parts: of a snapshot.
-        retry: whether rejects of any reason are to be tried again, not only those whose server did
-            not answer.
+        retry: whether rejects of any reason are to be tried again, not only of one that may pass.
     """
     if not parts:
         return Coverage((), no_rows())
+    check_hdf5(storage, (part.file for part in parts))
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(partial(_listed_rows, storage, retry=retry), parts))
     return coverage_of(parts, found)
@@ -78,14 +78,16 @@ def coverage_of(parts: tuple[Part, ...], found: list[PartRows]) -> Coverage:
 def merge(base: Coverage, new: Coverage, gone: pa.Array | None = None) -> Coverage:
     """Add rows: they replace rows of the same item, and those whose id is `gone` are dropped.
 
-    An item that the base has in the same version is not taken twice, and a reject whose server did
-    not answer replaces nothing.
+    An item that the base has in the same version is not taken twice, and a reject whose reason may
+    pass, or whose file was not there when it was listed, replaces nothing.
     """
     if not new.parts and gone is None:
         return base
     index, already = Versions(base.rows).find(new.rows)
     # A server that did not answer is no reason to give up what was there before.
-    down = pc.equal(new.rows[schema.ETAG], _UNAVAILABLE).to_numpy()
+    # Nor is a drive that was gone when files were listed.
+    nothing = pa.array([_UNAVAILABLE, schema.MISSING])
+    down = pc.is_in(new.rows[schema.ETAG], nothing).to_numpy()
     new = without(new, already | (down & (index >= 0)))
     replaced = pc.is_in(base.rows[schema.ID], new.rows[schema.ID].combine_chunks())
     if gone is not None:
@@ -166,10 +168,10 @@ def part_rows(storage: Storage, part: Part, *, retry: bool) -> PartRows:
 
 
 def _retried(rejects: pa.Table, *, every: bool) -> pa.Table:
-    """Give items whose server did not answer a version that no item has, so that they are tried
-    again and what becomes of them replaces the reject.
+    """Give items whose reason may pass a version that no item has, so that they are tried again
+    and what becomes of them replaces the reject.
     """
-    down = pc.equal(rejects[schema.REASON], RejectReason.UNAVAILABLE.value)
+    down = pc.is_in(rejects[schema.REASON], pa.array([reason.value for reason in MAY_PASS]))
     if every:
         down = pc.is_valid(rejects[schema.REASON])
     if not pc.any(down).as_py():

@@ -19,6 +19,7 @@ import pyarrow.csv
 from raypipe import schema
 from raypipe.errors import UsageError
 from raypipe.rows.features import to_array
+from raypipe.rows.spreadsheets import without_formulas
 from raypipe.storage import new_files
 from raypipe.store import hdf5
 from raypipe.store.reader import StoreReader
@@ -129,6 +130,7 @@ def export(
     targets: list[Target],
     form: str,
     dtype: str = "stored",
+    csv_safe: bool = False,
 ) -> list[Path]:
     """Write the targets: all of them whole, or none.
 
@@ -142,6 +144,7 @@ def export(
         targets: the files, all in one existing folder; no row is in two of them.
         form: `hdf5`, `npy` or `csv`.
         dtype: of the features in the files; `stored` is that of the store.
+        csv_safe: whether texts in a CSV are for a spreadsheet.
 
     Returns:
         The files, those with the features first.
@@ -160,7 +163,7 @@ def export(
         _scatter(reader, column, len(rows), targets, places)
         if form == "csv":
             for target, place in zip(targets, places, strict=True):
-                _write_csv(work / target.path.name, rows[target.rows], place)
+                _write_csv(work / target.path.name, rows[target.rows], place, safe=csv_safe)
         beside = sorted({paths[0].with_name(file.name) for file in work.iterdir()} - {*paths})
     return [*paths, *beside]
 
@@ -234,7 +237,7 @@ def _raw(path: Path, _rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _
     return place
 
 
-def _write_csv(path: Path, rows: StoredRows, place: _FileArray) -> None:
+def _write_csv(path: Path, rows: StoredRows, place: _FileArray, *, safe: bool) -> None:
     """Write a row of `id,label,split,view,f0,f1,…` per row, in their order."""
     width = int(np.prod(place.shape[1:]))
     names = [schema.ID, schema.LABEL, schema.SPLIT, schema.VIEW]
@@ -250,7 +253,8 @@ def _write_csv(path: Path, rows: StoredRows, place: _FileArray) -> None:
             columns = [about.ids, about.labels, about.splits]
             arrays = [*(pa.array(c, pa.string()) for c in columns), pa.array(about.views)]
             arrays += [pa.array(np.ascontiguousarray(column)) for column in values.T]
-            pyarrow.csv.write_csv(pa.table(arrays, names=names), file, options)
+            table = pa.table(arrays, names=names)
+            pyarrow.csv.write_csv(without_formulas(table) if safe else table, file, options)
     place.path.unlink()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from raypipe.store.snapshot import newest
 
 SPEC_FILE = "spec.json"
 _FORMAT = 2
+_PARTITIONS = get_args(Format)
 _RESULTS = {"model.json": "a model", "centers.npy": "clusters"}
 
 
@@ -91,11 +92,13 @@ def read_identity(storage: Storage, option: str) -> dict[str, Any]:
                 f"this version reads format {_FORMAT}"
             )
         Spec.model_validate(content["spec"])
+        if content["partitions"] not in _PARTITIONS or not isinstance(content["provenance"], dict):
+            raise ValueError("no kind of partitions, or no provenance")
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{option}: no store at {storage.uri!r}; `raypipe extract … --out` makes one"
         ) from None
-    except (ValueError, KeyError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         if isinstance(error, UsageError):
             raise
         raise RaypipeError(f"{option}: {storage.uri}/{SPEC_FILE} is damaged") from None

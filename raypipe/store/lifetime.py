@@ -52,7 +52,7 @@ def notes(storage: Storage) -> Iterator[tuple[str, float, dict[str, int]]]:
             when, files = float(content["time"]), dict(content["files"])
         except FileNotFoundError:  # another call has just finished with it
             continue
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError, IsADirectoryError):
             raise RaypipeError(
                 f"{origin}: expected an expiry note; got something else; remove it"
             ) from None

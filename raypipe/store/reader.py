@@ -18,9 +18,10 @@ from raypipe.heads.head import Channels
 from raypipe.rows.features import ROW_COLUMNS, Features, to_array
 from raypipe.spec import Spec, digest
 from raypipe.storage import FileInput, open_storage
-from raypipe.store.checksums import reading, verified
+from raypipe.store import hdf5, parquet
+from raypipe.store.checksums import DamagedFileError, is_whole, reading, verified
 from raypipe.store.identity import read_identity
-from raypipe.store.partition import Format, file_format
+from raypipe.store.partition import File, Format, file_format, read_metadata
 from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot, same_features
 
 if TYPE_CHECKING:  # importing it takes torch, which most readers do without
@@ -94,9 +95,10 @@ class StoreReader:
         """Shape of one row's features by column; empty where the snapshot has no partitions."""
         if not self.snapshot.data:
             return {}
-        name = self.snapshot.data[0].file.path
-        source = self.storage.open(name)
-        found: dict[str, tuple[int, ...]] = file_format(name).shapes(source, self.columns)
+        file = self.snapshot.data[0].file
+        with reading(self.storage, file):
+            source = self._opened(file)
+            found: dict[str, tuple[int, ...]] = file_format(file.path).shapes(source, self.columns)
         return found
 
     def dtype(self, column: str) -> np.dtype[Any]:
@@ -158,8 +160,7 @@ class StoreReader:
         of_features = columns is None or not set(columns).isdisjoint(self.columns)
         if not of_features or part.file.path in self._verified:
             with reading(self.storage, part.file):
-                source = self.storage.open(part.file.path)
-                yield from self._pieces(part, source, columns, split)
+                yield from self._pieces(part, self._opened(part.file), columns, split)
             return
         yield from verified(
             self.storage, part.file, lambda source: self._pieces(part, source, columns, split)
@@ -181,6 +182,8 @@ class StoreReader:
                 table = table if columns is None else table.select(columns)
             if keep.any():
                 yield table if keep.all() else table.take(np.flatnonzero(keep))
+        if start != part.file.rows:
+            raise ValueError(f"expected {part.file.rows} rows; got {start}")
 
     def to_arrow(self, columns: list[str] | None = None, split: str | None = None) -> pa.Table:
         """Return all rows, or those of a split, sorted by id and view.
@@ -291,10 +294,33 @@ class StoreReader:
             splits.update(batch[schema.SPLIT].to_pylist())
         return labels, splits
 
+    def _opened(self, file: File) -> FileInput:
+        """Return what to read some of a listed file from.
+
+        Pages of Parquet have checksums of their own; HDF5 has none, so all of it is compared first.
+
+        Raises:
+            RaypipeError: it is missing, damaged, or another one.
+        """
+        if file.path in self._verified:
+            return self.storage.open(file.path)
+        if file_format(file.path) is hdf5:
+            if not is_whole(self.storage, file):
+                raise DamagedFileError(self.storage, file)
+            self._verified.add(file.path)
+        elif self.storage.folder is not None:
+            metadata = read_metadata(self.storage, file.path)
+            if metadata is None or metadata.unit != file.unit:
+                raise DamagedFileError(self.storage, file)
+        return self.storage.open(file.path)
+
     def _read(self, part: Part, columns: list[str] | None) -> pa.Table:
-        with reading(self.storage, part.file):
-            source = self.storage.open(part.file.path)
-            table: pa.Table = file_format(part.file.path).read_table(source, columns)
+        """Return the rows of a file of rejects, which is small: its checksum is compared."""
+
+        def read(source: FileInput) -> Iterator[pa.Table]:
+            yield parquet.read_table(source, columns)
+
+        (table,) = verified(self.storage, part.file, read)
         if not part.dropped:
             return table
         return table.take(np.delete(np.arange(len(table)), part.dropped))

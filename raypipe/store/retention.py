@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage import Storage
 from raypipe.store.lifetime import NOTES, notes, removable
 from raypipe.store.snapshot import Snapshot, numbers, read_snapshot, remove_snapshot
@@ -48,8 +48,16 @@ def pins(storage: Storage) -> dict[str, int]:
     """Return which snapshots are to be kept, by the name of the reason."""
     found = {}
     for path in storage.list(_PINS):
-        content = json.loads(storage.read(path))
-        found[path.removeprefix(f"{_PINS}/").removesuffix(".json")] = int(content["snapshot"])
+        name = path.removeprefix(f"{_PINS}/").removesuffix(".json")
+        try:
+            found[name] = int(json.loads(storage.read(path))["snapshot"])
+        except FileNotFoundError:  # unpinned meanwhile
+            continue
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise RaypipeError(
+                f"{storage.uri}/{path} is damaged, so it is not known which snapshot is kept; pin "
+                f"one by that name again (`raypipe pin {storage.uri} {name} --snapshot N`)"
+            ) from None
     return found
 
 
@@ -69,7 +77,8 @@ def unpin(storage: Storage, name: str) -> None:
     Raises:
         UsageError: there is none of that name.
     """
-    if name not in (known := pins(storage)):
+    if not storage.exists(_pin_file(name)):
+        known = pins(storage)
         listed = ", ".join(sorted(known)) or "none"
         raise UsageError(f"--remove: no pin {name!r}; there are: {listed}")
     storage.delete(_pin_file(name))

@@ -11,11 +11,13 @@ from functools import cached_property, lru_cache
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage import Storage, open_storage
+from raypipe.storage.checked_json import read_checked, with_checksum
 from raypipe.store.lifetime import check_name
 from raypipe.store.partition import DATA, File
 
 _FOLDER = "snapshots"
 _LINES = ",\n"
+_KEYS = ("number", "created", "fingerprint", "rows", "rejects", "partitions")
 _NAME = re.compile(_FOLDER + r"/(\d+)\.json")
 
 
@@ -81,12 +83,16 @@ class Snapshot:
         }
         lines = [json.dumps(vars(p.file) | {"dropped": list(p.dropped)}) for p in self.parts]
         head = json.dumps(about, indent=1).removesuffix("\n}")
-        return f'{head},\n "partitions": [\n{_LINES.join(lines)}\n ]\n}}'.encode()
+        return with_checksum(f'{head},\n "partitions": [\n{_LINES.join(lines)}\n ]\n}}')
 
     @classmethod
     def from_json(cls, data: bytes) -> Snapshot:
-        """Read the file's content."""
-        content = json.loads(data)
+        """Read the file's content.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is damaged.
+        """
+        content = read_checked(data, _KEYS)
         parts = []
         for entry in content["partitions"]:
             dropped = tuple(entry.pop("dropped"))

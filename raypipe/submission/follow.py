@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from ray.job_submission import JobDetails, JobStatus
 
-from raypipe.display import is_progress, say
+from raypipe.display import is_progress, printable, say
 from raypipe.errors import RaypipeError
 from raypipe.submission.client import Cluster
 
@@ -68,7 +68,8 @@ class Log:
     def _show(self, line: str) -> None:
         before = _CLEAR_LINE if self._progress_shown else ""
         self._progress_shown = self._on_terminal and is_progress(line)
-        sys.stderr.write(f"{before}{line}{'' if self._progress_shown else chr(10)}")
+        shown = printable(line, keep="\t")
+        sys.stderr.write(f"{before}{shown}{'' if self._progress_shown else chr(10)}")
         sys.stderr.flush()
 
 

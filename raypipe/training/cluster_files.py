@@ -17,6 +17,7 @@ from raypipe import schema
 from raypipe.fit.kmeans.in_memory import Clusters
 from raypipe.reports.figures import contact_sheet
 from raypipe.reports.thumbnails import find_uris, thumbnail
+from raypipe.rows.spreadsheets import without_formulas
 from raypipe.store.reader import StoreReader
 
 _PICTURE_CLUSTERS = 24
@@ -26,7 +27,9 @@ _PICTURE_IMAGES = 10
 _FILE_ROWS = 4_000_000
 
 
-def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Path) -> None:
+def write_assignments(
+    ids: npt.NDArray[np.object_], clusters: Clusters, out: Path, *, csv_safe: bool = False
+) -> None:
     """Write `clusters.csv` and `clusters.parquet`, which is a folder if there are many rows.
 
     `distance` is that to the cluster's centre, among scaled features.
@@ -35,6 +38,7 @@ def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Pat
         ids: (N,) of the rows.
         clusters: of the same rows.
         out: the folder.
+        csv_safe: whether ids in the CSV are for a spreadsheet.
     """
     table = pa.table(
         {
@@ -43,7 +47,7 @@ def write_assignments(ids: npt.NDArray[np.object_], clusters: Clusters, out: Pat
             "distance": pa.array(clusters.distances.astype(np.float32)),
         }
     )
-    pa.csv.write_csv(table, out / "clusters.csv")
+    pa.csv.write_csv(without_formulas(table) if csv_safe else table, out / "clusters.csv")
     path = out / "clusters.parquet"
     if path.is_dir():  # of an earlier run
         shutil.rmtree(path)

@@ -26,7 +26,7 @@ Config = TypeVar("Config", TrainConfig, ClusterConfig)
 
 #: Options that change where and how fast a result is made, or which page is beside it.
 _NOT_OF_RESULTS = (
-    *("out", "store", "snapshot", "report", "replace", "join", "engine", "tol"),
+    *("out", "store", "snapshot", "report", "replace", "csv_safe", "join", "engine", "tol"),
     *("address", "actors", "actor_memory", "resume", "workers"),
 )
 

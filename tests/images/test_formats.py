@@ -131,6 +131,11 @@ def shard(mode: str) -> bytes:
     return sink.getvalue()
 
 
+def jpeg_2000(dtype: str, bits: int) -> bytes:
+    grey = smooth()[..., 0].astype(dtype)
+    return imagecodecs.jpeg2k_encode(grey, level=0, codecformat="j2k", bitspersample=bits)
+
+
 HEIC = struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic"
 OTHERS: dict[str, tuple[bytes, str]] = {
     "heic": (HEIC, "HEIC.*raypipe.images.heif:decode_heif"),
@@ -165,6 +170,15 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "fits": (b"SIMPLE  =                    T", "FITS"),
     "mp4": (struct.pack(">I", 24) + b"ftypisom" + bytes(30), "video"),
     "jpeg xr": (imagecodecs.jpegxr_encode(smooth()), "JPEG XR"),
+    "jpeg of 12 bits": (
+        imagecodecs.jpeg_encode(smooth().astype("u2"), bitspersample=12),
+        "12 bits",
+    ),
+    "lossless jpeg": (imagecodecs.ljpeg_encode(smooth()[..., 0].astype("u2")), "lossless JPEG"),
+    "jpeg-ls": (imagecodecs.jpegls_encode(smooth()), "JPEG-LS"),
+    "signed jpeg 2000": (jpeg_2000("i2", 16), "JPEG 2000 of signed samples"),
+    "deep jpeg 2000": (jpeg_2000("u4", 20), "JPEG 2000 of 20 bits"),
+    "pam": (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nENDHDR\n0", "PAM"),
     "tga": (bytes(60) + b"TRUEVISION-XFILE.\0", "TGA"),
     "nothing": (b"hello, world", "no known image format"),
 }

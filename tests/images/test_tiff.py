@@ -168,6 +168,17 @@ def test_orientation_of_wide_grey() -> None:
     np.testing.assert_array_equal(found(data), grey(turned))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientations(orientation: int) -> None:
+    pixels = noise("u1")
+    turned = [
+        *(pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1]),
+        *(pixels.T, np.rot90(pixels, -1), pixels[::-1, ::-1].T, np.rot90(pixels)),
+    ][orientation - 1]
+    data = write(pixels, extratags=[(274, 3, 1, orientation, True)])
+    np.testing.assert_array_equal(found(data), grey(turned))
+
+
 REFUSED: dict[str, tuple[bytes, str]] = {
     "int8": (write(noise("i1")), "signed samples"),
     "int16": (write(noise("i2")), "signed samples"),
@@ -199,6 +210,20 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "mask of bayer": (write(noise("u2"), "cfa"), "camera RAW"),
     "all would be black": (write(noise("u4", top=255)), "would all be black"),
+    "predictor without one": (
+        write(noise("u1", 3), "rgb", compression="packbits", predictor=True),
+        "a predictor that its",
+    ),
+    "jpeg 2000 within": (write(noise("u1", 3), "rgb", compression="jpeg2000"), "JPEG 2000 compr"),
+    "png within": (write(noise("u1", 3), "rgb", compression="png"), "PNG compression"),
+    "webp within": (write(noise("u1", 3), "rgb", compression="webp"), "WebP compression"),
+    "lerc within": (write(noise("u1", 3), "rgb", compression="lerc"), "LERC compression"),
+    "jpeg xl within": (write(noise("u1", 3), "rgb", compression="jpegxl"), "JPEG XL"),
+    "alpha beside inks": (
+        write(noise("u1", 5), "separated", extrasamples=["unassalpha"]),
+        "alpha beside inks",
+    ),
+    "bigtiff turned": (write(noise("u1"), bigtiff=True, byteorder=">"), "BigTIFF with the most"),
     "signed jpeg 2000 within": (write(noise("i2"), compression="zlib"), "signed samples"),
 }
 

@@ -182,6 +182,23 @@ def test_another_source_does_not_take_the_place_of_the_first(
     assert (summary["changed"], summary["rows"]) == (24, 24)
 
 
+def test_another_source_with_other_names_is_not_mixed_in(stored: Path, tmp_path: Path) -> None:
+    other = draw_folder(tmp_path / "other", 8)
+    for folder in other.iterdir():
+        folder.rename(folder.with_name(f"{folder.name}-2"))
+    with pytest.raises(UsageError, match=r"leave behind 24 of its rows; give --moved"):
+        extract(other, stored)
+    summary = extract(other, stored, moved=True)
+    assert (summary["gone"], summary["rows"]) == (24, 48)
+
+
+def test_a_refusal_leaves_no_store(photos: Path, tmp_path: Path) -> None:
+    """Nor does it settle what a machine without room has computed precision and batches for."""
+    with pytest.raises(UsageError, match="--actors: the cluster has room for 2 replicas; got '64'"):
+        extract(photos, tmp_path / "store", actors="64", precision="auto", batch_size="auto")
+    assert not list((tmp_path / "store").rglob("*"))
+
+
 def test_unpooled_half_precision(photos: Path, tmp_path: Path) -> None:
     extract(photos, tmp_path / "store", pool="none", dtype="float16")
     data = raypipe.open(str(tmp_path / "store")).to_numpy()

@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 import raypipe
-from raypipe.config import ExtractConfig
+from raypipe.config import ExtractConfig, InspectConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.images.augment import view
+from raypipe.jobs import inspect
 from raypipe.jobs.extract import run as run_extract
+from raypipe.reports.contents import store_facts
 from raypipe.runtime.ray_dataset import Store
 from raypipe.sources import remote
 from raypipe.spec import Augment
@@ -300,8 +302,16 @@ def test_what_a_label_file_does_not_match_is_in_the_summary(tmp_path: Path) -> N
     given = options(label=f"file:{tmp_path / 'l.csv'}")
     config = ExtractConfig(source=str(source), out=str(tmp_path / "out"), **given)
     outcome = run_extract(config)
-    assert outcome.summary["images_not_in_label_file"] == 2
-    assert outcome.summary["label_file_rows_without_image"] == 1
-    assert "2 images are not in the label file" in outcome.text
-    assert "1 rows of the label file name no image" in outcome.text
+    found = {
+        "an image that the label file does not name": 2,
+        "a row of the label file that names no image": 1,
+    }
+    assert outcome.summary["labels_not_found"] == found
+    assert "no label: 2 × an image that the label file does not name" in outcome.text
+    shown = inspect.run(InspectConfig(store=str(tmp_path / "out")))
+    assert shown.summary["labels_not_found"] == found
+    assert "1 a row of the label file that names no image" in shown.text
+    assert ("labels not found", "; ".join(f"{n} × {why}" for why, n in found.items())) in (
+        store_facts(outcome.value)
+    )
     assert sorted(map(str, outcome.value.to_numpy().labels)) == ["A", "None", "None"]

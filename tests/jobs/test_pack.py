@@ -34,6 +34,7 @@ def test_packed_set_is_the_same_set(photos: Path, tmp_path: Path) -> None:
         "rejects": 0,
         "bytes": 0,
         "left_aside": {"hidden or a marker (its name begins with . or _)": 1},
+        "labels_not_found": {},
         "seconds": 0,
     }
     assert summary["bytes"] == (tmp_path / "out" / "shard-000000.tar").stat().st_size

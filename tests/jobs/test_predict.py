@@ -335,6 +335,9 @@ def test_images_in_one_pass(tmp_path: Path, ray_session: None) -> None:
     kinds = sorted(set(features.to_numpy("kind").features.tolist()))
     given = {"where": f"kind={kinds[0]}", "actors": "1", "backbone": TINY}
 
+    with pytest.raises(UsageError, match="--actors: the cluster has room for 2 replicas"):
+        predict(tmp_path / "model", photos, out, **given | {"actors": "64"})
+    assert not list(out.rglob("*"))
     first = predict(tmp_path / "model", photos, out, evaluate=True, **given)
     assert (first["rows"], first["rejects"], first["decoded"]) == (25, 1, 26)
     scores = first["evaluation"]

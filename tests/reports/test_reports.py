@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from PIL import Image
 
 import raypipe
 from raypipe import schema
@@ -198,8 +200,10 @@ def test_images_that_are_gone(run: Path, browser: Any, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(run / "model", model)
     for name in ("model.json", "metrics.json"):
-        text = (model / name).read_text()
-        (model / name).write_text(text.replace(str(run / "features"), str(tmp_path / "nowhere")))
+        text = (model / name).read_text().replace(str(run / "features"), str(tmp_path / "nowhere"))
+        content = json.loads(text)
+        content.pop("sha256", None)  # of the text as it was
+        (model / name).write_text(json.dumps(content))
     raypipe.report(model, out=tmp_path / "page.html")
     with opened(browser, tmp_path / "page.html") as page:
         assert "is not where it was" in page.inner_text("main")
@@ -211,7 +215,7 @@ def test_results_of_older_versions_and_damaged_ones(run: Path, tmp_path: Path) -
     shutil.copytree(run / "model", model)
     shutil.copytree(run / "clusters", clusters)
     content = json.loads((model / "model.json").read_text())
-    del content["metrics"]["reliability"]
+    del content["metrics"]["reliability"], content["sha256"]
     (model / "model.json").write_text(json.dumps(content))
     with pytest.raises(UsageError, match="older version, without reliability; run `train` again"):
         raypipe.report(model, out=tmp_path / "page.html")
@@ -326,3 +330,18 @@ def test_predictions_come_in_pieces() -> None:
     right = pc.sum(pc.equal(labelled["label"], labelled["predicted"])).as_py()
     assert whole.content["scores"]["accuracy"] == pytest.approx(right / len(labelled))
     assert part([]).content["scores"] is None
+
+
+def test_what_is_left_of_rejects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)).save(whole)
+    places = {name: tmp_path / name for name in ("cut.png", "text.png", "gone.png")}
+    places["cut.png"].write_bytes(whole.read_bytes()[:9000])
+    places["text.png"].write_text("no image")
+    album = Album(10**6)
+    album.add_remains(map(str, places.values()))
+    assert [album.key(str(path)) for path in places.values()] == [0, None, None]
+    monkeypatch.setattr("raypipe.reports.album.remains", sys.exit)  # one that ends its process
+    album.add_remains([str(whole)])
+    assert album.key(str(whole)) is None
+    assert len(album.pictures) == 1

@@ -26,7 +26,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from raypipe import runtime, schema
 from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.runtime import cluster_nodes, connection, streams
+from raypipe.runtime import cluster_nodes, connection, replicas, streams
 from raypipe.spec import Preprocess, Spec
 from raypipe.steps import read
 from raypipe.steps.batch import COST, IMAGE, ReadOptions
@@ -184,6 +184,38 @@ def test_a_node_that_is_gone_does_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     assert runtime.on_replica_hardware(os.getpid) == os.getpid()
 
 
+@pytest.mark.parametrize(
+    ("found", "common"),
+    [
+        (["bf16", "bf16"], "bf16"),
+        (["bf16", "fp32"], "fp32"),
+        (["fp32", "bf16", "bf16"], "fp32"),
+        (["bf16", "fp16"], "fp16"),
+    ],
+)
+def test_precision_on_mixed_hardware_is_what_all_nodes_have(
+    found: list[str], common: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(replicas, "on_all_hardware", lambda _: found)
+    assert runtime.best_precision() == common
+    told = capsys.readouterr().err
+    assert (f"taking {common}, which all have" in told) is (len(set(found)) > 1)
+
+
+def test_every_node_is_asked(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = ray.nodes() * 2
+    monkeypatch.setattr(ray, "nodes", lambda: two)
+    assert len(replicas.on_all_hardware(os.getpid)) == 2
+
+
+def test_nothing_is_settled_where_no_replica_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head without cores is no hardware that does the work."""
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"memory": 1.0}}])
+    for settle in (runtime.best_precision, lambda: runtime.on_replica_hardware(os.getpid)):
+        with pytest.raises(UsageError, match="no node of the Ray cluster has room for a replica"):
+            settle()
+
+
 def test_costs_add_up() -> None:
     one = Cost(images=2, rejects={"empty": 1}, bytes_read=10, read_seconds=1.5, device_bytes=7)
     two = Cost(images=3, rejects={"empty": 1, "corrupt": 2}, write_seconds=0.5, device_bytes=5)
@@ -216,8 +248,8 @@ def test_reading_and_decoding_are_timed_apart(
 ) -> None:
     """Bytes that come late are no slow decoding."""
 
-    def late(uris: list[str], _: int) -> Iterator[bytes]:
-        for uri in uris:
+    def late(items: pa.Table, _: int, **_more: bool) -> Iterator[bytes]:
+        for uri in items[schema.URI].to_pylist():
             time.sleep(0.05)
             yield Path(uri).read_bytes()
 

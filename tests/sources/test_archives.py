@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from raypipe.config import ExtractConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
-from raypipe.sources import read_item
+from raypipe.sources import open_source, read_item
 from tests.support.sources import CAP, contents, ids, labels, listed, tar_of, zip_of
 
 
@@ -75,6 +76,9 @@ def test_labels_that_cannot_be_read_are_said_and_take_no_image_with_them(
     assert not rejected(source)
     said = capsys.readouterr().err
     assert "3 .cls and .json members" in said
+    selected = open_source(ExtractConfig(source=str(source), out="o"))
+    list(selected.list())
+    assert selected.labels_not_found == {"a .cls or .json member that cannot be read": 3}
     assert "give no labels, as member '1.json' of" in said
 
 
@@ -173,7 +177,7 @@ def test_damage_inside_a_zip_concerns_one_item(tmp_path: Path) -> None:
     source.write_bytes(data)
     found = rejected(source)
     assert found.keys() == {"1.jpg"}
-    assert found["1.jpg"][0] is RejectReason.CORRUPT
+    assert found["1.jpg"][0] is RejectReason.DAMAGED
 
 
 def test_bombs(tmp_path: Path) -> None:
@@ -186,7 +190,7 @@ def test_bombs(tmp_path: Path) -> None:
     (tmp_path / "z.zip").write_bytes(data.replace(says, (10).to_bytes(4, "little")))
     found = rejected(tmp_path / "z.zip")
     assert found["bomb.jpg"][0] is RejectReason.TOO_LARGE
-    assert found["liar.jpg"][0] is RejectReason.CORRUPT
+    assert found["liar.jpg"][0] is RejectReason.DAMAGED
     with (tmp_path / "s.tar").open("wb") as file:
         member = tarfile.TarInfo("bomb.jpg")
         member.size = 2**33

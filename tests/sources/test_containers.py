@@ -218,3 +218,16 @@ def test_what_is_left_aside_is_counted(tmp_path: Path) -> None:
     assert list(aside(source).values()) == [2]
     put(tmp_path / "b/3.jpg")
     assert aside(tmp_path, label_limit=1)["beyond --label-limit"] == 1
+
+
+def test_tables_of_which_some_have_labels(tmp_path: Path) -> None:
+    for name, columns in (("a", {"label": ["x"]}), ("b", {}), ("c", {"label": ["y"]})):
+        parquet_of(tmp_path / f"{name}.parquet", {"image": [name.encode()], **columns})
+    source = open_source(LabelConfig(source=str(tmp_path)))
+    found = pa.Table.from_batches(source.list())
+    assert found["label"].to_pylist() == ["x", None, "y"]
+    counted = {"a row of a table without the others' column of labels": 1}
+    assert source.labels_not_found == counted
+    source = open_source(LabelConfig(source=str(tmp_path), label="none"))
+    assert len(list(source.list())) == 3
+    assert source.labels_not_found == {}

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raypipe import schema
 from raypipe.config import LabelConfig
 from raypipe.errors import RejectedItem, RejectReason, UsageError
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
+from raypipe.sources.containers import files_below
+from raypipe.sources.folder import FolderSource
+from raypipe.sources.links import BEYOND, LINKED
+from raypipe.sources.local import as_uri, path_of, utf8
 
 CAP = 1_000_000
 
@@ -84,13 +91,85 @@ def test_pipe_is_rejected_instead_of_waited_for(tmp_path: Path) -> None:
         read_item(listed(tmp_path)["uri"][0].as_py(), CAP)
 
 
-def test_name_that_is_not_utf8_is_kept_as_a_reject(tmp_path: Path) -> None:
-    name = os.fsencode(tmp_path) + b"/bad\xff.jpg"
-    Path(os.fsdecode(name)).write_bytes(b"x")
+ODD_NAMES = [b"bad\xff.jpg", b"bad\xc3.jpg", "bad�FF.jpg".encode(), "bad�.jpg".encode(), b"%FF.jpg"]
+
+
+def test_names_that_are_not_utf8_are_told_apart_and_read(tmp_path: Path) -> None:
+    for number, name in enumerate(ODD_NAMES):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"%d" % number)
+    items = listed(tmp_path).sort_by("id")
+    found = dict(zip(items["id"].to_pylist(), items["uri"].to_pylist(), strict=True))
+    assert list(found) == ["%FF.jpg", "bad�C3.jpg", "bad�FF.jpg", "bad��.jpg", "bad��FF.jpg"]
+    contents = {name: read_item(uri, CAP) for name, uri in found.items()}
+    assert contents["bad�FF.jpg"] == b"0"
+    assert len(set(contents.values())) == len(ODD_NAMES)
+
+
+@given(st.lists(st.text(st.sampled_from("a�F%\udcff\udcc3\udc80é"), min_size=1), unique=True))
+def test_two_names_never_give_one_id(names: list[str]) -> None:
+    # What the system can tell apart are bytes; a surrogate may complete a character.
+    whole = {os.fsencode(name) for name in names}
+    assert len({utf8(os.fsdecode(name)) for name in whole}) == len(whole)
+    assert all(path_of(as_uri(os.fsdecode(name))) == os.fsdecode(name) for name in whole)
+
+
+def test_folders_that_are_linked_to_each_other(tmp_path: Path) -> None:
+    for one in range(8):
+        touch(tmp_path, f"f{one}/x.jpg")
+        for other in range(8):
+            (tmp_path / f"f{one}" / f"to{other}").symlink_to(tmp_path / f"f{other}")
+    source = FolderSource(tmp_path)
+    (batch,) = source.list()
+    assert batch["id"].to_pylist() == [f"f{n}/x.jpg" for n in range(8)]
+    assert source.aside == {LINKED: 64}
+    assert sorted(files_below(str(tmp_path))) == batch["id"].to_pylist()
+
+
+def test_a_folder_outside_is_followed_by_the_first_link(tmp_path: Path) -> None:
+    touch(tmp_path, "out/x.jpg")
+    touch(tmp_path, "in/y.jpg")
+    for name in ("b", "a"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "out")
+    (tmp_path / "out" / "up").symlink_to(tmp_path / "in")
+    assert listed(tmp_path / "in")["id"].to_pylist() == ["a/x.jpg", "y.jpg"]
+
+
+def test_a_hidden_folder_is_followed_by_the_first_link(tmp_path: Path) -> None:
+    touch(tmp_path, ".cache/x.jpg", "sub/.old/z.jpg", "y.jpg")
+    for name in ("b", "a"):
+        (tmp_path / name).symlink_to(".cache")
+    (tmp_path / "c").symlink_to("sub/.old")
+    (tmp_path / "d").symlink_to(".")
+    assert listed(tmp_path)["id"].to_pylist() == ["a/x.jpg", "c/z.jpg", "y.jpg"]
+    below = sorted(name for name in files_below(str(tmp_path)) if "/." not in f"/{name}")
+    assert below == ["a/x.jpg", "c/z.jpg", "y.jpg"]
+
+
+def test_a_link_to_itself_is_one_reject(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "b").symlink_to("b")
     items = listed(tmp_path)
-    assert items["id"].to_pylist() == ["bad\\xff.jpg"]
-    with pytest.raises(RejectedItem):
-        read_item(items["uri"][0].as_py(), CAP)
+    assert items["id"].to_pylist() == ["a.jpg", "b"]
+    with pytest.raises(RejectedItem, match="Too many levels"):
+        read_item(items["uri"][1].as_py(), CAP)
+
+
+def test_a_path_that_is_too_long_costs_itself(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    start = Path.cwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(20):  # deeper than any path from the root can say
+            Path("n" * 250).mkdir()
+            os.chdir("n" * 250)
+        Path("deep.jpg").write_bytes(b"x")
+    finally:
+        os.chdir(start)
+    source = FolderSource(tmp_path)
+    assert [name for batch in source.list() for name in batch["id"].to_pylist()] == ["a.jpg"]
+    assert source.aside == {BEYOND: 1}
+    assert list(files_below(str(tmp_path))) == ["a.jpg"]
+    subprocess.run(["rm", "-r", str(tmp_path / ("n" * 250))], check=True)
 
 
 def test_single_file(tmp_path: Path) -> None:

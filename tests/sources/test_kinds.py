@@ -281,7 +281,7 @@ def test_texts_of_arrays(suffix: str, tmp_path: Path) -> None:
     assert list(found.values()) == ["café", "café", None]
     numbers = np.array([1.5, np.nan, -1.0])
     found = labels(saved(tmp_path / f"n{suffix}", image=images, label=numbers))
-    assert list(found.values()) == ["1.5", None, "-1.0"]
+    assert list(found.values()) == ["1.5", None, "-1"]
     wrong = np.array([b"a", b"caf\xe9", b"b"])
     source = saved(tmp_path / f"w{suffix}", image=images, label=wrong)
     with pytest.raises(UsageError, match="row 1 of array 'label' of .* no text in UTF-8"):

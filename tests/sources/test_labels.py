@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raypipe.cli.options import resolve
-from raypipe.config import LabelConfig, SourceConfig
+from raypipe.config import ExtractConfig, LabelConfig, SourceConfig
 from raypipe.errors import UsageError
 from raypipe.sources import open_source
 from tests.support.sources import csv_of, ids, jsonl_of, labels, listed, tar_of, zip_of
@@ -223,7 +227,10 @@ def test_what_a_label_file_does_not_match_is_counted(
     for _ in range(2):  # each listing counts anew
         found = pa.Table.from_batches(source.list())["label"].to_pylist()
         assert found == ["A", None, None, None, None]
-        assert source.counts == {"images_not_in_label_file": 3, "label_file_rows_without_image": 2}
+        assert source.labels_not_found == {
+            "an image that the label file does not name": 3,
+            "a row of the label file that names no image": 2,
+        }
     said = capsys.readouterr().err
     assert "3 of 5 images are not in it, as '3.jpg'; 2 of its rows name no image, as '8'" in said
 
@@ -361,3 +368,69 @@ def test_columns_of_a_label_file_by_name(tmp_path: Path) -> None:
     assert labels(source, label=f"file:{file}:who,genus") == {"1.jpg": "cat", "2.jpg": "dog"}
     with pytest.raises(UsageError, match="--label file: no column 'whom' in .*'who'"):
         labels(source, label=f"file:{file}:whom,genus")
+
+
+NUMBERS: dict[str, tuple[np.ndarray, list[str | None]]] = {
+    "whole": (np.array([1, -2, 3]), ["1", "-2", "3"]),
+    "large": (
+        np.array([2**53, 2**53 + 1, 2**63 - 1]),
+        [str(2**53), str(2**53 + 1), str(2**63 - 1)],
+    ),
+    "unsigned": (np.array([0, 1, 2**64 - 1], np.uint64), ["0", "1", str(2**64 - 1)]),
+    "floating": (np.array([1.0, 2.5, np.nan]), ["1", "2.5", None]),
+    "half": (np.array([1.0, 2.5, np.nan], np.float16), ["1", "2.5", None]),
+    "truth": (np.array([True, False, True]), ["true", "false", "true"]),
+    "turned": (np.array([1, 2, 3], ">i4"), ["1", "2", "3"]),
+}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5", "parquet"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_are_one_label_in_all_kinds_of_files(
+    name: str, suffix: str, tmp_path: Path
+) -> None:
+    values, right = NUMBERS[name]
+    path, images = tmp_path / f"s.{suffix}", np.zeros((3, 8, 9, 1), np.uint8)
+    if suffix == "npz":
+        np.savez(path, images=images, labels=values)
+    elif suffix == "h5":
+        with h5py.File(path, "w") as file:
+            file["images"], file["labels"] = images, values
+    else:
+        column = pa.array(values.astype(values.dtype.newbyteorder("=")))
+        pq.write_table(pa.table({"image": [b"0", b"1", b"2"], "label": column}), path)
+    assert list(labels(path).values()) == right
+
+
+def test_enumerations_of_hdf5_have_names(tmp_path: Path) -> None:
+    kind = h5py.enum_dtype({"cat": 0, "dog": 1})
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["images"] = np.zeros((3, 8, 9, 1), np.uint8)
+        file["labels"] = np.array([1, 0, 7], kind)
+    assert list(labels(tmp_path / "s.h5").values()) == ["dog", "cat", None]
+
+
+def test_numbers_that_have_no_text(tmp_path: Path) -> None:
+    images = np.zeros((2, 8, 9, 1), np.uint8)
+    np.savez(tmp_path / "s.npz", images=images, labels=np.array([1j, 2]))
+    with pytest.raises(UsageError, match=r"'labels' .* has type complex128.*save it as text"):
+        labels(tmp_path / "s.npz")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path: Path) -> None:
+    members = {"1.jpg": b"1", "1.cls": b"\xef\xbb\xbf5\r\n", "2.jpg": b"2", "2.cls": b"5"}
+    members |= {"3.jpg": b"3", "3.json": b'\xef\xbb\xbf{"label": "5"}'}
+    assert set(labels(tar_of(tmp_path / "s.tar", members)).values()) == {"5"}
+    rows = {"image": [b"1", b"2"], "label": ["\ufeffcat", "cat"]}
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    assert set(labels(tmp_path / "t.parquet").values()) == {"cat"}
+
+
+@pytest.mark.parametrize("label", [["a"], {"a": 1}])
+def test_what_is_no_label_in_a_sample_is_counted(label: object, tmp_path: Path) -> None:
+    side = json.dumps({"label": label}).encode()
+    source = tar_of(tmp_path / "s.tar", {"1.jpg": b"1", "1.json": side, "2.jpg": b"2"})
+    selected = open_source(ExtractConfig(source=str(source), out="o"))
+    found = pa.Table.from_batches(selected.list())["label"]
+    assert found.null_count == len(found) == 2
+    assert selected.labels_not_found == {"a .cls or .json member that cannot be read": 1}

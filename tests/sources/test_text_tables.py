@@ -93,6 +93,39 @@ def test_encodings_with_a_mark_are_found(encoding: str, suffix: str, tmp_path: P
     assert labels(table(tmp_path / f"t.{suffix}", text, encoding)) == {"a.png": "café"}
 
 
+@pytest.mark.parametrize("mark", ["\0", "\ufeff"])
+def test_marks_that_are_no_text_are_named(mark: str, tmp_path: Path) -> None:
+    for changed in (f"{mark}40.png,", f"40.png,{mark}"):
+        source = table(tmp_path / "t.csv", captions({}).replace("40.png,", changed))
+        with pytest.raises(UsageError, match=r"zero byte or a byte order mark in row 41 \(line 42"):
+            listed(source)
+    with pytest.raises(UsageError, match=r"zero byte.* in its header|no text in UTF-8"):
+        listed(table(tmp_path / "t.csv", f"path,{mark}label\na.png,x\n"))
+    source = jsonl_of(tmp_path / "t.jsonl", [{"path": f"a{mark}.png"}])
+    with pytest.raises(RejectedItem, match=r"no file has such a name|No such file"):
+        read_item(listed(source)["uri"][0].as_py(), CAP)
+
+
+def test_half_a_character_is_named(tmp_path: Path) -> None:
+    source = jsonl_of(
+        tmp_path / "t.jsonl", [{"path": "a.png"}, {"path": "b.png", "label": "\ud83d"}]
+    )
+    with pytest.raises(UsageError, match="line 2 of .* has half a character as 'label'"):
+        listed(source)
+
+
+def test_an_array_of_objects_is_named(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.jsonl", json.dumps([{"path": "a.png"}], indent=1))
+    with pytest.raises(UsageError, match="line 1 of .* write each object on a line of its own"):
+        listed(source)
+
+
+def test_a_long_value_may_be_a_mark_that_is_not_closed(tmp_path: Path) -> None:
+    source = table(tmp_path / "t.csv", captions({7: '"' + 200_000 * "a" + '"'}))
+    with pytest.raises(UsageError, match=r"more than 131072 characters in row 8 \(line 9\), or a"):
+        listed(source)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf16_without_a_mark_is_named(encoding: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="zero bytes; UTF-16 .* save it as UTF-8"):

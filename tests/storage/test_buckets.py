@@ -76,6 +76,26 @@ class TestStorage:
                 absent("d/b")
 
 
+@pytest.mark.parametrize("size", [1, 2**16, 2**18])
+def test_a_small_file_is_read_in_one_request(size: int, s3: str, client: Any) -> None:
+    data = os.urandom(size)
+    open_storage(at(s3, "store")).put("a", data)
+    with proxied(s3) as proxy:
+        with stream(open_storage(at(proxy.address, "store")).open("a")) as file:
+            assert file.read() == data
+        assert proxy.seen == {"HEAD": 1, "GET": 1}
+
+
+def test_a_large_file_is_read_whole_in_one_request(s3: str, client: Any) -> None:
+    data = os.urandom(2**19)
+    open_storage(at(s3, "store")).put("a", data)
+    with proxied(s3) as proxy:
+        file = open_storage(at(proxy.address, "store")).open("a")
+        assert not isinstance(file, Path)
+        assert file.read() == data
+        assert proxy.seen == {"HEAD": 1, "GET": 1}
+
+
 class TestTrouble:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:

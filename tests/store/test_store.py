@@ -342,10 +342,11 @@ def test_features_come_back_bit_by_bit(
     assert repr(store).startswith("<Store ")
 
 
-def test_items_whose_server_did_not_answer_are_tried_again(storage: FolderStorage) -> None:
+@pytest.mark.parametrize("reason", ["unavailable", "changed", "damaged"])
+def test_what_may_pass_is_tried_again(storage: FolderStorage, reason: str) -> None:
     items = Listing(items_of({"a": "1", "b": "1"}).to_batches())
     rejected = items_of({"b": "1"}).append_column(
-        schema.REJECTS.field("reason"), pa.array(["unavailable"])
+        schema.REJECTS.field("reason"), pa.array([reason])
     )
     rejected = rejected.append_column(schema.REJECTS.field("message"), pa.array(["no answer"]))
     features = {"features": np.ones((1, 2), np.float32)}
@@ -371,6 +372,20 @@ def test_items_whose_server_did_not_answer_are_tried_again(storage: FolderStorag
     assert (snapshot.rows, snapshot.rejects) == (2, 0)
     again = make_plan(changed, cover(storage, snapshot.parts).rows, SPEC)
     assert [unit.items["id"].to_pylist() for unit in again.units] == [["b"]]
+
+
+def test_a_drive_that_was_gone_when_it_was_listed_replaces_nothing(storage: FolderStorage) -> None:
+    """As a table lists its images: each row is there, but no file."""
+    run(storage, {"a": "1", "b": "1"})
+    lost = items_of({"a": schema.MISSING, "c": schema.MISSING})
+    for name in ("reason", "message"):
+        lost = lost.append_column(name, pa.array(["unreadable"] * 2))
+    none = {"features": np.ones((0, 3), np.float32)}
+    files = write_unit(
+        storage, "u", SPEC.fingerprint, items_of({}), none, lost.cast(schema.REJECTS)
+    )
+    snapshot = publish(storage, SPEC.fingerprint, tuple(map(Part, files)))
+    assert (snapshot.rows, snapshot.rejects) == (2, 1)
 
 
 def test_a_unit_that_nothing_came_of_is_tried_again_and_again(storage: FolderStorage) -> None:

@@ -133,6 +133,7 @@ def test_a_partition_of_another_spec(storage: FolderStorage) -> None:
     name = storage.list("data")[0]
     other = write(storage, OTHER, "other", items_of(["b"]), "parquet")[0].file
     content = json.loads(storage.read("snapshots/00000001.json"))
+    del content["sha256"]  # as in those that were written before there was one
     content["partitions"].append(vars(other) | {"dropped": []})
     storage.put("snapshots/00000001.json", json.dumps(content).encode())
     assert verify(storage).damaged == {other.path: "holds features of another spec"}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.display import printable
 from raypipe.fit.evaluate.duplicates import Copies
 from raypipe.heads import Head
 from raypipe.heads.scorer import softmax
@@ -90,10 +91,13 @@ def scores_of(
     truth, predicted = np.divmod(np.repeat(np.arange(count**2), confusion.ravel()), count)
     found: dict[str, Any] = {"accuracy": None, "report_text": "no row to score\n", "report": {}}
     if rows := len(truth):
+        shown = [printable(name) for name in classes]
         options = {"labels": range(count), "target_names": list(classes), "zero_division": 0}
         found = {
             "accuracy": float(confusion.trace() / rows),
-            "report_text": classification_report(truth, predicted, digits=digits, **options),
+            "report_text": classification_report(
+                truth, predicted, digits=digits, **options | {"target_names": shown}
+            ),
             "report": classification_report(truth, predicted, output_dict=True, **options),
         }
     return {**found, "confusion": confusion.tolist()}

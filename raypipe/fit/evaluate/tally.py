@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
+from raypipe.display import printable
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.scores import scores_of
 
@@ -136,10 +137,11 @@ def text_of(scores: dict[str, Any]) -> list[str]:
         return ["no row with a known and a predicted label to score"]
     lines = [scores["report_text"].rstrip("\n")]
     if len(scores["classes"]) <= _SHOWN_CLASSES:
-        width = max(map(len, scores["classes"]))
+        names = [printable(name) for name in scores["classes"]]
+        width = max(map(len, names))
         digits = max(5, len(str(scores["rows"])))
         lines.append("confusion (a line per known class, a column per predicted one)")
-        for name, counts in zip(scores["classes"], scores["confusion"], strict=True):
+        for name, counts in zip(names, scores["confusion"], strict=True):
             lines.append(f"  {name:>{width}} " + " ".join(f"{n:>{digits}}" for n in counts))
     left_out = [
         f"{scores[f'{what}_rows']} {what}"

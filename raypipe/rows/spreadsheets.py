@@ -1,0 +1,30 @@
+"""Texts in tables that are opened in a spreadsheet."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raypipe.errors import UsageError
+
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = "^([=+\\-@\t\r\n＝＋－＠])"
+
+
+def without_formulas(table: pa.Table) -> pa.Table:
+    """Return a table of whose texts a spreadsheet takes none for a formula, by a ' in front."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = pc.replace_substring_regex(table.column(number), _FORMULA, "'\\1")
+            table = table.set_column(number, field, texts)
+    return table
+
+
+def check_csv(csv_safe: bool, out: str | None) -> None:
+    """Make sure that --csv-safe has a file to go with.
+
+    Raises:
+        UsageError: what is written is no CSV.
+    """
+    if csv_safe and not (out or "").endswith(".csv"):
+        raise UsageError(f"--csv-safe: goes with a .csv as --out; got {out!r}; leave it out")
