@@ -69,7 +69,7 @@ _CLASSES = {
     "ImageClusters": "raypipe.api.image_clusters",
     "RaypipeError": "raypipe.errors",
     "Store": "raypipe.runtime.ray_dataset",
-    "PredictionTable": "raypipe.api.tables",
+    "PredictionTable": "raypipe.api.prediction_table",
     "UsageError": "raypipe.errors",
 }
 

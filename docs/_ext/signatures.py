@@ -35,7 +35,7 @@ from typing import Any, Literal, overload
 
 from raypipe.api.image_classifier import ImageClassifier as ImageClassifier
 from raypipe.api.image_clusters import ImageClusters as ImageClusters
-from raypipe.api.tables import PredictionTable as PredictionTable
+from raypipe.api.prediction_table import PredictionTable as PredictionTable
 from raypipe.errors import RaypipeError as RaypipeError
 from raypipe.errors import UsageError as UsageError
 from raypipe.runtime.ray_dataset import Store as Store

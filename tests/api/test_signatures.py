@@ -84,9 +84,10 @@ def checked(folder: Path, command: list[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
-def check_wrong(lines: dict[int, str]) -> None:
-    assert sorted(lines) == list(range(2, len(WRONG) + 2))
-    for number, word in enumerate(WRONG.values(), 2):
+def check_wrong(lines: dict[int, str], unseen: str = "nothing") -> None:
+    expected = {n: word for n, word in enumerate(WRONG.values(), 2) if word != unseen}
+    assert sorted(lines) == sorted(expected)
+    for number, word in expected.items():
         assert word in lines[number]
 
 
@@ -114,7 +115,8 @@ def test_mypy_checks_a_users_script(tmp_path: Path) -> None:
         assert file != "right.py", line
         if file == "wrong.py" and message.startswith("error"):
             lines[int(number)] = lines.get(int(number), "") + message
-    check_wrong(lines)
+    # It takes an object whose base has no types, as scikit-learn's, for anything.
+    check_wrong(lines, unseen="ImageClassifier")
 
 
 def test_an_editable_install_is_a_path() -> None:
