@@ -87,7 +87,16 @@ def main() -> None:
         show(
             "logistic regression, 2 folds and the final fit", limited([*base, *train, *common], cap)
         )
-        cluster = ["cluster", store.uri, "--out", f"{folder}/clusters", "--k", "50"]
+        cluster = [
+            "cluster",
+            store.uri,
+            "--out",
+            f"{folder}/clusters",
+            "--k",
+            "50",
+            "--scale",
+            "none",
+        ]
         show("k-means, k=50", limited([*base, *cluster, "--max-iter", "30", *common], cap))
 
 

@@ -87,7 +87,7 @@ def look_at(model: str, source: str, out: Path, **options: Any) -> tuple[list[Ph
             "`raypipe run recipes/dog-breeds.yaml` trains one that has"
         )
     top = min(TOP, len(trained.classes))
-    store = raypipe.predict(
+    raypipe.predict(
         model,
         source,
         out=str(out),
@@ -99,6 +99,7 @@ def look_at(model: str, source: str, out: Path, **options: Any) -> tuple[list[Ph
         max_rejects="100%",  # they are listed in unread.csv
         **options,
     )
+    store = raypipe.open(out)
     rejects = store.rejects().to_pylist()
     unread = [Unread(row["id"], row["reason"], row["message"]) for row in rejects]
     return photos_of(store, top), unread

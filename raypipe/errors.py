@@ -12,11 +12,19 @@ class RaypipeError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(RaypipeError, ValueError):
     """Wrong use: the message says which option, what is allowed, what was received, what to do."""
 
     exit_code = 2
+
+
+class CallError(UsageError, TypeError):
+    """A call in Python with arguments that the function does not have, or without some it needs."""
 
 
 class RejectReason(StrEnum):

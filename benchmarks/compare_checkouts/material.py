@@ -72,7 +72,7 @@ _RECIPE = {
             }
         },
         {"train": {"grid": ["C=1"]}},
-        {"cluster": {"k": 3}},
+        {"cluster": {"k": 3, "scale": "none"}},
     ]
 }
 

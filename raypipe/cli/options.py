@@ -16,7 +16,7 @@ from raypipe.config import JobConfig
 from raypipe.config.types import position, replaced_by
 from raypipe.config.values import Value, as_written
 from raypipe.display import say
-from raypipe.errors import UsageError, nearest
+from raypipe.errors import CallError, UsageError, nearest
 
 ENVIRONMENT_PREFIX = "RAYPIPE_"
 
@@ -34,8 +34,16 @@ def resolve(
     given: Mapping[str, Any],
     config_file: str | None = None,
     environment: Mapping[str, str] = os.environ,
+    function: str = "",
 ) -> Config:
     """Build a job's configuration: given values win over environment, file and defaults.
+
+    Args:
+        model: the job's options.
+        given: those that are given.
+        config_file: a YAML file with others.
+        environment: variables with others.
+        function: the function of Python that is called, for messages; none for a command.
 
     Raises:
         UsageError: naming the first option that is missing, unknown or has a wrong value.
@@ -51,7 +59,7 @@ def resolve(
     try:
         config = model.model_validate(everything)
     except ValidationError as error:
-        raise UsageError(_one_line(error)) from None
+        raise _wrong(error, model, function) from None
     for name in everything:
         if instead := replaced_by(fields[name]):
             say(f"--{name.replace('_', '-')} is to go in the next release; give {instead}")
@@ -143,16 +151,20 @@ def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _one_line(error: ValidationError) -> str:
+def _wrong(error: ValidationError, model: type[JobConfig], function: str) -> UsageError:
     """Say which option, what is allowed and what was received, in one line."""
     problems = error.errors(include_url=False)
     first = problems[0]
     if not first["loc"]:  # of several options
-        return str(first["msg"]).removeprefix("Value error, ")
+        return UsageError(str(first["msg"]).removeprefix("Value error, "))
     name = str(first["loc"][0])
     flag = "--" + name.replace("_", "-")
     if first["type"] == "missing":
-        return f"{flag} is required (on the command line, in --config, or as {_variable(name)})"
+        missing = [str(one["loc"][0]) for one in problems if one["type"] == "missing"]
+        if function:
+            return _missing(missing, model, function)
+        places = f"on the command line, in --config, or as {_variable(name)}"
+        return UsageError(f"{flag} is required ({places})")
     # A union reports one problem per branch: together they are what is allowed.
     messages = [str(one["msg"]) for one in problems if one["loc"][:1] == first["loc"][:1]]
     allowed = " or ".join(
@@ -160,8 +172,15 @@ def _one_line(error: ValidationError) -> str:
         for message in dict.fromkeys(messages)
     )
     if first["type"] == "extra_forbidden":
-        return f"unknown option {flag}"
-    return f"{flag} must be {allowed.removeprefix('a valid ')}; got {first['input']!r}"
+        return UsageError(f"unknown option {flag}")
+    return UsageError(f"{flag} must be {allowed.removeprefix('a valid ')}; got {first['input']!r}")
+
+
+def _missing(names: list[str], model: type[JobConfig], function: str) -> CallError:
+    """Say which argument a call lacks, and what it is."""
+    first = next(one.name for one in parameters(model) if one.name in names)
+    about = " ".join((model.model_fields[first].description or "").split()).partition(". ")[0]
+    return CallError(f"{function}() needs {first!r}: {about.removesuffix('.')}")
 
 
 def _variable(name: str) -> str:

@@ -14,7 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "raypipe train features --out model --head mlp --hidden 256 --epochs 30",
     ),
     "cluster": (
-        "raypipe cluster features --out groups --k 17 --scale standard --report",
+        "raypipe cluster features --out groups --k 17 --report",
         "raypipe cluster features --out groups --k 5:50:5",
     ),
     "predict": (

@@ -89,8 +89,9 @@ class ClusterConfig(EngineConfig, CsvConfig):
     """`cosine`: spherical k-means, on features of unit length."""
     seed: Annotated[Seed, option("Model")] = 42
     """Seed of the starting centres."""
-    scale: Annotated[Literal["none", "standard", "l2"], option("Model")] = "none"
-    """Scaling of the features: none, zero mean and unit variance, or unit length."""
+    scale: Annotated[Literal["auto", "none", "standard", "l2"], option("Model")] = "auto"
+    """Scaling of the features: none, zero mean and unit variance (standard), or unit length (l2).
+    `auto`: standard; with --distance cosine, l2."""
     spatial: Annotated[Literal["flatten", "average"], option("Model")] = "flatten"
     """How features of several axes (a layer kept as it is) become a row: all of their values, or
     the average over positions."""

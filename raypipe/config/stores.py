@@ -142,4 +142,5 @@ class DedupeConfig(SnapshotConfig, CsvConfig):
     layer: Annotated[str | None, option("Input")] = None
     """Layer to compare, where the store has several."""
     out: Annotated[str | None, option("Output")] = None
-    """File to write: .csv with `group` and `id`, or .png with the images of each group."""
+    """File to write: .csv with a line per image (group, id, keep, similarity, width, height,
+    bytes), or .png with the images of each group."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from raypipe.display.notebook import is_notebook, with_updates
 from raypipe.display.pace import Rate, pace_text
 from raypipe.display.saying import say, says_json
 
@@ -29,6 +30,8 @@ def track(stream: Iterable[T], *, total: int, count: Callable[[T], int]) -> Iter
         from raypipe.display.bar import with_bar  # takes a tenth of a second
 
         yield from with_bar(stream, total, count)
+    elif is_notebook() and not says_json():
+        yield from with_updates(stream, total, count)
     else:
         yield from _with_lines(stream, total, count)
 

@@ -125,7 +125,8 @@ def suited(
     from raypipe.flow.here import Here
 
     each = _UNKNOWN if seconds is None else seconds + _DECODING
-    if not isinstance(executor, Here) or images * each / executor.slots() <= _SECONDS:
+    stays = not isinstance(executor, Here) or executor.stays
+    if stays or images * each / executor.slots() <= _SECONDS:
         return executor
     return on_ray(config, stack)
 

@@ -43,7 +43,14 @@ _KEPT = "finished partitions are kept, and the same command goes on from them"
 
 
 class Here:
-    """Runs the steps in threads of this process; an `Executor`."""
+    """Runs the steps in threads of this process; an `Executor`.
+
+    Args:
+        stays: whether it does so however long it takes.
+    """
+
+    def __init__(self, *, stays: bool = False) -> None:
+        self.stays = stays
 
     def device(self) -> str:
         """Return the torch device: a GPU if there is one."""

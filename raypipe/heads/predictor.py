@@ -95,11 +95,14 @@ class Predictor:
 
 
 def to_arrow(columns: Arrays) -> dict[str, pa.Array]:
-    """Return (N,) columns as Arrow arrays; texts may be missing."""
-    return {
-        name: pa.array(values, pa.string() if values.dtype == object else None)
-        for name, values in columns.items()
-    }
+    """Return (N,) and (N, K) columns as Arrow arrays; texts may be missing."""
+    return {name: _column(values) for name, values in columns.items()}
+
+
+def _column(values: npt.NDArray[Any]) -> pa.Array:
+    if values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    return pa.array(values, pa.string() if values.dtype == object else None)
 
 
 def _pick(probabilities: npt.NDArray[Any], chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

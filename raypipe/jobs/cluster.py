@@ -6,7 +6,7 @@ import json
 import time
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,7 +38,15 @@ def run(config: ClusterConfig) -> Outcome:
         UsageError: more clusters than rows, or features that are no numbers.
     """
     check(config)
-    return deliver(config, _run, kind="clusters", last="metrics.json")
+    settled = config.model_copy(update={"scale": _scale(config)})  # what results are known by
+    return deliver(settled, _run, kind="clusters")
+
+
+def _scale(config: ClusterConfig) -> Literal["none", "standard", "l2"]:
+    """Return what features are scaled by, which `auto` leaves to the distance."""
+    if config.distance == "cosine":
+        return "l2"
+    return "standard" if config.scale == "auto" else config.scale
 
 
 def _run(config: ClusterConfig, new: Path) -> Outcome:
@@ -131,6 +139,11 @@ def check(config: ClusterConfig) -> None:
         raise UsageError("--init: centres from a file go with one --k and --n-init 1")
     if from_file and not user_path(config.init, "--init").is_file():
         raise UsageError(f"--init: {', '.join(_SEEDINGS)} or an .npy file; got {config.init!r}")
+    if from_file and config.scale == "auto" and config.distance != "cosine":
+        raise UsageError(
+            "--init: centres from a file are those of scaled features; say how with --scale none, "
+            "standard or l2; got --scale auto"
+        )
     given = {"join_id": "--join-id", "join_column": "--join-column"}
     named = [name for field, name in given.items() if getattr(config, field) is not None]
     if not config.join and (named or config.order == "csv"):
@@ -167,7 +180,7 @@ def _options(config: ClusterConfig, width: int) -> KMeansOptions:
     return KMeansOptions(
         k=k,
         seed=config.seed,
-        scale="l2" if config.distance == "cosine" else config.scale,
+        scale=_scale(config),
         init=init,
         n_init=config.n_init,
         tol=config.tol,

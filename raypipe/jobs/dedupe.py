@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
-from PIL import Image, ImageOps
 
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import DedupeConfig
-from raypipe.display import printable, say
+from raypipe.display import counted, printable, say
 from raypipe.errors import UsageError
 from raypipe.heads.head import as_rows
+from raypipe.images.same_picture import LEAST_SIDE, SAME, Pixels, similarity, small
 from raypipe.memory import available, readable
-from raypipe.reports.thumbnails import find_uris, thumbnail
+from raypipe.reports.thumbnails import find_uris, read_again, thumbnail
 from raypipe.rows.spreadsheets import check_csv, without_formulas
 from raypipe.storage import local_path, new_file
 from raypipe.store.reader import StoreReader
@@ -27,15 +29,34 @@ from raypipe.store.reader import StoreReader
 #: Cosine of standardised features above which images are the same without a look at their pixels:
 #: where these cannot be read any more.
 _CERTAIN = 0.99
-#: Correlation of grey pixels, as they are or mirrored, from which on pictures are the same.
-_SAME_PIXELS = 0.9
-_SIDE = 32
 _THREADS = 8
 _SHEET_GROUPS, _SHEET_IMAGES = 40, 8
 _SHOWN = 20
+_COLUMNS = pa.schema(
+    [
+        ("group", pa.int64()),
+        (schema.ID, pa.string()),
+        ("keep", pa.string()),
+        ("similarity", pa.float64()),
+        *((name, pa.int64()) for name in ("width", "height", "bytes")),
+    ]
+)
 
 Pairs = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """An image that could be read again: what it shows, its sides as shown, and its size."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    bytes: int
+
+
+#: By id; None of what cannot be read any more.
+_Looks = dict[str, _Look | None]
 
 
 def run(config: DedupeConfig) -> Outcome:
@@ -44,7 +65,7 @@ def run(config: DedupeConfig) -> Outcome:
     Raises:
         UsageError: there is no such store.
     """
-    from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
+    from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs
 
     check_csv(config.csv_safe, config.out)
     store = StoreReader(config.store, config.snapshot)
@@ -54,20 +75,22 @@ def run(config: DedupeConfig) -> Outcome:
     _check_memory(store, column)
     ids, rows = _images(store, column)
     likeness = Likeness(lambda: [rows], rows.shape[1])
-    found = list(alike_pairs(likeness.unit(rows), config.least))
-    pairs = np.concatenate([some for some, _ in found])
-    cosines = np.concatenate([values for _, values in found])
+    near = list(alike_pairs(likeness.unit(rows), config.least))
+    pairs = np.concatenate([some for some, _ in near])
+    cosines = np.concatenate([values for _, values in near])
     say(f"{len(pairs)} pairs of {len(ids)} images have a similarity of {config.least:g} or more")
     uris = find_uris(store, ids[np.unique(pairs)])
-    same = _confirmed(ids, pairs, cosines, uris)
-    groups = groups_of(len(ids), pairs[same])
-    out = _write(config, ids, groups, uris)
+    looks = _looks(uris)
+    alike = _alike(ids, pairs, cosines, looks)
+    found = _complete(ids, pairs, alike, looks)
+    groups = [_best_first(group, ids, looks) for group in found]
+    out = _write(config, ids, groups, uris, looks)
     summary = {
         "store": store.uri,
         "snapshot": store.snapshot.number,
         "images": len(ids),
         "candidates": len(pairs),
-        "pairs": int(same.sum()),
+        "pairs": int((alike >= SAME).sum()),
         "groups": [ids[group].tolist() for group in groups],
         "out": out,
     }
@@ -91,68 +114,121 @@ def _images(store: StoreReader, column: str) -> tuple[npt.NDArray[Any], npt.NDAr
     return data.ids, as_rows(data.features)
 
 
-def _confirmed(
-    ids: npt.NDArray[Any], pairs: Pairs, cosines: npt.NDArray[Any], uris: dict[str, str]
-) -> npt.NDArray[np.bool_]:
-    """Return which pairs are the same picture by their pixels, too."""
-    names = [str(name) for name in ids[np.unique(pairs)]]
+def _looks(uris: dict[str, str]) -> _Looks:
     with ThreadPoolExecutor(_THREADS) as pool:
-        pixels = dict(zip(names, pool.map(_grey, (uris[name] for name in names)), strict=True))
-    same = np.zeros(len(pairs), bool)
-    for number, (one, other) in enumerate(pairs):
-        first, second = pixels[ids[one]], pixels[ids[other]]
-        if first is None or second is None:
-            same[number] = cosines[number] >= _CERTAIN
-        else:
-            mirrored = first[:, ::-1]
-            same[number] = max(np.vdot(first, second), np.vdot(mirrored, second)) >= _SAME_PIXELS
-    return same
+        return dict(zip(uris, pool.map(_look, uris.values()), strict=True))
 
 
-def _grey(uri: str) -> Pixels | None:
-    """Return an image as 32 × 32 grey values of mean 0 and length 1; None if it cannot be read."""
-    image = thumbnail(uri)
-    if image is None:
+def _look(uri: str) -> _Look | None:
+    """Return what is compared of an image; None if it cannot be read any more."""
+    if (found := read_again(uri, LEAST_SIDE)) is None:
         return None
-    values = np.asarray(
-        ImageOps.grayscale(image).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32
-    )
-    values = values - values.mean()
-    norm = float(np.linalg.norm(values))
-    found: Pixels = values / norm if norm else values
+    image, sides, size = found
+    return _Look(small(image), *sides, size)
+
+
+def _alike(
+    ids: npt.NDArray[Any], pairs: Pairs, cosines: npt.NDArray[Any], looks: _Looks
+) -> npt.NDArray[np.float64]:
+    """Return (M,) similarities of pairs; without pixels 1 where features are nearly equal."""
+    found = np.zeros(len(pairs))
+    for number, (one, other) in enumerate(pairs):
+        first, second = looks[ids[one]], looks[ids[other]]
+        if first is None or second is None:
+            found[number] = cosines[number] >= _CERTAIN
+        else:
+            found[number] = similarity(first.pixels, second.pixels)
     return found
 
 
+def _complete(
+    ids: npt.NDArray[Any], pairs: Pairs, alike: npt.NDArray[Any], looks: _Looks
+) -> list[Pairs]:
+    """Return groups in which each image is the same picture as each other (complete linkage)."""
+    from raypipe.fit.evaluate.duplicates import complete_groups, groups_of
+
+    known = {(int(a), int(b)): v for (a, b), v in zip(pairs, alike, strict=True)}
+
+    def of(one: int, other: int) -> float:
+        if (one, other) in known:
+            return float(known[one, other])
+        first, second = looks[ids[one]], looks[ids[other]]  # two that features keep apart
+        return similarity(first.pixels, second.pixels) if first and second else 0.0
+
+    found = [
+        part
+        for group in groups_of(len(ids), pairs[alike >= SAME])
+        for part in complete_groups(group, of, SAME)
+    ]
+    return sorted(found, key=lambda group: (-len(group), int(group[0])))
+
+
+def _best_first(group: Pairs, ids: npt.NDArray[Any], looks: _Looks) -> Pairs:
+    """Return a group, the image with the most pixels in front; the first by id of equal ones."""
+
+    def rank(row: int) -> tuple[int, str]:
+        look = looks[ids[row]]
+        return -(look.width * look.height if look else 0), ids[row]
+
+    return np.array(sorted(group.tolist(), key=rank), np.int64)
+
+
 def _write(
-    config: DedupeConfig, ids: npt.NDArray[Any], groups: list[Pairs], uris: dict[str, str]
+    config: DedupeConfig,
+    ids: npt.NDArray[Any],
+    groups: list[Pairs],
+    uris: dict[str, str],
+    looks: _Looks,
 ) -> str | None:
     """Write a line per image, or a contact sheet, by the extension of --out."""
     if config.out is None or (config.out.endswith(".png") and not groups):
         return None
     out = local_path(config.out, "--out")
-    if out.suffix == ".png":
-        from raypipe.reports.figures import contact_sheet
-
-        sheet = []
-        for number, group in enumerate(groups[:_SHEET_GROUPS]):
-            images = [thumbnail(uris[name]) for name in ids[group][:_SHEET_IMAGES]]
-            sheet.append((f"group {number}\n{len(group)} images", [i for i in images if i]))
-        with new_file(out) as beside:
-            contact_sheet(sheet, "the same picture, several times", beside)
-        return str(out)
-    numbers = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    members = ids[np.concatenate(groups)] if groups else np.array([], object)
-    table = pa.table({"group": numbers, schema.ID: pa.array(members, pa.string())})
     with new_file(out) as beside:
-        pa.csv.write_csv(without_formulas(table) if config.csv_safe else table, beside)
+        if out.suffix == ".png":
+            _draw([ids[group] for group in groups], uris, beside)
+        else:
+            table = _table([ids[group] for group in groups], looks)
+            pa.csv.write_csv(without_formulas(table) if config.csv_safe else table, beside)
     return str(out)
+
+
+def _draw(groups: list[npt.NDArray[Any]], uris: dict[str, str], path: Path) -> None:
+    from raypipe.reports.figures import contact_sheet
+
+    sheet = []
+    for number, group in enumerate(groups[:_SHEET_GROUPS]):
+        images = [thumbnail(uris[name]) for name in group[:_SHEET_IMAGES]]
+        sheet.append((f"group {number}\n{len(group)} images", [i for i in images if i]))
+    shown = f"{len(sheet)} of {counted(len(groups), 'group')}"
+    contact_sheet(sheet, f"the same picture, several times: {shown}", path)
+
+
+def _table(groups: list[npt.NDArray[Any]], looks: _Looks) -> pa.Table:
+    """Return a row per image; `similarity` is that with the image to keep of its group."""
+    rows = []
+    for number, group in enumerate(groups):
+        kept = looks[group[0]]
+        for name in group:
+            look = looks[name]
+            alike = similarity(kept.pixels, look.pixels) if kept and look else None
+            rows.append(
+                {
+                    "group": number,
+                    schema.ID: name,
+                    "keep": "yes" if name == group[0] else "no",
+                    "similarity": None if alike is None else round(alike, 4),
+                    **{side: getattr(look, side, None) for side in ("width", "height", "bytes")},
+                }
+            )
+    return pa.Table.from_pylist(rows, _COLUMNS)
 
 
 def _text(summary: dict[str, Any]) -> str:
     groups = summary["groups"]
     extra = sum(len(group) - 1 for group in groups)
-    lines = [f"{len(groups)} pictures are there several times: {extra} images could go"]
-    lines += [printable("  " + "  ".join(group)) for group in groups[:_SHOWN]]
+    lines = [f"{counted(len(groups), 'picture')} several times: {counted(extra, 'image')} could go"]
+    lines += [printable("  keep " + ", not ".join(group)) for group in groups[:_SHOWN]]
     if len(groups) > _SHOWN:
         lines.append(f"  and {len(groups) - _SHOWN} more; --out FILE.csv has all")
     return "\n".join(lines)

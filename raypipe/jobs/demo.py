@@ -26,6 +26,7 @@ from raypipe.config import (
 from raypipe.display import say
 from raypipe.jobs import cluster, extract, inspect, predict, report, train
 from raypipe.storage import output_folder
+from raypipe.training.model_files import headline
 
 _SIZE = 64
 #: Digits are strokes, which layers in the middle see better than the embedding does: of the
@@ -69,9 +70,7 @@ def _run_steps(config: DemoConfig, out: Path, images: Path, weights: str) -> dic
     say("── train: features → classifier")
     steps["train"] = train.run(TrainConfig(store=store, out=model, grid=("C=0.001,0.01,0.1",)))
     say("── cluster: features → groups")
-    steps["cluster"] = cluster.run(
-        ClusterConfig(store=store, out=str(out / "clusters"), k=10, scale="standard")
-    )
+    steps["cluster"] = cluster.run(ClusterConfig(store=store, out=str(out / "clusters"), k=10))
     say("── predict: new images → labels")
     steps["predict"] = predict.run(
         PredictConfig(
@@ -141,7 +140,7 @@ def _text(out: Path, steps: dict[str, Outcome], seconds: float) -> str:
     speed = f"{extracted['decoded']} decoded, {extracted['images_per_second']:.0f} images/s"
     rows = [
         ("extract", f"{extracted['rows']} rows of {features}; {speed}"),
-        ("train", f"held-out accuracy {trained['accuracy']:.3f}, best {trained['best_params']}"),
+        ("train", f"held-out accuracy {headline(trained, 3)}, best {trained['best_params']}"),
         ("cluster", f"k={clustered['k']}, adjusted Rand index {clustered['ari']:.3f}"),
         ("predict", f"{right} of {len(predicted)} noisy digits right"),
         ("inspect", f"snapshot {steps['inspect'].summary['snapshot']}, {out / 'store'}"),

@@ -89,7 +89,8 @@ def run(config: PackConfig) -> Outcome:
         "seconds": round(time.monotonic() - started, 3),
     }
     lines = [_text(summary), *counted(listing.aside, listing.unlabelled)]
-    return Outcome(summary, "\n".join(lines))
+    shards = sorted(str(path) for path in out.glob(f"{config.prefix}-*.tar"))
+    return Outcome(summary, "\n".join(lines), shards)
 
 
 def _claim(out: Path, config: PackConfig, listing: Listing) -> None:

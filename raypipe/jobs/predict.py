@@ -20,12 +20,13 @@ from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_wri
 from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
 from raypipe.heads.predictor import Predictor
+from raypipe.heads.trained_on import TRAINED_ON_FILE, TrainedOn
 from raypipe.predictions.checks import check, head_spec, is_table
 from raypipe.predictions.inputs import Images, Input, listed
 from raypipe.predictions.one_table import Result, to_table
 from raypipe.predictions.pages import REPORT_FILE
 from raypipe.predictions.stored import Stored
-from raypipe.predictions.telling import said, scores_of, status_text
+from raypipe.predictions.telling import said, scores_of, seen_of, status_text
 from raypipe.storage import is_object, local_copy, local_path, open_storage
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
@@ -47,17 +48,17 @@ def run(config: PredictConfig) -> Outcome:
         parent = local_path(config.out, "--out").parent
         if not parent.is_dir():
             raise UsageError(f"--out: no folder {str(parent)!r}; create it, or give another --out")
-    with local_copy(config.model, MODEL_FILES, "MODEL") as folder:
+    with local_copy(config.model, (*MODEL_FILES, TRAINED_ON_FILE), "MODEL") as folder:
         model = load_model(folder, _model_place(config))
-        checksum = head_sha256(folder)
+        checksum, trained = head_sha256(folder), TrainedOn.load(folder)
     head = head_spec(config, model.classes, model.spec.outputs, model.column, checksum)
     predictor = Predictor(model.head, head, only=config.probability_of)
     kind = Stored if _is_store(config.source) else Images
     source: Input = kind(config, model, predictor)
     if is_table(config):
-        summary, lines, value = to_table(config, model, predictor, source)
+        summary, lines, value = to_table(config, model, predictor, source, trained)
     else:
-        summary, lines, value = _to_store(config, model, predictor, source, started)
+        summary, lines, value = _to_store(config, model, predictor, source, trained, started)
         rows, rejects = summary["rows"], summary["rejects"]
         check_rejects(rows, rejects, config.max_rejects, str(config.out), value.rejects)
     summary["seconds"] = round(time.monotonic() - started, 3)
@@ -82,6 +83,7 @@ def _to_store(
     model: TrainedModel,
     predictor: Predictor,
     source: Input,
+    trained: TrainedOn | None,
     started: float,
 ) -> Result:
     """Add what is missing to a store of predictions."""
@@ -99,7 +101,7 @@ def _to_store(
         )
         work.record(storage, started)
     store = StoreReader(storage.uri, work.after.number)
-    tally = _tally(config, model, store)
+    tally = _tally(config, model, store, trained)
     summary = {
         "out": storage.uri,
         "snapshot": work.after.number,
@@ -126,11 +128,15 @@ def _to_store(
     return summary, lines, store
 
 
-def _tally(config: PredictConfig, model: TrainedModel, store: StoreReader) -> Tally:
+def _tally(
+    config: PredictConfig, model: TrainedModel, store: StoreReader, trained: TrainedOn | None
+) -> Tally:
     """Count all rows of a store of predictions."""
-    tally = Tally(model.classes, evaluate=config.evaluate)
+    places = store.iter_batches([schema.ID, schema.URI, schema.ETAG])
+    seen = seen_of(trained, places) if config.evaluate else None
+    tally = Tally(model.classes, evaluate=config.evaluate, seen=seen)
     status = [schema.STATUS] if schema.STATUS in store.columns else []
-    for rows in store.iter_batches([schema.LABEL, schema.PREDICTED, *status]):
+    for rows in store.iter_batches([schema.ID, schema.LABEL, schema.PREDICTED, *status]):
         tally.add(rows)
     return tally
 

@@ -19,7 +19,6 @@ from raypipe.fit.evaluate.holdout import Holdout, hold_out
 from raypipe.fit.fitted import Fitted
 from raypipe.fit.grid import parse_grid
 from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
-from raypipe.heads.model import MODEL_FILES
 from raypipe.storage import local_path
 from raypipe.store.reader import StoreReader
 from raypipe.training import in_memory, logistic_on_shards, perceptron
@@ -39,7 +38,7 @@ def run(config: TrainConfig) -> Outcome:
             memory.
     """
     check(config)
-    return deliver(config, _run, kind="model", last=MODEL_FILES[0])
+    return deliver(config, _run, kind="model")
 
 
 def _run(config: TrainConfig, out: Path) -> Outcome:

@@ -26,7 +26,7 @@ from raypipe.heads.predictor import Predictor
 from raypipe.predictions.stored import outputs_of
 from raypipe.predictions.table import shorten
 from raypipe.rows.listing import Listing
-from raypipe.sources import open_source
+from raypipe.sources import SelectedSource, Source, open_source
 from raypipe.spec import Spec
 from raypipe.steps.batch import ReadOptions
 from raypipe.steps.cost import Finished
@@ -108,6 +108,8 @@ class Images:
         config: the options.
         model: the model.
         predictor: what is made of the features.
+        given: images that a program has, for which this process is enough, without a word; None
+            for those that the options name.
 
     Raises:
         UsageError: there are no images, or the backbone is not the model's any more.
@@ -115,13 +117,20 @@ class Images:
 
     by_batch, decodes = False, True
 
-    def __init__(self, config: PredictConfig, model: TrainedModel, predictor: Predictor) -> None:
+    def __init__(
+        self,
+        config: PredictConfig,
+        model: TrainedModel,
+        predictor: Predictor,
+        given: Source | None = None,
+    ) -> None:
         from raypipe.backbone.loading import load_again
         from raypipe.steps.apart import DECODERS
 
         DECODERS.start(1)
         self.config, self.classes = config, model.classes
-        self.source = open_source(config)
+        self.given = given is not None
+        self.source = open_source(config) if given is None else SelectedSource(given, config)
         self.uri = self.source.uri
         outputs = outputs_of(model, predictor)
         self.backbone = _NETWORKS.get(
@@ -201,16 +210,17 @@ class Images:
             ready.replicas,
             predictor=predictor,
         )
-        yield from track(found, total=plan.pending, count=len)
+        yield from found if self.given else track(found, total=plan.pending, count=len)
 
     def _prepared(
         self, plan: Plan, stack: contextlib.ExitStack, storage: Storage | None = None
     ) -> Prepared:
         from raypipe.flow.executor import choose
+        from raypipe.flow.here import Here
         from raypipe.flow.prepare import prepare, settled
 
         config, reading = self.config, self.reading
-        executor = choose(config, stack, plan.pending)
+        executor = Here(stays=True) if self.given else choose(config, stack, plan.pending)
         # Not None: the model's store has features of this network.
         kept = settled(storage) if storage else {}
         how = (self.spec.fingerprint, executor.device(), config.batch_size, config.compile)
@@ -227,5 +237,6 @@ class Images:
             kept=kept,
         )
         _SIZINGS.get(how, lambda: ready.sizing)
-        say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
+        if not self.given:
+            say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
         return ready

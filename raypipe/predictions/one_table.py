@@ -17,11 +17,12 @@ from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import TrainedModel
 from raypipe.heads.predictor import Predictor
+from raypipe.heads.trained_on import TrainedOn
 from raypipe.predictions.class_names import with_names
 from raypipe.predictions.inputs import Input
 from raypipe.predictions.pages import REPORT_FILE, report_on_rows
 from raypipe.predictions.table import columns_of, in_order, write
-from raypipe.predictions.telling import said, scores_of, status_text
+from raypipe.predictions.telling import said, scores_of, seen_of, status_text
 from raypipe.rows.listing import counted
 from raypipe.storage import local_path, new_files, writing
 
@@ -33,10 +34,16 @@ Result = tuple[dict[str, Any], list[str], Any]
 
 
 def to_table(
-    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input
+    config: PredictConfig,
+    model: TrainedModel,
+    predictor: Predictor,
+    source: Input,
+    trained: TrainedOn | None,
 ) -> Result:
     """Make one table, sorted, and write it if there is --out; in memory is what is in it."""
-    made = _table(config, model, predictor, source)
+    seen = seen_of(trained, source.items()) if config.evaluate else None
+    tally = Tally(model.classes, evaluate=config.evaluate, seen=seen)
+    made = _table(config, model, predictor, source, tally)
     summary = {
         "out": None,
         "rows": len(made.written),
@@ -87,9 +94,8 @@ class _Table:
 
 
 def _table(
-    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input
+    config: PredictConfig, model: TrainedModel, predictor: Predictor, source: Input, tally: Tally
 ) -> _Table:
-    tally = Tally(model.classes, evaluate=config.evaluate)
     rows, rejects, decoded = list[pa.Table](), [_REJECTS.empty_table()], 0
     with ExitStack() as stack:
         for block in source.rows(predictor, stack):

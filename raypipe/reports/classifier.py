@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.csv
 from markupsafe import Markup
 
+from raypipe.display import counted
 from raypipe.errors import UsageError
 from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, load_model
 from raypipe.reports import charts
 from raypipe.reports.album import Album
-from raypipe.reports.judged import Judged, Uris
+from raypipe.reports.judged import Judged, Uris, wilson
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, spec_facts
@@ -22,7 +23,15 @@ from raypipe.rows.rare import described
 from raypipe.store.reader import StoreReader
 
 _PAIRS = 12
-_NEEDED = ("confusion", "report", "reliability", "near_duplicates", "store", "grid")
+_NEEDED = (
+    "confusion",
+    "report",
+    "reliability",
+    "near_duplicates",
+    "store",
+    "grid",
+    "accuracy_with_duplicates",
+)
 
 
 def classifier_part(folder: Path, album: Album) -> PagePart:
@@ -57,17 +66,31 @@ def classifier_part(folder: Path, album: Album) -> PagePart:
     album.add(places.values())
     content, data = judged.show(metrics["confusion"], metrics["report"], album, uris)
     content |= {
+        **_headline(metrics),
         "facts": _facts(model, metrics),
         "spec": spec_facts(model.spec, model.provenance),
         "charts": [Markup(chart) for chart in _charts(folder, metrics)],
         "grid": _grid(metrics),
         "copies": [_couple(pair, places) for pair in copies],
         "near_duplicates": metrics["near_duplicates"],
-        "without": metrics["accuracy_without_duplicates"],
         "reliability": metrics["reliability"],
         "readable": store is not None,
     }
     return PagePart("classifier.html", "Classifier", content, data)
+
+
+def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the accuracy on images that are new to the model, and what is said beside it."""
+    copies, accuracy = metrics["near_duplicates"] or 0, metrics["accuracy"]
+    rows = metrics["test_rows"] - copies
+    every = f"{100 * metrics['accuracy_with_duplicates']:.1f} % with "
+    beside = every + counted(copies, "near-duplicate") + " of training images"
+    return {
+        "accuracy": accuracy,
+        "interval": wilson(round((accuracy or 0) * rows), rows),
+        "rows": rows,
+        "beside": beside if copies else "",
+    }
 
 
 def _table(path: Path) -> pa.Table:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from raypipe import schema
 from raypipe.errors import RaypipeError, RejectedItem
@@ -41,6 +41,24 @@ def thumbnail(uri: str) -> Image.Image | None:
         return None
     image.thumbnail((_SIDE, _SIDE))
     return image
+
+
+def read_again(uri: str, least: int) -> tuple[Image.Image, tuple[int, int], int] | None:
+    """Return an image with sides of at least so many pixels, its own width and height, and its
+    size in bytes; None if it cannot be read any more.
+    """
+    try:
+        data = read_item(uri, _PIXELS)
+        image = decode(data, _PIXELS, least=least)
+        with Image.open(io.BytesIO(data), formats=DECODED) as file:
+            sides = file.size
+    except UnidentifiedImageError:  # no format of Pillow's: it was decoded whole
+        sides = image.size
+    except (RejectedItem, RaypipeError, OSError):
+        return None
+    if (sides[0] < sides[1]) != (image.width < image.height):  # turned, as its EXIF data says
+        sides = sides[::-1]
+    return image, sides, len(data)
 
 
 def remains(uri: str) -> Image.Image | None:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe.display.html import table
+from raypipe.errors import RaypipeError
+from raypipe.reports.inline import pictures, some_of_each_label
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
@@ -64,7 +66,11 @@ class Store(StoreReader):
         if self.snapshot.rows <= _COUNTED:
             labels = self.classes
             facts.append(("labels", f"{len(labels)}: {', '.join(labels[:_LABELS])}"))
-        return table(f"Store {self.uri}", facts)
+        try:
+            shown = pictures(some_of_each_label(self))
+        except (RaypipeError, OSError):  # a look at a store is no reason to fail
+            shown = ""
+        return table(f"Store {self.uri}", facts) + shown
 
     def to_ray(
         self, columns: list[str] | None = None, split: str | None = None

@@ -15,7 +15,7 @@ from raypipe.storage.object_file import ChangedError
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path
 from raypipe.storage.results import check_result, new_folder, restore_result
-from raypipe.storage.transfer import local_copy, upload
+from raypipe.storage.transfer import check_uploaded, local_copy, upload
 
 __all__ = [
     "BucketStorage",
@@ -24,6 +24,7 @@ __all__ = [
     "FolderStorage",
     "Storage",
     "check_result",
+    "check_uploaded",
     "is_object",
     "local_copy",
     "local_path",

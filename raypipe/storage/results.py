@@ -37,9 +37,13 @@ _BEFORE = {
     ),
     "spec.json": ("store", ""),
 }
+#: By these a result is known; those of them that are there are enough for `check_result`.
+KNOWN_BY = (MARKER, *_BEFORE, "metrics.json")
 
 
-def check_result(folder: Path, kind: str, origin: Mapping[str, Any], *, replace: bool) -> None:
+def check_result(
+    folder: Path, kind: str, origin: Mapping[str, Any], *, replace: bool, place: str = ""
+) -> None:
     """Make sure that a folder may take a result: it is new, or has the same one, made again.
 
     Args:
@@ -47,29 +51,31 @@ def check_result(folder: Path, kind: str, origin: Mapping[str, Any], *, replace:
         kind: `model` or `clusters`.
         origin: what it is made of and with.
         replace: whether another one, of either kind, may go.
+        place: where the folder's files are from, for messages.
 
     Raises:
         UsageError: something else is there.
     """
     restore_result(folder)
+    place = place or str(folder)
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out: {str(folder)!r} is a file; give a folder for the {kind}")
+        raise UsageError(f"--out: {place!r} is a file; give a folder for the {kind}")
     if os.path.ismount(folder):
         raise UsageError(
-            f"--out: {str(folder)!r} is a mount point, which cannot be replaced as a whole; "
+            f"--out: {place!r} is a mount point, which cannot be replaced as a whole; "
             "give a folder in it"
         )
-    there, before, _ = _found(folder)
+    there, before, _ = found_result(folder)
     if there is None:
         return
     if there not in ("model", "clusters"):
-        raise UsageError(f"--out: {str(folder)!r} holds {there}; give another folder for {kind}")
+        raise UsageError(f"--out: {place!r} holds {there}; give another folder for {kind}")
     changed = sorted(n for n in origin if n in before and before[n] != _plain(origin[n]))
     if replace or (there == kind and not changed):
         return
     what = f"{there} made with another {', '.join(changed)}" if there == kind else there
     raise UsageError(
-        f"--out: {str(folder)!r} holds {what}; give another folder, or --replace to put the new "
+        f"--out: {place!r} holds {what}; give another folder, or --replace to put the new "
         f"{kind} in its place"
     )
 
@@ -93,8 +99,8 @@ def new_folder(folder: Path, kind: str, origin: Mapping[str, Any]) -> Iterator[P
     try:
         yield beside
         files = sorted(path.name for path in beside.iterdir())
-        mark = {"kind": kind, "origin": _plain(dict(origin)), "files": [*files, MARKER]}
-        (beside / MARKER).write_text(json.dumps(mark, indent=1) + "\n")
+        mark = json.dumps(marker(kind, origin, files), indent=1)
+        (beside / MARKER).write_text(mark + "\n")
         _take_along(folder, beside)
         all_to_disk(beside)
         _put_in_place(beside, folder)
@@ -104,6 +110,11 @@ def new_folder(folder: Path, kind: str, origin: Mapping[str, Any]) -> Iterator[P
         raise RaypipeError(f"--out: cannot write {str(folder)!r}: {error.strerror}") from None
     finally:
         stack.close()
+
+
+def marker(kind: str, origin: Mapping[str, Any], files: list[str]) -> dict[str, Any]:
+    """Return what the marker of a result says."""
+    return {"kind": kind, "origin": _plain(dict(origin)), "files": [*files, MARKER]}
 
 
 def restore_result(folder: Path) -> None:
@@ -145,7 +156,7 @@ def _exchanged(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
-def _found(folder: Path) -> tuple[str | None, dict[str, Any], list[str]]:
+def found_result(folder: Path) -> tuple[str | None, dict[str, Any], list[str]]:
     """Return the kind of a folder's result, its origin and its files; None for nothing there."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         mark = json.loads((folder / MARKER).read_text())
@@ -164,7 +175,7 @@ def _found(folder: Path) -> tuple[str | None, dict[str, Any], list[str]]:
 
 def _take_along(old: Path, new: Path) -> None:
     """Link what is not of the old result into the new one."""
-    _, _, files = _found(old)
+    _, _, files = found_result(old)
     for path in old.iterdir() if old.is_dir() else ():
         if path.name in files or path.name == _KEPT or (new / path.name).exists():
             continue

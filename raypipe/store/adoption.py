@@ -79,7 +79,7 @@ def _unlisted(
     for one in names:
         try:
             part = Part(File(one, metadata.unit, count_rows(storage, one), 0, ""))
-            found.append((part, part_rows(storage, part, retry=False)))
+            found.append((part, part_rows(storage.open(one), part, retry=False)))
         except UNDECODABLE as error:
             if isinstance(error, OSError) and error.errno:  # it says nothing of the file
                 raise RaypipeError(

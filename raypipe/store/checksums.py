@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from raypipe.errors import RaypipeError
 from raypipe.storage import FileInput, Storage
-from raypipe.storage.hdf5_safety import stuck_in
 from raypipe.store import hdf5
 from raypipe.store.partition import File, describe
 
@@ -50,8 +49,8 @@ def verified(
 ) -> Iterator[Piece]:
     """Yield what `read` does of a listed file, once its checksum is known to be right.
 
-    The first piece is read meanwhile, except of HDF5, whose library can hang. Of a bucket, a file
-    of up to 256 MiB is fetched once for both.
+    The first piece is read meanwhile; of HDF5 only then, since its library may never come to an end
+    with a damaged file. Of a bucket, a file of up to 256 MiB is fetched once for both.
 
     Raises:
         RaypipeError: the file differs, is missing, or cannot be read now.
@@ -64,7 +63,7 @@ def verified(
         else:
             source = storage.open(file.path)
             whole = pool.submit(is_whole, storage, file)
-        if _hangs(file) and not whole.result():
+        if file.path.endswith(hdf5.SUFFIX) and not whole.result():
             raise DamagedFileError(storage, file)
         try:
             pieces = read(source)
@@ -78,22 +77,6 @@ def verified(
     yield from first
     with reading(storage, file):
         yield from pieces
-
-
-def check_hdf5(storage: Storage, files: Iterable[File]) -> None:
-    """Make sure that HDF5's library does not hang in one of some listed files, on a disk.
-
-    Raises:
-        DamagedFileError: it does.
-    """
-    folder = storage.folder
-    found = {} if folder is None else {str(folder / f.path): f for f in files if _hangs(f)}
-    if found and (stuck := stuck_in(list(found))):
-        raise DamagedFileError(storage, found[stuck[0]], f"is damaged: {stuck[1]}")
-
-
-def _hangs(file: File) -> bool:
-    return file.path.endswith(hdf5.SUFFIX)
 
 
 @contextmanager

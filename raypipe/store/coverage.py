@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,11 +16,10 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.errors import MAY_PASS
 from raypipe.rows.versions import Versions
-from raypipe.storage import Storage
-from raypipe.store.checksums import check_hdf5, reading
-from raypipe.store.partition import (
-    file_format,
-)
+from raypipe.storage import FileInput, Storage
+from raypipe.store import hdf5
+from raypipe.store.checksums import reading, verified
+from raypipe.store.partition import file_format
 from raypipe.store.snapshot import Part, Snapshot, newest, succeed
 
 PART = "part"
@@ -54,7 +54,6 @@ def cover(storage: Storage, parts: tuple[Part, ...], *, retry: bool = False) -> 
     """
     if not parts:
         return Coverage((), no_rows())
-    check_hdf5(storage, (part.file for part in parts))
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(partial(_listed_rows, storage, retry=retry), parts))
     return coverage_of(parts, found)
@@ -142,15 +141,23 @@ def publish(
 
 
 def _listed_rows(storage: Storage, part: Part, *, retry: bool) -> PartRows:
+    """Read a listed part: pages of Parquet have checksums, of HDF5 the whole file is compared."""
+    if part.file.path.endswith(hdf5.SUFFIX):
+        read = partial(_one_piece, part=part, retry=retry)
+        return next(verified(storage, part.file, read))
     with reading(storage, part.file):
-        return part_rows(storage, part, retry=retry)
+        return part_rows(storage.open(part.file.path), part, retry=retry)
 
 
-def part_rows(storage: Storage, part: Part, *, retry: bool) -> PartRows:
+def _one_piece(source: FileInput, part: Part, *, retry: bool) -> Iterator[PartRows]:
+    yield part_rows(source, part, retry=retry)
+
+
+def part_rows(source: FileInput, part: Part, *, retry: bool) -> PartRows:
     """Return a part's items: their versions, the first row of each, and how many rows it has."""
     name = part.file.path
     extra = schema.VIEW if part.is_data else schema.REASON
-    table = file_format(name).read_table(storage.open(name), [*schema.VERSION_COLUMNS, extra])
+    table = file_format(name).read_table(source, [*schema.VERSION_COLUMNS, extra])
     types = {table[column].type for column in schema.VERSION_COLUMNS}
     if types != {pa.string()} or len(table) != part.file.rows:
         raise ValueError(f"{name} has other rows than it was written with")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import raypipe
 from raypipe.cli.options import read_mapping
 from raypipe.config.label_rules import label_path
 from raypipe.errors import UsageError
@@ -61,7 +60,7 @@ def runtime_env(
             shutil.copyfile(source, target)
         environment["working_dir"] = str(folder)
     environment.setdefault("excludes", _EXCLUDED)
-    modules = [str(Path(raypipe.__file__).parent), *environment.get("py_modules", [])]
+    modules = [str(Path(__file__).parents[1]), *environment.get("py_modules", [])]
     variables = command.environment | environment.get("env_vars", {})
     return environment | {"py_modules": modules, "env_vars": variables}
 

@@ -109,7 +109,10 @@ def text(summary: dict[str, Any], *, pictured: bool, joined_file: str) -> str:
         lines.append(f"chosen on a sample by {summary['choose']}: k={summary['k']}")
     lines.append(f"{'cluster':>8} {'images':>8}")
     lines += [f"{number:>8} {size:>8}" for number, size in enumerate(summary["sizes"])]
-    lines.append(f"inertia {summary['inertia']:.6g} after {summary['iterations']} iterations")
+    lines.append(
+        f"inertia {summary['inertia']:.6g} after {summary['iterations']} iterations, features "
+        f"scaled: {summary['scale']}"
+    )
     if summary["ari"] is not None:
         lines.append(f"agreement with the labels (adjusted Rand index): {summary['ari']:.3f}")
     if (joined := summary["joined"]) is not None:

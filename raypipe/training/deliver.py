@@ -16,6 +16,7 @@ from raypipe.fit.shards.checkpoint import FOLDER
 from raypipe.storage import (
     BucketStorage,
     check_result,
+    check_uploaded,
     is_object,
     local_path,
     new_folder,
@@ -31,16 +32,13 @@ _NOT_OF_RESULTS = (
 )
 
 
-def deliver(
-    config: Config, run: Callable[[Config, Path], Outcome], *, kind: str, last: str
-) -> Outcome:
+def deliver(config: Config, run: Callable[[Config, Path], Outcome], *, kind: str) -> Outcome:
     """Run a fit in a folder of its own, which becomes --out, or whose files go to its bucket.
 
     Args:
         config: the fit's options.
         run: does it, and writes to the folder it is given.
         kind: of the result, `model` or `clusters`.
-        last: the file that makes the results complete.
 
     Raises:
         UsageError: --out cannot be written to, has another result, or the fit cannot be as asked.
@@ -55,12 +53,14 @@ def deliver(
             "or leave out --workers to train in this process"
         )
     storage = BucketStorage(config.out, "--out")
+    origin = _origin(config)
+    check_uploaded(storage, kind, origin, replace=config.replace)
     storage.check_writable()
     with tempfile.TemporaryDirectory(prefix="raypipe-") as folder:
         here = config.model_copy(update={"out": folder})
         outcome = _with_report(here, run(here, Path(folder)), Path(folder))
         shutil.rmtree(Path(folder, FOLDER), ignore_errors=True)
-        upload(Path(folder), storage, last=last)
+        upload(Path(folder), storage, kind, origin)
         return _placed(outcome, folder, storage.uri)
 
 

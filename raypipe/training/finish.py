@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from raypipe import memory
+from raypipe import memory, schema
 from raypipe.cli.command import Outcome
 from raypipe.config import TrainConfig
 from raypipe.fit.evaluate.calibrate import calibrated, kind_for
@@ -22,6 +25,7 @@ from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.evaluate.scores import evaluate
 from raypipe.fit.fitted import Fitted
 from raypipe.heads.model import TrainedModel
+from raypipe.heads.trained_on import TrainedOn
 from raypipe.training.labelled import Labelled
 from raypipe.training.model_files import HeldOut, about, summary, text, write, write_curves
 
@@ -52,10 +56,21 @@ def finish(
     metrics |= about(config, fitted, parts, data, started)
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
     write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))
+    _trained_on(data, parts).save(out)
     if fitted.curves:
         write_curves(fitted, out)
     fitted.forget()
     return Outcome(summary(metrics, out), text(metrics, out), model)
+
+
+def _trained_on(data: Labelled, parts: Holdout) -> TrainedOn:
+    """Return what recognises the images a head was fitted on."""
+    ids = pa.array(np.unique(data.rows.ids[parts.train].astype(str)), pa.string())
+    columns = [schema.ID, schema.URI, schema.ETAG]
+    own = [
+        batch.filter(pc.is_in(batch[schema.ID], ids)) for batch in data.store.iter_batches(columns)
+    ]
+    return TrainedOn.of(pa.concat_tables(own))
 
 
 def not_converged(fitted: Fitted, config: TrainConfig) -> str:

@@ -17,6 +17,7 @@ from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
 from raypipe.rows.features import Rows
 from raypipe.rows.rare import described, rare_classes
+from raypipe.rows.several_labels import check_single
 from raypipe.store.cache import flatten
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import check_finite, pick
@@ -105,11 +106,13 @@ def read_labelled(config: TrainConfig) -> Labelled:
     """Read which labelled rows there are.
 
     Raises:
-        UsageError: there is no such store, snapshot or layer, or it has no rows.
+        UsageError: there is no such store, snapshot or layer, it has no rows, or labels of them
+            are several in one.
     """
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     index = read_index(store)
+    check_single(index.labels)
     rare = rare_classes(index.labels, index.views, config.min_per_class)
     unlabelled = sum(label is None for label in index.labels)
     known = np.flatnonzero([label is not None and label not in rare for label in index.labels])

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import TrainConfig
+from raypipe.display import counted
 from raypipe.fit.evaluate.duplicates import Copies
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
@@ -112,7 +113,7 @@ def write(model: TrainedModel, out: Path, held: HeldOut) -> None:
     if held.copies:
         _write_table(held.copies, out / DUPLICATES_FILE)
     _write_table(metrics["reliability"]["bins"], out / _RELIABILITY_FILE)
-    title = f"held-out accuracy {metrics['accuracy']:.3f} on {len(held.ids)} images"
+    title = f"held-out accuracy {headline(metrics, 3)}".replace("; ", "\n")
     confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
 
 
@@ -149,7 +150,7 @@ def text(metrics: dict[str, Any], out: Path) -> str:
     lines = [
         metrics["report_text"],
         *_search_line(metrics),
-        f"held-out accuracy: {metrics['accuracy']:.4f} on {metrics['test_rows']} images",
+        f"held-out accuracy: {headline(metrics)}",
         *([described(metrics["rare_classes"])] if metrics["rare_classes"] else []),
         *_duplicates_line(metrics),
         _reliability_line(metrics["reliability"]),
@@ -179,18 +180,24 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value).lower()
 
 
+def headline(metrics: dict[str, Any], digits: int = 4) -> str:
+    """Return the accuracy without near-duplicates of training images, and with them beside it."""
+    rows, copies = metrics["test_rows"], metrics["near_duplicates"]
+    every = f"{metrics['accuracy_with_duplicates']:.{digits}f}"
+    if not copies:
+        unseen = "" if copies == 0 else ", near-duplicates not looked for"
+        return f"{every} on {counted(rows, 'image')}{unseen}"
+    beside = f"{every} with {counted(copies, 'near-duplicate')} of training images"
+    if copies == rows:
+        return f"unknown, as no other image is held out; {beside}"
+    return f"{metrics['accuracy']:.{digits}f} on {counted(rows - copies, 'image')}; {beside}"
+
+
 def _duplicates_line(metrics: dict[str, Any]) -> list[str]:
     copies = metrics["near_duplicates"]
     if copies is None:
         return ["  near-duplicates of training images were not looked for: too many pairs of rows"]
-    if not copies:
-        return []
-    rest = metrics["accuracy_without_duplicates"]
-    without = f"{rest:.4f}" if rest is not None else "none left"
-    return [
-        f"  without {copies} that are near-duplicates of training images "
-        f"({DUPLICATES_FILE}): {without}"
-    ]
+    return [f"  pairs across the split: {DUPLICATES_FILE}"] if copies else []
 
 
 def _reliability_line(reliability: dict[str, Any]) -> str:

@@ -32,10 +32,11 @@ SMALL = {
 }
 
 
-def small_resolve(model: Any, given: Any, environment: Mapping[str, str]) -> Any:
+def small_resolve(model: Any, given: Any, environment: Mapping[str, str], function: str) -> Any:
     """Resolve the options of a function of the Python API, those left open as a small run's."""
     name = next(name for name, job in config.JOBS.items() if job is model)
-    return resolve(model, given, environment={**environment, **SMALL.get(name, {})})
+    small = {**environment, **SMALL.get(name, {})}
+    return resolve(model, given, environment=small, function=function)
 
 
 class Page:

@@ -26,6 +26,7 @@ ASSUMED = {
     "docs/howto/reports.md": ("features",),
     "docs/predict.md": ("features", "model", "dogs"),
     "docs/quickstart.md": ("resnet18.pth",),
+    "docs/reference/python.md": ("features", "model"),
     "docs/sources.md": ("features", "bucket", "shards", "listing.csv"),
     "docs/store.md": ("hdf5",),
     "docs/troubleshooting.md": ("features",),

@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 
 import raypipe
-from raypipe.heads.model import TrainedModel
-from raypipe.runtime.ray_dataset import Store
 
 #: What has examples, at least; those of others run as well.
 _WITH = (
     *("extract", "train", "cluster", "predict", "open", "similar", "dedupe", "export", "pack"),
-    *("Store", "TrainedModel.predict_proba"),
+    *("inspect", "layers", "Store", "ImageClassifier", "ImageClusters"),
 )
 
 
@@ -26,7 +24,7 @@ def examples() -> dict[str, doctest.DocTest]:
     parser = doctest.DocTestParser()
     objects: dict[str, Any] = {"raypipe": raypipe}
     objects |= {name: getattr(raypipe, name) for name in raypipe.__all__}
-    for owner in (Store, TrainedModel):
+    for owner in (raypipe.Store, raypipe.ImageClassifier, raypipe.ImageClusters):
         objects[owner.__name__] = owner
         members = inspect.getmembers(owner)
         objects |= {f"{owner.__name__}.{n}": m for n, m in members if not n.startswith("_")}

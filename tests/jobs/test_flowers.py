@@ -108,15 +108,15 @@ def test_features_equal_a_plain_loop(store: Any) -> None:
 @pytest.mark.long
 def test_classifier_reaches_its_accuracy(store: Any, tmp_path: Path) -> None:
     model = raypipe.train(store.uri, out=str(tmp_path), grid="C=0.001,0.01,0.1,1")
-    assert model.metrics["accuracy"] >= 0.95
+    assert model.metrics["accuracy_with_duplicates"] >= 0.95
     # The data set holds 61 pictures twice; those on both sides of the split are told apart.
     assert 10 <= model.metrics["near_duplicates"] <= 40
-    assert model.metrics["accuracy_without_duplicates"] >= 0.93
+    assert model.metrics["accuracy"] >= 0.93
 
 
 @pytest.mark.long
 def test_clusters_are_scikit_learns(store: Any, tmp_path: Path) -> None:
-    clusters = raypipe.cluster(store.uri, out=str(tmp_path), k=17, seed=42)
+    clusters = raypipe.cluster(store.uri, out=str(tmp_path), k=17, seed=42, scale="none")
     reference = KMeans(n_clusters=17, random_state=42).fit(store.to_numpy().features)
     np.testing.assert_array_equal(clusters.labels, reference.labels_)
 
@@ -147,7 +147,7 @@ def test_the_ray_engine_finds_scikit_learns_clusters(store: Any, tmp_path: Path)
     x = store.to_numpy().features
     start = x[np.random.default_rng(0).choice(len(x), 17, replace=False)]
     np.save(tmp_path / "start.npy", start)
-    given = {"k": 17, "init": str(tmp_path / "start.npy"), "engine": "ray"}
+    given = {"k": 17, "init": str(tmp_path / "start.npy"), "engine": "ray", "scale": "none"}
     clusters = raypipe.cluster(store.uri, out=tmp_path / "c", **given)
     reference = KMeans(n_clusters=17, init=start, n_init=1).fit(x)
     np.testing.assert_array_equal(clusters.labels, reference.labels_)

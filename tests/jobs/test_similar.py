@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import shutil
 from pathlib import Path
@@ -14,7 +15,8 @@ from PIL import Image, ImageOps
 import raypipe
 from raypipe.config import DedupeConfig, SimilarConfig
 from raypipe.errors import UsageError
-from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, groups_of
+from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, complete_groups, groups_of
+from raypipe.images.same_picture import SAME, similarity, small
 from raypipe.jobs import dedupe, similar
 from raypipe.predictions.stored import _features
 from tests.conftest import SHARED, TINY, draw, options
@@ -83,6 +85,51 @@ def test_pairs_and_groups() -> None:
     assert groups_of(5, np.zeros((0, 2), np.int64)) == []
 
 
+def test_groups_are_not_chains() -> None:
+    alike = {(0, 1), (1, 2), (0, 2), (2, 3), (3, 4)}  # 3 is like 2 and 4, and 4 only like 3
+    parts = complete_groups(np.arange(5), lambda a, b: float((a, b) in alike), 0.5)
+    assert [part.tolist() for part in parts] == [[0, 1, 2], [3, 4]]
+
+
+def photograph(seed: int, cut: tuple[int, int, int, int] = (0, 0, 300, 240)) -> Image.Image:
+    """Detail of all sizes, as photographs have, under colours that other seeds have, too."""
+    noise = np.random.default_rng(seed)
+    whole = np.zeros((240, 300, 3))
+    whole[:] = np.linspace(60, 200, 240)[:, None, None]
+    for side in (6, 12, 24, 48):
+        coarse = Image.fromarray(noise.integers(0, 256, (side, side, 3), np.uint8))
+        whole += (np.asarray(coarse.resize((300, 240), Image.Resampling.BICUBIC)) - 127.5) * 0.2
+    return Image.fromarray(whole.clip(0, 255).astype(np.uint8)).crop(cut)
+
+
+def test_the_same_picture_is_told_from_its_neighbours() -> None:
+    image, coded = photograph(0), io.BytesIO()
+    image.resize((150, 120)).save(coded, "JPEG", quality=30)
+    copies = [
+        Image.open(coded),
+        ImageOps.mirror(image),
+        image.resize((90, 72)),
+        image.point(lambda value: min(255, int(value * 1.15))),
+        image.crop((3, 2, 297, 238)),
+    ]
+    others = [
+        photograph(1),  # of one subject
+        image.crop((30, 24, 270, 216)),  # another cut
+        image.crop((30, 0, 300, 240)),
+        image.rotate(180),
+        Image.new("RGB", image.size, (130, 130, 130)),
+    ]
+    first = small(image)
+    assert min(similarity(first, small(copy)) for copy in copies) >= SAME
+    assert max(similarity(first, small(other)) for other in others) < SAME
+    frame = [Image.new("RGB", (340, 280), "white") for _ in range(2)]
+    for number, page in enumerate(frame):
+        page.paste(photograph(number), (20, 20))
+    assert similarity(*map(small, frame)) < SAME
+    flat = [small(Image.new("RGB", (80, 60), (v, v, v))) for v in (90, 90, 140)]
+    assert (similarity(flat[0], flat[1]), similarity(flat[0], flat[2])) == (1, 0)
+
+
 def scene(seed: int) -> Image.Image:
     """A smooth picture, different for every seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
@@ -116,13 +163,20 @@ def test_copies(tmp_path: Path, ray_session: None) -> None:
     config = DedupeConfig(store=store.uri, least=0, out=str(tmp_path / "groups.csv"))
     outcome = dedupe.run(config)
     assert outcome.summary["groups"] == [
-        ["07-coded.jpg", "07-half.jpg", "07-mirrored.jpg", "07.png"],
+        ["07-coded.jpg", "07-mirrored.jpg", "07.png", "07-half.jpg"],  # the one to keep first
         ["11.png", "again.png"],
     ]
-    lines = (tmp_path / "groups.csv").read_text().splitlines()
-    assert lines[:2] == ['"group","id"', '0,"07-coded.jpg"']
-    assert len(lines) == 7
-    assert outcome.text.startswith("2 pictures are there several times: 4 images could go")
+    rows = list(csv.DictReader((tmp_path / "groups.csv").open()))
+    assert [row["id"] for row in rows] == [
+        name for group in outcome.summary["groups"] for name in group
+    ]
+    assert [row["keep"] for row in rows] == ["yes", "no", "no", "no", "yes", "no"]
+    assert [(row["width"], row["height"]) for row in rows][2:4] == [("120", "100"), ("60", "50")]
+    assert [int(row["bytes"]) for row in rows] == [
+        (photos / row["id"]).stat().st_size for row in rows
+    ]
+    assert min(float(row["similarity"]) for row in rows) >= SAME
+    assert outcome.text.startswith("2 pictures several times: 4 images could go")
     picture = config.model_copy(update={"out": str(tmp_path / "groups.png")})
     dedupe.run(picture)
     assert Image.open(tmp_path / "groups.png").size[1] > 100

@@ -39,7 +39,9 @@ ITEMS = st.dictionaries(
 )
 #: The durable call at which a process is killed, and whether that call still takes effect.
 KILLS = st.one_of(st.none(), st.tuples(st.integers(0, 7), st.booleans()))
-LONG = [pytest.param(number, marks=pytest.mark.long) for number in range(20)]
+LONG = [pytest.param(number, 250, marks=pytest.mark.long) for number in range(20)]
+#: With the one that always runs, a tenth of the long ones.
+TENTH = [pytest.param(number, 175, marks=pytest.mark.ci) for number in (101, 102)]
 FORMS = st.sampled_from(["parquet", "hdf5"])
 
 Versions = dict[str, str]
@@ -246,16 +248,18 @@ def check(
         run_state_machine_as_test(seed(1000 * number + Seeded.steps)(Seeded), settings=options)
 
 
-@pytest.mark.parametrize("number", [100, *LONG])
+@pytest.mark.parametrize(("number", "steps"), [(100, 150), *TENTH, *LONG])
 def test_any_history_in_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, steps: int
 ) -> None:
-    check(monkeypatch, tmp_path, number, 250 if number < 100 else 150)
+    check(monkeypatch, tmp_path, number, steps)
 
 
-@pytest.mark.long
+@pytest.mark.parametrize(
+    "steps", [pytest.param(50, marks=pytest.mark.ci), pytest.param(500, marks=pytest.mark.long)]
+)
 def test_any_history_in_a_bucket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: str, client: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: str, client: Any, steps: int
 ) -> None:
     place = f"s3://photos/PREFIX?endpoint_override={s3}&scheme=http"
-    check(monkeypatch, tmp_path, 0, 500, place)
+    check(monkeypatch, tmp_path, 0, steps, place)

@@ -128,10 +128,11 @@ def test_a_lost_spec_is_not_replaced_by_another(storage: FolderStorage) -> None:
     assert storage.read("spec.json") == before
 
 
-def test_a_partition_of_another_spec(storage: FolderStorage) -> None:
+@pytest.mark.parametrize("form", ["parquet", "hdf5"])
+def test_a_partition_of_another_spec(storage: FolderStorage, form: Format) -> None:
     run(storage, {"a": "1"})
     name = storage.list("data")[0]
-    other = write(storage, OTHER, "other", items_of(["b"]), "parquet")[0].file
+    other = write(storage, OTHER, "other", items_of(["b"]), form)[0].file
     content = json.loads(storage.read("snapshots/00000001.json"))
     del content["sha256"]  # as in those that were written before there was one
     content["partitions"].append(vars(other) | {"dropped": []})

@@ -77,7 +77,12 @@ def test_both_engines_find_the_same_clusters(store: StoreReader, tmp_path: Path)
     np.save(tmp_path / "start.npy", x[:6])
     found = {
         engine: raypipe.cluster(
-            store.uri, out=tmp_path / engine, k=6, engine=engine, init=str(tmp_path / "start.npy")
+            store.uri,
+            out=tmp_path / engine,
+            k=6,
+            engine=engine,
+            init=str(tmp_path / "start.npy"),
+            scale="none",
         )
         for engine in ("sklearn", "ray")
     }
@@ -204,6 +209,10 @@ def test_what_cannot_be(
 def test_centres_of_another_shape(store: StoreReader, tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.zeros((3, 7)))
     with pytest.raises(UsageError, match=r"--init: expected 3 centres of 20 numbers.*\(3, 7\)"):
+        raypipe.cluster(
+            store.uri, out=tmp_path / "out", k=3, init=str(tmp_path / "c.npy"), scale="none"
+        )
+    with pytest.raises(UsageError, match="--init: centres from a file are those of scaled feat"):
         raypipe.cluster(store.uri, out=tmp_path / "out", k=3, init=str(tmp_path / "c.npy"))
 
 

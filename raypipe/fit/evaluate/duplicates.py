@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import complete, fcluster
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -146,3 +148,22 @@ def groups_of(count: int, pairs: Rows) -> list[Rows]:
     cuts = np.flatnonzero(np.diff(labels[order])) + 1
     found = np.split(order, cuts) if len(order) else []
     return sorted(found, key=lambda group: (-len(group), int(group[0])))
+
+
+def complete_groups(
+    group: Rows, similarity: Callable[[int, int], float], least: float
+) -> list[Rows]:
+    """Return parts of a group in which each row is alike each other, by complete linkage.
+
+    Args:
+        group: (n,) numbers of rows, rising.
+        similarity: of two of them, the smaller number first.
+        least: from which on they are alike.
+
+    Returns:
+        The parts of two rows or more.
+    """
+    apart = np.array([1 - similarity(int(a), int(b)) for a, b in combinations(group, 2)])
+    labels = fcluster(complete(np.maximum(apart, 0)), 1 - least, "distance")
+    parts = [group[labels == label] for label in np.unique(labels)]
+    return [part for part in parts if len(part) > 1]

@@ -24,6 +24,10 @@ def evaluate(
 ) -> tuple[dict[str, Any], Floats]:
     """Return metrics of held-out rows, and their probabilities (N, K).
 
+    `accuracy` is that on rows that are no near-duplicates of those the head was fitted on, or None
+    if no row is left; `accuracy_with_duplicates`, the confusion matrix, the report and the
+    reliability are those of all rows. Where nobody has looked, both are the same.
+
     Args:
         head: calibrated, if it is to be.
         scores: (N, K) of `head.scores`.
@@ -39,8 +43,8 @@ def evaluate(
     confusion = np.bincount(codes * count + predicted, minlength=count**2).reshape(count, count)
     metrics = {
         **scores_of(confusion, head.classes, digits),
+        **_honest(copies, predicted == codes),
         "reliability": _reliability(head, scores, probabilities, codes),
-        **_without(copies, predicted == codes),
     }
     return metrics, probabilities
 
@@ -61,14 +65,13 @@ def _errors(probabilities: Floats, codes: npt.NDArray[np.int64]) -> dict[str, fl
     }
 
 
-def _without(copies: Copies | None, right: npt.NDArray[np.bool_]) -> dict[str, int | float | None]:
-    """Return how many rows are copies, and the accuracy on the others."""
-    if copies is None:
-        return {"near_duplicates": None, "accuracy_without_duplicates": None}
-    rest = right[~copies.mask]
+def _honest(copies: Copies | None, right: npt.NDArray[np.bool_]) -> dict[str, int | float | None]:
+    """Return the accuracy without and with copies, and how many these are."""
+    rest = right if copies is None else right[~copies.mask]
     return {
-        "near_duplicates": int(copies.mask.sum()),
-        "accuracy_without_duplicates": float(rest.mean()) if len(rest) else None,
+        "accuracy": float(rest.mean()) if len(rest) else None,
+        "accuracy_with_duplicates": float(right.mean()) if len(right) else None,
+        "near_duplicates": None if copies is None else int(copies.mask.sum()),
     }
 
 

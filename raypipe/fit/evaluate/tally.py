@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
-from raypipe.display import printable
+from raypipe.display import counted, printable
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.scores import scores_of
 
@@ -104,13 +104,17 @@ class Tally:
     Args:
         classes: the model's classes.
         evaluate: whether to compare.
+        seen: ids of rows that the model was trained on; None if that is not known.
 
     Attributes:
         scores: the comparison, or None.
     """
 
-    def __init__(self, classes: tuple[str, ...], *, evaluate: bool) -> None:
+    def __init__(
+        self, classes: tuple[str, ...], *, evaluate: bool, seen: pa.Array | None = None
+    ) -> None:
         self.scores = Evaluation(classes) if evaluate else None
+        self._seen, self._others = seen, Evaluation(classes)
         self._counts: dict[str, Counter[str]] = {}
 
     def add(self, rows: pa.Table) -> None:
@@ -121,6 +125,23 @@ class Tally:
                 counts[entry["values"]] += entry["counts"]
         if self.scores:
             self.scores.add(rows)
+            if self._seen is not None:
+                self._others.add(rows.filter(pc.invert(pc.is_in(rows[schema.ID], self._seen))))
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """Return the scores of all rows, and what is left without those the model was trained on.
+
+        `training_rows` are those among the scored ones, None if that is not known;
+        `accuracy_without_training_rows` is None then, or if no other row is left.
+        """
+        if self.scores is None:
+            return None
+        every, others = self.scores.result(), self._others.result()
+        known = self._seen is not None
+        return every | {
+            "training_rows": every["rows"] - others["rows"] if known else None,
+            "accuracy_without_training_rows": others["accuracy"],
+        }
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -129,6 +150,24 @@ class Tally:
         status = self._counts.get(schema.STATUS)
         found: dict[str, Any] = {"labels": dict(sorted(labels.items()))}
         return found | ({"status": dict(sorted(status.items()))} if status is not None else {})
+
+
+def trained_on(scores: dict[str, Any]) -> list[str]:
+    """Return a line on scores of images that the model was trained on, if there are any."""
+    seen, rows = scores["training_rows"], scores["rows"]
+    if seen is None:
+        return [
+            "whether the model was trained on some of these images cannot be known: it was made "
+            "by an older version; `raypipe train` again records it"
+        ]
+    if not seen:
+        return []
+    if seen == rows:
+        return ["the model was trained on all of these images: its scores say nothing of new ones"]
+    return [
+        f"the model was trained on {seen} of these {counted(rows, 'image')}; accuracy on the other "
+        f"{rows - seen}: {scores['accuracy_without_training_rows']:.4f}"
+    ]
 
 
 def text_of(scores: dict[str, Any]) -> list[str]:
