@@ -313,8 +313,21 @@ def test_whose_answer_to_sigterm_stays(has_own: bool) -> None:
     own, rays = (lambda *_: None), (lambda *_: None)
     try:
         signal.signal(signal.SIGTERM, own if has_own else signal.SIG_DFL)
-        with connection._own_signals():
-            signal.signal(signal.SIGTERM, rays)
+        with connection._requests_held():
+            ray._private.utils.set_sigterm_handler(rays)
         assert signal.getsignal(signal.SIGTERM) is (own if has_own else rays)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_an_interrupt_waits_until_ray_has_started() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt), connection._requests_held():
+        signal.raise_signal(signal.SIGINT)
+        steps.append("goes on")
+    assert steps == ["goes on"]
+    with pytest.raises(KeyboardInterrupt), connection._requests_held():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        steps.append("a second one is not held")
+    assert steps == ["goes on"]
