@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
+from hashlib import sha256
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage import Storage, open_storage
@@ -16,6 +17,7 @@ from raypipe.store.partition import DATA, File
 
 _FOLDER = "snapshots"
 _LINES = ",\n"
+_CHECKSUM = "checksum"
 _NAME = re.compile(_FOLDER + r"/(\d+)\.json")
 
 
@@ -80,13 +82,22 @@ class Snapshot:
             "rejects": self.rejects,
         }
         lines = [json.dumps(vars(p.file) | {"dropped": list(p.dropped)}) for p in self.parts]
-        head = json.dumps(about, indent=1).removesuffix("\n}")
-        return f'{head},\n "partitions": [\n{_LINES.join(lines)}\n ]\n}}'.encode()
+        head = json.dumps(about, indent=1).removesuffix("\n}").removeprefix("{\n")
+        rest = f'{head},\n "partitions": [\n{_LINES.join(lines)}\n ]\n}}'.encode()
+        return f'{{\n "{_CHECKSUM}": "{sha256(rest).hexdigest()}",\n'.encode() + rest
 
     @classmethod
     def from_json(cls, data: bytes) -> Snapshot:
-        """Read the file's content."""
+        """Read the file's content.
+
+        Raises:
+            ValueError: it is not what was written; of files written by 0.1.0 that is not known.
+        """
         content = json.loads(data)
+        if _CHECKSUM in content:
+            _, _, rest = data.partition(b",\n")
+            if sha256(rest).hexdigest() != content[_CHECKSUM]:
+                raise ValueError("other content than was written")
         parts = []
         for entry in content["partitions"]:
             dropped = tuple(entry.pop("dropped"))
@@ -157,7 +168,25 @@ def _read(uri: str, name: str, _stamp: Hashable) -> Snapshot:
         ) from None
     for part in snapshot.parts:
         check_name(part.file.path, f"{uri}/{name}")
+    if twice := _counted_twice(snapshot.parts):
+        raise RaypipeError(f"{uri}/{name} is damaged: it counts rows of {twice} twice; restore it")
     return snapshot
+
+
+def _counted_twice(parts: tuple[Part, ...]) -> str:
+    """Return the name of a file of which two parts count the same row, or nothing.
+
+    Two writers may have taken up one leftover, each of them other rows: that is as it should be.
+    """
+    by_name: dict[str, list[Part]] = {}
+    for part in parts:
+        by_name.setdefault(part.file.path, []).append(part)
+    for name, several in by_name.items():
+        if len(several) > 1:
+            kept = [row for p in several for row in {*range(p.file.rows)} - {*p.dropped}]
+            if len(kept) > len({*kept}):
+                return name
+    return ""
 
 
 def remove_snapshot(storage: Storage, number: int) -> None:

@@ -46,6 +46,7 @@ def test_a_note_never_removes_what_is_outside(storage: FolderStorage) -> None:
 def test_a_snapshot_names_only_partitions(storage: FolderStorage, name: str) -> None:
     run(storage, {"a": "1"})
     content = json.loads(storage.read("snapshots/00000001.json"))
+    del content["checksum"]  # as 0.1.0 wrote it
     content["partitions"][0]["path"] = name
     storage.put("snapshots/00000001.json", json.dumps(content).encode())
     assert storage.folder is not None
