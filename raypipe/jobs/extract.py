@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
@@ -19,8 +16,9 @@ from raypipe.config.version import versions
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.flow import pipeline
-from raypipe.flow.executor import MANY, Executor, choose
+from raypipe.flow.executor import Executor, choose
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
+from raypipe.flow.known import Known
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import (
     Extractor,
@@ -50,40 +48,6 @@ if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
 _GLANCE_SECONDS = 3.0
-
-
-class Known:
-    """What is known of a source while it is being listed, by another thread.
-
-    Attributes:
-        given_up: whether listing is to end.
-    """
-
-    def __init__(self) -> None:
-        self.given_up = False
-        self._images, self._enough = 0, threading.Event()
-
-    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, and count."""
-        for batch in batches:
-            self._images += len(batch)
-            if self._images > MANY:
-                self._enough.set()
-            yield batch
-
-    def listed(self, _: object) -> None:
-        """Take note that listing has ended."""
-        self._enough.set()
-
-    def loaded(self, loading: Future[Extractor]) -> None:
-        """Take note that the network has been loaded; without it, nobody waits for the listing."""
-        if loading.exception():
-            self._enough.set()
-
-    def images(self) -> int:
-        """Wait until all are listed, or more than `MANY`; return how many."""
-        self._enough.wait()
-        return self._images
 
 
 def run(config: ExtractConfig) -> Outcome:
