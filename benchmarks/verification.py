@@ -33,12 +33,14 @@ READERS = 4  # as many as `verify` has
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
-    quick = parser.parse_args().quick
-    rows, fitted, rounds = (20_000, 2_000, 2) if quick else (10**6, 100_000, 5)
-    found = measure(rows, fitted, rounds)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
+    given = parser.parse_args()
+    rows, fitted = (20_000, 2_000) if given.quick else (10**6, 100_000)
+    found = measure(rows, fitted, given.rounds)
+    print(found["text"])
     for line in found["table"]:
         print("  ".join(line))
-    if not quick:
+    if not given.quick:
         results.put("verification", [found])
         report.write()
 

@@ -19,7 +19,7 @@ from raypipe.rows import splits
 from raypipe.rows.order import permutation
 from raypipe.rows.rare import described, rare_classes
 from raypipe.rows.spreadsheets import check_csv
-from raypipe.storage import local_path
+from raypipe.storage import local_path, reason_of
 from raypipe.store.exports import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
 
@@ -53,7 +53,7 @@ def run(config: ExportConfig) -> Outcome:
     except PermissionError as error:
         raise UsageError(f"--out: cannot write {str(path)!r}: {error.strerror}") from None
     except OSError as error:
-        raise RaypipeError(f"{path} is not written: {error.strerror or error}") from error
+        raise RaypipeError(f"{path} is not written: {reason_of(error)}") from error
     counts = {name: len(target.rows) for name, target in targets.items()}
     written = sum(counts.values())
     summary: dict[str, Any] = {

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from functools import partial
 from itertools import chain, takewhile
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
@@ -19,8 +16,9 @@ from raypipe.config.version import versions
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.flow import pipeline
-from raypipe.flow.executor import MANY, Executor, choose
+from raypipe.flow.executor import Executor, choose
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
+from raypipe.flow.known import Known, beside
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import (
     Extractor,
@@ -49,45 +47,9 @@ from raypipe.store.reader import StoreReader
 if TYPE_CHECKING:
     from raypipe.backbone import Backbone
 
-T = TypeVar("T")
-
 _GLANCE_SECONDS = 3.0
 #: For what goes on beside to come to its end, once it is for nothing.
 _GIVE_UP_SECONDS = 10.0
-
-
-class Known:
-    """What is known of a source while it is being listed, by another thread.
-
-    Attributes:
-        given_up: whether listing is to end.
-    """
-
-    def __init__(self) -> None:
-        self.given_up = False
-        self._images, self._enough = 0, threading.Event()
-
-    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Pass batches on, and count."""
-        for batch in batches:
-            self._images += len(batch)
-            if self._images > MANY:
-                self._enough.set()
-            yield batch
-
-    def listed(self, _: object) -> None:
-        """Take note that listing has ended."""
-        self._enough.set()
-
-    def loaded(self, loading: Future[Extractor]) -> None:
-        """Take note that the network has been loaded; without it, nobody waits for the listing."""
-        if loading.exception():
-            self._enough.set()
-
-    def images(self) -> int:
-        """Wait until all are listed, or more than `MANY`; return how many."""
-        self._enough.wait()
-        return self._images
 
 
 def run(config: ExtractConfig) -> Outcome:
@@ -141,10 +103,8 @@ def _start(
         raise UsageError(f"SOURCE: no images in {source.uri!r}{why}")
     known = Known()
     wanted = takewhile(lambda _: not known.given_up, known.counted(chain([first], batches)))
-    listing = _beside(
-        lambda: Listing(wanted, lambda: source.aside, lambda: source.labels_not_found)
-    )
-    loading = _beside(partial(load_extractor, config, existing_spec(storage)))
+    listing = beside(lambda: Listing(wanted, lambda: source.aside, lambda: source.labels_not_found))
+    loading = beside(partial(load_extractor, config, existing_spec(storage)))
     listing.add_done_callback(known.listed)
     loading.add_done_callback(known.loaded)
     try:
@@ -159,24 +119,6 @@ def _start(
         begun: list[Future[Any]] = [listing, loading]
         wait(begun, _GIVE_UP_SECONDS)
         raise
-
-
-def _beside(call: Callable[[], T]) -> Future[T]:
-    """Begin something in a thread that the program's end does not wait for.
-
-    A pool's threads would be waited for, and one can wait for ever: an interrupt of Ray's start
-    can leave the lock of logging behind, locked.
-    """
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return done
 
 
 def _create(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
 import tokenize
@@ -11,6 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,9 +53,13 @@ class Arrays(Protocol):
 
 
 class _NpyArray:
-    """The one array of a .npy file, mapped into memory."""
+    """The one array of a .npy file.
+
+    Rows are read, not mapped: a file that is cut short would end the process that touches a map.
+    """
 
     def __init__(self, path: str) -> None:
+        self._file = Path(path).open("rb")  # noqa: SIM115 - for as long as the array is used
         try:
             self.array = np.load(path, mmap_mode="r", allow_pickle=False)
         except ValueError as error:
@@ -74,7 +80,13 @@ class _NpyArray:
         return found
 
     def read(self, _name: str, start: int, stop: int) -> Any:
-        return self.array[start:stop]
+        if not isinstance(self.array, np.memmap) or not self.array.flags.c_contiguous:
+            return self.array[start:stop]
+        shape, dtype = self.array.shape[1:], self.array.dtype
+        row = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        length = (min(stop, len(self.array)) - start) * row
+        data = os.pread(self._file.fileno(), length, self.array.offset + start * row)
+        return np.frombuffer(data, dtype).reshape(-1, *shape)
 
 
 class _NpzArrays:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias, cast
 
-from raypipe.storage.beside import new_file, new_files, writing
+from raypipe.storage.beside import new_file, new_files, reason_of, writing
 from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.disk import FolderStorage
 from raypipe.storage.object_file import ChangedError
@@ -33,6 +33,7 @@ __all__ = [
     "new_folder",
     "open_storage",
     "output_folder",
+    "reason_of",
     "restore_result",
     "stream",
     "upload",

@@ -123,8 +123,13 @@ def writing(path: Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or error
+        why = reason_of(error)
         raise RaypipeError(f"{option}: cannot write {str(path)!r}: {why}") from None
+
+
+def reason_of(error: OSError) -> str:
+    """Return why in one line; HDF5 gives the same number a text of several."""
+    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
 
 
 def all_to_disk(folder: Path) -> None:

@@ -25,6 +25,7 @@ from raypipe.store import hdf5
 from raypipe.store.reader import StoreReader
 
 _PIECE_BYTES = 64 * 2**20
+_ROW_BYTES = 128  # of an HDF5 file, beside features and ids, and more than enough
 _BESIDE = ("ids", "labels", "label_names", "views")  # what an .npy file has beside it
 
 Shape = tuple[int, ...]
@@ -192,6 +193,7 @@ def _scatter(
 
 def _hdf5(path: Path, rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _FileArray:
     """Write `labels`, `label_names`, `ids`, `view` and `split`, and make room for `features`."""
+    _see_that_there_is_room(path, rows, int(np.prod(shape)) * dtype.itemsize)
     room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     room.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -202,6 +204,18 @@ def _hdf5(path: Path, rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _
         file.create_dataset(schema.VIEW, data=rows.views)
         features = file.create_dataset(schema.FEATURES, shape, dtype, dcpl=room)
         return _FileArray(path, features.id.get_offset() or 0, shape, dtype)
+
+
+def _see_that_there_is_room(path: Path, rows: StoredRows, of_features: int) -> None:
+    """Claim about what a file will take, and give it back: a full disk ends a process in HDF5.
+
+    Raises:
+        OSError: there is too little.
+    """
+    texts = sum(len(one.encode()) for one in rows.ids) + _ROW_BYTES * len(rows)
+    path.touch()
+    _FileArray(path, 0, (of_features + texts,), np.dtype(np.uint8)).reserve()
+    path.unlink()
 
 
 def _npy(path: Path, rows: StoredRows, shape: Shape, dtype: np.dtype[Any]) -> _FileArray:

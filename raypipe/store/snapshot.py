@@ -163,7 +163,25 @@ def _read(uri: str, name: str, _stamp: Hashable) -> Snapshot:
         ) from None
     for part in snapshot.parts:
         check_name(part.file.path, f"{uri}/{name}")
+    if twice := _counted_twice(snapshot.parts):
+        raise RaypipeError(f"{uri}/{name} is damaged: it counts rows of {twice} twice; restore it")
     return snapshot
+
+
+def _counted_twice(parts: tuple[Part, ...]) -> str:
+    """Return the name of a file of which two parts count the same row, or nothing.
+
+    Two writers may have taken up one leftover, each of them other rows: that is as it should be.
+    """
+    by_name: dict[str, list[Part]] = {}
+    for part in parts:
+        by_name.setdefault(part.file.path, []).append(part)
+    for name, several in by_name.items():
+        if len(several) > 1:
+            kept = [row for p in several for row in {*range(p.file.rows)} - {*p.dropped}]
+            if len(kept) > len({*kept}):
+                return name
+    return ""
 
 
 def remove_snapshot(storage: Storage, number: int) -> None:

@@ -321,13 +321,16 @@ def test_whose_answer_to_sigterm_stays(has_own: bool) -> None:
 
 
 def test_an_interrupt_waits_until_ray_has_started() -> None:
-    steps = []
-    with pytest.raises(KeyboardInterrupt), connection._requests_held():
-        signal.raise_signal(signal.SIGINT)
-        steps.append("goes on")
-    assert steps == ["goes on"]
-    with pytest.raises(KeyboardInterrupt), connection._requests_held():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        steps.append("a second one is not held")
+    steps: list[str] = []
+
+    def interrupted(times: int, step: str) -> None:
+        with connection._requests_held():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            steps.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(1, "goes on")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(2, "a second one is not held")
     assert steps == ["goes on"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -25,6 +26,7 @@ from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.sources import open_source, read_item
 from raypipe.sources.ahead import read_items
+from raypipe.sources.array_files import open_arrays
 from raypipe.sources.arrays import ArraySource
 from raypipe.sources.buckets import open_object
 from raypipe.sources.content import _forget
@@ -416,6 +418,16 @@ def test_a_container_has_one_version_in_a_listing(
     truth = read_all(listed(path))
     for item, data in read_all(items).items():
         assert isinstance(data, RejectedItem) or data == truth[item]
+
+
+def test_an_array_cut_short_after_it_was_opened_ends_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "s.npy"
+    np.save(path, np.arange(2**20, dtype=np.uint8).reshape(1024, 32, 32))
+    opened = open_arrays("npy", str(path))
+    assert np.array_equal(opened.read("", 3, 5), np.load(path)[3:5])
+    os.truncate(path, 2**16)
+    with contextlib.suppress(ValueError):  # mapped memory would be SIGBUS
+        assert len(opened.read("", 1000, 1001)) == 0
 
 
 def test_arrays_keep_the_version_they_were_opened_with(tmp_path: Path) -> None:

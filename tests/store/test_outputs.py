@@ -47,16 +47,19 @@ def test_arrays_of_another_model_are_not_read(made: Path, tmp_path: Path) -> Non
         raypipe.load_model(tmp_path / "m")
 
 
-def test_a_full_disk_leaves_the_older_export(made: Path, tmp_path: Path) -> None:
-    raypipe.export(made / "store", out=tmp_path / "x.npy", to="npy")
+@pytest.mark.parametrize(("to", "name"), [("npy", "x.npy"), ("hdf5", "x.h5")])
+def test_a_full_disk_leaves_the_older_export(
+    made: Path, tmp_path: Path, to: str, name: str
+) -> None:
+    raypipe.export(made / "store", out=tmp_path / name, to=to)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    command = [sys.executable, "-m", "raypipe.cli", "export", str(made / "store"), "--to", "npy"]
-    command += ["--out", str(tmp_path / "x.npy"), "--order", "shuffle"]
+    command = [sys.executable, "-m", "raypipe.cli", "export", str(made / "store"), "--to", to]
+    command += ["--out", str(tmp_path / name), "--order", "shuffle"]
 
     def little_space() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900))
 
     done = subprocess.run(command, preexec_fn=little_space, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "x.npy is not written: " in done.stderr
+    assert f"{name} is not written: File too large" in done.stderr.splitlines()[-1]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -136,6 +136,7 @@ def test_a_partition_of_another_spec(storage: FolderStorage, form: Format) -> No
     content = json.loads(storage.read("snapshots/00000001.json"))
     del content["sha256"]  # as in those that were written before there was one
     content["partitions"].append(vars(other) | {"dropped": []})
+    del content["sha256"]
     storage.put("snapshots/00000001.json", json.dumps(content).encode())
     assert verify(storage).damaged == {other.path: "holds features of another spec"}
     assert [part.file.path for part in repair(storage, SPEC).after.parts] == [name]
@@ -147,6 +148,34 @@ def test_a_snapshot_that_is_no_json(storage: FolderStorage) -> None:
     assert set(verify(storage).damaged) == {"snapshots/00000001.json"}
     with pytest.raises(RaypipeError, match=r"00000001\.json is damaged"):
         StoreReader(storage.uri)
+
+
+def test_a_flipped_bit_of_a_snapshot(storage: FolderStorage) -> None:
+    run(storage, {"a": "1", "b": "1"})
+    run(storage, {"a": "2"})
+    name = "snapshots/00000002.json"
+    data, before, refused = storage.read(name), content(storage), 0
+    for at in range(0, len(data), 9):
+        storage.put(name, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        try:
+            assert content(storage) == before
+        except RaypipeError:
+            refused += 1
+    assert refused > len(data) // 9 - 10  # all but those in the checksum's own name
+
+
+def test_a_snapshot_that_counts_a_row_twice(storage: FolderStorage) -> None:
+    run(storage, {"a": "1"})
+    listed = json.loads(storage.read("snapshots/00000001.json"))
+    del listed["sha256"]
+    listed["partitions"].append(dict(listed["partitions"][0]))
+    storage.put("snapshots/00000001.json", json.dumps(listed).encode())
+    with pytest.raises(RaypipeError, match="it counts rows of data/.* twice"):
+        StoreReader(storage.uri)
+    assert set(verify(storage).damaged) == {"snapshots/00000001.json"}
+    listed["partitions"][1] |= {"dropped": [0]}
+    storage.put("snapshots/00000001.json", json.dumps(listed).encode())
+    assert content(storage) == {"a": "1"}
 
 
 @pytest.mark.parametrize("form", ["parquet", "hdf5"])
