@@ -12,29 +12,6 @@ Type checkers and editors read `__init__.pyi`, which is made by `python docs/_ex
 
 from importlib import import_module as _import_module
 
-from raypipe.api.calls import (
-    cluster,
-    compact,
-    dedupe,
-    doctor,
-    export,
-    extract,
-    inspect,
-    layers,
-    load_model,
-    open,
-    pack,
-    predict,
-    repair,
-    report,
-    run,
-    shutdown,
-    similar,
-    train,
-    verify,
-)
-from raypipe.config.version import __version__ as __version__
-
 __all__ = [
     "ImageClassifier",
     "ImageClusters",
@@ -63,21 +40,23 @@ __all__ = [
     "verify",
 ]
 
-#: Classes by the module they are in; it is imported when one is asked for, which takes a second.
-_CLASSES = {
+#: Where names are that are not functions of `raypipe.api.calls`. All are imported when they are
+#: asked for: the command line is to answer to a Ctrl-C before anything else is imported.
+_PLACES = {
     "ImageClassifier": "raypipe.api.image_classifier",
     "ImageClusters": "raypipe.api.image_clusters",
+    "PredictionTable": "raypipe.api.prediction_table",
     "RaypipeError": "raypipe.errors",
     "Store": "raypipe.runtime.ray_dataset",
-    "PredictionTable": "raypipe.api.prediction_table",
     "UsageError": "raypipe.errors",
+    "__version__": "raypipe.config.version",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _CLASSES:
+    if name not in __all__ and name not in _PLACES:
         raise AttributeError(f"module 'raypipe' has no attribute {name!r}")
-    return getattr(_import_module(_CLASSES[name]), name)
+    return getattr(_import_module(_PLACES.get(name, "raypipe.api.calls")), name)
 
 
 def __dir__() -> list[str]:
