@@ -17,6 +17,7 @@ from raypipe.config import ExtractConfig
 from raypipe.errors import UsageError
 from raypipe.images.augment import Draw, draw, resolve_augment, view
 from raypipe.rows.unit import pack_items
+from raypipe.sources.files import file_etag
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.steps.batch import IMAGE, ITEMS, UNIT, ReadOptions
 from raypipe.steps.read import read_and_decode
@@ -112,7 +113,7 @@ def test_a_block_holds_float_views_as_they_are(tmp_path: Path, pixels: np.ndarra
     floats = FULL.model_copy(update={"float_views": True})
     preprocess = Preprocess(size=64, resize="squash", resize_to=None)
     spec = Spec(backbone="b", weights_sha256="w", outputs=(), preprocess=preprocess, augment=floats)
-    row = {"id": "a", "uri": str(path), "etag": "1"}
+    row = {"id": "a", "uri": str(path), "etag": file_etag(str(path))}
     items = pa.Table.from_pylist([row], schema=schema.ITEMS)
     batch = {UNIT: np.array(["u"]), ITEMS: np.array([pack_items(items)], object)}
     (block,) = read_and_decode(batch, options=ReadOptions(spec, 10**6))[IMAGE]
