@@ -25,6 +25,7 @@ from raypipe.config import (
 )
 from raypipe.display import say
 from raypipe.jobs import cluster, extract, inspect, predict, report, train
+from raypipe.runtime.keeping import kept
 from raypipe.storage import output_folder
 from raypipe.training.model_files import headline
 
@@ -42,7 +43,7 @@ def run(config: DemoConfig) -> Outcome:
     out = output_folder(config.out)
     images = _write_digits(out / "images")
     weights = config.weights or _weights(config.backbone)
-    with runtime.session(config.address):
+    with runtime.session(config.address) if config.address else kept():
         steps = _run_steps(config, out, images, weights)
     return Outcome(
         {"out": str(out), "weights": weights, "seconds": round(time.monotonic() - started, 1)}

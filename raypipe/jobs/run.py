@@ -13,6 +13,7 @@ from raypipe.cli.options import Step, read_recipe, resolve
 from raypipe.config import JOBS, JobConfig, RunConfig
 from raypipe.display import say
 from raypipe.errors import UsageError, nearest
+from raypipe.runtime.keeping import kept
 from raypipe.sources.globs import is_pattern
 from raypipe.storage import output_folder, user_path
 
@@ -52,8 +53,8 @@ def run(config: RunConfig) -> Outcome:
         say(line)
     outcomes: list[tuple[str, Outcome]] = []
     with ExitStack() as stack:
-        if any(hasattr(job, "address") for _, job in steps):
-            stack.enter_context(runtime.session(_address(steps)))
+        address = _address(steps)
+        stack.enter_context(runtime.session(address) if address else kept())
         for name, job in steps:
             say(f"── {name}")
             outcomes.append((name, import_module(f"raypipe.jobs.{name}").run(job)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -19,3 +21,17 @@ class Keeping:
 
 
 KEEPING = Keeping()
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep a Ray that a job of the block starts for the others, until the block ends."""
+    before, KEEPING.wanted = KEEPING.wanted, True
+    try:
+        yield
+    finally:
+        KEEPING.wanted = before
+        if not before and KEEPING.address is not None:
+            from raypipe.runtime.connection import end  # takes Ray, which is there
+
+            end()

@@ -53,7 +53,7 @@ def test_random_weights_are_told_before_all_else(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "load", refuse)
-    monkeypatch.setattr(demo.runtime, "session", stop)
+    monkeypatch.setattr(demo, "kept", stop)
     with pytest.raises(KeyboardInterrupt):
         demo.run(DemoConfig(out=str(tmp_path), backbone="resnet18"))
     (line,) = capsys.readouterr().err.splitlines()
