@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExtractConfig
 from raypipe.config.version import versions
-from raypipe.display import say
+from raypipe.display import counted, say
 from raypipe.errors import UsageError
 from raypipe.flow import pipeline
 from raypipe.flow.executor import Executor, choose
@@ -168,7 +168,8 @@ def _write(
     )
     replicas = ready.replicas
     say(
-        f"{plan.pending} of {plan.items} images to do, in {len(plan.units)} units, "
+        f"{plan.pending} of {counted(plan.items, 'image')} to do, "
+        f"in {counted(len(plan.units), 'unit')}, "
         f"{replicas.max_size} × {replicas.device} {reading.spec.precision}"
         f"{' compiled' if replicas.compiled else ''}"
     )

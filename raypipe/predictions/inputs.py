@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.config import PredictConfig
-from raypipe.display import say, track
+from raypipe.display import counted, say, track
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.tally import check_labels
 from raypipe.flow.kept import Kept
@@ -238,5 +238,7 @@ class Images:
         )
         _SIZINGS.get(how, lambda: ready.sizing)
         if not self.given:
-            say(f"{plan.pending} images, {ready.replicas.max_size} × {ready.replicas.device}")
+            say(
+                f"{counted(plan.pending, 'image')}, {ready.replicas.max_size} × {ready.replicas.device}"
+            )
         return ready

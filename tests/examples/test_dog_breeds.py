@@ -183,7 +183,7 @@ def test_the_same_again_takes_only_what_is_new(
     assert ask(model, photos) == 0
     said = capfd.readouterr()
     assert "new pictures: 1" in said.out
-    assert "1 images, 1 × cpu" in said.err
+    assert "1 image, 1 × cpu" in said.err
     after = pictures_of(out)
     assert set(after) == set(before) - {"me.jpg"} | {"you.jpg"}
     assert not before["me.jpg"].exists()
