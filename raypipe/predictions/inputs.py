@@ -238,7 +238,6 @@ class Images:
         )
         _SIZINGS.get(how, lambda: ready.sizing)
         if not self.given:
-            say(
-                f"{counted(plan.pending, 'image')}, {ready.replicas.max_size} × {ready.replicas.device}"
-            )
+            replicas = ready.replicas
+            say(f"{counted(plan.pending, 'image')}, {replicas.max_size} × {replicas.device}")
         return ready
