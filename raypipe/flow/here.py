@@ -10,6 +10,7 @@ that ends its process is a reject.
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # they take torch
 
 T = TypeVar("T")
 _EMBEDDERS: Kept[Embedder] = Kept()
+#: Replicas at most: they are made one after the other. Where there are more cores, Ray has more.
+_MOST = 8
 _KEPT = "finished partitions are kept, and the same command goes on from them"
 
 
@@ -62,7 +65,7 @@ class Here:
         """Return how many replicas there is room for: one per core, or one where there are GPUs."""
         from joblib import cpu_count
 
-        return 1 if self.device() == "cuda" else int(cpu_count())
+        return 1 if self.device() == "cuda" else min(_MOST, int(cpu_count()))
 
     def best_precision(self) -> str:
         """Return what `--precision auto` means here."""
@@ -113,9 +116,7 @@ class Here:
         """Run the steps; see `Executor`."""
         keep_freed()
         DECODERS.start(replicas.max_size)
-        stopped = threading.Event()
-        same = (options.spec.fingerprint, replicas)
-        make = partial(_embedder, backbone, options, replicas)
+        stopped, idle = threading.Event(), queue.SimpleQueue["Embedder"]()
 
         def decoded(
             items: pa.Table, options: ReadOptions, fetch: Fetch
@@ -129,28 +130,55 @@ class Here:
             if stopped.is_set():
                 raise _Stopped
             batch = {UNIT: np.array([unit.id]), ITEMS: np.array([unit.data], object)}
-            with _EMBEDDERS.one(same, make) as embedder:
-                embedded = read_and_embed(
-                    batch, embedder=embedder.stream, options=within, contents=decoded
-                )
+            embedder = idle.get()
+            embedded = read_and_embed(
+                batch, embedder=embedder.stream, options=within, contents=decoded
+            )
+            idle.put(embedder)
             return finish(embedded)
 
         with (
             limited(options) as within,
             _same_threads_after(),
+            _told(),
+            _embedders(backbone, options, replicas) as every,
             ThreadPoolExecutor(replicas.max_size) as pool,
         ):
+            for one in every:
+                idle.put(one)
             waiting = [pool.submit(work, unit) for unit in units]
             try:
                 for done in as_completed(waiting):
                     yield done.result()
-            except (RaypipeError, GeneratorExit, KeyboardInterrupt):
-                raise
-            except Exception as error:  # the network is the user's: it may raise anything
-                cause = f"{type(error).__name__}: {error}"
-                raise RaypipeError(f"the flow failed: {cause}; {_KEPT}") from error
             finally:
                 stopped.set()
+
+
+@contextlib.contextmanager
+def _embedders(
+    backbone: Backbone, options: ReadOptions, replicas: Replicas
+) -> Iterator[list[Embedder]]:
+    """Have one for each replica.
+
+    All are made before any of them computes, one after the other: while torch.fx builds a network
+    anew, calls of all modules of the process go through it.
+    """
+    same = (options.spec.fingerprint, replicas)
+    make = partial(_embedder, backbone, options, replicas)
+    with contextlib.ExitStack() as held:
+        yield [held.enter_context(_EMBEDDERS.one(same, make)) for _ in range(replicas.max_size)]
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell in one line what a step has failed of."""
+    try:
+        yield
+    except RaypipeError:
+        raise
+    except Exception as error:  # the network is the user's: it may raise anything
+        cause = f"{type(error).__name__}: {error}"
+        raise RaypipeError(f"the flow failed: {cause}; {_KEPT}") from error
 
 
 class _Stopped(Exception):  # noqa: N818 - ends threads whose results nobody waits for

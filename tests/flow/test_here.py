@@ -99,6 +99,31 @@ class TestExtract:
         with pytest.raises(RaypipeError, match="the flow failed: RuntimeError: out of luck; fin"):
             raypipe.extract(str(photos), out=str(tmp_path / "s"), **changed)
 
+    def test_replicas_are_made_before_any_computes(
+        self, tmp_path: Path, no_ray: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Torch builds a network anew by having calls of all modules go through it."""
+        import raypipe.actors.embedder as made
+
+        source, steps = draw_folder(tmp_path / "photos", 90), list[str]()
+        begin, compute = made.Embedder.__init__, made.Embedder.embed
+
+        def begun(self: Any, *arguments: Any, **options: Any) -> None:
+            begin(self, *arguments, **options)
+            steps.append("made")
+
+        def computed(self: Any, images: Any) -> Any:
+            steps.append("computed")
+            return compute(self, images)
+
+        monkeypatch.setattr(Here, "slots", lambda _: 3)
+        monkeypatch.setattr(made.Embedder, "__init__", begun)
+        monkeypatch.setattr(made.Embedder, "embed", computed)
+        store = raypipe.extract(str(source), out=str(tmp_path / "s"), **options(actors="3"))
+        assert len(store) == 270
+        last = len(steps) - 1 - steps[::-1].index("made")
+        assert steps[last - 2 : last + 1] == ["made"] * 3
+
     def test_threads_of_torch_are_what_they_were(
         self, photos: Path, tmp_path: Path, no_ray: None
     ) -> None:
