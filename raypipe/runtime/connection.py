@@ -31,7 +31,6 @@ from raypipe.runtime.ray_folder import check_ray_folder
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
 #: For workers to leave by themselves.
-_LEAVE_SECONDS = 2.0
 #: What asks a program to end.
 _REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
@@ -84,13 +83,16 @@ def end() -> None:
 
 @contextlib.contextmanager
 def _workers_ended() -> Iterator[None]:
-    """See that a Ray that was started here takes its workers with it: some outlive it, at work."""
+    """See that a Ray that was started here takes its workers with it: some outlive it, at work.
+
+    They are not waited for: what they would still write appears whole or not at all.
+    """
     nodes = [child for child in psutil.Process().children() if child.name() == "raylet"]
     workers = [worker for node in nodes for worker in node.children(recursive=True)]
     try:
         yield
     finally:
-        for worker in psutil.wait_procs(workers, _LEAVE_SECONDS)[1]:
+        for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
 
