@@ -101,8 +101,10 @@ def _job(ending: _Ending) -> Callable[..., Any]:
     @functools.wraps(ending)
     def function(*places: Any, **options: Any) -> Any:
         resolved = resolve(model, _given(name, places, options), environment={}, function=name)
-        import_module("raypipe.runtime.keeping").KEEPING.wanted = True
-        return ending(import_module(f"raypipe.jobs.{name}").run(resolved))
+        keeping = import_module("raypipe.runtime.keeping")
+        keeping.KEEPING.wanted = True
+        with keeping.ONE_AT_A_TIME:
+            return ending(import_module(f"raypipe.jobs.{name}").run(resolved))
 
     described = "\n".join(_described(one, info) for one, info in model.model_fields.items())
     text = introspection.getdoc(ending)

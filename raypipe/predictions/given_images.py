@@ -28,6 +28,7 @@ from raypipe.heads.predictor import Predictor
 from raypipe.images.npy import is_image
 from raypipe.predictions.checks import head_spec
 from raypipe.predictions.inputs import Images
+from raypipe.runtime.keeping import ONE_AT_A_TIME
 from raypipe.storage import user_path
 
 #: What one image may be.
@@ -94,7 +95,11 @@ def probabilities(
     """
     if not images:
         return np.zeros((0, len(model.classes)), np.float32)
-    with tempfile.TemporaryDirectory(prefix="raypipe-") as folder, ExitStack() as stack:
+    with (
+        ONE_AT_A_TIME,
+        tempfile.TemporaryDirectory(prefix="raypipe-") as folder,
+        ExitStack() as stack,
+    ):
         source = GivenSource(images, Path(folder))
         config = PredictConfig(model="model", source=source.uri, backbone=backbone, weights=weights)
         head = head_spec(config, model.classes, model.spec.outputs, model.column, "")

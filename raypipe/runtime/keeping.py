@@ -1,7 +1,8 @@
-"""Whether Ray stays between jobs: in a Python program, which may call several; no Ray."""
+"""What jobs of a Python program have in common: Ray may stay between them; they take turns."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ class Keeping:
 
 
 KEEPING = Keeping()
+#: Held by who loads networks and computes, if a program calls from several threads: while torch.fx
+#: cuts one, or builds it anew, the calls of all modules of the process go through it.
+ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 import io
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -280,3 +281,14 @@ def test_predictions_on_the_screen(here: Any, shape_store: str, tmp_path: Path) 
     done = here("predict", model, str(image), *network)
     assert done.returncode == 1
     assert "not one of 1 image" in done.stderr
+
+
+def test_a_program_may_call_from_several_threads(
+    photos: Path, tmp_path: Path, no_ray: None
+) -> None:
+    def extract(number: int) -> int:
+        given = options(layer=(f"block{number % 2 + 1}",))
+        return len(raypipe.extract(str(photos), out=str(tmp_path / f"s{number}"), **given))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(extract, range(4))) == [24] * 4
