@@ -106,12 +106,20 @@ def choose(config: RayConfig, stack: ExitStack, images: int) -> Executor:
         return on_ray(config, stack)
     from raypipe.flow.here import Here
 
-    here = Here()
-    return here if here.device() == "cpu" or images <= _WITH_GPU else on_ray(config, stack)
+    here, actors = Here(), config.actors.bounds
+    small = here.device() == "cpu" or images <= _WITH_GPU
+    has_room = actors is None or actors[0] <= here.slots()
+    return here if small and has_room else on_ray(config, stack)
 
 
 def suited(
-    executor: Executor, config: RayConfig, stack: ExitStack, images: int, seconds: float | None
+    executor: Executor,
+    config: RayConfig,
+    stack: ExitStack,
+    images: int,
+    seconds: float | None,
+    *,
+    gpu_decoded: bool = False,
 ) -> Executor:
     """Return where to run, now that it is known how much there is to do.
 
@@ -121,12 +129,13 @@ def suited(
         stack: Ray runs until it is closed, if it is started.
         images: how many are to be done.
         seconds: of one replica's time for an image; None if it is not known.
+        gpu_decoded: whether GPUs decode, which they do on Ray only.
     """
     from raypipe.flow.here import Here
 
     each = _UNKNOWN if seconds is None else seconds + _DECODING
     stays = not isinstance(executor, Here) or executor.stays
-    if stays or images * each / executor.slots() <= _SECONDS:
+    if stays or (not gpu_decoded and images * each / executor.slots() <= _SECONDS):
         return executor
     return on_ray(config, stack)
 

@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +31,7 @@ from raypipe.steps.apart import DECODERS, decoded_apart, limited
 from raypipe.steps.batch import ITEMS, UNIT, ReadOptions
 from raypipe.steps.embed import read_and_embed
 from raypipe.steps.pool_plan import Replicas
-from raypipe.steps.read import Fetch
+from raypipe.steps.read import Fetch, one_server
 from raypipe.storage import Storage
 
 if TYPE_CHECKING:  # they take torch
@@ -82,12 +83,7 @@ class Here:
     ) -> Replicas:
         """Plan a replica per core; see `Executor`."""
         most = self.slots()
-        smallest, largest = actors.bounds or (most, most)
-        if smallest > most:
-            raise UsageError(
-                f"--actors: this machine has room for {most} replicas; got {actors.text!r}; "
-                f"give at most {most}, or auto"
-            )
+        largest = actors.bounds[1] if actors.bounds else most
         count, device = max(1, min(largest, most, units)), self.device()
         return Replicas(
             min_size=count,
@@ -114,6 +110,10 @@ class Here:
         key: str,  # noqa: ARG002 - nothing has to be run again
     ) -> Iterator[pa.Table]:
         """Run the steps; see `Executor`."""
+        if options.spec.preprocess.gpu_decoded:
+            raise UsageError(
+                "--gpu-decode: images are decoded by GPUs on Ray only; use the command"
+            )
         keep_freed()
         DECODERS.start(replicas.max_size)
         stopped, idle = threading.Event(), queue.SimpleQueue["Embedder"]()
@@ -131,14 +131,16 @@ class Here:
                 raise _Stopped
             batch = {UNIT: np.array([unit.id]), ITEMS: np.array([unit.data], object)}
             embedder = idle.get()
-            embedded = read_and_embed(
-                batch, embedder=embedder.stream, options=within, contents=decoded
-            )
-            idle.put(embedder)
+            try:
+                embedded = read_and_embed(
+                    batch, embedder=embedder.stream, options=within, contents=decoded
+                )
+            finally:  # or who is next would wait for ever
+                idle.put(embedder)
             return finish(embedded)
 
         with (
-            limited(options) as within,
+            limited(replace(options, one_server=one_server(units))) as within,
             _same_threads_after(),
             _told(),
             _embedders(backbone, options, replicas) as every,

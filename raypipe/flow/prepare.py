@@ -160,7 +160,8 @@ def prepare(
         images=images or plan.items,
         kept=kept,
     )
-    better = suited(executor, config, stack, plan.pending, sizing.seconds)
+    gpu_decoded = options.spec.preprocess.gpu_decoded
+    better = suited(executor, config, stack, plan.pending, sizing.seconds, gpu_decoded=gpu_decoded)
     if better is not executor:
         better.check_reach(plan.some_items(), source, storage)
     replicas = better.replicas(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from PIL import Image
 import raypipe
 from raypipe.cli.options import resolve
 from raypipe.config import ExtractConfig
+from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.flow import executor
 from raypipe.flow.here import Here
 from raypipe.rows.listing import Listing
+from raypipe.rows.unit import Unit, pack_items
 from raypipe.sources import open_source
 from raypipe.spec import Augment, Preprocess, Spec
 from raypipe.steps.apart import DECODERS, decoded_apart, limited
@@ -91,9 +94,34 @@ class TestExtract:
         assert here.rejects().to_pylist() == there.rejects().to_pylist()
         assert len(here.rejects()) == 3
 
-    def test_more_replicas_than_cores(self, photos: Path, tmp_path: Path, no_ray: None) -> None:
-        with pytest.raises(UsageError, match=r"--actors: this machine has room for \d+ replicas"):
-            raypipe.extract(str(photos), out=str(tmp_path / "s"), **options(actors="999"))
+    def test_a_unit_that_fails_before_others_ends_the_run(
+        self, tmp_path: Path, no_ray: None
+    ) -> None:
+        """The replica it had is there for the next unit, which would else wait for ever."""
+        source = draw_folder(tmp_path / "photos", 90)
+        changed = options(backbone=TINY.replace(":tiny", ":fragile_later"), actors="1")
+        with pytest.raises(RaypipeError, match="the flow failed: RuntimeError: out of luck; fin"):
+            raypipe.extract(str(source), out=str(tmp_path / "s"), **changed)
+
+    def test_steps_are_told_that_all_comes_from_one_server(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So that a unit of which nothing can be fetched ends the run."""
+        lines = ["uri", *(f"http://127.0.0.1:9/{n}.jpg" for n in range(20))]
+        (tmp_path / "t.csv").write_text("\n".join(lines))
+        items, told = listed(tmp_path / "t.csv"), []
+
+        def noted(batch: Any, **given: Any) -> Any:
+            told.append(given["options"].one_server)
+            return batch
+
+        monkeypatch.setattr("raypipe.flow.here.read_and_embed", noted)
+        monkeypatch.setattr("raypipe.flow.here._embedder", lambda *_: SimpleNamespace(stream=None))
+        units = [Unit("u", len(items), pack_items(items))]
+        replicas = Here().replicas(Actors.parse("1"), 4, 1)
+        finish: Any = lambda batch: batch  # noqa: E731
+        assert len(list(Here().run(units, None, reading(), replicas, finish, "unit"))) == 1  # type: ignore[arg-type]
+        assert told == [True]
 
     def test_a_network_that_fails(self, photos: Path, tmp_path: Path, no_ray: None) -> None:
         changed = options(backbone=TINY.replace(":tiny", ":fragile_later"))
@@ -164,10 +192,11 @@ class TestChoice:
             executor.choose(self.config(address="local"), stack, 10)
             executor.choose(self.config(wait_for="cpu"), stack, 10)
             executor.choose(self.config(), stack, executor.MANY + 1)
-            assert len(asked) == 3
+            executor.choose(self.config(actors="9"), stack, 10)  # which has room for them, or says
+            assert len(asked) == 4
             monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
             executor.choose(self.config(), stack, 10)
-            assert len(asked) == 4
+            assert len(asked) == 5
 
     def test_so_does_work_of_more_than_a_minute(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(executor, "on_ray", lambda *_: "ray")
@@ -176,6 +205,7 @@ class TestChoice:
             most = int(60 * here.slots() / 0.11)
             assert executor.suited(here, self.config(), stack, most - 1, 0.1) is here
             assert executor.suited(here, self.config(), stack, most + 2, 0.1) == "ray"
+            assert executor.suited(here, self.config(), stack, 1, 0.1, gpu_decoded=True) == "ray"
 
 
 class TestDecodedApart:
