@@ -78,7 +78,7 @@ def classifier_part(folder: Path, album: Album) -> PagePart:
         "readable": store is not None,
     }
     accuracy = content["accuracy"]
-    good = "nothing to score" if accuracy is None else f"{100 * accuracy:.1f} % right"
+    good = "nothing to score" if accuracy is None else f"{100 * accuracy:.1f}\u00a0% right"
     headline = f"Classifier of {many(len(model.classes), 'class', 'classes')}: {good}"
     return PagePart("classifier.html", "Classifier", headline, content, data)
 
@@ -93,6 +93,7 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
         "accuracy": accuracy,
         "interval": wilson(round((accuracy or 0) * rows), rows),
         "rows": rows,
+        "kind": ("held-out image",),
         "beside": beside if copies else "",
     }
 

@@ -79,8 +79,9 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
         "clusters": [_about(rows, number, max(metrics["sizes"])) for number in range(metrics["k"])],
         "labelled": bool(pc.any(pc.is_valid(pa.array(rows.labels, pa.string()))).as_py()),
         "charts": [Markup(chart) for chart in _charts(metrics)],
-        "map": Markup(charts.map_of(points, rows.clusters[sample], axes)),
+        "map": Markup(charts.map_of(points, rows.clusters[sample])),
         "on_map": len(sample),
+        "axes": axes,
         "rows": len(rows.ids),
         "sheets": [
             (number, {kind: _pictures(rows, some, places) for kind, some in kinds.items()})

@@ -72,7 +72,7 @@ def render(title: str, parts: Sequence[PagePart], album: Album, made: str) -> st
     environment.filters["counted"] = many
     environment.filters["some"] = some
     environment.filters["shade"] = shade
-    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f}\u00a0%"
     environment.filters["when"] = lambda time: f"{time[:16].replace('T', ' ')} UTC"
     environment.globals["key"] = lambda picture: album.key(picture.uri)
     own = {f"part-{number}": part.data for number, part in enumerate(parts, 1)}

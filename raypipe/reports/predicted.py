@@ -138,7 +138,7 @@ def _headline(seen: _Seen, scores: dict[str, Any] | None) -> str:
         return f"{made}, none of which can be scored"
     known = " that the model was trained on" if scores["all_seen"] else ""
     new = " of the new ones" if scores["beside"] else ""
-    return f"{made}{known}: {100 * scores['accuracy']:.1f} %{new} right"
+    return f"{made}{known}: {100 * scores['accuracy']:.1f}\u00a0%{new} right"
 
 
 class _Seen:
@@ -284,6 +284,7 @@ class _Seen:
             "accuracy": new["accuracy"],
             "interval": wilson(round(new["accuracy"] * new["rows"]), new["rows"]),
             "rows": new["rows"],
+            "kind": ("image that is new to it", "images that are new to it"),
             "all_seen": False,
         }
 
