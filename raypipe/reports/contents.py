@@ -52,7 +52,7 @@ def features_part(store: StoreReader, album: Album) -> PagePart:
 def _made(store: StoreReader, items: int, labels: int) -> list[str]:
     """Return what became of the images, in words."""
     vectors = [
-        f"{name}: {many(prod(shape), 'number')} of each"
+        f"each has {many(prod(shape), 'number')} ({name})"
         for name, shape in store.shapes.items()
         if items
     ]
