@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from raypipe.reports.lettering import Lettering
 from raypipe.reports.wording import shade
 
 _DPI = 120
+#: Of a contact sheet, and how many letters of its title go on an inch of it.
+_LEAST_WIDTH, _LETTERS_PER_INCH = 3.4, 11
+#: Lines of its title, and letters on a line of a caption.
+_TITLE_LINES, _CAPTION = 4, 24
 #: Classes above which neither names nor numbers would be readable.
 _NAMED = 30
 _RIGHT, _WRONG = colormaps["Blues"], colormaps["Oranges"]
@@ -132,17 +137,25 @@ def contact_sheet(
     longest = max((len(images) for _, images in rows), default=1)
     letters = Lettering([title, *(caption for caption, _ in rows)])
     with rc_context({"font.family": letters.families}):
-        figure = Figure(
-            figsize=(1.8 + 0.8 * longest, 0.6 + 0.8 * len(rows)), dpi=_DPI, layout="constrained"
-        )
+        width = max(1.8 + 0.8 * longest, _LEAST_WIDTH)
+        lines = _wrapped(letters.of(title), int(width * _LETTERS_PER_INCH), _TITLE_LINES)
+        height = 0.4 + 0.2 * len(lines) + 0.8 * len(rows)
+        figure = Figure((width, height), dpi=_DPI, layout="constrained")
         grid = figure.subplots(len(rows), longest, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
         for line, (caption, images) in zip(grid, rows, strict=True):
-            shown = letters.of(caption)
+            each = [_wrapped(line, _CAPTION, 2) for line in letters.of(caption).split("\n")]
+            shown = "\n".join(part for parts in each for part in parts)
             text = line[0].text(-0.15, 0.5, shown, ha="right", va="center", fontsize=8)
             text.set(transform=line[0].transAxes, parse_math=False)
             for axes, image in zip(line, images, strict=False):
                 axes.imshow(image, cmap="gray")
-        figure.suptitle(letters.of(title), fontsize=10).set_parse_math(False)
+        figure.suptitle("\n".join(lines), fontsize=10).set_parse_math(False)
         figure.savefig(path)
+
+
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    """Return a text as lines; one that is too long ends in a sign that it goes on."""
+    lines = textwrap.wrap(text, width)
+    return lines if len(lines) <= most else [*lines[: most - 1], f"{lines[most - 1][:-1]}…"]

@@ -107,3 +107,17 @@ def test_the_picture_has_errors_apart_and_readable(wrong: list[int]) -> None:
         low, high = sorted((light, ink))
         assert (high + 0.05) / (low + 0.05) >= 4.5
     assert np.allclose(colours[3, 0], 1)  # no error, no colour
+
+
+def test_nothing_of_a_sheet_is_cut(tmp_path: Path) -> None:
+    """Long texts go on further lines, or say that they go on; the outermost pixels are blank."""
+    sheet = [
+        ("group 1\n8 of 12 images", [Image.new("L", (9, 9))]),
+        ("a class of a long name " * 9, []),
+    ]
+    for length in (40, 200, 2000):
+        title = " ".join(["word"] * (length // 5)) + " https://example.org/" + "w" * length
+        contact_sheet(sheet, title, tmp_path / "sheet.png")
+        pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))
+        edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+        assert all((edge == 255).all() for edge in edges), length
