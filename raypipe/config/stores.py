@@ -105,7 +105,7 @@ class ReportConfig(JobConfig):
     """File to write."""
     title: Annotated[str | None, option("Output")] = None
     """Title of the page. Default: what it is about, and how good that is."""
-    picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 9
+    picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 8
     """Most megabytes of pictures in the page; 0 for none."""
 
 

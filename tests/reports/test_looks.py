@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import raypipe
+from raypipe.config import ReportConfig
 from raypipe.reports import run as reports_run
 from raypipe.reports.album import FEATURED, LARGE_SIDE, Album
 from raypipe.reports.wording import shade, some
@@ -22,6 +23,7 @@ from tests.support.pages import DESKTOP, PHONE, opened
 
 CSS = Path(reports_run.__file__).with_name("templates") / "page.css"
 _PHOTOS = 170
+ROOM = ReportConfig.model_fields["picture_mb"].default * 10**6
 Colour = np.ndarray[Any, Any]
 
 
@@ -133,7 +135,7 @@ def data_of(html: str) -> dict[str, Any]:
 
 
 def test_the_first_pictures_are_there_large_and_the_page_stays_small(photos: list[str]) -> None:
-    album = Album(9 * 10**6)
+    album = Album(ROOM)
     with album.share(0.5):
         album.add(photos[:100])
     with album.share(1.0):
@@ -142,7 +144,7 @@ def test_the_first_pictures_are_there_large_and_the_page_stays_small(photos: lis
     assert len(album.pictures) == len(album.links) == _PHOTOS
     assert len(album.large) <= FEATURED == 150
     held = sum(map(len, album.pictures)) + sum(len(text or "") for text in album.large.values())
-    assert held <= 9 * 10**6
+    assert held <= ROOM
     sides = {Image.open(picture(text)).size for text in album.large.values() if text}
     assert sides == {(LARGE_SIDE, LARGE_SIDE * 3 // 4)}
     of_second = sum(key >= 100 for key in album.large)
