@@ -10,8 +10,8 @@ def main() -> None:
     """Run the command line and exit with its status."""
     from raypipe.cli.endings import listen, status_of
 
-    # libgomp's threads (torch's, scikit-learn's) that wait for each other run at full speed for
-    # milliseconds, 300,000 turns, and take that from whatever else runs; this many take about 10 µs.
+    # Threads of libgomp (torch's, scikit-learn's) that wait for each other run at full speed for
+    # milliseconds, 300,000 turns, and take that from whatever else runs. These are about 10 µs.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         listen()
