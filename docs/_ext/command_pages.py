@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from raypipe.cli.command import HEADINGS
+from raypipe.cli.help import choices, plain
 from raypipe.cli.options import ENVIRONMENT_PREFIX
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
 from raypipe.config.examples import EXAMPLES
@@ -109,14 +110,14 @@ def _facts(name: str, info: FieldInfo) -> Iterator[str]:
 
 def _values(info: FieldInfo) -> str:
     """Say what an option takes, where its type says so."""
-    choices = [str(value) for value in _choices(info.annotation)]
-    if choices and len(choices) == len(_plain(info.annotation)):
-        return " ".join(f"`{choice}`" for choice in choices)
-    kinds = [kind for kind in _plain(info.annotation) if kind in (int, float, tuple)]
+    values = [str(value) for value in choices(info.annotation)]
+    if values and len(values) == len(plain(info.annotation)):
+        return " ".join(f"`{value}`" for value in values)
+    kinds = [kind for kind in plain(info.annotation) if kind in (int, float, tuple)]
     if not kinds or tuple in kinds:
         return ""
     word = "whole number" if kinds[0] is int else "number"
-    also = "".join(f"`{choice}` or " for choice in choices)
+    also = "".join(f"`{value}` or " for value in values)
     limits = ", ".join(_limits([*info.metadata, *_metadata(info.annotation)]))
     return also + f"{word} {limits}".strip()
 
@@ -135,27 +136,8 @@ def _metadata(annotation: Any) -> list[Any]:
     return [one for some in own for one in some] + [m for part in parts for m in _metadata(part)]
 
 
-def _plain(annotation: Any) -> list[Any]:
-    """Return the types and values a union is made of, without None."""
-    if annotation is type(None):
-        return []
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    if isinstance(annotation, type) or not get_args(annotation):
-        return [annotation]
-    if hasattr(annotation, "__metadata__"):
-        return _plain(get_args(annotation)[0])
-    if get_origin(annotation) is tuple:
-        return [tuple]
-    return [one for part in get_args(annotation) for one in _plain(part)]
-
-
-def _choices(annotation: Any) -> list[Any]:
-    return [one for one in _plain(annotation) if not isinstance(one, type)]
-
-
 def _is_tristate(info: FieldInfo) -> bool:
-    return info.annotation is not bool and bool in _plain(info.annotation)
+    return info.annotation is not bool and bool in plain(info.annotation)
 
 
 def _marked(text: str) -> str:
