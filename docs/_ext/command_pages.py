@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from raypipe.cli.command import HEADINGS
-from raypipe.cli.help import choices, plain
 from raypipe.cli.options import ENVIRONMENT_PREFIX
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
+from raypipe.config.allowed import choices, number, plain
 from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import position, replaced_by
 
@@ -110,30 +110,11 @@ def _facts(name: str, info: FieldInfo) -> Iterator[str]:
 
 def _values(info: FieldInfo) -> str:
     """Say what an option takes, where its type says so."""
-    values = [str(value) for value in choices(info.annotation)]
-    if values and len(values) == len(plain(info.annotation)):
-        return " ".join(f"`{value}`" for value in values)
-    kinds = [kind for kind in plain(info.annotation) if kind in (int, float, tuple)]
-    if not kinds or tuple in kinds:
-        return ""
-    word = "whole number" if kinds[0] is int else "number"
-    also = "".join(f"`{value}` or " for value in values)
-    limits = ", ".join(_limits([*info.metadata, *_metadata(info.annotation)]))
-    return also + f"{word} {limits}".strip()
-
-
-def _limits(metadata: list[Any]) -> Iterator[str]:
-    for limit in metadata:
-        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-            if (value := getattr(limit, name, None)) is not None:
-                yield f"{sign} {value}"
-
-
-def _metadata(annotation: Any) -> list[Any]:
-    """Return what the parts of a union are annotated with."""
-    own = [getattr(one, "metadata", ()) for one in getattr(annotation, "__metadata__", ())]
-    parts = get_args(annotation) if get_origin(annotation) is not Literal else ()
-    return [one for some in own for one in some] + [m for part in parts for m in _metadata(part)]
+    values = [f"`{value}`" for value in choices(info.annotation)]
+    kind = "" if bool in plain(info.annotation) else number(info)
+    if kind or not values:
+        return " or ".join([*values, kind] if kind else [])
+    return " ".join(values) if len(values) == len(plain(info.annotation)) else ""
 
 
 def _is_tristate(info: FieldInfo) -> bool:

@@ -18,9 +18,11 @@ from pydantic.fields import FieldInfo
 
 from raypipe.cli.endings import explain, listen, quiet_output, status_of
 from raypipe.cli.help import ALL, SHORT, is_wanted, short_help
+from raypipe.cli.mistakes import told
 from raypipe.cli.next_step import last_line
 from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
+from raypipe.config.allowed import plain
 from raypipe.config.examples import EXAMPLES, FIRST_STEPS
 from raypipe.config.types import replaced_by
 from raypipe.display import printable, say, say_as_json
@@ -151,8 +153,7 @@ def execute(app: App, arguments: list[str]) -> int:
     try:
         return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        known = name if arguments and arguments[0] in JOBS else "raypipe"
-        say(f"{one_line(error)} (see {known} --help)", complaint_of=name)
+        say(told(error, arguments), complaint_of=name)
         return _WRONG_USE
     except RaypipeError as error:
         if os.environ.get(_TRACEBACK_VARIABLE):
@@ -206,6 +207,7 @@ def _described(parameter: inspect.Parameter, info: FieldInfo) -> inspect.Paramet
     help_text = f"{text} [required]" if info.is_required() else text
     default = None if info.is_required() else parameter.default
     is_flag = info.annotation is bool
+    is_text = not any(kind in (bool, tuple) for kind in plain(info.annotation))
     shown = not is_flag and default not in (None, ())
     optional: Any = parameter.annotation | None
     annotation = Annotated[
@@ -216,9 +218,14 @@ def _described(parameter: inspect.Parameter, info: FieldInfo) -> inspect.Paramet
             group=_GROUPS[str(extra["group"])],
             show_default=(lambda value: _text(value)) if shown else False,
             negative="" if is_flag or "tuple" in str(info.annotation) else None,
+            converter=_as_given if is_text else None,  # which would take 1.5 for 2
         ),
     ]
     return parameter.replace(default=default, annotation=annotation)
+
+
+def _as_given(_type: Any, tokens: Any) -> str:
+    return str(tokens[0].value)
 
 
 def _text(value: Any) -> str:

@@ -6,11 +6,11 @@ import re
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from raypipe.config import JobConfig
+from raypipe.config.allowed import choices
 from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import is_usual, position
 
@@ -78,23 +78,3 @@ def _label(name: str, info: FieldInfo) -> str:
     if position(info):
         return name.upper()
     return flag if info.annotation is bool else f"{flag} {name.upper()}"
-
-
-def choices(annotation: Any) -> list[Any]:
-    """Return the values that an annotation names, as `Literal` does."""
-    return [one for one in plain(annotation) if not isinstance(one, type)]
-
-
-def plain(annotation: Any) -> list[Any]:
-    """Return the types and values that a union is made of, without None."""
-    if annotation is type(None):
-        return []
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    if isinstance(annotation, type) or not get_args(annotation):
-        return [annotation]
-    if hasattr(annotation, "__metadata__"):
-        return plain(get_args(annotation)[0])
-    if get_origin(annotation) is tuple:
-        return [tuple]
-    return [one for part in get_args(annotation) for one in plain(part)]

@@ -109,8 +109,17 @@ def test_help_is_of_the_command_and_not_of_the_one_it_sends(here: Here) -> None:
     [
         (["extrct"], r'Did you mean "extract".*\(see raypipe --help\)'),
         (["extract", "--bakbone", "x"], "Did you mean --backbone"),
-        (["extract", "a", "--out", "b", "--pool", "mean"], '"mean" for --pool.*"avg", "max"'),
+        (
+            ["extract", "a", "--out", "b", "--pool", "mean"],
+            "--pool must be avg, max, .*; got 'mean'; did you mean max",
+        ),
         (["extract", "a"], "--out is required"),
+        (["extract", "--out", "b"], "SOURCE is required"),
+        (["extract", "a", "b"], "unexpected 'b': extract takes SOURCE.*give --out b$"),
+        (["extract", "a", "--out", "b", "--dry-run", "yes"], "'yes'.*--dry-run takes no value$"),
+        (["extract", "a", "b", "--out", "c"], "'b'.*several images a folder or --glob$"),
+        (["extract", "a", "--out", "b", "--batch-size", "-4"], "auto or a whole number ≥ 1; got"),
+        (["train", "a", "--out", "b", "--seed", "1.5"], "--seed must be a whole number.*'1.5'$"),
         (["cluster", "a", "--out", "b", "--k", "0"], "--k must be a number from 1, or a range"),
         (["extract", "/nowhere", "--out", "b"], "no file or folder at '/nowhere'"),
         (

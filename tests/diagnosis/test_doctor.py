@@ -448,7 +448,7 @@ class TestMeasuring:
 def test_wrong_use_is_found_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file or folder at"):
         raypipe.doctor(tmp_path / "none")
-    with pytest.raises(UsageError, match="--sample must be greater"):
+    with pytest.raises(UsageError, match="--sample must be a whole number ≥ 1"):
         raypipe.doctor(sample=0)
     assert callable(raypipe.doctor)  # no module has taken its name
     with pytest.raises(UsageError, match="--out: expected a path"):
