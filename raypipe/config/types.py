@@ -67,6 +67,9 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+#: Endings of weights files: of PyTorch, and of Keras.
+CHECKPOINT_FILES = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
+KERAS_FILES = (".keras", ".weights.h5", ".h5", ".hdf5")
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]

@@ -32,6 +32,7 @@ _CERTAIN = 0.99
 _THREADS = 8
 _SHEET_GROUPS, _SHEET_IMAGES = 40, 8
 _SHOWN = 20
+_SUFFIXES = (".csv", ".png")
 _COLUMNS = pa.schema(
     [
         ("group", pa.int64()),
@@ -68,6 +69,8 @@ def run(config: DedupeConfig) -> Outcome:
     from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs
 
     check_csv(config.csv_safe, config.out)
+    if config.out is not None and Path(config.out).suffix not in _SUFFIXES:
+        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:

@@ -19,6 +19,7 @@ from raypipe.flow import pipeline
 from raypipe.flow.executor import Executor, choose
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.known import Known, beside
+from raypipe.flow.named import check_named, check_place
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import (
     Extractor,
@@ -65,6 +66,8 @@ def run(config: ExtractConfig) -> Outcome:
     source = open_source(config)
     check_apart(storage, source.uri)
     augment = resolve_augment(config)
+    check_named(config)
+    check_place(storage)
     with contextlib.ExitStack() as stack:
         listing, network, executor = _start(config, storage, source, stack)
         spec = spec_of(config, network, augment, _precision(executor, config, storage))

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Spec, difference
-from raypipe.storage import Storage, open_storage
+from raypipe.storage import Storage, instead, open_storage
 from raypipe.store.partition import Format
 from raypipe.store.snapshot import newest
 
@@ -96,7 +96,8 @@ def read_identity(storage: Storage, option: str) -> dict[str, Any]:
             raise ValueError("no kind of partitions, or no provenance")
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f"{option}: no store at {storage.uri!r}; `raypipe extract … --out` makes one"
+            f"{option}: no store at {storage.uri!r}{instead(storage.uri)}; "
+            "`raypipe extract … --out` makes one"
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         if isinstance(error, UsageError):
