@@ -8,7 +8,8 @@ from raypipe.config import BackboneConfig
 from raypipe.config.types import CHECKPOINT_FILES, KERAS_FILES
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import given_colour
-from raypipe.storage import Storage, result_at, user_path
+from raypipe.storage import Storage, user_path
+from raypipe.store.identity import check_no_result
 
 
 def check_named(config: BackboneConfig) -> None:
@@ -38,9 +39,7 @@ def check_place(storage: Storage) -> None:
     there = next(one for one in (folder, *folder.parents) if one.exists())
     if not there.is_dir():
         raise UsageError(f"--out: {str(there)!r} is a file; give a folder")
-    found = result_at(str(folder))
-    if found and "store" not in found:
-        raise UsageError(f"--out: {str(folder)!r} holds {found}; give another folder")
+    check_no_result(storage)
     if not os.access(there, os.W_OK):
         raise UsageError(
             f"--out: cannot write to {str(folder)!r}: no permission; give another folder"

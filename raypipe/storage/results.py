@@ -68,7 +68,7 @@ def check_result(
     there, before, _ = found_result(folder)
     if there is None:
         return
-    what = there if there == "clusters" else f"a {there}"
+    what = f"a {there}" if there in ("model", "store") else there
     if there not in ("model", "clusters"):
         raise UsageError(f"--out: {place!r} holds {what}; give another folder for {kind}")
     changed = sorted(n for n in origin if n in before and before[n] != _plain(origin[n]))

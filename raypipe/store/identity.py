@@ -31,6 +31,17 @@ def existing_spec(storage: Storage) -> Spec | None:
     return Spec.model_validate(read_identity(storage, "--out")["spec"])
 
 
+def check_no_result(storage: Storage) -> None:
+    """Make sure that another command's result is not where a store is to be.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for file, result in _RESULTS.items():
+        if storage.exists(file):
+            raise UsageError(f"--out: {storage.uri} holds {result}; give another folder")
+
+
 def create_store(
     storage: Storage, spec: Spec, provenance: dict[str, Any], form: Format = "parquet"
 ) -> None:
@@ -48,9 +59,7 @@ def create_store(
             folder has another command's result.
         RaypipeError: its spec was lost, and its snapshots are of another one.
     """
-    for file, result in _RESULTS.items():
-        if storage.exists(file):
-            raise UsageError(f"--out: {storage.uri} holds {result}; give another folder")
+    check_no_result(storage)
     content = {
         "format": _FORMAT,
         "partitions": form,

@@ -89,7 +89,7 @@ MISTAKES = [
     ("extract http://x/y --out s", "SOURCE: expected a path, or file://, s3:// or gs://"),
     ("extract s3://k:s@b/photos --out s", "SOURCE: a URI must not hold credentials"),
     ("extract photos --out photos", "--out: .*photos lies inside the source"),
-    ("extract photos --out model", "--out: .*model' holds a model"),
+    ("extract photos --out model", "--out: .*model holds a model"),
     ("extract photos --out text.txt", "--out: .*text.txt' is a file; give a folder"),
     ("extract photos --out ftp://x/y", "--out: expected a path, or file://, s3:// or gs://"),
     ("extract photos --out s --label file:no.csv", "--label file: cannot read .*no.csv"),

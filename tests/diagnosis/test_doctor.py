@@ -316,7 +316,7 @@ class TestSample:
 @pytest.fixture
 def scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder that temporary files go to."""
-    monkeypatch.setattr(doctor, "busy", lambda: 0.0)
+    monkeypatch.setattr(machine, "busy", lambda: 0.0)
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

@@ -108,7 +108,7 @@ def test_another_result_is_replaced_only_if_that_is_asked_for(tmp_path: Path) ->
     check_result(tmp_path, "clusters", other, replace=True)
 
 
-@pytest.mark.parametrize(("name", "words"), [("spec.json", "store"), ("a.jpg", "other files")])
+@pytest.mark.parametrize(("name", "words"), [("spec.json", "a store"), ("a.jpg", "other files")])
 def test_a_store_and_foreign_folders_are_never_replaced(
     tmp_path: Path, name: str, words: str
 ) -> None:
