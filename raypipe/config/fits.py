@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raypipe.config.shared import EngineConfig, PerceptronConfig
-from raypipe.config.tables import CsvConfig
+from raypipe.config.tables import CsvConfig, ExcludeConfig
 from raypipe.config.types import Grid, Seed, option
 from raypipe.config.values import KRange
 
 
-class TrainConfig(PerceptronConfig, EngineConfig):
+class TrainConfig(PerceptronConfig, EngineConfig, ExcludeConfig, CsvConfig):
     """Fit a classifier on the features of a store.
 
     Holds out a stratified part, finds the best parameters by grid search with cross-validation on
@@ -73,7 +73,7 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Digits behind the point in the report on the classes."""
 
 
-class ClusterConfig(EngineConfig, CsvConfig):
+class ClusterConfig(EngineConfig, ExcludeConfig, CsvConfig):
     """Group the features of a store with k-means."""
 
     out: Annotated[str, option("Output")]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raypipe.config.shared import JobConfig, SnapshotConfig, StoreConfig
-from raypipe.config.tables import CsvConfig
+from raypipe.config.tables import CsvConfig, ExcludeConfig
 from raypipe.config.types import Seed, option
 from raypipe.config.values import Shares
 
@@ -19,7 +19,7 @@ class InspectConfig(StoreConfig):
     """Snapshot to show. Default: the newest."""
 
 
-class ExportConfig(SnapshotConfig, CsvConfig):
+class ExportConfig(SnapshotConfig, ExcludeConfig, CsvConfig):
     """Write the features of a store as one file: HDF5, npy (with ids and labels beside), or CSV."""
 
     layer: Annotated[str | None, option("Input")] = None
@@ -111,7 +111,7 @@ class ReportConfig(JobConfig):
     """Most megabytes of pictures in the page; 0 for none."""
 
 
-class SimilarConfig(SnapshotConfig):
+class SimilarConfig(SnapshotConfig, ExcludeConfig):
     """Find the images of a store that are most like another one.
 
     Compares all of them, by cosine of standardised features.
@@ -132,7 +132,7 @@ class SimilarConfig(SnapshotConfig):
     """Where the store's weights file is now, if it has moved."""
 
 
-class DedupeConfig(SnapshotConfig, CsvConfig):
+class DedupeConfig(SnapshotConfig, ExcludeConfig, CsvConfig):
     """Find images of a store that are the same picture: copied, resized, re-encoded or mirrored.
 
     Features say which pairs could be; then their pixels are compared, where they can still be read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -171,10 +172,8 @@ def _write(
     )
     replicas = ready.replicas
     say(
-        f"{plan.pending} of {counted(plan.items, 'image')} to do, "
-        f"in {counted(len(plan.units), 'unit')}, "
-        f"{replicas.max_size} × {replicas.device} {reading.spec.precision}"
-        f"{' compiled' if replicas.compiled else ''}"
+        f"{plan.pending} of {counted(plan.items, 'image')} to do, by {replicas.in_words}, "
+        f"in {reading.spec.precision}"
     )
     return pipeline.write(
         ready.executor,
@@ -273,13 +272,19 @@ def _text(summary: dict[str, Any], work: Ingest) -> str:
     published = f"snapshot {summary['snapshot']}" + ("" if work.is_new else " (nothing to change)")
     rate = summary["steady_images_per_second"]
     steady = "" if rate is None else f"; {rate:.1f} without"
+    done = (
+        f"{counted(summary['decoded'], 'image')} in {summary['seconds']:.1f} s "
+        f"({summary['images_per_second']:.1f} images/s, start-up included{steady})"
+    )
     lines = [
-        f"{summary['store']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
-        f"decoded {summary['decoded']} images in {summary['seconds']:.1f} s "
-        f"({summary['images_per_second']:.1f} images/s, start-up included{steady})",
+        f"{summary['store']}: {published}, {counted(summary['rows'], 'row')}, "
+        f"{counted(summary['rejects'], 'reject')}",
+        f"decoded {done}" if summary["decoded"] else "no image is new or changed",
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
+    if summary["rejects"]:
+        lines.append(f"  raypipe inspect {shlex.quote(summary['store'])} shows which")
     return "\n".join(lines + work.notes)
 
 

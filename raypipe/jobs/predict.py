@@ -13,7 +13,7 @@ from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.config.version import versions
-from raypipe.display import printable
+from raypipe.display import counted, printable
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
@@ -165,8 +165,9 @@ def _store_text(summary: dict[str, Any], work: Ingest) -> list[str]:
     published = f"snapshot {summary['snapshot']}" + ("" if work.is_new else " (nothing to change)")
     labels = sorted(summary["labels"].items(), key=lambda entry: -entry[1])
     lines = [
-        f"{summary['out']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
-        f"predicted {summary['predicted']} images, {summary['decoded']} of them decoded",
+        f"{summary['out']}: {published}, {counted(summary['rows'], 'row')}, "
+        f"{counted(summary['rejects'], 'reject')}",
+        f"done now: {counted(summary['predicted'], 'image')}, {summary['decoded']} of them decoded",
     ]
     lines += [printable(f"  {count:>7} {name}") for name, count in labels[:_SHOWN]]
     if len(labels) > _SHOWN:

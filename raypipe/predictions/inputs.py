@@ -241,6 +241,5 @@ class Images:
         )
         _SIZINGS.get(how, lambda: ready.sizing)
         if not self.given:
-            replicas = ready.replicas
-            say(f"{counted(plan.pending, 'image')}, {replicas.max_size} × {replicas.device}")
+            say(f"{counted(plan.pending, 'image')} to do, by {ready.replicas.in_words}")
         return ready

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +21,16 @@ def without_formulas(table: pa.Table) -> pa.Table:
             texts = pc.replace_substring_regex(table.column(number), _FORMULA, "'\\1")
             table = table.set_column(number, field, texts)
     return table
+
+
+def safe_texts(row: Iterable[object]) -> list[object]:
+    """Return a row of a CSV as `without_formulas` has it."""
+    return [re.sub(_FORMULA, r"'\1", cell) if isinstance(cell, str) else cell for cell in row]
+
+
+def as_it_was(text: str) -> str:
+    """Return a text without the ' that `without_formulas` has put in front of it."""
+    return text[1:] if text[:1] == "'" and re.match(_FORMULA, text[1:]) else text
 
 
 def check_csv(csv_safe: bool, out: str | None) -> None:

@@ -48,6 +48,7 @@ def about(
         "test_rows": len(parts.test),
         "unlabelled_rows": data.unlabelled,
         "rare_classes": data.rare,
+        "excluded": data.excluded.summary,
         "store": data.store.uri,
         "snapshot": data.store.snapshot.number,
         "seconds": round(time.monotonic() - started, 3),

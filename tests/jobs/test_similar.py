@@ -59,7 +59,9 @@ def test_any_image(shape_store: str, tmp_path: Path) -> None:
     first = outcome.summary["similar"][0]
     assert (first["id"], first["label"]) == ("square/0003.png", "square")
     assert first["similarity"] == pytest.approx(1, abs=1e-4)
-    assert outcome.text.splitlines()[0].split() == ["1.0000", "square/0003.png", "square"]
+    heading, line, *_ = outcome.text.splitlines()
+    assert heading.split() == ["similarity", "image", "label"]
+    assert line.split() == ["1.0000", "square/0003.png", "square"]
     assert Image.open(out).size[0] > 100
     assert raypipe.similar(shape_store, picture, k=3, backbone=TINY) == outcome.summary["similar"]
 
