@@ -44,6 +44,7 @@ def cluster(
     store: str | os.PathLike[str] | Store,
     *,
     csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     engine: Literal["auto", "sklearn", "ray"] = "auto",
@@ -81,6 +82,10 @@ def cluster(
         csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
             label and name that it would take for a formula (they begin with =, +, -, @, a tab
             or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to use, where the store has several.
@@ -137,6 +142,7 @@ def dedupe(
     store: str | os.PathLike[str] | Store,
     *,
     csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     least: float = 0.85,
     layer: str | os.PathLike[str] | None = None,
@@ -157,6 +163,10 @@ def dedupe(
         csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
             label and name that it would take for a formula (they begin with =, +, -, @, a tab
             or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         least: Least cosine of standardised features of pairs whose pixels are compared.
@@ -387,6 +397,7 @@ def export(
     store: str | os.PathLike[str] | Store,
     *,
     csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str],
@@ -411,6 +422,10 @@ def export(
         csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
             label and name that it would take for a formula (they begin with =, +, -, @, a tab
             or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to write, where the store has several.
@@ -937,6 +952,7 @@ def open(store: str | os.PathLike[str], snapshot: int | None = None) -> Store:
 def pack(
     source: str | os.PathLike[str],
     *,
+    csv_safe: bool = False,
     glob: str | Sequence[str] = (),
     since: str | os.PathLike[str] | None = None,
     id_column: str | os.PathLike[str] | None = None,
@@ -967,6 +983,9 @@ def pack(
         ['shard-000000.tar', 'shard-000001.tar']
 
     Args:
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
         source: Images: a folder, a bucket's prefix, an archive, a table or arrays. Of folders
             and prefixes (any depth) all that are in it; else a file, a .zip, a WebDataset shard
             (.tar, .tar.gz; also as a folder of shards or a pattern), a table (.parquet, .csv,
@@ -1368,6 +1387,7 @@ def similar(
     store: str | os.PathLike[str] | Store,
     image: str | os.PathLike[str],
     *,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     k: int = 10,
     layer: str | os.PathLike[str] | None = None,
@@ -1387,6 +1407,10 @@ def similar(
         ('tulip/again.jpg', 'tulip')
 
     Args:
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         image: The id of an image in the store, or any image: a path or a URI.
@@ -1402,6 +1426,8 @@ def similar(
 def train(
     store: str | os.PathLike[str] | Store,
     *,
+    csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     engine: Literal["auto", "sklearn", "ray"] = "auto",
@@ -1453,6 +1479,13 @@ def train(
         ('logistic', 16)
 
     Args:
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to use, where the store has several.

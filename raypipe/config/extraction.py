@@ -79,7 +79,7 @@ class PredictConfig(IngestConfig, CsvConfig, RayConfig):
     """Where the model's weights file is now, if it has moved."""
 
 
-class PackConfig(LabelConfig):
+class PackConfig(LabelConfig, CsvConfig):
     """Pack images into WebDataset tar shards, which are read much faster than loose files."""
 
     out: Annotated[str, option("Output")]

@@ -77,7 +77,9 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
         "out": str(out),
         **_figures(clusters, chosen, choices),
         "rows": len(ids),
-        "joined": join_clusters(wanted, assigned, new / _JOINED_FILE) if wanted else None,
+        "joined": join_clusters(wanted, assigned, new / _JOINED_FILE, csv_safe=config.csv_safe)
+        if wanted
+        else None,
         "ari": agreement(images.labels, clusters),
         "choose": CRITERION if choices else None,
         **_about(config, store, column, engine),

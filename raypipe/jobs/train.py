@@ -42,10 +42,10 @@ def run(config: TrainConfig) -> Outcome:
 
 def _run(config: TrainConfig, out: Path) -> Outcome:
     started = time.monotonic()
+    data = read_labelled(config)
     fit = _way(config)
     from raypipe.training.finish import finish, not_converged  # takes a second
 
-    data = read_labelled(config)
     folds = 0 if config.head == "mlp" else config.cv
     parts = hold_out(
         data.rows, config.split, test_size=config.test_size, cv=folds, seed=config.seed
@@ -69,7 +69,6 @@ def _way(config: TrainConfig) -> Callable[[Labelled, Holdout, TrainConfig], Fitt
         from raypipe.training import logistic_on_shards  # takes torch
 
         return logistic_on_shards.fit
-    StoreReader(config.store, config.snapshot)  # or there is none
     from raypipe.training import in_memory  # takes scikit-learn
 
     in_memory.check(config)
