@@ -237,7 +237,8 @@ def _table(groups: list[npt.NDArray[Any]], looks: _Looks) -> pa.Table:
 def _text(summary: dict[str, Any]) -> str:
     groups = summary["groups"]
     extra = sum(len(group) - 1 for group in groups)
-    lines = [f"{counted(len(groups), 'picture')} several times: {counted(extra, 'image')} could go"]
+    there = counted(len(groups), "picture is", "pictures are")
+    lines = [f"{there} there several times; {counted(extra, 'image')} could go"]
     lines += [printable("  keep " + ", not ".join(group)) for group in groups[:_SHOWN]]
     if len(groups) > _SHOWN:
         lines.append(f"  and {len(groups) - _SHOWN} more; --out FILE.csv has all")

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 from raypipe.storage.beside import new_file, new_files, reason_of, writing
 from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.disk import FolderStorage
-from raypipe.storage.known import instead, result_at
+from raypipe.storage.folder_kinds import instead, result_at
 from raypipe.storage.object_file import ChangedError
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path

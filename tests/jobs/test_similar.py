@@ -189,7 +189,7 @@ def test_copies(tmp_path: Path, ray_session: None) -> None:
         (photos / row["id"]).stat().st_size for row in rows
     ]
     assert min(float(row["similarity"]) for row in rows) >= SAME
-    assert outcome.text.startswith("2 pictures several times: 4 images could go")
+    assert outcome.text.startswith("2 pictures are there several times; 4 images could go")
     picture = config.model_copy(update={"out": str(tmp_path / "groups.png")})
     dedupe.run(picture)
     assert Image.open(tmp_path / "groups.png").size[1] > 100
