@@ -195,7 +195,8 @@ def _duplicates_line(metrics: dict[str, Any]) -> list[str]:
     copies = metrics["near_duplicates"]
     if copies is None:
         return ["  near-duplicates of training images were not looked for: too many pairs of rows"]
-    return [f"  pairs across the split: {DUPLICATES_FILE}"] if copies else []
+    advice = "`raypipe dedupe` lists copies for --exclude"
+    return [f"  pairs across the split: {DUPLICATES_FILE}; {advice}"] if copies else []
 
 
 def _reliability_line(reliability: dict[str, Any]) -> str:

@@ -226,7 +226,7 @@ class TestReport:
         found = measured(replace(COST, rejects={"empty": 2}))
         lines = "\n".join(advice(found, 1000, 99.0))
         assert "starting takes 99%" in lines
-        assert "2 of 1002 sampled images are rejects (2 × empty)" in lines
+        assert "rejects: 2 of 1002 sampled images (2 × empty)" in lines
         assert "starting" not in "\n".join(advice(found, 10**6, 99.0))
 
     def test_other_processes_are_mentioned(self) -> None:

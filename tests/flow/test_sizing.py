@@ -135,7 +135,7 @@ def test_rejects_only(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a.jpg").write_text("no image")
     out = tmp_path / "store"
     given = {"source": str(tmp_path / "photos"), "out": str(out), **options(batch_size=4)}
-    with pytest.raises(RaypipeError, match="not one of 1 images became a row"):
+    with pytest.raises(RaypipeError, match="not one of 1 image became a row"):
         job.run(resolve(ExtractConfig, given, environment={}))
     draw("circle", 1).save(tmp_path / "photos" / "b.png")
     given["batch_size"] = "auto"
