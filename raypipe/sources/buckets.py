@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.batches import Row, in_batches
-from raypipe.sources.containers import HIDDEN
 from raypipe.sources.faults import changed, is_version
+from raypipe.sources.hidden import why_hidden
 from raypipe.sources.local import check_size
 from raypipe.storage.answers import answer, failures
 from raypipe.storage.object_file import ChangedError, ObjectFile, version_of
@@ -67,8 +67,8 @@ class BucketSource:
             item = key[start:]
             if item < self.since or not item or _is_folder(entry, item):
                 continue
-            if _hidden(item):
-                self.aside[HIDDEN] += 1
+            if why := why_hidden(item):
+                self.aside[why] += 1
                 continue
             uri = f"{self.place.scheme}://{self.place.bucket}/{key}{query}"
             yield item, uri, version_of(entry), None, None
@@ -245,10 +245,6 @@ def _listed(place: ObjectUri, since: str) -> Iterator[Any]:
 
 def _is_folder(entry: Any, name: str) -> bool:
     return not entry["size"] and "." not in name.rpartition("/")[2]
-
-
-def _hidden(item: str) -> bool:
-    return item.startswith(".") or "/." in item
 
 
 def _reject(uri: str, error: Exception, etag: str | None = None) -> RejectedItem:
