@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pydantic
 from cyclopts import CoercionError, CycloptsError, UnusedCliTokensError, ValidationError
 
 from raypipe.cli.options import flag_of, wrong_value
@@ -38,7 +39,13 @@ def _of_command(
     option, tokens = error.argument.field_info.name, error.argument.tokens
     if option not in model.model_fields or not tokens:
         return None
-    return wrong_value(model.model_fields[option], flag_of(option), tokens[-1].value)
+    found = error.__cause__  # the parser asks pydantic as well
+    said = (
+        [one["msg"] for one in found.errors()]
+        if isinstance(found, pydantic.ValidationError)
+        else []
+    )
+    return wrong_value(model.model_fields[option], flag_of(option), tokens[-1].value, said)
 
 
 def _unexpected(token: str, name: str, model: type[JobConfig], arguments: Sequence[str]) -> str:

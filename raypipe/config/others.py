@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from raypipe.config.shared import JobConfig
-from raypipe.config.types import Changes, option
+from raypipe.config.types import Address, Changes, option
 from raypipe.config.values import Sides
 
 
@@ -48,7 +48,7 @@ class DemoConfig(JobConfig):
     weights: Annotated[str | None, option("Backbone")] = None
     """Weights file or name. Default: the published ones, or random ones where these cannot be
     downloaded."""
-    address: Annotated[str | None, option("Ray")] = None
+    address: Annotated[Address | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from raypipe.config.label_rules import LabelRule, SplitRule, expanded
 from raypipe.config.types import (
+    Address,
     CropRounding,
     Interpolation,
     Names,
@@ -129,7 +130,7 @@ class IngestConfig(LabelConfig):
 class RayConfig(JobConfig):
     """A job that computes on Ray."""
 
-    address: Annotated[str | None, option("Ray")] = None
+    address: Annotated[Address | None, option("Ray")] = None
     """Ray to use: `local` starts one in this process, `auto` or an address joins a running cluster.
     Default: the cluster in RAY_ADDRESS if set, else local."""
     actors: Annotated[Actors, option("Ray")] = ANY_NUMBER
@@ -158,7 +159,7 @@ class EngineConfig(SnapshotConfig):
     engine: Annotated[Literal["auto", "sklearn", "ray"], option("Ray")] = "auto"
     """What fits: `sklearn`, with all features in memory, or `ray`, with shards of them in actors
     over the cluster. Both find the same optimum. `auto`: sklearn while the features fit."""
-    address: Annotated[str | None, option("Ray")] = None
+    address: Annotated[Address | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
     actors: Annotated[Actors, option("Ray")] = ANY_NUMBER
     """Actors that hold shards with --engine ray: `auto` (one per GPU, else per core, at most 8 on a

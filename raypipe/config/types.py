@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from raypipe.config.values import Change, Filter
@@ -67,9 +67,18 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _address(text: str) -> str:
+    """Look at the port of HOST:PORT; what answers there is found out later."""
+    port = text.rpartition(":")[2] if ":" in text and "://" not in text else "1"
+    if not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError("local, auto, or HOST:PORT with a port from 1 to 65535")
+    return text
+
+
 #: Endings of weights files: of PyTorch, and of Keras.
 CHECKPOINT_FILES = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
 KERAS_FILES = (".keras", ".weights.h5", ".h5", ".hdf5")
+Address = Annotated[str, AfterValidator(_address)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]

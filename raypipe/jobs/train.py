@@ -43,13 +43,13 @@ def run(config: TrainConfig) -> Outcome:
 def _run(config: TrainConfig, out: Path) -> Outcome:
     started = time.monotonic()
     data = read_labelled(config)
-    fit = _way(config)
     from raypipe.training.finish import finish, not_converged  # takes a second
 
     folds = 0 if config.head == "mlp" else config.cv
     parts = hold_out(
         data.rows, config.split, test_size=config.test_size, cv=folds, seed=config.seed
     )
+    fit = _way(config)
     data.check_finite(np.concatenate([parts.train, parts.test]))
     fitted = fit(data, parts, config)
     if not fitted.converged:
