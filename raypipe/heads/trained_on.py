@@ -18,8 +18,10 @@ from raypipe.errors import RaypipeError
 TRAINED_ON_FILE = "trained_on.npy"
 _BYTES = 8
 #: What NumPy raises on an array's file that makes no sense.
-_DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, SyntaxError)
-_DAMAGE += (tokenize.TokenError,)
+_DAMAGE = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, SyntaxError),
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)
