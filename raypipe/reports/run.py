@@ -18,7 +18,7 @@ from raypipe.reports.clusters import clusters_part
 from raypipe.reports.contents import features_part
 from raypipe.reports.page import PagePart, render
 from raypipe.reports.predicted import predictions_part, read_predictions
-from raypipe.storage import is_object, local_path, user_path
+from raypipe.storage import instead, is_object, local_path, user_path
 from raypipe.store.identity import is_store
 from raypipe.store.partition import UNDECODABLE
 from raypipe.store.reader import StoreReader
@@ -46,8 +46,8 @@ def sections_of(run: str) -> list[Section]:
     sections = sorted(filter(None, found), key=lambda entry: entry[0])
     if not sections:
         raise UsageError(
-            f"RUN: nothing to report on at {run!r}; give a store, or a folder written by train, "
-            "cluster, predict or run"
+            f"RUN: nothing to report on at {run!r}{instead(run)}; give a store, or a folder "
+            "written by train, cluster, predict or run"
         )
     return [section for _, section in sections]
 

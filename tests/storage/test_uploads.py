@@ -1,4 +1,4 @@
-"""Results in buckets: old or new as a whole, or an error; never files of two."""
+"""Results in buckets: old or new as a whole."""
 
 from __future__ import annotations
 
@@ -45,38 +45,46 @@ def read(place: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_kill_between_two_puts_mixes_nothing(
+def test_a_kill_between_two_puts_leaves_the_old_or_the_new_one(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marked: bool
 ) -> None:
-    step, read_whole = 0, []
-    old = {name: OLD[name] for name in NEW}
-    while read_whole[-1:] != [NEW]:
-        put(place, tmp_path / "old", OLD)
-        if not marked:  # as it was written before there was a marker
-            BucketStorage(place).delete(transfer.MARKER)
-        left = step
+    old, read_whole, left = {name: OLD[name] for name in NEW}, [], -1
 
-        def counted(call: Any, *arguments: Any) -> Any:
+    def mortal(call: Any) -> Any:
+        def run(*arguments: Any) -> Any:
             nonlocal left
             left -= 1
             if left < 0:
                 raise KilledError
             return call(*arguments)
 
-        with monkeypatch.context() as patched:
+        return run
+
+    while left < 0:
+        put(place, tmp_path / "old", OLD)
+        if not marked:  # as it was written before there was a marker
+            BucketStorage(place).delete(transfer.MARKER)
+        left = len(read_whole)
+        with monkeypatch.context() as patched, contextlib.suppress(KilledError):
             for name in ("put", "delete"):
-                call = getattr(BucketStorage, name)
-                patched.setattr(BucketStorage, name, lambda *a, _call=call: counted(_call, *a))
-            try:
-                put(place, tmp_path / "new", NEW)
-            except KilledError:
-                check_uploaded(BucketStorage(place), "model", ORIGIN, replace=False)
-        with contextlib.suppress(RaypipeError):
-            read_whole.append(read(place))
-        step += 1
+                patched.setattr(BucketStorage, name, mortal(getattr(BucketStorage, name)))
+            put(place, tmp_path / "new", NEW)
+        read_whole.append(read(place))
+        check_uploaded(BucketStorage(place), "model", ORIGIN, replace=False)
+    news = [found == NEW for found in read_whole]
     assert all(found in (old, NEW) for found in read_whole)
-    assert step > len(read_whole)  # some were refused
-    assert BucketStorage(place).exists("notes") is not marked
+    assert (news, len(news) > 6) == (sorted(news), True)  # once it is the new one, it stays that
+    storage = BucketStorage(place)
+    assert storage.exists("notes") is not marked
+    assert storage.list(transfer._BESIDE) == []
+    assert storage.read("arrays") == b"new"
+
+
+def test_files_of_several_results_are_refused(place: str, tmp_path: Path) -> None:
+    put(place, tmp_path / "old", OLD)
+    BucketStorage(place).put("arrays", b"another")
+    with pytest.raises(RaypipeError, match="holds files of several results.*run one of them again"):
+        read(place)
 
 
 def test_who_reads_while_it_is_replaced_reads_again(
@@ -99,15 +107,15 @@ def test_another_result_is_refused(place: str, tmp_path: Path) -> None:
     put(place, tmp_path / "old", OLD)
     storage = BucketStorage(place)
     check_uploaded(storage, "model", ORIGIN, replace=False)
-    with pytest.raises(UsageError, match="s3:.*holds model made with another head.*--replace"):
+    with pytest.raises(UsageError, match="s3:.*holds a model made with another head.*--replace"):
         check_uploaded(storage, "model", {"head": "knn"}, replace=False)
-    with pytest.raises(UsageError, match="holds model; give another folder, or --replace"):
+    with pytest.raises(UsageError, match="holds a model; give another folder, or --replace"):
         check_uploaded(storage, "clusters", ORIGIN, replace=False)
     check_uploaded(storage, "clusters", ORIGIN, replace=True)
     storage.delete(transfer.MARKER)
     storage.delete("model.json")
     storage.put("spec.json", b"{}")
-    with pytest.raises(UsageError, match="holds store; give another folder"):
+    with pytest.raises(UsageError, match="holds a store; give another folder"):
         check_uploaded(storage, "clusters", ORIGIN, replace=True)
 
 
@@ -116,7 +124,7 @@ def test_commands_replace_results_in_buckets_as_in_folders(place: str, tmp_path:
         tmp_path / "s", [items_of([f"{c}/{i}" for c in "ab" for i in range(20)])], make_spec()
     )
     raypipe.train(tmp_path / "s", out=place, grid="C=1", cv=2, report=True)
-    with pytest.raises(UsageError, match="holds model; .*--replace"):
+    with pytest.raises(UsageError, match="holds a model; .*--replace"):
         raypipe.cluster(tmp_path / "s", out=place, k=2)
     raypipe.train(tmp_path / "s", out=place, grid="C=1", cv=2)
     assert not BucketStorage(place).exists("report.html")
