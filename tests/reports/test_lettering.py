@@ -115,7 +115,7 @@ def test_nothing_of_a_sheet_is_cut(tmp_path: Path) -> None:
         ("group 1\n8 of 12 images", [Image.new("L", (9, 9))]),
         ("a class of a long name " * 9, []),
     ]
-    for length in (40, 200, 2000):
+    for length in (40, 2000):
         title = " ".join(["word"] * (length // 5)) + " https://example.org/" + "w" * length
         contact_sheet(sheet, title, tmp_path / "sheet.png")
         pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))
