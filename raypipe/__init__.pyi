@@ -1337,7 +1337,7 @@ def report(
     *,
     out: str | os.PathLike[str] = "report.html",
     title: str | os.PathLike[str] | None = None,
-    picture_mb: int = 6,
+    picture_mb: int = 8,
 ) -> str:
     """Make a page of what was done: one HTML file with pictures, which needs no other.
 
@@ -1352,7 +1352,7 @@ def report(
         run: Store, or folder written by train, cluster or predict; or a folder with several of
             these, as `run` and `demo` write.
         out: File to write.
-        title: Title of the page. Default: the name of RUN.
+        title: Title of the page. Default: what it is about, and how good that is.
         picture_mb: Most megabytes of pictures in the page; 0 for none.
     """
 

@@ -106,8 +106,8 @@ class ReportConfig(JobConfig):
     out: Annotated[str, option("Output", usual=True)] = "report.html"
     """File to write."""
     title: Annotated[str | None, option("Output", usual=True)] = None
-    """Title of the page. Default: the name of RUN."""
-    picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 6
+    """Title of the page. Default: what it is about, and how good that is."""
+    picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 8
     """Most megabytes of pictures in the page; 0 for none."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +13,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from raypipe import schema
+from raypipe.errors import RaypipeError
 
 TRAINED_ON_FILE = "trained_on.npy"
 _BYTES = 8
+#: What NumPy raises on an array's file that makes no sense.
+_DAMAGE = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError, SyntaxError),
+    tokenize.TokenError,
+)
 
 
 @dataclass(frozen=True)
@@ -38,14 +46,35 @@ class TrainedOn:
         return np.logical_or(known[:, 0], known[:, 1])
 
     def save(self, folder: Path) -> None:
-        """Write it beside a model."""
-        np.save(folder / TRAINED_ON_FILE, self.digests)
+        """Write it beside a model: an array as NumPy writes it, and the SHA-256 of that."""
+        sink = io.BytesIO()
+        np.save(sink, self.digests)
+        data = sink.getvalue()
+        (folder / TRAINED_ON_FILE).write_bytes(data + hashlib.sha256(data).digest())
 
     @classmethod
     def load(cls, folder: Path) -> TrainedOn | None:
-        """Read it; None if the model is older and does not say."""
+        """Read it; None if the model is older and does not say.
+
+        Raises:
+            RaypipeError: it is damaged.
+        """
         path = folder / TRAINED_ON_FILE
-        return cls(np.load(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        data = path.read_bytes()
+        try:
+            source = io.BytesIO(data)
+            digests = np.lib.format.read_array(source, allow_pickle=False)
+            ends = (b"", hashlib.sha256(data[: source.tell()]).digest())  # older ones have none
+            if digests.dtype != np.uint64 or digests.ndim != 1 or source.read() not in ends:
+                raise ValueError("its checksum is another")
+        except _DAMAGE as error:
+            raise RaypipeError(
+                f"MODEL: {path} is damaged: {' '.join(str(error).split())[:160]}; restore it from "
+                "a copy, or train the model again"
+            ) from None
+        return cls(digests)
 
 
 def _digests(items: pa.Table) -> npt.NDArray[np.uint64]:

@@ -209,7 +209,9 @@ def _draw(groups: list[npt.NDArray[Any]], uris: dict[str, str], path: Path) -> N
     sheet = []
     for number, group in enumerate(groups[:_SHEET_GROUPS]):
         images = [thumbnail(uris[name]) for name in group[:_SHEET_IMAGES]]
-        sheet.append((f"group {number}\n{len(group)} images", [i for i in images if i]))
+        seen = [image for image in images if image]
+        which = f"{len(seen)} of " if len(seen) < len(group) else ""
+        sheet.append((f"group {number}\n{which}{len(group)} images", seen))
     shown = f"{len(sheet)} of {counted(len(groups), 'group')}"
     contact_sheet(sheet, f"the same picture, several times: {shown}", path)
 

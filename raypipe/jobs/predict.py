@@ -126,7 +126,7 @@ def _to_store(
     if config.report:
         from raypipe.reports.run import make_page, sections_of
 
-        storage.put(REPORT_FILE, make_page(sections_of(store.uri), title=Path(store.uri).name))
+        storage.put(REPORT_FILE, make_page(sections_of(store.uri)))
         said(f"{storage.uri}/{REPORT_FILE}", summary, lines)
     return summary, lines, store
 

@@ -18,7 +18,7 @@ from raypipe.reports.album import Album
 from raypipe.reports.judged import Judged, Uris, wilson
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
-from raypipe.reports.wording import Facts, spec_facts
+from raypipe.reports.wording import Facts, many, spec_facts
 from raypipe.rows.rare import described
 from raypipe.rows.spreadsheets import with_formulas
 from raypipe.store.reader import StoreReader
@@ -63,21 +63,25 @@ def classifier_part(folder: Path, album: Album) -> PagePart:
     store = _store(metrics)
     uris: Uris = partial(find_uris, store) if store else lambda _: {}
     copies = _copies(folder, metrics)
-    places = uris([name for pair in copies for name in (pair["id"], pair["training_id"])])
-    album.add(places.values())
+    places = uris([name for pair in copies[:_PAIRS] for name in (pair["id"], pair["training_id"])])
     content, data = judged.show(metrics["confusion"], metrics["report"], album, uris)
+    album.add(places.values())
     content |= {
         **_headline(metrics),
         "facts": _facts(model, metrics),
         "spec": spec_facts(model.spec, model.provenance),
         "charts": [Markup(chart) for chart in _charts(folder, metrics)],
         "grid": _grid(metrics),
-        "copies": [_couple(pair, places) for pair in copies],
+        "copies": [_couple(pair, places) for pair in copies[:_PAIRS]],
+        "copy_pairs": len(copies),
         "near_duplicates": metrics["near_duplicates"],
         "reliability": metrics["reliability"],
         "readable": store is not None,
     }
-    return PagePart("classifier.html", "Classifier", content, data)
+    accuracy = content["accuracy"]
+    good = "nothing to score" if accuracy is None else f"{100 * accuracy:.1f}\u00a0% right"
+    headline = f"Classifier of {many(len(model.classes), 'class', 'classes')}: {good}"
+    return PagePart("classifier.html", "Classifier", headline, content, data)
 
 
 def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +94,7 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
         "accuracy": accuracy,
         "interval": wilson(round((accuracy or 0) * rows), rows),
         "rows": rows,
+        "kind": ("held-out image",),
         "beside": beside if copies else "",
     }
 
@@ -164,7 +169,7 @@ def _grid(metrics: dict[str, Any]) -> list[tuple[str, float | None, float | None
 
 def _copies(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     path = folder / DUPLICATES_FILE
-    return _table(path, metrics).to_pylist()[:_PAIRS] if path.is_file() else []
+    return _table(path, metrics).to_pylist() if path.is_file() else []
 
 
 def _couple(pair: dict[str, Any], places: dict[str, str]) -> tuple[Picture, Picture, str]:

@@ -6,7 +6,8 @@ import io
 import time
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from typing import IO, Any, Literal, cast
 
 import pyarrow as pa
@@ -16,7 +17,9 @@ from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.faults import changed, is_version
 from raypipe.sources.hidden import why_hidden
 from raypipe.sources.local import check_size
+from raypipe.sources.servers import is_failing, public
 from raypipe.storage.answers import answer, failures
+from raypipe.storage.keys import again, listed
 from raypipe.storage.object_file import ChangedError, ObjectFile, version_of
 from raypipe.storage.objects import ObjectUri, Patience, connect, parse
 
@@ -26,7 +29,6 @@ HASTY = Patience(connect=2, answer=5, tries=1, total=2)
 
 _OPTION = "SOURCE"
 _PIECE = 2**20
-_LISTED = 1000
 _BUFFER = 2**20
 # Seconds for which an object is taken to be what it was.
 _FRESH = 60
@@ -96,26 +98,20 @@ class OpenObject:
 
         if not size:
             return b""
-        try:
-            store = connect(self._place, PATIENCE)
-            found = obstore.get(store, self._place.key, options={"range": (start, start + size)})
+        with _rejects(self._uri):
+            store, key = connect(self._place, _patience(self._uri)), self._place.key
+            found = obstore.get(store, key, options={"range": (start, start + size)})
             self._version = version_of(found.meta)
             return bytes(found.bytes())
-        except Exception as error:
-            reject = _reject(self._uri, error, "")
-            lasts = reject.reason is RejectReason.UNREADABLE
-            reason = RejectReason.UNAVAILABLE if lasts else reject.reason
-            raise RejectedItem(reason, reject.message) from None
 
 
-def read_object(uri: str, max_bytes: int, etag: str | None = None, *, hasty: bool = False) -> bytes:
+def read_object(uri: str, max_bytes: int, etag: str | None = None) -> bytes:
     """Return an object's bytes.
 
     Args:
         uri: the object.
         max_bytes: as many it may have.
         etag: as the store has listed it; None where it is not known.
-        hasty: whether not to wait for a server that does not answer at once.
 
     Raises:
         RejectedItem: UNREADABLE where the store said no, UNAVAILABLE where it gave no answer,
@@ -123,12 +119,10 @@ def read_object(uri: str, max_bytes: int, etag: str | None = None, *, hasty: boo
     """
     import obstore
 
-    from raypipe.sources.remote import public
-
     place = parse(uri)
     pieces: list[bytes] = []
     try:
-        found = obstore.get(connect(place, HASTY if hasty else PATIENCE), place.key)
+        found = obstore.get(connect(place, _patience(uri)), place.key)
         # Without ETags there are times, which listings and answers round in their own ways.
         if etag is not None and found.meta["e_tag"] and version_of(found.meta) != etag:
             raise changed(public(uri))
@@ -188,7 +182,8 @@ def entries(uri: str) -> tuple[list[str], list[str]]:
 
     place = parse(uri)
     with failures(place, _OPTION):
-        found = obstore.list_with_delimiter(connect(place, PATIENCE), place.key or None)
+        store, prefix = connect(place, PATIENCE), place.key or None
+        found = again(partial(obstore.list_with_delimiter, store, prefix), PATIENCE)
     names = [entry["path"].rpartition("/")[2] for entry in found["objects"]]
     folders = [path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]]
     return sorted(filter(None, names)), sorted(folders)
@@ -205,14 +200,23 @@ def object_etag(uri: str) -> str:
 
 
 def open_object(uri: str, etag: str | None = None) -> IO[bytes]:
-    """Return an object as a file that one can seek in; of `etag`, as listed, if that is given.
+    """Return an object as a file that one can seek in.
+
+    Args:
+        uri: the object.
+        etag: as listed, for items to be read from it; None where it is to be listed.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: when it is to be listed, there is none.
+        RaypipeError: when it is to be listed, the store did not answer, or refuses.
+        RejectedItem: when items are to be read, for the same reasons, CHANGED and UNAVAILABLE.
         ChangedError: it is another version, or becomes one while it is read.
-        RaypipeError: the store did not answer, or refuses.
     """
-    raw = ObjectFile(parse(uri), PATIENCE, _OPTION)
+    place = parse(uri)
+    if etag is None:
+        raw = ObjectFile(place, PATIENCE, partial(failures, place, _OPTION, FileNotFoundError))
+    else:
+        raw = ObjectFile(place, _patience(uri), partial(_rejects, uri))
     if not is_version(etag, raw.version):
         raise ChangedError(uri)
     return cast(IO[bytes], io.BufferedReader(raw, _BUFFER))
@@ -232,24 +236,36 @@ def _head(place: ObjectUri) -> Any:
 
 
 def _listed(place: ObjectUri, since: str) -> Iterator[Any]:
-    import obstore
-
     # The store begins behind the offset, and `since` itself is wanted.
-    offset = f"{place.key}/{since}".lstrip("/")[:-1] if since else None
+    offset = f"{place.key}/{since}".lstrip("/")[:-1] if since else ""
     with failures(place, _OPTION):  # going on without the rest would make images look deleted
-        for chunk in obstore.list(
-            connect(place, PATIENCE), place.key or None, offset=offset or None, chunk_size=_LISTED
-        ):
-            yield from chunk
+        yield from listed(place, PATIENCE, offset)
 
 
 def _is_folder(entry: Any, name: str) -> bool:
     return not entry["size"] and "." not in name.rpartition("/")[2]
 
 
-def _reject(uri: str, error: Exception, etag: str | None = None) -> RejectedItem:
-    from raypipe.sources.remote import public
+def _patience(uri: str) -> Patience:
+    return HASTY if is_failing(uri) else PATIENCE
 
+
+@contextmanager
+def _rejects(uri: str) -> Iterator[None]:
+    """Make a reject of what goes wrong with an object that holds items.
+
+    It is none that stays, since the object could be read when they were listed.
+    """
+    try:
+        yield
+    except Exception as error:
+        reject = _reject(uri, error, "")
+        if reject.reason is RejectReason.UNREADABLE:
+            raise RejectedItem(RejectReason.UNAVAILABLE, reject.message) from None
+        raise reject from None
+
+
+def _reject(uri: str, error: Exception, etag: str | None = None) -> RejectedItem:
     found = answer(error)
     if etag is not None and isinstance(error, FileNotFoundError):
         return RejectedItem(RejectReason.CHANGED, f"not there any more: {public(uri)}")

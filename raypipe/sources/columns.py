@@ -13,7 +13,8 @@ from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError, nearest
 from raypipe.sources.local import file_etag
 from raypipe.sources.places import check_address, check_path, may_be_outside
-from raypipe.sources.remote import REMOTE_SCHEMES, public
+from raypipe.sources.remote import REMOTE_SCHEMES
+from raypipe.sources.servers import public
 from raypipe.storage import is_object
 
 #: Usual names of the column with the images, most telling first.

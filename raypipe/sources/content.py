@@ -14,6 +14,7 @@ from raypipe.sources.local import FILE_SCHEME, forget_files, path_of, read_local
 from raypipe.sources.members import Member, parse, raise_reject
 from raypipe.sources.parquet_content import forget_groups, read_parquet
 from raypipe.sources.remote import REMOTE_SCHEMES, read_remote
+from raypipe.sources.servers import after_a_pause, counted
 from raypipe.sources.tar_content import forget_streams, read_tar, read_tar_gz
 from raypipe.sources.zip import read_zip
 
@@ -30,6 +31,8 @@ _READERS: dict[str, Callable[[Member, int, str | None], bytes]] = {
     "hdf5": read_array,
 }
 _FORWARD = ("targz:", "npz:")
+#: What gives one item after the other, however many threads ask.
+_IN_TURN = ("targz", "parquet")
 
 
 def is_sequential(uri: str) -> bool:
@@ -76,9 +79,13 @@ def read_item(
         return raise_reject(uri)
     if scheme not in _READERS:
         return patiently(partial(read_local, uri, max_bytes, etag), forget_files)
-    reading = partial(_read_member, _READERS[scheme], parse(uri), max_bytes, etag)
+    member = parse(uri)
+    reading = partial(_read_member, _READERS[scheme], member, max_bytes, etag)
+    if not needs_requests(uri):
+        return patiently(reading, _forget)
     # A bucket's requests are tried again where they are made.
-    return reading() if needs_requests(uri) else patiently(reading, _forget)
+    with counted(member.path):
+        return after_a_pause(member.path, reading) if scheme in _IN_TURN else reading()
 
 
 def _read_member(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -15,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources import buckets
 from raypipe.sources.local import check_size
+from raypipe.sources.servers import counted, is_down, is_failing, public, server
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -36,11 +35,6 @@ _OF_CALLER = frozenset([401, 407])
 _PIECE = 2**18
 _PROBES = 8
 _CONNECTIONS = 64
-# After so many failures of a server in a row, items are tried once each instead of waiting for it.
-_PATIENCE = 8
-
-_failures: Counter[str] = Counter()
-_failures_lock = threading.Lock()
 
 
 def read_remote(uri: str, max_bytes: int, etag: str | None = None) -> bytes:
@@ -56,16 +50,8 @@ def read_remote(uri: str, max_bytes: int, etag: str | None = None) -> bytes:
             it gave no answer after several tries, CHANGED where they are not what was listed,
             TOO_LARGE where there are more than `max_bytes`.
     """
-    host = server(uri)
-    retries = RETRIES if _failures[host] < _PATIENCE else 0
-    try:
-        data = _fetch(uri, max_bytes, retries, etag)
-    except RejectedItem as reject:
-        with _failures_lock:
-            _failures[host] = _failures[host] + 1 if _is_down(reject) else 0
-        raise
-    _failures.pop(host, None)
-    return data
+    with counted(uri):
+        return _fetch(uri, max_bytes, 0 if is_failing(uri) else RETRIES, etag)
 
 
 def check_reachable(uris: Sequence[str]) -> None:
@@ -85,35 +71,6 @@ def check_reachable(uris: Sequence[str]) -> None:
         )
 
 
-def public(uri: str) -> str:
-    """Return a URI that can be shown: without credentials and values of its query."""
-    scheme, host, path, query = _parts(uri)
-    names = [pair.partition("=")[0] for pair in query.split("&") if pair]
-    shown = f"{scheme}://{host}{path}"
-    return shown + "?" + "&".join(f"{name}=…" for name in names) if names else shown
-
-
-def _parts(uri: str) -> tuple[str, str, str, str]:
-    """Return scheme, host, path and query of a URI, however it is written."""
-    scheme, _, rest = uri.partition("://")
-    place, _, query = rest.partition("#")[0].partition("?")
-    host, slash, path = place.partition("/")
-    if "@" not in host and ":" in host and scheme in ("s3", "gs"):
-        # No port, but a secret that holds a slash.
-        host, slash, path = place.rpartition("@")[2].partition("/")
-    return scheme, host.rpartition("@")[2], slash + path, query
-
-
-def _is_down(reject: RejectedItem) -> bool:
-    return reject.reason is RejectReason.UNAVAILABLE
-
-
-def server(uri: str) -> str:
-    """Return which server a URI is on, without credentials; the same for all paths."""
-    scheme, host, _, _ = _parts(uri)
-    return f"{scheme}://{host}"
-
-
 def _probe(uri: str) -> str:
     """Return why there was no answer, or nothing if there was one, even if it was no."""
     try:
@@ -122,13 +79,13 @@ def _probe(uri: str) -> str:
         else:
             buckets.probe(uri)
     except RejectedItem as reject:
-        return reject.message if _is_down(reject) else ""
+        return reject.message if is_down(reject) else ""
     return ""
 
 
 def _fetch(uri: str, max_bytes: int, retries: int, etag: str | None) -> bytes:
     if not uri.startswith("http"):
-        return buckets.read_object(uri, max_bytes, etag, hasty=not retries)
+        return buckets.read_object(uri, max_bytes, etag)
     from urllib3.exceptions import HTTPError
 
     wait = BACKOFF

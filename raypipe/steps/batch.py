@@ -6,7 +6,8 @@ reject, its pixels (or its JPEG) or its features, and what it has taken so far.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -39,6 +40,7 @@ class ReadOptions:
             the flow, not in the driver.
         one_server: whether all items come from the same server, so that its failure concerns all.
         server_etags: whether etags of objects are their servers' own, and not a table's.
+        run: another one for each run of the flow, also of the same process.
     """
 
     spec: Spec
@@ -47,6 +49,7 @@ class ReadOptions:
     limits: Limits | None = None
     one_server: bool = False
     server_etags: bool = False
+    run: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
 
 
 def items_of(batch: Batch) -> pa.Table:

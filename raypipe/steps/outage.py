@@ -10,11 +10,17 @@ from raypipe.errors import RaypipeError, RejectReason
 _ITEMS = 8  # a few images may be unlucky alone
 _UNITS = 2  # so may one stretch of a drive
 
-_down = 0  # units in a row, in this process, that a drive or several servers gave nothing of
+# The last run of this process, and its units in a row that a drive or several servers gave
+# nothing of.
+_run, _down = "", 0
 
 
 def check_outage(
-    reasons: npt.NDArray[np.object_], messages: npt.NDArray[np.object_], *, one_server: bool
+    reasons: npt.NDArray[np.object_],
+    messages: npt.NDArray[np.object_],
+    run: str,
+    *,
+    one_server: bool,
 ) -> None:
     """Stop if nothing came of a unit's items, and what follows would fail in the same way.
 
@@ -24,12 +30,14 @@ def check_outage(
     Args:
         reasons: (N,) why each item is a reject; empty for one that is none.
         messages: (N,) the same in detail.
+        run: what tells it from others of this process.
         one_server: whether all items of the run come from the same server.
 
     Raises:
         RaypipeError: it is an outage.
     """
-    global _down
+    global _run, _down
+    _run, _down = run, _down if run == _run else 0
     is_changed = reasons == RejectReason.CHANGED.value
     is_down = reasons == RejectReason.UNAVAILABLE.value
     if len(reasons) < _ITEMS or not (is_changed | is_down).all():

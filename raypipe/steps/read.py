@@ -21,7 +21,7 @@ from raypipe.images.transforms import least_side, to_pixels
 from raypipe.rows.unit import Unit
 from raypipe.sources.ahead import read_items
 from raypipe.sources.files import needs_requests
-from raypipe.sources.remote import server
+from raypipe.sources.servers import server
 from raypipe.steps.batch import (
     COST,
     ENCODED,
@@ -218,7 +218,8 @@ class ReadOutcome(Generic[T]):
         Raises:
             RaypipeError: what they come from is out of order: see `check_outage`.
         """
-        check_outage(self.reasons, self.messages, one_server=self.options.one_server)
+        how = self.options
+        check_outage(self.reasons, self.messages, how.run, one_server=how.one_server)
         cost = self.cost + (also or Cost())
         rows = len(self.items)
         texts = {n: np.array(self.items[n].to_pylist(), object) for n in self.items.column_names}

@@ -22,7 +22,8 @@ _OF_CALLER = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
-_TEMPORARY_STATUS = {"408", "425", "429"}
+# 409: another upload of the same name is under way.
+_TEMPORARY_STATUS = {"408", "409", "425", "429"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def _kind(text: str, error: Exception) -> str:
     """Name what went wrong on the way to the store, by words of its client."""
     words = {
         "timed out": "timeout",
+        "timedout": "timeout",
+        "response body": "the answer broke off",
         "tcp connect": "no connection",
         "dns": "no such host",
         "error sending request": "no connection",

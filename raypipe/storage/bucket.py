@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 import uuid
 from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage.answers import failure, failures
+from raypipe.storage.keys import again, listed, waits
 from raypipe.storage.object_file import ObjectFile
 from raypipe.storage.objects import Patience, connect, parse
 
@@ -23,7 +26,6 @@ PATIENCE = Patience(connect=10, answer=60, tries=10, total=180)
 
 #: What is smaller is fetched at once: a request takes as long as so many bytes do.
 _WHOLE_BYTES = 2**18
-_LISTED = 1000
 
 
 class BucketStorage:
@@ -59,12 +61,10 @@ class BucketStorage:
 
     def list(self, folder: str) -> list[str]:
         """Return the sorted names of the objects in a folder, or nothing if there are none."""
-        import obstore
-
         start = len(self._place.key) + 1
         with self._failures():
-            found = obstore.list(self._store, self._key(folder), chunk_size=_LISTED)
-            names = [entry["path"][start:] for chunk in found for entry in chunk]
+            found = listed(replace(self._place, key=self._key(folder)), PATIENCE)
+            names = [entry["path"][start:] for entry in found]
         return sorted(name for name in names if "/" not in name[len(folder) + 1 :])
 
     def exists(self, name: str) -> bool:
@@ -85,7 +85,7 @@ class BucketStorage:
     def open(self, name: str) -> BinaryIO:
         """Return the object as a file. Raises FileNotFoundError if it is absent."""
         place = replace(self._place, key=self._key(name))
-        file = ObjectFile(place, PATIENCE, self._option)
+        file = ObjectFile(place, PATIENCE, self._failures)
         if file.length <= _WHOLE_BYTES:
             return io.BytesIO(file.read())
         return cast(BinaryIO, file)
@@ -103,28 +103,33 @@ class BucketStorage:
         import obstore
 
         with self._failures():
-            obstore.put(self._store, self._key(name), data)
+            again(partial(obstore.put, self._store, self._key(name), data), PATIENCE)
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object atomically unless it exists; return whether it is this call's."""
-        import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        try:
-            with self._failures(AlreadyExistsError, PreconditionError):
-                # In one request: a multipart upload would have to be conditional at its end.
-                obstore.put(self._store, self._key(name), data, mode="create", use_multipart=False)
-        except (AlreadyExistsError, PreconditionError):
-            # It may have been this call's own first try, the answer to which was lost.
-            return self.read(name) == data
-        return True
+        for wait in (*waits(PATIENCE), None):
+            try:
+                with self._failures(AlreadyExistsError, PreconditionError):
+                    again(partial(self._create, name, data), PATIENCE)
+            except (AlreadyExistsError, PreconditionError) as error:
+                with contextlib.suppress(FileNotFoundError):
+                    # It may have been this call's own first try, the answer to which was lost.
+                    return self.read(name) == data
+                if wait is None:
+                    raise failure(self._place, error, self._option) from None
+                time.sleep(wait)  # another upload is under way, and may come to nothing
+            else:
+                return True
+        raise AssertionError("the last try returns or raises")
 
     def delete(self, name: str) -> None:
         """Remove an object, if it is there."""
         import obstore
 
         with contextlib.suppress(FileNotFoundError), self._failures():
-            obstore.delete(self._store, self._key(name))
+            again(partial(obstore.delete, self._store, self._key(name)), PATIENCE)
 
     def check_writable(self) -> None:
         """Prove that objects can be written, and are not replaced where they must not be.
@@ -150,6 +155,12 @@ class BucketStorage:
 
     def remove_stale_temporaries(self, folder: str) -> None:
         """Do nothing: there are none. Uploads cut short are for the bucket's lifecycle rules."""
+
+    def _create(self, name: str, data: bytes) -> None:
+        import obstore
+
+        # In one request: a multipart upload would have to be conditional at its end.
+        obstore.put(self._store, self._key(name), data, mode="create", use_multipart=False)
 
     def __reduce__(self) -> Any:
         return BucketStorage, (self.uri, self._option)

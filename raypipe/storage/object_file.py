@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
-from raypipe.storage.answers import failures
 from raypipe.storage.objects import ObjectUri, Patience, connect
+
+#: What makes of a failed request what its caller is to be told; FileNotFoundError stays.
+Failures: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 class ChangedError(OSError):
@@ -26,20 +30,20 @@ class ObjectFile(io.RawIOBase):
     Args:
         place: where it is.
         patience: how long to wait for it.
-        option: the command line's name for it, for messages.
+        failures: in which requests are made.
 
     Raises:
         FileNotFoundError: there is none.
-        RaypipeError: the store did not answer, or refuses; so do reads.
+        Exception: of `failures`: the store did not answer, or refuses; so do reads.
         ChangedError: by reads: it has been replaced.
     """
 
-    def __init__(self, place: ObjectUri, patience: Patience, option: str) -> None:
+    def __init__(self, place: ObjectUri, patience: Patience, failures: Failures) -> None:
         import obstore
 
-        self._place, self._option = place, option
+        self._place, self._failures = place, failures
         self._position = 0
-        with failures(place, option, FileNotFoundError):
+        with failures():
             self._store = connect(place, patience)
             found = obstore.head(self._store, place.key)
         self.length, self.version = int(found["size"]), version_of(found)
@@ -76,7 +80,7 @@ class ObjectFile(io.RawIOBase):
         stop = min(self._position + len(view), self.length)
         if stop <= self._position:
             return 0
-        with failures(self._place, self._option, FileNotFoundError):
+        with self._failures():
             found = obstore.get(
                 self._store, self._place.key, options={"range": (self._position, stop)}
             )

@@ -1,8 +1,9 @@
 """Results that are made as files of a folder, and kept in a bucket.
 
-A bucket cannot rename several objects at once. The marker, which is written first, has the
-checksums of all of a result's files; who reads them while they are replaced, or after that was cut
-short, finds others, and takes none.
+A bucket cannot rename several objects at once. So a result's files are written beside, by their
+checksums; then the marker, which has the checksum of each name: from then on it is the new result.
+At last they are written under their names, and those beside go. Who finds another file under a name
+than the marker says, takes the one beside: whenever that is cut short, the result is old or new.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from raypipe.storage.paths import local_path
 from raypipe.storage.results import KNOWN_BY, MARKER, check_result, found_result, marker
 
 _RETRY_SECONDS = 2.0
+_BESIDE = ".beside"
 
 
 @contextlib.contextmanager
@@ -48,8 +50,8 @@ def local_copy(place: str, names: Iterable[str], option: str) -> Iterator[Path]:
         found = _of_one_result(storage, wanted)
     if found is None:
         raise RaypipeError(
-            f"{option}: {storage.uri} holds files of two results: it is being replaced, or that "
-            "was cut short; wait, or run the command that writes it again"
+            f"{option}: {storage.uri} holds files of several results, which commands have written "
+            "there at the same time; run one of them again"
         )
     with _folder_of(found) as folder:
         yield folder
@@ -79,14 +81,18 @@ def upload(folder: Path, storage: BucketStorage, kind: str, origin: Mapping[str,
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     with _folder_of(_read(storage, KNOWN_BY)) as there:
         _, _, old = found_result(there)
-    for name in sorted({*old} - {*names, MARKER}):
-        if ".." not in Path(name).parts:
-            storage.delete(name)
     sums = {name: _checksum(_placed(folder, name, storage)) for name in names}
+    for name in names:
+        storage.put(f"{_BESIDE}/{sums[name]}", _placed(folder, name, storage))
     mark = marker(kind, origin, names) | {"sha256": sums}
     storage.put(MARKER, json.dumps(mark, indent=1).encode())
     for name in names:
         storage.put(name, _placed(folder, name, storage))
+    for name in sorted({*old} - {*names, MARKER}):
+        if ".." not in Path(name).parts:
+            storage.delete(name)
+    for name in storage.list(_BESIDE):
+        storage.delete(name)
 
 
 def _placed(folder: Path, name: str, storage: BucketStorage) -> bytes:
@@ -105,7 +111,12 @@ def _of_one_result(storage: BucketStorage, names: Iterable[str]) -> dict[str, by
     if not sums:  # copied there, or written before there was a marker
         return found
     wanted = {name: sums[name] for name in names if name in sums}
-    kept = {name: found[name] for name in wanted if name in found}
+    kept: dict[str, bytes] = {}
+    for name, checksum in wanted.items():
+        if _checksum(found.get(name, b"")) != checksum:
+            beside = f"{_BESIDE}/{checksum}"
+            found[name] = _read(storage, [beside]).get(beside, b"")
+        kept[name] = found[name]
     return kept if {name: _checksum(data) for name, data in kept.items()} == wanted else None
 
 

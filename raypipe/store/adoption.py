@@ -28,6 +28,7 @@ from raypipe.store.coverage import (
 )
 from raypipe.store.lifetime import expired_files
 from raypipe.store.partition import DATA, UNDECODABLE, File, count_rows, read_metadata, recover
+from raypipe.store.seals import may_be_opened
 from raypipe.store.snapshot import Part
 
 
@@ -67,6 +68,9 @@ def _unlisted(
     storage: Storage, fingerprint: str, noted: set[str], name: str
 ) -> list[tuple[Part, PartRows]]:
     """Return a unit's files and what is in them; without rejects that are about to go, or gone."""
+    if not _may_be_opened(storage, name):
+        _pass_over(storage, name)
+        return []
     metadata = read_metadata(storage, name)
     stem = PurePosixPath(name).stem
     if metadata is None or metadata.fingerprint != fingerprint or stem != f"part-{metadata.unit}":
@@ -82,11 +86,20 @@ def _unlisted(
             found.append((part, part_rows(storage.open(one), part, retry=False)))
         except UNDECODABLE as error:
             if isinstance(error, OSError) and error.errno:  # it says nothing of the file
-                raise RaypipeError(
-                    f"{storage.uri}/{one} cannot be read: {error.strerror}"
-                ) from error
+                raise _cannot_be_read(storage, one, error) from error
             _pass_over(storage, one)
     return found
+
+
+def _may_be_opened(storage: Storage, name: str) -> bool:
+    try:
+        return may_be_opened(storage, name)
+    except OSError as error:
+        raise _cannot_be_read(storage, name, error) from error
+
+
+def _cannot_be_read(storage: Storage, name: str, error: OSError) -> RaypipeError:
+    return RaypipeError(f"{storage.uri}/{name} cannot be read: {error.strerror or error}")
 
 
 def _pass_over(storage: Storage, name: str) -> None:

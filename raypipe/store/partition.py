@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,10 +15,10 @@ import pyarrow as pa
 from raypipe import schema
 from raypipe.errors import RaypipeError
 from raypipe.rows.features import tensor
-from raypipe.storage import FileInput, Storage, stream
+from raypipe.storage import FileInput, Storage
 from raypipe.store import hdf5, parquet
 from raypipe.store.lifetime import check_name
-from raypipe.store.seals import blank, is_sealed, seal
+from raypipe.store.seals import blank, is_sealed, may_be_opened, pieces_of, seal
 
 Format = Literal["parquet", "hdf5"]
 
@@ -26,8 +26,6 @@ DATA = "data"
 REJECTS = "rejects"
 
 _FORMATS: dict[str, Any] = {"parquet": parquet, "hdf5": hdf5}
-
-_PIECE_BYTES = 2**20
 
 #: What Arrow and h5py raise where bytes make no sense.
 UNDECODABLE = (
@@ -145,17 +143,21 @@ def existing_unit(storage: Storage, unit: str, form: Format) -> list[File]:
         RaypipeError: its feature partition is none of this project's, or one is damaged.
     """
     name = data_name(unit, form)
+    found = [_recovered(storage, name, unit)]
     metadata = read_metadata(storage, name)
-    if metadata is None:
-        raise RaypipeError(f"{storage.uri}/{name} is in the way; remove it")
-    names = [name, metadata.rejects] if metadata.rejects else [name]
-    found = [recover(storage, name, unit) for name in names]
-    for name, file in zip(names, found, strict=True):
-        if file is None:
-            raise RaypipeError(
-                f"{storage.uri}/{name} is damaged, and no snapshot lists it; remove it"
-            )
-    return [file for file in found if file]
+    if metadata and metadata.rejects:
+        found.append(_recovered(storage, metadata.rejects, unit))
+    return found
+
+
+def _recovered(storage: Storage, name: str, unit: str) -> File:
+    found = recover(storage, name, unit)
+    if found is None:
+        raise RaypipeError(
+            f"{storage.uri}/{name} is damaged or none of raypipe's, and no snapshot lists it; "
+            "remove it"
+        )
+    return found
 
 
 def read_metadata(storage: Storage, name: str) -> Metadata | None:
@@ -203,7 +205,7 @@ def describe(storage: Storage, name: str, unit: str, rows: int | None = None) ->
         rows: how many it has, where that is known.
     """
     size, checksum = 0, hashlib.sha256()
-    for piece in _stream(storage, name):
+    for piece in pieces_of(storage, name):
         size += len(piece)
         checksum.update(piece)
     counted = count_rows(storage, name) if rows is None else rows
@@ -231,25 +233,18 @@ def recover(storage: Storage, name: str, unit: str, rows: int | None = None) -> 
 def _is_as_written(storage: Storage, name: str) -> bool:
     if name.startswith(f"{REJECTS}/"):
         checksum = hashlib.sha256()
-        for piece in _stream(storage, name):
+        for piece in pieces_of(storage, name):
             checksum.update(piece)
         return name == f"{name.rpartition('-')[0]}-{checksum.hexdigest()[:8]}.parquet"
-    metadata = read_metadata(storage, name)
+    metadata = read_metadata(storage, name) if may_be_opened(storage, name) else None
     if metadata is None:
         return False
     if not metadata.seal:
         for _ in file_format(name).iter_tables(storage.open(name), None):
             pass
         return True
-    pieces = _stream(storage, name)
+    pieces = pieces_of(storage, name)
     return is_sealed(pieces, metadata.seal, blank(metadata.fingerprint, metadata.unit))
-
-
-def _stream(storage: Storage, name: str) -> Iterator[bytes]:
-    """Yield a file's content in small pieces: many are read at once, and they may be large."""
-    with stream(storage.open(name)) as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
 
 
 def _about(metadata: Metadata) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 
 import raypipe
 from raypipe.config import PredictConfig
+from raypipe.errors import RaypipeError
 from raypipe.fit.evaluate.tally import Tally, trained_on
 from raypipe.heads.trained_on import TRAINED_ON_FILE, TrainedOn
 from raypipe.jobs import predict
@@ -73,3 +74,20 @@ def test_a_model_on_its_own_store(tmp_path: Path) -> None:
     outcome = predict.run(PredictConfig(**given, out=str(tmp_path / "p.csv")))
     assert outcome.text.startswith("whether the model was trained on some of these images cannot")
     assert outcome.summary["evaluation"]["training_rows"] is None
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    known = TrainedOn.of(items(*((f"{i}.jpg", f"/x/{i}.jpg", "1") for i in range(20))))
+    known.save(tmp_path)
+    path = tmp_path / TRAINED_ON_FILE
+    data = path.read_bytes()
+    broken = [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in range(len(data))]
+    broken += [data[:length] for length in (0, 5, 50, 200, len(data) - 1)]
+    for content in (*broken, data + b"x", b"another file"):
+        path.write_bytes(content)
+        with pytest.raises(RaypipeError, match=r"trained_on.npy is damaged: .*train the model"):
+            TrainedOn.load(tmp_path)
+    np.save(path, known.digests)  # as before there was a checksum
+    found = TrainedOn.load(tmp_path)
+    assert found is not None
+    assert (found.digests == known.digests).all()

@@ -16,7 +16,8 @@ import pytest
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources import buckets, read_item, remote
-from raypipe.sources.remote import check_reachable, public
+from raypipe.sources.remote import check_reachable
+from raypipe.sources.servers import forget_failures, public
 from raypipe.storage.objects import Patience
 from tests.support.sources import CAP, contents, csv_of, served
 
@@ -62,7 +63,7 @@ class Server(BaseHTTPRequestHandler):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "BACKOFF", 0.01)
     monkeypatch.setattr(buckets, "PATIENCE", Patience(tries=2, total=5))
-    remote._failures.clear()
+    forget_failures()
     Server.asked.clear()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +19,15 @@ from PIL import Image
 from raypipe import schema
 from raypipe.errors import RaypipeError
 from raypipe.rows.unit import Unit, pack_items
-from raypipe.sources import faults, remote
+from raypipe.sources import buckets, faults, remote
 from raypipe.sources.content import _forget
+from raypipe.sources.servers import forget_failures
 from raypipe.steps import outage
 from raypipe.steps.batch import ITEMS, UNIT, Batch, ReadOptions
 from raypipe.steps.read import one_server, read_and_decode
+from raypipe.storage.objects import Patience
 from tests.sources.test_faults import plant
+from tests.storage.test_bucket_faults import faulty
 from tests.support.sources import csv_of, listed, zip_of
 from tests.support.stores import items_of, make_spec
 
@@ -33,7 +38,7 @@ OPTIONS = ReadOptions(make_spec(), 10**6)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(faults, "WAITS", (0.0,))
     monkeypatch.setattr(faults, "_failures", 0)
-    monkeypatch.setattr(outage, "_down", 0)
+    monkeypatch.setattr(outage, "_run", "of another test")
     yield
     _forget()
 
@@ -93,6 +98,36 @@ def test_one_stretch_of_a_drive_does_not(photos: Path, monkeypatch: pytest.Monke
         assert read(items.slice(8)) == [""] * 8
 
 
+def test_units_of_two_runs_in_one_process_are_not_counted_together(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = listed(photos)
+    for path in sorted(photos.iterdir()):
+        plant(monkeypatch, path, errno.EIO)
+    for _ in range(3):
+        options = ReadOptions(make_spec(), 10**6)
+        sent = pickle.loads(pickle.dumps(options))  # to another process, and back
+        assert read(items.slice(0, 8), options) == ["unavailable"] * 8
+    with pytest.raises(RaypipeError, match="none of 8 images could be read"):
+        read(items.slice(8), sent)
+
+
+@pytest.mark.parametrize("kind", ["bytes.parquet", "a.tar.gz", "a.zip", "one"])
+def test_a_bucket_that_is_down_ends_the_run(
+    kind: str, s3: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "PATIENCE", Patience(connect=1, answer=1, tries=2, total=2))
+    forget_failures()
+    with faulty(kind, s3, client, tmp_path) as server:
+        items = listed(server.source).slice(0, 8)
+        server.fail(503)
+        with pytest.raises(RaypipeError, match=r"none of 8 images could be read: no answer \(503"):
+            read(items, replace(OPTIONS, one_server=True))
+        server.fail(None)
+        forget_failures()
+        assert "unavailable" not in read(items, replace(OPTIONS, one_server=True))
+
+
 def test_a_zip_that_is_packed_anew_ends_the_run(photos: Path, tmp_path: Path) -> None:
     images = {path.name: path.read_bytes() for path in sorted(photos.iterdir())}
     archive = zip_of(tmp_path / "z.zip", images)
@@ -122,7 +157,7 @@ def test_a_server_that_is_down_ends_the_run(
 ) -> None:
     """At once, if it is the only one; of several, others may answer."""
     monkeypatch.setattr(remote, "RETRIES", 0)
-    remote._failures.clear()
+    forget_failures()
     with socket.socket() as bound:  # it is nobody's while nothing listens
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]

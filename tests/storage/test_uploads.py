@@ -1,4 +1,4 @@
-"""Results in buckets: old or new as a whole, or an error; never files of two."""
+"""Results in buckets: old or new as a whole."""
 
 from __future__ import annotations
 
@@ -45,38 +45,46 @@ def read(place: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_kill_between_two_puts_mixes_nothing(
+def test_a_kill_between_two_puts_leaves_the_old_or_the_new_one(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marked: bool
 ) -> None:
-    step, read_whole = 0, []
-    old = {name: OLD[name] for name in NEW}
-    while read_whole[-1:] != [NEW]:
-        put(place, tmp_path / "old", OLD)
-        if not marked:  # as it was written before there was a marker
-            BucketStorage(place).delete(transfer.MARKER)
-        left = step
+    old, read_whole, left = {name: OLD[name] for name in NEW}, [], -1
 
-        def counted(call: Any, *arguments: Any) -> Any:
+    def mortal(call: Any) -> Any:
+        def run(*arguments: Any) -> Any:
             nonlocal left
             left -= 1
             if left < 0:
                 raise KilledError
             return call(*arguments)
 
-        with monkeypatch.context() as patched:
+        return run
+
+    while left < 0:
+        put(place, tmp_path / "old", OLD)
+        if not marked:  # as it was written before there was a marker
+            BucketStorage(place).delete(transfer.MARKER)
+        left = len(read_whole)
+        with monkeypatch.context() as patched, contextlib.suppress(KilledError):
             for name in ("put", "delete"):
-                call = getattr(BucketStorage, name)
-                patched.setattr(BucketStorage, name, lambda *a, _call=call: counted(_call, *a))
-            try:
-                put(place, tmp_path / "new", NEW)
-            except KilledError:
-                check_uploaded(BucketStorage(place), "model", ORIGIN, replace=False)
-        with contextlib.suppress(RaypipeError):
-            read_whole.append(read(place))
-        step += 1
+                patched.setattr(BucketStorage, name, mortal(getattr(BucketStorage, name)))
+            put(place, tmp_path / "new", NEW)
+        read_whole.append(read(place))
+        check_uploaded(BucketStorage(place), "model", ORIGIN, replace=False)
+    news = [found == NEW for found in read_whole]
     assert all(found in (old, NEW) for found in read_whole)
-    assert step > len(read_whole)  # some were refused
-    assert BucketStorage(place).exists("notes") is not marked
+    assert (news, len(news) > 6) == (sorted(news), True)  # once it is the new one, it stays that
+    storage = BucketStorage(place)
+    assert storage.exists("notes") is not marked
+    assert storage.list(transfer._BESIDE) == []
+    assert storage.read("arrays") == b"new"
+
+
+def test_files_of_several_results_are_refused(place: str, tmp_path: Path) -> None:
+    put(place, tmp_path / "old", OLD)
+    BucketStorage(place).put("arrays", b"another")
+    with pytest.raises(RaypipeError, match="holds files of several results.*run one of them again"):
+        read(place)
 
 
 def test_who_reads_while_it_is_replaced_reads_again(

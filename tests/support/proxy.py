@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -14,7 +16,8 @@ from typing import Any
 __all__ = ["Fault", "Proxy", "proxied"]
 
 #: What is done to a request: nothing (None), an HTTP status instead of passing it on, `late` (it is
-#: passed on, but the answer is an error), `slow`, or `blind` (passed on without its condition).
+#: passed on, but the answer is an error), `slow`, `blind` (passed on without its condition),
+#: `reset` (the connection is), `cut` (its body ends in the middle) or `stuck` (it stops there).
 Fault = int | str | None
 
 
@@ -31,6 +34,7 @@ class Proxy(ThreadingHTTPServer):
         self.number = 0
         self.ports: dict[int, int] = {}  # of those who ask, by the number of the request
         self.lock = threading.Lock()
+        self.over = threading.Event()
 
     @property
     def address(self) -> str:
@@ -45,6 +49,7 @@ def proxied(
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server
+        server.over.set()
         server.shutdown()
 
 
@@ -63,6 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self._answer(fault, {}, _error(fault))
             return
+        if fault == "reset":
+            self._reset()
+            return
         if fault == "slow":
             time.sleep(0.3)
         headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
@@ -76,11 +84,20 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "late":
             self._answer(503, {}, _error(503))
         else:
-            self._answer(found.status, dict(found.headers.items()), data)
+            self._answer(found.status, dict(found.headers.items()), data, fault)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def _reset(self) -> None:
+        """Close the connection such that the other side is told of a reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.rfile.close()
+        self.connection.close()
+
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, fault: Fault = None
+    ) -> None:
         self.send_response_only(status)
         length = headers.get("Content-Length") if self.command == "HEAD" else None
         dropped = ("content-length", "transfer-encoding", "connection")
@@ -90,7 +107,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self._send(body, fault)
+
+    def _send(self, body: bytes, fault: Fault) -> None:
+        broken = fault in ("cut", "stuck") and bool(body)
+        self.wfile.write(body[: len(body) // 2] if broken else body)
+        if broken:
+            self.close_connection = True
+        if broken and fault == "stuck":
+            self.server.over.wait(60)
 
     def log_message(self, *_: Any) -> None:
         pass

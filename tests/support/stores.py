@@ -75,8 +75,13 @@ def make_store(
 ) -> tuple[FolderStorage, Snapshot]:
     """A store with a partition for each unit, published as one snapshot."""
     storage = FolderStorage(folder)
+    return storage, fill(storage, units, spec, form)
+
+
+def fill(storage: Storage, units: Sequence[pa.Table], spec: Spec, form: Format) -> Snapshot:
+    """Make a store in a folder or bucket."""
     create_store(storage, spec, {"source": "test"}, form)
     parts = [p for i, unit in enumerate(units) for p in write(storage, spec, f"u{i}", unit, form)]
     snapshot = publish(storage, spec.fingerprint, tuple(parts))
     write_master(storage, snapshot, spec)
-    return storage, snapshot
+    return snapshot
