@@ -91,6 +91,21 @@ def test_the_grace_begins_anew_after_a_kill(
     assert len(expire(storage, keep=1).removed) == 1
 
 
+def test_a_note_from_the_future_begins_its_grace_when_it_is_found(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was wrong, and has been set back: else the files would stay for a year."""
+    run(storage, {"a": "1"})
+    run(storage, {"a": "2"})
+    now = time.time()
+    for years, hours, removed in ((1, 0, 0), (0, 0, 0), (0, 23, 0), (0, 25, 1), (0, 50, 0)):
+        clock = now + years * 365 * 24 * 3600 + hours * 3600
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        assert len(expire(storage, keep=1).removed) == removed
+    assert expired_files(storage) == set()
+    assert content(storage) == {"a": "2"}
+
+
 def test_compaction_takes_up_no_noted_file(tmp_path: Path) -> None:
     spec = make_spec()
     units = [items_of([f"a/{i}"]) for i in range(3)]
