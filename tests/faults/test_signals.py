@@ -132,7 +132,7 @@ def _empty(out: Path) -> None:
     out.mkdir()
 
 
-@pytest.mark.parametrize("moments", [12, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("moments", [6, pytest.param(60, marks=pytest.mark.long)])
 def test_from_the_first_line_on(moments: int, place: Place) -> None:
     """One line at each moment from `main` to the end of Python, or no word at all."""
     code = "from raypipe.cli import main; print('begins', flush=True); main()"
