@@ -8,6 +8,7 @@ import random
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from raypipe.errors import RaypipeError
@@ -171,6 +172,21 @@ def test_items_of_a_damaged_leftover_are_made_again(storage: FolderStorage) -> N
     run(storage, versions)
     assert content(storage) == versions
     assert name not in {part.file.path for part in newest(storage, SPEC.fingerprint).parts}
+
+
+def test_flipped_features_of_a_leftover_are_not_adopted(storage: FolderStorage) -> None:
+    """No checksum of a page is looked at on the way: an ingest reads ids and versions alone."""
+    versions = {f"a{i}": "1" for i in range(9)}
+    work(storage, listing(versions))  # stopped before it published
+    (name,) = storage.list("data")
+    place = pq.ParquetFile(storage.open(name)).metadata.row_group(0)
+    (column,) = (
+        c for c in map(place.column, range(place.num_columns)) if "feat" in c.path_in_schema
+    )
+    data, at = storage.read(name), column.data_page_offset + column.total_compressed_size - 2
+    storage.put(name, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    every = listing(versions)
+    assert adopt(storage, cover(storage, ()), every, SPEC.fingerprint).parts == ()
 
 
 @pytest.mark.parametrize("form", ["parquet", "hdf5"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -427,3 +428,30 @@ def test_rejects_are_tried_again_when_asked_for(storage: FolderStorage) -> None:
     run(storage, {"a": "1", "b!": "1", "c!": "1", "d": "1"})
     after = publish(storage, SPEC.fingerprint, added, None, base, retry=True)
     assert (after.rows, after.rejects) == (3, 1)
+
+
+def test_of_two_specs_at_once_one_is_the_stores(tmp_path: Path) -> None:
+    """Whoever comes second is refused, and has written nothing."""
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        together = threading.Barrier(8)
+        refused: list[Spec] = []
+
+        def begin(spec: Spec, folder: Path = folder, together: Any = together) -> None:
+            together.wait()
+            try:
+                create_store(FolderStorage(folder), spec, {"source": "test"})
+            except UsageError as error:
+                assert "of another spec" in str(error)
+                refused.append(spec)
+
+        threads = [threading.Thread(target=begin, args=(s,)) for s in (SPEC, OTHER) * 4]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        there = json.loads((folder / "spec.json").read_text())["fingerprint"]
+        (other,) = {SPEC.fingerprint, OTHER.fingerprint} - {there}
+        assert [spec.fingerprint for spec in refused] == [other] * 4
+        assert [path.name for path in folder.iterdir()] == ["spec.json"]
