@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-slow test-cluster test-long lint docs bench clean
+.PHONY: install wheel picture demo test test-slow test-cluster test-long lint docs bench clean
 
 install: $(STAMP)
 
@@ -13,6 +13,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	@touch $@
+
+wheel: install
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+# The README's picture, of the demo's report. It wants Chromium.
+picture: demo
+	$(BIN)/python docs/_ext/readme_picture.py demo-output
 
 demo: install
 	$(BIN)/raypipe demo --out demo-output

@@ -44,6 +44,7 @@ def cluster(
     store: str | os.PathLike[str] | Store,
     *,
     csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     engine: Literal["auto", "sklearn", "ray"] = "auto",
@@ -81,6 +82,10 @@ def cluster(
         csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
             label and name that it would take for a formula (they begin with =, +, -, @, a tab
             or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to use, where the store has several.
@@ -137,6 +142,7 @@ def dedupe(
     store: str | os.PathLike[str] | Store,
     *,
     csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     least: float = 0.85,
     layer: str | os.PathLike[str] | None = None,
@@ -157,6 +163,10 @@ def dedupe(
         csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
             label and name that it would take for a formula (they begin with =, +, -, @, a tab
             or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         least: Least cosine of standardised features of pairs whose pixels are compared.
@@ -269,16 +279,17 @@ def doctor(
         flip: Mirror half of the views.
         float_views: Views keep the fractions of pixel values that interpolation gives, as
             Keras's do, instead of whole numbers; takes four times the memory.
-        backbone: A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
+        backbone: Pretrained network, as `resnet50`, `timm/NAME` or `file.py:callable`. In full:
+            a name of torchvision, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
             transformers, `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications,
             `package.module:callable` or `file.py:callable`.
-        weights: `DEFAULT` or another published set by name, `random` (seeded), or a file
-            (.safetensors, .pth, .pt, .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for
-            `keras/NAME`).
+        weights: Weights of the network: published ones, or a file. `DEFAULT` or another
+            published set by name, `random` (seeded), or a file (.safetensors, .pth, .pt,
+            .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for `keras/NAME`).
         weights_sha256: Refuse a weights file that has another checksum.
-        layer: Node to cut at, as [COLUMN=]NODE[:POOL]; repeat it for several. `raypipe layers
-            BACKBONE` lists them; `logits` is the network's own output. Default: `embedding`,
-            what the network's library calls the image's feature.
+        layer: Layer whose output becomes the feature, as [COLUMN=]NODE[:POOL]; repeat it for
+            several. `raypipe layers BACKBONE` lists them; `logits` is the network's own output.
+            Default: `embedding`, what the network's library calls the image's feature.
         pool: How a (channels, height, width) or (tokens, channels) output becomes the feature,
             for layers that do not say: average, maximum, flat, as it is (`none`), as (height,
             width, channels) (`hwc`), flat in that order, which is Keras's (`flatten-hwc`), as
@@ -342,24 +353,24 @@ def doctor(
             addresses, which are those of a cloud's metadata. Without it such a table is
             refused: it may come from anybody.
         max_pixels: Reject images with more pixels than this before decoding them.
-        label: Where labels come from. `folder`: the image's own; `folder:first` is the top-most
-            one, `folder:path` all of them, `folder:last` its own even if others have its name.
-            `column` or `column:NAME` of a table (key in the json of a shard, array), by default
-            `label`. `filename` or `filename:REGEX`: the expression's first group; by default
-            what is in front of the number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv,
-            .tsv) with a label for each id, which may lack the extension; columns are known by
-            usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and
-            .zip, except dates as `2026/11/21`, else column. A split's folder on top is no part
-            of a label.
+        label: Where labels come from, as `folder`, `column:NAME`, `filename`, `file:PATH`.
+            `folder`: the image's own; `folder:first` is the top-most one, `folder:path` all of
+            them, `folder:last` its own even if others have its name. `column` or `column:NAME`
+            of a table (key in the json of a shard, array), by default `label`. `filename` or
+            `filename:REGEX`: the expression's first group; by default what is in front of the
+            number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for
+            each id, which may lack the extension; columns are known by usual names, or as
+            `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and .zip, except dates as
+            `2026/11/21`, else column. A split's folder on top is no part of a label.
         label_column: Column, key in json, or array with the labels.
         label_pattern: Regular expression for --label filename.
         label_file: Table with a label for each id.
         label_id: Column of that table with the ids.
         label_limit: Take only the first N images of each label, in natural order (2 before 10).
-        split: Record a split of each image: from the top-most `folder` (train, valid, test, …),
-            from a `column` or `column:NAME` (by default `split`), or by `hash` of its id, which
-            stays as it is when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation
-            and test, or train and test.
+        split: Record which images are for training, validation and test. From the top-most
+            `folder` (train, valid, test, …), from a `column` or `column:NAME` (by default
+            `split`), or by `hash` of its id, which stays as it is when the set grows;
+            `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and test.
         split_column: Column with the split.
         split_sizes: Shares for --split hash.
         prune: Drop rows whose image is gone from the source.
@@ -386,6 +397,7 @@ def export(
     store: str | os.PathLike[str] | Store,
     *,
     csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str],
@@ -410,6 +422,10 @@ def export(
         csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
             label and name that it would take for a formula (they begin with =, +, -, @, a tab
             or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to write, where the store has several.
@@ -532,16 +548,17 @@ def extract(
         flip: Mirror half of the views.
         float_views: Views keep the fractions of pixel values that interpolation gives, as
             Keras's do, instead of whole numbers; takes four times the memory.
-        backbone: A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
+        backbone: Pretrained network, as `resnet50`, `timm/NAME` or `file.py:callable`. In full:
+            a name of torchvision, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
             transformers, `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications,
             `package.module:callable` or `file.py:callable`.
-        weights: `DEFAULT` or another published set by name, `random` (seeded), or a file
-            (.safetensors, .pth, .pt, .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for
-            `keras/NAME`).
+        weights: Weights of the network: published ones, or a file. `DEFAULT` or another
+            published set by name, `random` (seeded), or a file (.safetensors, .pth, .pt,
+            .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for `keras/NAME`).
         weights_sha256: Refuse a weights file that has another checksum.
-        layer: Node to cut at, as [COLUMN=]NODE[:POOL]; repeat it for several. `raypipe layers
-            BACKBONE` lists them; `logits` is the network's own output. Default: `embedding`,
-            what the network's library calls the image's feature.
+        layer: Layer whose output becomes the feature, as [COLUMN=]NODE[:POOL]; repeat it for
+            several. `raypipe layers BACKBONE` lists them; `logits` is the network's own output.
+            Default: `embedding`, what the network's library calls the image's feature.
         pool: How a (channels, height, width) or (tokens, channels) output becomes the feature,
             for layers that do not say: average, maximum, flat, as it is (`none`), as (height,
             width, channels) (`hwc`), flat in that order, which is Keras's (`flatten-hwc`), as
@@ -589,10 +606,11 @@ def extract(
             --mean.
         precision: Arithmetic of the network; `auto` takes bf16 where the hardware has it, else
             fp32.
-        source: Images: a folder or a bucket's prefix (any depth), a file, a .zip, a WebDataset
-            shard (.tar, .tar.gz; also as a folder of shards or a pattern), a table (.parquet,
-            .csv, .tsv, .jsonl), or arrays (.h5, .npy, .npz). Paths, or URIs as
-            s3://bucket/prefix and gs://bucket/prefix.
+        source: Images: a folder, a bucket's prefix, an archive, a table or arrays. Of folders
+            and prefixes (any depth) all that are in it; else a file, a .zip, a WebDataset shard
+            (.tar, .tar.gz; also as a folder of shards or a pattern), a table (.parquet, .csv,
+            .tsv, .jsonl), or arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and
+            gs://bucket/prefix.
         glob: Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for
             several.
         since: Take only items whose id is this or sorts behind it, as `2026/11/21`. What lies
@@ -607,24 +625,24 @@ def extract(
             addresses, which are those of a cloud's metadata. Without it such a table is
             refused: it may come from anybody.
         max_pixels: Reject images with more pixels than this before decoding them.
-        label: Where labels come from. `folder`: the image's own; `folder:first` is the top-most
-            one, `folder:path` all of them, `folder:last` its own even if others have its name.
-            `column` or `column:NAME` of a table (key in the json of a shard, array), by default
-            `label`. `filename` or `filename:REGEX`: the expression's first group; by default
-            what is in front of the number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv,
-            .tsv) with a label for each id, which may lack the extension; columns are known by
-            usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and
-            .zip, except dates as `2026/11/21`, else column. A split's folder on top is no part
-            of a label.
+        label: Where labels come from, as `folder`, `column:NAME`, `filename`, `file:PATH`.
+            `folder`: the image's own; `folder:first` is the top-most one, `folder:path` all of
+            them, `folder:last` its own even if others have its name. `column` or `column:NAME`
+            of a table (key in the json of a shard, array), by default `label`. `filename` or
+            `filename:REGEX`: the expression's first group; by default what is in front of the
+            number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for
+            each id, which may lack the extension; columns are known by usual names, or as
+            `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and .zip, except dates as
+            `2026/11/21`, else column. A split's folder on top is no part of a label.
         label_column: Column, key in json, or array with the labels.
         label_pattern: Regular expression for --label filename.
         label_file: Table with a label for each id.
         label_id: Column of that table with the ids.
         label_limit: Take only the first N images of each label, in natural order (2 before 10).
-        split: Record a split of each image: from the top-most `folder` (train, valid, test, …),
-            from a `column` or `column:NAME` (by default `split`), or by `hash` of its id, which
-            stays as it is when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation
-            and test, or train and test.
+        split: Record which images are for training, validation and test. From the top-most
+            `folder` (train, valid, test, …), from a `column` or `column:NAME` (by default
+            `split`), or by `hash` of its id, which stays as it is when the set grows;
+            `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and test.
         split_column: Column with the split.
         split_sizes: Shares for --split hash.
         prune: Drop rows whose image is gone from the source.
@@ -748,16 +766,17 @@ def extract(
         flip: Mirror half of the views.
         float_views: Views keep the fractions of pixel values that interpolation gives, as
             Keras's do, instead of whole numbers; takes four times the memory.
-        backbone: A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
+        backbone: Pretrained network, as `resnet50`, `timm/NAME` or `file.py:callable`. In full:
+            a name of torchvision, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
             transformers, `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications,
             `package.module:callable` or `file.py:callable`.
-        weights: `DEFAULT` or another published set by name, `random` (seeded), or a file
-            (.safetensors, .pth, .pt, .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for
-            `keras/NAME`).
+        weights: Weights of the network: published ones, or a file. `DEFAULT` or another
+            published set by name, `random` (seeded), or a file (.safetensors, .pth, .pt,
+            .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for `keras/NAME`).
         weights_sha256: Refuse a weights file that has another checksum.
-        layer: Node to cut at, as [COLUMN=]NODE[:POOL]; repeat it for several. `raypipe layers
-            BACKBONE` lists them; `logits` is the network's own output. Default: `embedding`,
-            what the network's library calls the image's feature.
+        layer: Layer whose output becomes the feature, as [COLUMN=]NODE[:POOL]; repeat it for
+            several. `raypipe layers BACKBONE` lists them; `logits` is the network's own output.
+            Default: `embedding`, what the network's library calls the image's feature.
         pool: How a (channels, height, width) or (tokens, channels) output becomes the feature,
             for layers that do not say: average, maximum, flat, as it is (`none`), as (height,
             width, channels) (`hwc`), flat in that order, which is Keras's (`flatten-hwc`), as
@@ -805,10 +824,11 @@ def extract(
             --mean.
         precision: Arithmetic of the network; `auto` takes bf16 where the hardware has it, else
             fp32.
-        source: Images: a folder or a bucket's prefix (any depth), a file, a .zip, a WebDataset
-            shard (.tar, .tar.gz; also as a folder of shards or a pattern), a table (.parquet,
-            .csv, .tsv, .jsonl), or arrays (.h5, .npy, .npz). Paths, or URIs as
-            s3://bucket/prefix and gs://bucket/prefix.
+        source: Images: a folder, a bucket's prefix, an archive, a table or arrays. Of folders
+            and prefixes (any depth) all that are in it; else a file, a .zip, a WebDataset shard
+            (.tar, .tar.gz; also as a folder of shards or a pattern), a table (.parquet, .csv,
+            .tsv, .jsonl), or arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and
+            gs://bucket/prefix.
         glob: Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for
             several.
         since: Take only items whose id is this or sorts behind it, as `2026/11/21`. What lies
@@ -823,24 +843,24 @@ def extract(
             addresses, which are those of a cloud's metadata. Without it such a table is
             refused: it may come from anybody.
         max_pixels: Reject images with more pixels than this before decoding them.
-        label: Where labels come from. `folder`: the image's own; `folder:first` is the top-most
-            one, `folder:path` all of them, `folder:last` its own even if others have its name.
-            `column` or `column:NAME` of a table (key in the json of a shard, array), by default
-            `label`. `filename` or `filename:REGEX`: the expression's first group; by default
-            what is in front of the number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv,
-            .tsv) with a label for each id, which may lack the extension; columns are known by
-            usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and
-            .zip, except dates as `2026/11/21`, else column. A split's folder on top is no part
-            of a label.
+        label: Where labels come from, as `folder`, `column:NAME`, `filename`, `file:PATH`.
+            `folder`: the image's own; `folder:first` is the top-most one, `folder:path` all of
+            them, `folder:last` its own even if others have its name. `column` or `column:NAME`
+            of a table (key in the json of a shard, array), by default `label`. `filename` or
+            `filename:REGEX`: the expression's first group; by default what is in front of the
+            number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for
+            each id, which may lack the extension; columns are known by usual names, or as
+            `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and .zip, except dates as
+            `2026/11/21`, else column. A split's folder on top is no part of a label.
         label_column: Column, key in json, or array with the labels.
         label_pattern: Regular expression for --label filename.
         label_file: Table with a label for each id.
         label_id: Column of that table with the ids.
         label_limit: Take only the first N images of each label, in natural order (2 before 10).
-        split: Record a split of each image: from the top-most `folder` (train, valid, test, …),
-            from a `column` or `column:NAME` (by default `split`), or by `hash` of its id, which
-            stays as it is when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation
-            and test, or train and test.
+        split: Record which images are for training, validation and test. From the top-most
+            `folder` (train, valid, test, …), from a `column` or `column:NAME` (by default
+            `split`), or by `hash` of its id, which stays as it is when the set grows;
+            `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and test.
         split_column: Column with the split.
         split_sizes: Shares for --split hash.
         prune: Drop rows whose image is gone from the source.
@@ -886,7 +906,8 @@ def layers(
         'fc'
 
     Args:
-        backbone: A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
+        backbone: Pretrained network, as `resnet50`, `timm/NAME` or `file.py:callable`. In full:
+            a name of torchvision, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of
             transformers, `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications,
             `package.module:callable` or `file.py:callable`.
         size: Pixels that enter the network: the side of a square, or HEIGHTxWIDTH. Default:
@@ -931,6 +952,7 @@ def open(store: str | os.PathLike[str], snapshot: int | None = None) -> Store:
 def pack(
     source: str | os.PathLike[str],
     *,
+    csv_safe: bool = False,
     glob: str | Sequence[str] = (),
     since: str | os.PathLike[str] | None = None,
     id_column: str | os.PathLike[str] | None = None,
@@ -961,10 +983,14 @@ def pack(
         ['shard-000000.tar', 'shard-000001.tar']
 
     Args:
-        source: Images: a folder or a bucket's prefix (any depth), a file, a .zip, a WebDataset
-            shard (.tar, .tar.gz; also as a folder of shards or a pattern), a table (.parquet,
-            .csv, .tsv, .jsonl), or arrays (.h5, .npy, .npz). Paths, or URIs as
-            s3://bucket/prefix and gs://bucket/prefix.
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
+        source: Images: a folder, a bucket's prefix, an archive, a table or arrays. Of folders
+            and prefixes (any depth) all that are in it; else a file, a .zip, a WebDataset shard
+            (.tar, .tar.gz; also as a folder of shards or a pattern), a table (.parquet, .csv,
+            .tsv, .jsonl), or arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and
+            gs://bucket/prefix.
         glob: Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for
             several.
         since: Take only items whose id is this or sorts behind it, as `2026/11/21`. What lies
@@ -979,24 +1005,24 @@ def pack(
             addresses, which are those of a cloud's metadata. Without it such a table is
             refused: it may come from anybody.
         max_pixels: Reject images with more pixels than this before decoding them.
-        label: Where labels come from. `folder`: the image's own; `folder:first` is the top-most
-            one, `folder:path` all of them, `folder:last` its own even if others have its name.
-            `column` or `column:NAME` of a table (key in the json of a shard, array), by default
-            `label`. `filename` or `filename:REGEX`: the expression's first group; by default
-            what is in front of the number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv,
-            .tsv) with a label for each id, which may lack the extension; columns are known by
-            usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and
-            .zip, except dates as `2026/11/21`, else column. A split's folder on top is no part
-            of a label.
+        label: Where labels come from, as `folder`, `column:NAME`, `filename`, `file:PATH`.
+            `folder`: the image's own; `folder:first` is the top-most one, `folder:path` all of
+            them, `folder:last` its own even if others have its name. `column` or `column:NAME`
+            of a table (key in the json of a shard, array), by default `label`. `filename` or
+            `filename:REGEX`: the expression's first group; by default what is in front of the
+            number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for
+            each id, which may lack the extension; columns are known by usual names, or as
+            `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and .zip, except dates as
+            `2026/11/21`, else column. A split's folder on top is no part of a label.
         label_column: Column, key in json, or array with the labels.
         label_pattern: Regular expression for --label filename.
         label_file: Table with a label for each id.
         label_id: Column of that table with the ids.
         label_limit: Take only the first N images of each label, in natural order (2 before 10).
-        split: Record a split of each image: from the top-most `folder` (train, valid, test, …),
-            from a `column` or `column:NAME` (by default `split`), or by `hash` of its id, which
-            stays as it is when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation
-            and test, or train and test.
+        split: Record which images are for training, validation and test. From the top-most
+            `folder` (train, valid, test, …), from a `column` or `column:NAME` (by default
+            `split`), or by `hash` of its id, which stays as it is when the set grows;
+            `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and test.
         split_column: Column with the split.
         split_sizes: Shares for --split hash.
         out: Folder for the shards.
@@ -1096,24 +1122,24 @@ def predict(
             addresses, which are those of a cloud's metadata. Without it such a table is
             refused: it may come from anybody.
         max_pixels: Reject images with more pixels than this before decoding them.
-        label: Where labels come from. `folder`: the image's own; `folder:first` is the top-most
-            one, `folder:path` all of them, `folder:last` its own even if others have its name.
-            `column` or `column:NAME` of a table (key in the json of a shard, array), by default
-            `label`. `filename` or `filename:REGEX`: the expression's first group; by default
-            what is in front of the number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv,
-            .tsv) with a label for each id, which may lack the extension; columns are known by
-            usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and
-            .zip, except dates as `2026/11/21`, else column. A split's folder on top is no part
-            of a label.
+        label: Where labels come from, as `folder`, `column:NAME`, `filename`, `file:PATH`.
+            `folder`: the image's own; `folder:first` is the top-most one, `folder:path` all of
+            them, `folder:last` its own even if others have its name. `column` or `column:NAME`
+            of a table (key in the json of a shard, array), by default `label`. `filename` or
+            `filename:REGEX`: the expression's first group; by default what is in front of the
+            number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for
+            each id, which may lack the extension; columns are known by usual names, or as
+            `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and .zip, except dates as
+            `2026/11/21`, else column. A split's folder on top is no part of a label.
         label_column: Column, key in json, or array with the labels.
         label_pattern: Regular expression for --label filename.
         label_file: Table with a label for each id.
         label_id: Column of that table with the ids.
         label_limit: Take only the first N images of each label, in natural order (2 before 10).
-        split: Record a split of each image: from the top-most `folder` (train, valid, test, …),
-            from a `column` or `column:NAME` (by default `split`), or by `hash` of its id, which
-            stays as it is when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation
-            and test, or train and test.
+        split: Record which images are for training, validation and test. From the top-most
+            `folder` (train, valid, test, …), from a `column` or `column:NAME` (by default
+            `split`), or by `hash` of its id, which stays as it is when the set grows;
+            `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and test.
         split_column: Column with the split.
         split_sizes: Shares for --split hash.
         prune: Drop rows whose image is gone from the source.
@@ -1241,24 +1267,24 @@ def predict(
             addresses, which are those of a cloud's metadata. Without it such a table is
             refused: it may come from anybody.
         max_pixels: Reject images with more pixels than this before decoding them.
-        label: Where labels come from. `folder`: the image's own; `folder:first` is the top-most
-            one, `folder:path` all of them, `folder:last` its own even if others have its name.
-            `column` or `column:NAME` of a table (key in the json of a shard, array), by default
-            `label`. `filename` or `filename:REGEX`: the expression's first group; by default
-            what is in front of the number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv,
-            .tsv) with a label for each id, which may lack the extension; columns are known by
-            usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and
-            .zip, except dates as `2026/11/21`, else column. A split's folder on top is no part
-            of a label.
+        label: Where labels come from, as `folder`, `column:NAME`, `filename`, `file:PATH`.
+            `folder`: the image's own; `folder:first` is the top-most one, `folder:path` all of
+            them, `folder:last` its own even if others have its name. `column` or `column:NAME`
+            of a table (key in the json of a shard, array), by default `label`. `filename` or
+            `filename:REGEX`: the expression's first group; by default what is in front of the
+            number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for
+            each id, which may lack the extension; columns are known by usual names, or as
+            `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and .zip, except dates as
+            `2026/11/21`, else column. A split's folder on top is no part of a label.
         label_column: Column, key in json, or array with the labels.
         label_pattern: Regular expression for --label filename.
         label_file: Table with a label for each id.
         label_id: Column of that table with the ids.
         label_limit: Take only the first N images of each label, in natural order (2 before 10).
-        split: Record a split of each image: from the top-most `folder` (train, valid, test, …),
-            from a `column` or `column:NAME` (by default `split`), or by `hash` of its id, which
-            stays as it is when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation
-            and test, or train and test.
+        split: Record which images are for training, validation and test. From the top-most
+            `folder` (train, valid, test, …), from a `column` or `column:NAME` (by default
+            `split`), or by `hash` of its id, which stays as it is when the set grows;
+            `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and test.
         split_column: Column with the split.
         split_sizes: Shares for --split hash.
         prune: Drop rows whose image is gone from the source.
@@ -1311,7 +1337,7 @@ def report(
     *,
     out: str | os.PathLike[str] = "report.html",
     title: str | os.PathLike[str] | None = None,
-    picture_mb: int = 6,
+    picture_mb: int = 8,
 ) -> str:
     """Make a page of what was done: one HTML file with pictures, which needs no other.
 
@@ -1326,7 +1352,7 @@ def report(
         run: Store, or folder written by train, cluster or predict; or a folder with several of
             these, as `run` and `demo` write.
         out: File to write.
-        title: Title of the page. Default: the name of RUN.
+        title: Title of the page. Default: what it is about, and how good that is.
         picture_mb: Most megabytes of pictures in the page; 0 for none.
     """
 
@@ -1343,7 +1369,7 @@ def run(
     Return what each step has to say, as the command's --json does.
 
     Args:
-        recipe: YAML file.
+        recipe: YAML file with the steps: `steps:`, a list of `job: options`.
         source: Images to extract from, instead of the recipe's.
         out: Folder for everything that is written. Default: the recipe's, else its name.
         set: Change one option of a step, as STEP.OPTION=VALUE (`extract.weights=random`);
@@ -1361,6 +1387,7 @@ def similar(
     store: str | os.PathLike[str] | Store,
     image: str | os.PathLike[str],
     *,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     k: int = 10,
     layer: str | os.PathLike[str] | None = None,
@@ -1380,6 +1407,10 @@ def similar(
         ('tulip/again.jpg', 'tulip')
 
     Args:
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         image: The id of an image in the store, or any image: a path or a URI.
@@ -1395,6 +1426,8 @@ def similar(
 def train(
     store: str | os.PathLike[str] | Store,
     *,
+    csv_safe: bool = False,
+    exclude: str | os.PathLike[str] | None = None,
     snapshot: int | None = None,
     layer: str | os.PathLike[str] | None = None,
     engine: Literal["auto", "sklearn", "ray"] = "auto",
@@ -1446,6 +1479,13 @@ def train(
         ('logistic', 16)
 
     Args:
+        csv_safe: For a CSV that is to be opened in a spreadsheet: put a ' in front of each id,
+            label and name that it would take for a formula (they begin with =, +, -, @, a tab
+            or the end of a line). Programs that read the file find the ' as part of the text.
+        exclude: Leave out the images that a file names, as the list of `dedupe`. Of a .csv, ids
+            are in the column `id`; where it has a column `keep`, those count that have `no`
+            there. Any other file has an id on each line. Ids that the store lacks are counted
+            and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
         layer: Layer to use, where the store has several.
@@ -1484,8 +1524,8 @@ def train(
         report: Also write report.html there, a page with pictures; see `raypipe report`.
         replace: Put the result in the place of a model or clusters of other options or of
             another store. The same ones, made again, are replaced without it.
-        head: The model fitted on the features: logistic regression, linear support vector
-            machine, random forest, k nearest neighbours, or multi-layer perceptron.
+        head: Kind of model: logistic regression, linear support vector machine, random forest,
+            k nearest neighbours, or multi-layer perceptron.
         grid: Values to try of one of the head's parameters, as `C=0.1,1,10`; repeat it for
             several. The parameters are C (logistic, svm); n_estimators, max_depth,
             min_samples_leaf, max_features (forest); n_neighbors, weights (knn); hidden,
@@ -1500,11 +1540,12 @@ def train(
             have the same.
         calibrate: How scores become probabilities, fitted on the folds of the cross-validation.
             `auto`: sigmoid for svm, none for the others.
-        split: What is held out: the `store`'s own split, a `stratified` random part, a part by
-            `hash` of the id, what is left of a seeded `shuffle` behind the part to train on, in
-            the order that `export --order shuffle` gives images without views, or at `random`
-            as scikit-learn's `train_test_split` does from images in natural order (2 before
-            10). `auto`: the store's if it has one, else stratified.
+        split: What is held out, to say how good the model is. The `store`'s own split, a
+            `stratified` random part, a part by `hash` of the id, what is left of a seeded
+            `shuffle` behind the part to train on, in the order that `export --order shuffle`
+            gives images without views, or at `random` as scikit-learn's `train_test_split` does
+            from images in natural order (2 before 10). `auto`: the store's if it has one, else
+            stratified.
         cv: Folds of the cross-validation.
         test_size: Share of each class that is held out; with --split shuffle and random, of all
             images.

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from raypipe.cli.command import HEADINGS
 from raypipe.cli.options import ENVIRONMENT_PREFIX
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
+from raypipe.config.allowed import choices, number, plain
 from raypipe.config.examples import EXAMPLES
 from raypipe.config.types import position, replaced_by
 
@@ -109,53 +110,15 @@ def _facts(name: str, info: FieldInfo) -> Iterator[str]:
 
 def _values(info: FieldInfo) -> str:
     """Say what an option takes, where its type says so."""
-    choices = [str(value) for value in _choices(info.annotation)]
-    if choices and len(choices) == len(_plain(info.annotation)):
-        return " ".join(f"`{choice}`" for choice in choices)
-    kinds = [kind for kind in _plain(info.annotation) if kind in (int, float, tuple)]
-    if not kinds or tuple in kinds:
-        return ""
-    word = "whole number" if kinds[0] is int else "number"
-    also = "".join(f"`{choice}` or " for choice in choices)
-    limits = ", ".join(_limits([*info.metadata, *_metadata(info.annotation)]))
-    return also + f"{word} {limits}".strip()
-
-
-def _limits(metadata: list[Any]) -> Iterator[str]:
-    for limit in metadata:
-        for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-            if (value := getattr(limit, name, None)) is not None:
-                yield f"{sign} {value}"
-
-
-def _metadata(annotation: Any) -> list[Any]:
-    """Return what the parts of a union are annotated with."""
-    own = [getattr(one, "metadata", ()) for one in getattr(annotation, "__metadata__", ())]
-    parts = get_args(annotation) if get_origin(annotation) is not Literal else ()
-    return [one for some in own for one in some] + [m for part in parts for m in _metadata(part)]
-
-
-def _plain(annotation: Any) -> list[Any]:
-    """Return the types and values a union is made of, without None."""
-    if annotation is type(None):
-        return []
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    if isinstance(annotation, type) or not get_args(annotation):
-        return [annotation]
-    if hasattr(annotation, "__metadata__"):
-        return _plain(get_args(annotation)[0])
-    if get_origin(annotation) is tuple:
-        return [tuple]
-    return [one for part in get_args(annotation) for one in _plain(part)]
-
-
-def _choices(annotation: Any) -> list[Any]:
-    return [one for one in _plain(annotation) if not isinstance(one, type)]
+    values = [f"`{value}`" for value in choices(info.annotation)]
+    kind = "" if bool in plain(info.annotation) else number(info)
+    if kind or not values:
+        return " or ".join([*values, kind] if kind else [])
+    return " ".join(values) if len(values) == len(plain(info.annotation)) else ""
 
 
 def _is_tristate(info: FieldInfo) -> bool:
-    return info.annotation is not bool and bool in _plain(info.annotation)
+    return info.annotation is not bool and bool in plain(info.annotation)
 
 
 def _marked(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-import pyarrow.csv as csv
+import pyarrow.parquet as pq
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.preprocessing import StandardScaler
@@ -181,10 +181,8 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         try:
             if is_object(self.origin.place):
                 return ""
-            file = Path(self.origin.unchanged(), "clusters.csv")
-            ids = csv.read_csv(
-                file, convert_options=csv.ConvertOptions(include_columns=[schema.ID])
-            )[schema.ID].to_pylist()
+            file = Path(self.origin.unchanged(), "clusters.parquet")
+            ids = pq.read_table(file, columns=[schema.ID])[schema.ID].to_pylist()
             nearest = {}
             for cluster in np.argsort(-self.sizes, kind="stable")[:MOST]:
                 members = np.flatnonzero(self.labels == cluster)

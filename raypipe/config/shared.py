@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from raypipe.config.label_rules import LabelRule, SplitRule, expanded
 from raypipe.config.types import (
+    Address,
     CropRounding,
     Interpolation,
     Names,
@@ -47,10 +48,11 @@ class SourceConfig(JobConfig):
     """Where images come from."""
 
     source: Annotated[str, option("Input", position=1)]
-    """Images: a folder or a bucket's prefix (any depth), a file, a .zip, a WebDataset shard (.tar,
+    """Images: a folder, a bucket's prefix, an archive, a table or arrays. Of folders and prefixes
+    (any depth) all that are in it; else a file, a .zip, a WebDataset shard (.tar,
     .tar.gz; also as a folder of shards or a pattern), a table (.parquet, .csv, .tsv, .jsonl), or
     arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and gs://bucket/prefix."""
-    glob: Annotated[Names, option("Input")] = ()
+    glob: Annotated[Names, option("Input", usual=True)] = ()
     """Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for several."""
     since: Annotated[str | None, option("Input")] = None
     """Take only items whose id is this or sorts behind it, as `2026/11/21`. What lies in front of
@@ -70,15 +72,15 @@ class SourceConfig(JobConfig):
 class LabelConfig(SourceConfig):
     """Where images, their labels and their splits come from."""
 
-    label: Annotated[LabelRule, option("Input")] = "auto"
-    """Where labels come from. `folder`: the image's own; `folder:first` is the top-most one,
-    `folder:path` all of them, `folder:last` its own even if others have its name. `column` or
-    `column:NAME` of a table (key in the json of a shard, array), by default `label`. `filename` or
-    `filename:REGEX`: the expression's first group; by default what is in front of the number, `cat`
-    of `cat.12.jpg`. `file:PATH`: a table (.csv, .tsv) with a label for each id, which may lack the
-    extension; columns are known by usual names, or as `file:PATH:ID,LABEL`. `none`. `auto`: folder
-    for folders and .zip, except dates as `2026/11/21`, else column. A split's folder on top is no
-    part of a label."""
+    label: Annotated[LabelRule, option("Input", usual=True)] = "auto"
+    """Where labels come from, as `folder`, `column:NAME`, `filename`, `file:PATH`. `folder`: the
+    image's own; `folder:first` is the top-most one, `folder:path` all of them, `folder:last` its
+    own even if others have its name. `column` or `column:NAME` of a table (key in the json of a
+    shard, array), by default `label`. `filename` or `filename:REGEX`: the expression's first group;
+    by default what is in front of the number, `cat` of `cat.12.jpg`. `file:PATH`: a table (.csv,
+    .tsv) with a label for each id, which may lack the extension; columns are known by usual names,
+    or as `file:PATH:ID,LABEL`. `none`. `auto`: folder for folders and .zip, except dates as
+    `2026/11/21`, else column. A split's folder on top is no part of a label."""
     label_column: Annotated[str, option("Input", instead="--label column:NAME")] = "label"
     """Column, key in json, or array with the labels."""
     label_pattern: Annotated[str, option("Input", instead="--label filename:REGEX")] = (
@@ -91,11 +93,11 @@ class LabelConfig(SourceConfig):
     """Column of that table with the ids."""
     label_limit: Annotated[int | None, Field(ge=1), option("Input")] = None
     """Take only the first N images of each label, in natural order (2 before 10)."""
-    split: Annotated[SplitRule, option("Input")] = "none"
-    """Record a split of each image: from the top-most `folder` (train, valid, test, …), from a
-    `column` or `column:NAME` (by default `split`), or by `hash` of its id, which stays as it is
-    when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation and test, or train and
-    test."""
+    split: Annotated[SplitRule, option("Input", usual=True)] = "none"
+    """Record which images are for training, validation and test. From the top-most `folder` (train,
+    valid, test, …), from a `column` or `column:NAME` (by default `split`), or by `hash` of its id,
+    which stays as it is when the set grows; `hash:0.8,0.1,0.1`: shares of train, validation and
+    test, or train and test."""
     split_column: Annotated[str, option("Input", instead="--split column:NAME")] = "split"
     """Column with the split."""
     split_sizes: Annotated[Shares, option("Input", instead="--split hash:SHARES")] = Shares.parse(
@@ -128,7 +130,7 @@ class IngestConfig(LabelConfig):
 class RayConfig(JobConfig):
     """A job that computes on Ray."""
 
-    address: Annotated[str | None, option("Ray")] = None
+    address: Annotated[Address | None, option("Ray")] = None
     """Ray to use: `local` starts one in this process, `auto` or an address joins a running cluster.
     Default: the cluster in RAY_ADDRESS if set, else local."""
     actors: Annotated[Actors, option("Ray")] = ANY_NUMBER
@@ -157,7 +159,7 @@ class EngineConfig(SnapshotConfig):
     engine: Annotated[Literal["auto", "sklearn", "ray"], option("Ray")] = "auto"
     """What fits: `sklearn`, with all features in memory, or `ray`, with shards of them in actors
     over the cluster. Both find the same optimum. `auto`: sklearn while the features fit."""
-    address: Annotated[str | None, option("Ray")] = None
+    address: Annotated[Address | None, option("Ray")] = None
     """Ray to use: `local`, `auto` or an address. Default: RAY_ADDRESS if set, else local."""
     actors: Annotated[Actors, option("Ray")] = ANY_NUMBER
     """Actors that hold shards with --engine ray: `auto` (one per GPU, else per core, at most 8 on a
@@ -209,19 +211,21 @@ class PerceptronConfig(JobConfig):
 class BackboneConfig(JobConfig):
     """Which network, and where to cut it."""
 
-    backbone: Annotated[str, option("Backbone")] = "resnet50"
-    """A torchvision model, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
+    backbone: Annotated[str, option("Backbone", usual=True)] = "resnet50"
+    """Pretrained network, as `resnet50`, `timm/NAME` or `file.py:callable`. In full: a name of
+    torchvision, `timm/NAME`, `pypi/NAME`, `hf/ID` or `hf/FOLDER` of transformers,
     `open_clip/ARCHITECTURE`, `keras/NAME` of keras.applications, `package.module:callable` or
     `file.py:callable`."""
-    weights: Annotated[str, option("Backbone")] = "DEFAULT"
-    """`DEFAULT` or another published set by name, `random` (seeded), or a file (.safetensors, .pth,
-    .pt, .pth.tar, .bin, .ckpt; .keras, .weights.h5 or .h5 for `keras/NAME`)."""
+    weights: Annotated[str, option("Backbone", usual=True)] = "DEFAULT"
+    """Weights of the network: published ones, or a file. `DEFAULT` or another published set by
+    name, `random` (seeded), or a file (.safetensors, .pth, .pt, .pth.tar, .bin, .ckpt; .keras,
+    .weights.h5 or .h5 for `keras/NAME`)."""
     weights_sha256: Annotated[str | None, option("Backbone")] = None
     """Refuse a weights file that has another checksum."""
-    layer: Annotated[Names, option("Backbone")] = ()
-    """Node to cut at, as [COLUMN=]NODE[:POOL]; repeat it for several. `raypipe layers BACKBONE`
-    lists them; `logits` is the network's own output. Default: `embedding`, what the network's
-    library calls the image's feature."""
+    layer: Annotated[Names, option("Backbone", usual=True)] = ()
+    """Layer whose output becomes the feature, as [COLUMN=]NODE[:POOL]; repeat it for several.
+    `raypipe layers BACKBONE` lists them; `logits` is the network's own output. Default:
+    `embedding`, what the network's library calls the image's feature."""
     pool: Annotated[Pool, option("Backbone")] = "avg"
     """How a (channels, height, width) or (tokens, channels) output becomes the feature, for layers
     that do not say: average, maximum, flat, as it is (`none`), as (height, width, channels)
@@ -230,7 +234,7 @@ class BackboneConfig(JobConfig):
     or the number of its largest value (`argmax`)."""
     seed: Annotated[Seed, option("Backbone")] = 0
     """Seed of random weights and of augmentation."""
-    size: Annotated[Sides | None, option("Preprocessing")] = None
+    size: Annotated[Sides | None, option("Preprocessing", usual=True)] = None
     """Pixels that enter the network: the side of a square, or HEIGHTxWIDTH, as `224` or `256x128`.
     Default: what the weights were trained with."""
     resize: Annotated[Literal["squash", "shorter", "border"] | None, option("Preprocessing")] = None

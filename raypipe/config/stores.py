@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raypipe.config.shared import JobConfig, SnapshotConfig, StoreConfig
-from raypipe.config.tables import CsvConfig
+from raypipe.config.tables import CsvConfig, ExcludeConfig
 from raypipe.config.types import Seed, option
 from raypipe.config.values import Shares
 
@@ -15,11 +15,11 @@ from raypipe.config.values import Shares
 class InspectConfig(StoreConfig):
     """Show what is in a store."""
 
-    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    snapshot: Annotated[int | None, Field(ge=1), option("Input", usual=True)] = None
     """Snapshot to show. Default: the newest."""
 
 
-class ExportConfig(SnapshotConfig, CsvConfig):
+class ExportConfig(SnapshotConfig, ExcludeConfig, CsvConfig):
     """Write the features of a store as one file: HDF5, npy (with ids and labels beside), or CSV."""
 
     layer: Annotated[str | None, option("Input")] = None
@@ -28,14 +28,16 @@ class ExportConfig(SnapshotConfig, CsvConfig):
     """File to write. With --split, one file per split, its name in front of the extension."""
     to: Annotated[Literal["hdf5", "npy", "csv"], option("Output")]
     """Format of the file."""
-    order: Annotated[Literal["id", "natural", "shuffle"], option("Output")] = "id"
+    order: Annotated[Literal["id", "natural", "shuffle"], option("Output", usual=True)] = "id"
     """Order of the rows by id: as text, `natural` (2 before 10), or a seeded `shuffle`."""
     dtype: Annotated[Literal["stored", "float32", "float64"], option("Output")] = "stored"
     """Type of the features in the file. Default: as the store has them."""
-    split: Annotated[Literal["none", "store", "stratified", "hash"], option("Output")] = "none"
+    split: Annotated[
+        Literal["none", "store", "stratified", "hash"], option("Output", usual=True)
+    ] = "none"
     """Write a file for each split: the `store`'s own, `stratified` by label, or by `hash` of the
     id."""
-    split_sizes: Annotated[Shares, option("Output")] = Shares.parse("0.8,0.1,0.1")
+    split_sizes: Annotated[Shares, option("Output", usual=True)] = Shares.parse("0.8,0.1,0.1")
     """Shares of train, validation and test; two numbers: train and test."""
     min_per_class: Annotated[int, Field(ge=1), option("Output")] = 1
     """Leave out classes with fewer images than this; their names and counts are told. 1: none."""
@@ -46,7 +48,7 @@ class ExportConfig(SnapshotConfig, CsvConfig):
 class CompactConfig(StoreConfig):
     """Merge small partitions of a store into larger files, as a new snapshot."""
 
-    target_mb: Annotated[int, Field(ge=1), option("Store")] = 256
+    target_mb: Annotated[int, Field(ge=1), option("Store", usual=True)] = 256
     """Size of the files to make, in MB. Partitions of at least half of it are left as they are."""
 
 
@@ -59,11 +61,11 @@ class ExpireConfig(StoreConfig):
 
     keep: Annotated[int, Field(ge=1), option("Store")]
     """Keep the newest so many snapshots."""
-    older_than: Annotated[float, Field(ge=0), option("Store")] = 0
+    older_than: Annotated[float, Field(ge=0), option("Store", usual=True)] = 0
     """Remove only snapshots older than so many days."""
     grace: Annotated[float, Field(ge=0), option("Store")] = 1
     """Days between the removal of a snapshot and that of its files: more than any run takes."""
-    dry_run: Annotated[bool, option("Store")] = False
+    dry_run: Annotated[bool, option("Store", usual=True)] = False
     """Say what would be removed, and remove nothing."""
 
 
@@ -73,7 +75,7 @@ class VerifyConfig(SnapshotConfig):
     Exit status 1 if one differs. `repair` makes a snapshot without it.
     """
 
-    every: Annotated[bool, option("Input")] = False
+    every: Annotated[bool, option("Input", usual=True)] = False
     """Read the files of all snapshots, not only of one."""
 
 
@@ -89,9 +91,9 @@ class PinConfig(StoreConfig):
 
     name: Annotated[str, option("Input", position=2)]
     """Why it is kept, as `model-7`: letters, digits, `.`, `_` and `-`."""
-    snapshot: Annotated[int | None, Field(ge=1), option("Input")] = None
+    snapshot: Annotated[int | None, Field(ge=1), option("Input", usual=True)] = None
     """Snapshot to keep. Default: the newest."""
-    remove: Annotated[bool, option("Store")] = False
+    remove: Annotated[bool, option("Store", usual=True)] = False
     """Forget the pin instead."""
 
 
@@ -101,15 +103,15 @@ class ReportConfig(JobConfig):
     run: Annotated[str, option("Input", position=1)]
     """Store, or folder written by train, cluster or predict; or a folder with several of these,
     as `run` and `demo` write."""
-    out: Annotated[str, option("Output")] = "report.html"
+    out: Annotated[str, option("Output", usual=True)] = "report.html"
     """File to write."""
-    title: Annotated[str | None, option("Output")] = None
-    """Title of the page. Default: the name of RUN."""
-    picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 6
+    title: Annotated[str | None, option("Output", usual=True)] = None
+    """Title of the page. Default: what it is about, and how good that is."""
+    picture_mb: Annotated[int, Field(ge=0, le=50), option("Output")] = 8
     """Most megabytes of pictures in the page; 0 for none."""
 
 
-class SimilarConfig(SnapshotConfig):
+class SimilarConfig(SnapshotConfig, ExcludeConfig):
     """Find the images of a store that are most like another one.
 
     Compares all of them, by cosine of standardised features.
@@ -117,11 +119,11 @@ class SimilarConfig(SnapshotConfig):
 
     image: Annotated[str, option("Input", position=2)]
     """The id of an image in the store, or any image: a path or a URI."""
-    k: Annotated[int, Field(ge=1), option("Output")] = 10
+    k: Annotated[int, Field(ge=1), option("Output", usual=True)] = 10
     """How many images to find."""
     layer: Annotated[str | None, option("Input")] = None
     """Layer to compare, where the store has several."""
-    out: Annotated[str | None, option("Output")] = None
+    out: Annotated[str | None, option("Output", usual=True)] = None
     """Picture of them to write, as .png."""
     backbone: Annotated[str | None, option("Backbone")] = None
     """Where the store's backbone is now, if it has moved. Code of one's own (`file.py:callable`,
@@ -130,7 +132,7 @@ class SimilarConfig(SnapshotConfig):
     """Where the store's weights file is now, if it has moved."""
 
 
-class DedupeConfig(SnapshotConfig, CsvConfig):
+class DedupeConfig(SnapshotConfig, ExcludeConfig, CsvConfig):
     """Find images of a store that are the same picture: copied, resized, re-encoded or mirrored.
 
     Features say which pairs could be; then their pixels are compared, where they can still be read.
@@ -141,6 +143,6 @@ class DedupeConfig(SnapshotConfig, CsvConfig):
     """Least cosine of standardised features of pairs whose pixels are compared."""
     layer: Annotated[str | None, option("Input")] = None
     """Layer to compare, where the store has several."""
-    out: Annotated[str | None, option("Output")] = None
+    out: Annotated[str | None, option("Output", usual=True)] = None
     """File to write: .csv with a line per image (group, id, keep, similarity, width, height,
     bytes), or .png with the images of each group."""

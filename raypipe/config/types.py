@@ -4,25 +4,41 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from raypipe.config.values import Change, Filter
 
 
-def option(group: str, *, position: int = 0, instead: str = "") -> Any:
+def option(group: str, *, position: int = 0, instead: str = "", usual: bool = False) -> Any:
     """Metadata of one option: its heading in the help, and its place if it needs no name.
 
-    `instead` names what has taken the place of an option that is kept for a release: it is in
-    neither help nor reference, and who gives it is told.
+    One that is `usual` is in the short help, as all that is required or has a place is: there, the
+    first sentence of its docstring stands for it. `instead` names what has taken the place of an
+    option that is kept for a release: it is in neither help nor reference, and who gives it is
+    told.
     """
-    return Field(json_schema_extra={"group": group, "position": position, "instead": instead})
+    return Field(
+        json_schema_extra={
+            "group": group,
+            "position": position,
+            "instead": instead,
+            "usual": usual,
+        }
+    )
 
 
 def replaced_by(info: FieldInfo) -> str:
     """Return what has taken the place of an option, if it is an old one."""
     extra = info.json_schema_extra
     return str(extra.get("instead", "")) if isinstance(extra, dict) else ""
+
+
+def is_usual(info: FieldInfo) -> bool:
+    """Whether an option is in the short help."""
+    extra = info.json_schema_extra
+    marked = bool(extra.get("usual")) if isinstance(extra, dict) else False
+    return marked or info.is_required() or position(info) > 0
 
 
 def position(info: FieldInfo) -> int:
@@ -51,6 +67,18 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _address(text: str) -> str:
+    """Look at the port of HOST:PORT; what answers there is found out later."""
+    port = text.rpartition(":")[2] if ":" in text and "://" not in text else "1"
+    if not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError("local, auto, or HOST:PORT with a port from 1 to 65535")
+    return text
+
+
+#: Endings of weights files: of PyTorch, and of Keras.
+CHECKPOINT_FILES = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
+KERAS_FILES = (".keras", ".weights.h5", ".h5", ".hdf5")
+Address = Annotated[str, AfterValidator(_address)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]

@@ -6,6 +6,7 @@ import math
 
 from raypipe.diagnosis.measure import Measured
 from raypipe.diagnosis.rates import Rates
+from raypipe.display import counted
 
 #: A GPU whose rate of this network is unknown: cores are named for this many images per second.
 _EXAMPLE_RATE = 1000
@@ -47,8 +48,8 @@ def advice(measured: Measured, images: int, start: float) -> list[str]:
         lines.append(f"starting takes {share:.0%} of the time: once for however many images")
     if rejects := measured.cost.rejects:
         reasons = ", ".join(f"{count} × {name}" for name, count in rejects.items())
-        of_all = f"{sum(rejects.values())} of {measured.cost.items}"
-        lines.append(f"{of_all} sampled images are rejects ({reasons})")
+        of_all = f"{sum(rejects.values())} of {counted(measured.cost.items, 'sampled image')}"
+        lines.append(f"rejects: {of_all} ({reasons})")
     return lines
 
 

@@ -105,10 +105,9 @@ def _figures(measured: Measured) -> dict[str, Any]:
 
 def _sampled(measured: Measured, spec: Spec) -> str:
     replicas = measured.replicas
-    batches = f"batches of {replicas.batch_size}{', compiled' * replicas.compiled}"
     return (
-        f"measured on {measured.cost.items:,} images in units of {measured.unit}: "
-        f"{replicas.max_size} × {replicas.device}, {spec.precision}, {batches}"
+        f"measured on {measured.cost.items:,} images, {measured.unit} at a time, with "
+        f"{replicas.in_words}, in {spec.precision}, batches of {replicas.batch_size}"
     )
 
 

@@ -128,7 +128,7 @@ def measure(
     length = _unit_length(plan, sizing, replicas, spec.views, most)
     units = sample_units(plan.units, replicas.max_size, length, most)
     whole = images <= plan.items and sum(unit.count for unit in units) == plan.pending
-    say(f"measuring with {replicas.max_size} × {replicas.device} {spec.precision}")
+    say(f"measuring the speed of {replicas.in_words}, in {spec.precision}")
     # What is done first includes the start of each replica. A run over all of the source tells
     # the same figure as the extraction would, from which that is not left out, either.
     first = 0 if whole else replicas.max_size

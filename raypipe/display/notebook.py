@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from raypipe.display.counting import counted
 from raypipe.display.pace import Rate, pace_text
 
 _WIDTH = 30
@@ -37,7 +38,7 @@ def with_updates(stream: Iterable[T], total: int, count: Callable[[T], int]) -> 
 
 def _text(done: int, total: int, pace: str) -> str:
     full = min(_WIDTH, _WIDTH * done // max(total, 1))
-    return f"{'█' * full}{'░' * (_WIDTH - full)} {done}/{total} images, {pace}"
+    return f"{'█' * full}{'░' * (_WIDTH - full)} {done}/{counted(total, 'image')}, {pace}"
 
 
 class _Line:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from raypipe.display.counting import counted
 from raypipe.display.notebook import is_notebook, with_updates
 from raypipe.display.pace import Rate, pace_text
 from raypipe.display.saying import say, says_json
@@ -47,7 +48,7 @@ def _with_lines(stream: Iterable[T], total: int, count: Callable[[T], int]) -> I
         if time.monotonic() - last >= _LOG_SECONDS or done >= total:
             last = time.monotonic()
             share = 100 * done / max(total, 1)
-            say(f"{done}/{total} images ({share:.0f} %), {pace}", done=done, total=total)
+            say(f"{done}/{counted(total, 'image')} ({share:.0f} %), {pace}", done=done, total=total)
         yield result
 
 

@@ -53,20 +53,22 @@ def choose_engine(
         UsageError: scikit-learn is asked for together with such an option.
     """
     size, there = 4 * rows * width, memory.available()
-    about = f"{rows} rows of {width} values, {memory.readable(size)}"
+    about = f"{rows} rows of {width} values ({memory.readable(size)})"
     if asked != "auto":
         if asked == "sklearn" and only_ray:
             raise UsageError(f"--engine sklearn has no {only_ray}; give --engine ray or auto")
-        say(f"engine {asked} as asked: {about}")
+        say(f"fitting with --engine {asked}, as asked: {about}")
         return asked
     if only_ray:
-        say(f"engine ray, which has {only_ray}: {about}")
+        say(f"fitting on Ray, which has {only_ray}: {about}")
         return "ray"
-    needed = f"{_COPIES} copies need {memory.readable(_COPIES * size)}"
     fit = _COPIES * size <= there
     engine: Engine = "sklearn" if fit else "ray"
-    have = f"{'and' if fit else 'but'} {memory.readable(there)} of memory are free"
-    say(f"engine {engine}: {about}; {needed}, {have}")
+    where = "in memory, with scikit-learn" if fit else "on Ray, in shards"
+    say(
+        f"fitting {where}: {about}; in memory they take {memory.readable(_COPIES * size)}, of "
+        f"{memory.readable(there)} that are free"
+    )
     return engine
 
 

@@ -94,13 +94,17 @@ def _text(summary: dict[str, Any], config: ExtractConfig) -> str:
         ("images in the source", f"{summary['items']:,}", ""),
         ("done already", f"{summary['done']:,}", ""),
         ("to do", f"{summary['pending']:,}", changed),
-        ("rows without an image", f"{summary['gone']:,}", gone if summary["gone"] else ""),
-        ("units", f"{summary['units']:,}", f"of up to {summary['unit_images']} images"),
+        ("gone from the source", f"{summary['gone']:,}", gone if summary["gone"] else ""),
+        (
+            "partitions to write",
+            f"{summary['units']:,}",
+            f"of up to {summary['unit_images']} images",
+        ),
         ("features", readable(summary["bytes"]), f"{shapes} {config.dtype}, uncompressed"),
     ]
     if summary["units"]:
         what = f"{summary['device']} {summary['precision']}"
-        rows += [("replicas", str(summary["replicas"]), what), _time(summary)]
+        rows += [("copies of the network", str(summary["replicas"]), what), _time(summary)]
     width = max(len(number) for _, number, _ in rows)
     lines = [f"{name:<22} {number:>{width}}  {note}".rstrip() for name, number, note in rows]
     return "\n".join([f"{summary['store']} {there} (nothing was written)", *lines])

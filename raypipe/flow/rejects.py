@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from raypipe import schema
 from raypipe.config.values import Bar
+from raypipe.display import counted
 from raypipe.errors import RaypipeError
 
 _EXAMPLES = 3
@@ -41,5 +42,5 @@ def check_rejects(
         what = f"{rejects} of {total} images are rejects, more than --max-rejects {allowed}"
         kept = f"; the other {images} are in {place}"
     else:
-        what, kept = f"not one of {total} images became a row", ""
+        what, kept = f"not one of {counted(total, 'image')} became a row", ""
     raise RaypipeError(f"SOURCE: {what} ({counts}), as {examples}{kept}")

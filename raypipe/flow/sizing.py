@@ -228,7 +228,10 @@ def _check(trial: Trial, spec: Spec, *, first: bool) -> None:
             f"--precision: on sampled images, features in {spec.precision} have a cosine of "
             f"{least:.4f} to those in plain fp32, at least {ENOUGH} is wanted; {advice}"
         )
-    say(f"{spec.precision}: cosine to plain fp32 at least {least:.4f} on sampled images")
+    say(
+        f"features in {spec.precision} are those in fp32 to a cosine of {least:.4f} or more, on "
+        "sampled images"
+    )
 
 
 def _batch_size(

@@ -17,6 +17,7 @@ from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads import Head, Linear, Scaling, restore_head, saved_arrays, saved_settings
 from raypipe.spec import Spec, digest
+from raypipe.storage import instead
 from raypipe.storage.checked_json import read_checked, with_checksum
 
 _MODEL_FILE = "model.json"
@@ -112,8 +113,9 @@ def load_model(folder: Path, place: str = "") -> TrainedModel:
         RaypipeError: it is damaged.
     """
     if not (folder / _MODEL_FILE).is_file():
+        place = place or str(folder)
         raise UsageError(
-            f"MODEL: no model at {place or str(folder)!r}; `raypipe train … --out` makes one"
+            f"MODEL: no model at {place!r}{instead(place)}; `raypipe train … --out` makes one"
         )
     try:
         content = read_checked((folder / _MODEL_FILE).read_bytes(), _KEYS)

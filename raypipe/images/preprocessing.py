@@ -100,7 +100,7 @@ def _usual() -> Preprocess:
 
 def _colour(config: BackboneConfig, trained: dict[str, object]) -> dict[str, object]:
     """Channel order, mean and std; reversing the channels of trained weights reverses both."""
-    given = _given(config)
+    given = given_colour(config)
     if given is not None:
         order = config.channels or trained["channels"]
         step = -1 if order == "bgr" else 1
@@ -119,7 +119,7 @@ def _colour(config: BackboneConfig, trained: dict[str, object]) -> dict[str, obj
     return {"channels": channels, "mean": mean, "std": std}
 
 
-def _given(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def given_colour(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return mean and std of --mean and --std for pixels of 0..255, in RGB order."""
     if config.mean is None and config.std is None:
         return None

@@ -20,6 +20,7 @@ from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions
 from raypipe.fit.kmeans.seeding import read_centers
 from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
 from raypipe.heads import row_width
+from raypipe.rows.excluded import read_excluded
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
@@ -53,18 +54,20 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
     started = time.monotonic()
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
-    _check_numbers(config, len(store) // store.spec.views)
     wanted = read_ids(config.join, config.join_id, config.join_column) if config.join else None
+    index = read_index(store)
+    excluded = read_excluded(config.exclude, [index.ids])
+    own = (index.views == 0) & excluded.stays(index.ids)  # a view is no further image
+    _check_numbers(config, int(own.sum()))
     shape = store.shapes.get(column, ())
     options = _options(config, row_width(shape, config.spatial, store.channels(column)))
     out = output_folder(config.out)
     engine = _engine(config, len(store), prod(shape), out)
-    index = read_index(store)
-    kept = _checkpoint(config, store, column, out if engine == "ray" else None)
-    images = index.rows(index.views == 0)  # an augmented view is no further image
+    kept = _checkpoint(config, store, column, excluded, out if engine == "ray" else None)
+    images = index.rows(own)
     ids = images.ids
     order = order_of(wanted, list(ids)) if wanted and config.order == "csv" else None
-    given = (config, store, column, options)
+    given = (config, store, column, options, own)
     clusters, chosen, choices = (
         _fit_on_ray(*given, index, kept) if engine == "ray" else _fit_in_memory(*given, order)
     )
@@ -74,10 +77,13 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
         "out": str(out),
         **_figures(clusters, chosen, choices),
         "rows": len(ids),
-        "joined": join_clusters(wanted, assigned, new / _JOINED_FILE) if wanted else None,
+        "joined": join_clusters(wanted, assigned, new / _JOINED_FILE, csv_safe=config.csv_safe)
+        if wanted
+        else None,
         "ari": agreement(images.labels, clusters),
         "choose": CRITERION if choices else None,
         **_about(config, store, column, engine),
+        "excluded": excluded.summary,
         "seconds": round(time.monotonic() - started, 3),
     }
     if not clusters.converged:

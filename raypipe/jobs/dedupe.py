@@ -22,6 +22,8 @@ from raypipe.heads.head import as_rows
 from raypipe.images.same_picture import LEAST_SIDE, SAME, Pixels, similarity, small
 from raypipe.memory import available, readable
 from raypipe.reports.thumbnails import find_uris, read_again, thumbnail
+from raypipe.rows.excluded import KEEP, Excluded, read_excluded
+from raypipe.rows.features import Features
 from raypipe.rows.spreadsheets import check_csv, without_formulas
 from raypipe.storage import local_path, new_file
 from raypipe.store.reader import StoreReader
@@ -32,11 +34,12 @@ _CERTAIN = 0.99
 _THREADS = 8
 _SHEET_GROUPS, _SHEET_IMAGES = 40, 8
 _SHOWN = 20
+_SUFFIXES = (".csv", ".png")
 _COLUMNS = pa.schema(
     [
         ("group", pa.int64()),
         (schema.ID, pa.string()),
-        ("keep", pa.string()),
+        (KEEP, pa.string()),
         ("similarity", pa.float64()),
         *((name, pa.int64()) for name in ("width", "height", "bytes")),
     ]
@@ -68,17 +71,21 @@ def run(config: DedupeConfig) -> Outcome:
     from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs
 
     check_csv(config.csv_safe, config.out)
+    if config.out is not None and Path(config.out).suffix not in _SUFFIXES:
+        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:
         raise UsageError(f"STORE: {store.uri} has no features yet")
     _check_memory(store, column)
-    ids, rows = _images(store, column)
+    data, excluded = _images(config, store, column)
+    ids, rows = data.ids, as_rows(data.features)
     likeness = Likeness(lambda: [rows], rows.shape[1])
     near = list(alike_pairs(likeness.unit(rows), config.least))
     pairs = np.concatenate([some for some, _ in near])
     cosines = np.concatenate([values for _, values in near])
-    say(f"{len(pairs)} pairs of {len(ids)} images have a similarity of {config.least:g} or more")
+    many = f"{counted(len(pairs), 'pair')} of {counted(len(ids), 'image')}"
+    say(f"{many}: features are alike ({config.least:g} or more); comparing their pixels")
     uris = find_uris(store, ids[np.unique(pairs)])
     looks = _looks(uris)
     alike = _alike(ids, pairs, cosines, looks)
@@ -92,6 +99,8 @@ def run(config: DedupeConfig) -> Outcome:
         "candidates": len(pairs),
         "pairs": int((alike >= SAME).sum()),
         "groups": [ids[group].tolist() for group in groups],
+        "excluded": excluded.summary,
+        "labelled": any(label is not None for label in data.labels),
         "out": out,
     }
     return Outcome(summary, _text(summary), summary["groups"])
@@ -106,12 +115,13 @@ def _check_memory(store: StoreReader, column: str) -> None:
         )
 
 
-def _images(store: StoreReader, column: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the ids of the images themselves, and their features as rows."""
+def _images(config: DedupeConfig, store: StoreReader, column: str) -> tuple[Features, Excluded]:
+    """Return the images themselves with their features, and what is left out."""
     data = store.to_numpy(column)
-    data = data[data.views == 0]
+    excluded = read_excluded(config.exclude, [data.ids])
+    data = data[(data.views == 0) & excluded.stays(data.ids)]
     data.check_finite()
-    return data.ids, as_rows(data.features)
+    return data, excluded
 
 
 def _looks(uris: dict[str, str]) -> _Looks:
@@ -199,7 +209,9 @@ def _draw(groups: list[npt.NDArray[Any]], uris: dict[str, str], path: Path) -> N
     sheet = []
     for number, group in enumerate(groups[:_SHEET_GROUPS]):
         images = [thumbnail(uris[name]) for name in group[:_SHEET_IMAGES]]
-        sheet.append((f"group {number}\n{len(group)} images", [i for i in images if i]))
+        seen = [image for image in images if image]
+        which = f"{len(seen)} of " if len(seen) < len(group) else ""
+        sheet.append((f"group {number}\n{which}{len(group)} images", seen))
     shown = f"{len(sheet)} of {counted(len(groups), 'group')}"
     contact_sheet(sheet, f"the same picture, several times: {shown}", path)
 
@@ -216,7 +228,7 @@ def _table(groups: list[npt.NDArray[Any]], looks: _Looks) -> pa.Table:
                 {
                     "group": number,
                     schema.ID: name,
-                    "keep": "yes" if name == group[0] else "no",
+                    KEEP: "yes" if name == group[0] else "no",
                     "similarity": None if alike is None else round(alike, 4),
                     **{side: getattr(look, side, None) for side in ("width", "height", "bytes")},
                 }
@@ -227,7 +239,8 @@ def _table(groups: list[npt.NDArray[Any]], looks: _Looks) -> pa.Table:
 def _text(summary: dict[str, Any]) -> str:
     groups = summary["groups"]
     extra = sum(len(group) - 1 for group in groups)
-    lines = [f"{counted(len(groups), 'picture')} several times: {counted(extra, 'image')} could go"]
+    there = counted(len(groups), "picture is", "pictures are")
+    lines = [f"{there} there several times; {counted(extra, 'image')} could go"]
     lines += [printable("  keep " + ", not ".join(group)) for group in groups[:_SHOWN]]
     if len(groups) > _SHOWN:
         lines.append(f"  and {len(groups) - _SHOWN} more; --out FILE.csv has all")

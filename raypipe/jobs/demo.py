@@ -139,9 +139,10 @@ def _text(out: Path, steps: dict[str, Outcome], seconds: float) -> str:
     right = sum(row["id"].split("_")[0] == row["label"] for row in predicted.to_pylist())
     features = ", ".join(f"{n} {tuple(s)}" for n, s in extracted["features"].items())
     speed = f"{extracted['decoded']} decoded, {extracted['images_per_second']:.0f} images/s"
+    best = ", ".join(f"{name}={value:g}" for name, value in trained["best_params"].items())
     rows = [
         ("extract", f"{extracted['rows']} rows of {features}; {speed}"),
-        ("train", f"held-out accuracy {headline(trained, 3)}, best {trained['best_params']}"),
+        ("train", f"held-out accuracy {headline(trained, 3)}, best {best}"),
         ("cluster", f"k={clustered['k']}, adjusted Rand index {clustered['ari']:.3f}"),
         ("predict", f"{right} of {len(predicted)} noisy digits right"),
         ("inspect", f"snapshot {steps['inspect'].summary['snapshot']}, {out / 'store'}"),

@@ -6,16 +6,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from raypipe import runtime
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import DoctorConfig
-from raypipe.diagnosis.findings import report
-from raypipe.diagnosis.machine import busy, look_everywhere
-from raypipe.diagnosis.measure import measure, scratch
 from raypipe.diagnosis.pictures import listed_pictures
 from raypipe.display import say
 from raypipe.errors import UsageError
 from raypipe.flow.ingest import check_apart
+from raypipe.flow.named import check_named
 from raypipe.flow.plan import make_plan
 from raypipe.flow.prepare import Extractor, load_extractor, spec_of
 from raypipe.images.augment import resolve_augment
@@ -33,17 +30,22 @@ def run(config: DoctorConfig) -> Outcome:
         UsageError: the options cannot work, or no image can be decoded.
         RaypipeError: a step failed.
     """
+    _check(config)
+    from raypipe import runtime  # takes Ray and torch: seconds
+    from raypipe.diagnosis.findings import report
+    from raypipe.diagnosis.machine import busy, look_everywhere
+    from raypipe.diagnosis.measure import measure, scratch
+
     started, others = time.monotonic(), busy()
     with ExitStack() as stack:
         folder = stack.enter_context(scratch(config.out))
         listing, source = _listing(config, folder)
         stack.enter_context(listing)
         images = config.images or (len(listing) if config.source else _IMAGES)
-        augment = resolve_augment(config)
         network = _network(config)
         stack.enter_context(runtime.session(config.address, wait=config.wait_for))
         precision = runtime.best_precision() if config.precision == "auto" else config.precision
-        spec = spec_of(config, network, augment, precision)
+        spec = spec_of(config, network, resolve_augment(config), precision)
         measured = measure(
             config,
             network.backbone,
@@ -71,13 +73,21 @@ def run(config: DoctorConfig) -> Outcome:
     return Outcome(summary, text, measured)
 
 
+def _check(config: DoctorConfig) -> None:
+    """Check what takes neither Ray nor torch."""
+    resolve_augment(config)
+    check_named(config)
+    if config.source is not None:
+        uri = open_source(config).uri
+        if config.out is not None:
+            check_apart(open_storage(config.out), uri)
+
+
 def _listing(config: DoctorConfig, folder: Path) -> tuple[Listing, str]:
     """Return what there is to measure on, and where it is from."""
     if config.source is None:
         return listed_pictures(folder / "pictures"), str(folder)
     source = open_source(config)
-    if config.out is not None:
-        check_apart(open_storage(config.out), source.uri)
     listing = Listing(source.list())
     if not len(listing):
         listing.close()

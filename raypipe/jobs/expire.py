@@ -6,6 +6,7 @@ from typing import Any
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExpireConfig
+from raypipe.display import counted
 from raypipe.store.reader import StoreReader
 from raypipe.store.retention import expire
 
@@ -43,12 +44,14 @@ def _text(summary: dict[str, Any], config: ExpireConfig) -> str:
     gone, kept = (", ".join(map(str, summary[name])) or "none" for name in ("expired", "kept"))
     lines = [
         f"{summary['store']}: snapshots {would}: {gone}; kept: {kept}",
-        f"{summary['files_removed']} files {would} ({summary['bytes_removed'] / 1e6:.1f} MB)",
+        f"{counted(summary['files_removed'], 'file')} {would} "
+        f"({summary['bytes_removed'] / 1e6:.1f} MB)",
     ]
+    days = "a day" if config.grace == 1 else f"{config.grace:g} days"
     if summary["files_noted"]:
         lines.append(
-            f"{summary['files_noted']} files are listed by no snapshot any more; a call more than "
-            f"{config.grace:g} days from now removes them"
+            f"{counted(summary['files_noted'], 'file is', 'files are')} listed by no snapshot any "
+            f"more; a call more than {days} from now removes them"
         )
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ from raypipe.config import ExportConfig
 from raypipe.display import printable
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.rows import splits
+from raypipe.rows.excluded import read_excluded
 from raypipe.rows.order import permutation
 from raypipe.rows.rare import described, rare_classes
 from raypipe.rows.spreadsheets import check_csv
@@ -37,8 +38,11 @@ def run(config: ExportConfig) -> Outcome:
     path = _checked_path(config, reader)
     column = reader.column(config.layer)
     rows = read_rows(reader)
-    rare = rare_classes(rows.labels, rows.views, config.min_per_class)
-    kept = np.array([label not in rare for label in rows.labels], bool)
+    excluded = read_excluded(config.exclude, [rows.ids])
+    stays = excluded.stays(rows.ids)
+    there = rows[np.flatnonzero(stays)]
+    rare = rare_classes(there.labels, there.views, config.min_per_class)
+    kept = np.array([label not in rare for label in rows.labels], bool) & stays
     targets = _targets(config, path, rows, kept)
     try:
         files = export(
@@ -65,6 +69,7 @@ def run(config: ExportConfig) -> Outcome:
         "splits": counts if config.split != "none" else {},
         "left_out": int(kept.sum()) - written,
         "rare_classes": rare,
+        "excluded": excluded.summary,
         "seconds": round(time.monotonic() - started, 3),
     }
     return Outcome(summary, _text(summary), files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -19,6 +20,7 @@ from raypipe.flow import pipeline
 from raypipe.flow.executor import Executor, choose
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.known import Known, beside
+from raypipe.flow.named import check_named, check_place
 from raypipe.flow.plan import Plan
 from raypipe.flow.prepare import (
     Extractor,
@@ -65,6 +67,8 @@ def run(config: ExtractConfig) -> Outcome:
     source = open_source(config)
     check_apart(storage, source.uri)
     augment = resolve_augment(config)
+    check_named(config)
+    check_place(storage)
     with contextlib.ExitStack() as stack:
         listing, network, executor = _start(config, storage, source, stack)
         spec = spec_of(config, network, augment, _precision(executor, config, storage))
@@ -168,10 +172,8 @@ def _write(
     )
     replicas = ready.replicas
     say(
-        f"{plan.pending} of {counted(plan.items, 'image')} to do, "
-        f"in {counted(len(plan.units), 'unit')}, "
-        f"{replicas.max_size} × {replicas.device} {reading.spec.precision}"
-        f"{' compiled' if replicas.compiled else ''}"
+        f"{plan.pending} of {counted(plan.items, 'image')} to do, by {replicas.in_words}, "
+        f"in {reading.spec.precision}"
     )
     return pipeline.write(
         ready.executor,
@@ -270,13 +272,19 @@ def _text(summary: dict[str, Any], work: Ingest) -> str:
     published = f"snapshot {summary['snapshot']}" + ("" if work.is_new else " (nothing to change)")
     rate = summary["steady_images_per_second"]
     steady = "" if rate is None else f"; {rate:.1f} without"
+    done = (
+        f"{counted(summary['decoded'], 'image')} in {summary['seconds']:.1f} s "
+        f"({summary['images_per_second']:.1f} images/s, start-up included{steady})"
+    )
     lines = [
-        f"{summary['store']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
-        f"decoded {summary['decoded']} images in {summary['seconds']:.1f} s "
-        f"({summary['images_per_second']:.1f} images/s, start-up included{steady})",
+        f"{summary['store']}: {published}, {counted(summary['rows'], 'row')}, "
+        f"{counted(summary['rejects'], 'reject')}",
+        f"decoded {done}" if summary["decoded"] else "no image is new or changed",
     ]
     for reason, count in summary["rejects_by_reason"].items():
         lines.append(f"  rejected: {count} × {reason}")
+    if summary["rejects"]:
+        lines.append(f"  raypipe inspect {shlex.quote(summary['store'])} shows which")
     return "\n".join(lines + work.notes)
 
 

@@ -89,6 +89,8 @@ def _text(summary: dict[str, Any]) -> str:
     lines += [
         printable(f"    {e[schema.ID]}: {e[schema.MESSAGE]}") for e in summary["reject_examples"]
     ]
+    if (more := summary["rejects"] - len(summary["reject_examples"])) > 0:
+        lines.append(f"    … and {more} more; raypipe.open(…).rejects() in Python has all")
     for name, title in (("left_aside", "left aside"), ("labels_not_found", "without a label")):
         if summary[name]:
             lines.append(f"{title}, in the source as it was last listed")
@@ -101,9 +103,14 @@ def _text(summary: dict[str, Any]) -> str:
         f"partitions {summary['partitions']}, {summary['format']}, {summary['bytes'] / 1e6:.1f} MB"
     )
     for what in ("labels", "splits", *(["predicted"] if "predicted" in summary else [])):
-        lines.append(f"{what:<10} {sum(1 for name in summary[what] if name)}")
-        counted = summary[what].items()
-        lines += [printable(f"  {count:>7} {name or '(none)'}") for name, count in counted]
+        names = [name for name in summary[what] if name]
+        lines.append(f"{what:<10} {len(names) or 'none'}")
+        without = {"labels": "without a label", "splits": "without a split"}.get(what, "no label")
+        lines += [
+            printable(f"  {count:>7} {name or without}")
+            for name, count in summary[what].items()
+            if names
+        ]
     lines.append(f"spec       {summary['fingerprint']}")
     lines += [f"  {name}: {_value(value)}" for name, value in summary["spec"].items()]
     lines.append("made from")
@@ -117,7 +124,16 @@ def _column(column: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return printable(value) if isinstance(value, str) else json.dumps(value)
+    return printable(value) if isinstance(value, str) else json.dumps(_rounded(value))
+
+
+def _rounded(value: Any) -> Any:
+    """Return numbers as people write them: without the last digit of what was computed."""
+    if isinstance(value, float):
+        return float(f"{value:.10g}")
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list) else value
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -22,6 +21,7 @@ from raypipe.config import PackConfig
 from raypipe.display import track
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.rows.listing import Listing, counted
+from raypipe.rows.spreadsheets import write_rows
 from raypipe.sources import open_source
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import check_reachable
@@ -215,10 +215,8 @@ class _Writer:
         path = self.out / _REJECTS
         path.unlink(missing_ok=True)
         if self.rejected:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                table = csv.writer(file)
-                table.writerow([schema.ID, schema.REASON, schema.MESSAGE])
-                table.writerows(self.rejected)
+            heading = (schema.ID, schema.REASON, schema.MESSAGE)
+            write_rows(path, [heading, *self.rejected], safe=self.config.csv_safe)
 
     def _turn(self, packed: _Packed) -> None:
         """Go on to the next shard where it is time."""

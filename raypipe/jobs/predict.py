@@ -13,10 +13,11 @@ from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.config.version import versions
-from raypipe.display import printable
+from raypipe.display import counted, printable
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
+from raypipe.flow.named import check_place
 from raypipe.flow.rejects import check_rejects
 from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
 from raypipe.heads.predictor import Predictor
@@ -48,6 +49,8 @@ def run(config: PredictConfig) -> Outcome:
         parent = local_path(config.out, "--out").parent
         if not parent.is_dir():
             raise UsageError(f"--out: no folder {str(parent)!r}; create it, or give another --out")
+    elif config.out is not None:
+        check_place(open_storage(config.out))
     with local_copy(config.model, (*MODEL_FILES, TRAINED_ON_FILE), "MODEL") as folder:
         model = load_model(folder, _model_place(config))
         checksum, trained = head_sha256(folder), TrainedOn.load(folder)
@@ -123,7 +126,7 @@ def _to_store(
     if config.report:
         from raypipe.reports.run import make_page, sections_of
 
-        storage.put(REPORT_FILE, make_page(sections_of(store.uri), title=Path(store.uri).name))
+        storage.put(REPORT_FILE, make_page(sections_of(store.uri)))
         said(f"{storage.uri}/{REPORT_FILE}", summary, lines)
     return summary, lines, store
 
@@ -162,8 +165,9 @@ def _store_text(summary: dict[str, Any], work: Ingest) -> list[str]:
     published = f"snapshot {summary['snapshot']}" + ("" if work.is_new else " (nothing to change)")
     labels = sorted(summary["labels"].items(), key=lambda entry: -entry[1])
     lines = [
-        f"{summary['out']}: {published}, {summary['rows']} rows, {summary['rejects']} rejects",
-        f"predicted {summary['predicted']} images, {summary['decoded']} of them decoded",
+        f"{summary['out']}: {published}, {counted(summary['rows'], 'row')}, "
+        f"{counted(summary['rejects'], 'reject')}",
+        f"done now: {counted(summary['predicted'], 'image')}, {summary['decoded']} of them decoded",
     ]
     lines += [printable(f"  {count:>7} {name}") for name, count in labels[:_SHOWN]]
     if len(labels) > _SHOWN:

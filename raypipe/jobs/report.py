@@ -22,9 +22,10 @@ def run(config: ReportConfig) -> Outcome:
     out = local_path(config.out, "--out")
     _check_out(out)
     sections = sections_of(config.run)
-    title = config.title or Path(config.run.rstrip("/")).name or config.run
+    name = Path(config.run.rstrip("/")).name or config.run
+    page = make_page(sections, title=config.title or "", name=name, megabytes=config.picture_mb)
     with new_file(out) as beside:
-        beside.write_bytes(make_page(sections, title=title, megabytes=config.picture_mb))
+        beside.write_bytes(page)
     size = out.stat().st_size
     summary = {"out": str(out), "parts": len(sections), "bytes": size}
     return Outcome(summary, f"written: {out} ({size / 1e6:.1f} MB)", str(out))

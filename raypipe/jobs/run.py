@@ -18,7 +18,7 @@ from raypipe.sources.globs import is_pattern
 from raypipe.storage import output_folder, user_path
 
 #: Options that name what a step reads.
-_FILES = ("source", "join", "label_file")
+_FILES = ("source", "join", "label_file", "exclude")
 
 #: The jobs of steps; what each takes and writes in the recipe's folder where nothing is said.
 _PLACES: dict[str, dict[str, str]] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ from raypipe.config import SimilarConfig
 from raypipe.display import printable
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.heads.head import as_rows
+from raypipe.images import Pixels
 from raypipe.reports.thumbnails import find_uris, thumbnail
+from raypipe.rows.excluded import Excluded, read_excluded
 from raypipe.rows.features import finite, not_finite, to_array
-from raypipe.sources import read_item
+from raypipe.steps.apart import decoded_apart, limited
+from raypipe.steps.batch import ReadOptions
 from raypipe.storage import local_path, new_file, user_path
 from raypipe.store.reader import StoreReader
 
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from raypipe.fit.evaluate.duplicates import Likeness
 
 _MAX_PIXELS = 178_956_970
+
+#: Ids and labels of some images, and their features as rows.
+_Piece = tuple[pa.Table, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -55,23 +62,32 @@ def run(config: SimilarConfig) -> Outcome:
         raise UsageError(f"STORE: {store.uri} has no features yet")
     own = _own_features(store, column, config.image)
     query, uri = own or _embedded(config, store, column)
-    likeness = Likeness(lambda: (rows for _, rows in _pieces(store, column)), query.shape[1])
-    found = _nearest(store, column, likeness, query, config.k, config.image if own else None)
+    ids = (
+        batch[schema.ID].to_numpy(zero_copy_only=False) for batch in store.iter_batches([schema.ID])
+    )
+    excluded = read_excluded(config.exclude, ids)
+    pieces = partial(_pieces, store, column, excluded)
+    likeness = Likeness(lambda: (rows for _, rows in pieces()), query.shape[1])
+    found = _nearest(pieces, likeness, query, config.k, config.image if own else None)
     summary = {
         "store": store.uri,
         "snapshot": store.snapshot.number,
         "image": config.image,
         "similar": [vars(one) for one in found],
+        "excluded": excluded.summary,
         "out": _draw(config, store, uri, found) if config.out else None,
     }
     return Outcome(summary, _text(found), found)
 
 
 def _text(found: list[_Found]) -> str:
-    rows = [(one.similarity, printable(one.id), printable(one.label or "")) for one in found]
-    width = max((len(name) for _, name, _ in rows), default=0)
+    rows = [("similarity", "image", "label" if any(one.label for one in found) else "")]
+    rows += [
+        (f"{one.similarity:.4f}", printable(one.id), printable(one.label or "")) for one in found
+    ]
+    width = max(len(name) for _, name, _ in rows)
     return "\n".join(
-        f"{cosine:.4f}  {name:{width}}  {label}".rstrip() for cosine, name, label in rows
+        f"{cosine:>10}  {name:{width}}  {label}".rstrip() for cosine, name, label in rows
     )
 
 
@@ -95,30 +111,40 @@ def _embedded(
     config: SimilarConfig, store: StoreReader, column: str
 ) -> tuple[npt.NDArray[Any], str]:
     """Return the features of any image, made as those of the store, and where it is."""
-    from raypipe.actors.embedder import Embedder  # takes torch
-    from raypipe.backbone.loading import load_again
-    from raypipe.images.pixels import pixels_of
-
-    uri = config.image if "://" in config.image else str(user_path(config.image, "IMAGE"))
-    try:
-        pixels = pixels_of(read_item(uri, _MAX_PIXELS), store.spec.preprocess, _MAX_PIXELS)
-    except RejectedItem as reject:
-        raise UsageError(
-            f"IMAGE: {config.image!r} is neither the id of an image in {store.uri} nor one that "
-            f"can be read: {reject.reason.value}: {reject.message}"
-        ) from None
+    uri = (
+        config.image if "://" in config.image else str(user_path(config.image, "IMAGE").absolute())
+    )
     outputs = tuple(output for output in store.spec.outputs if output.column == column)
+    spec = store.spec.model_copy(update={"outputs": outputs, "augment": None})
+    pixels = _decoded(config, store, ReadOptions(spec, _MAX_PIXELS), uri)
+    from raypipe.actors.embedder import Embedder  # takes torch, which a wrong image is not to
+    from raypipe.backbone.loading import load_again
+
     backbone = load_again(
         store.spec, store.provenance, outputs, backbone=config.backbone, weights=config.weights
     )
-    spec = store.spec.model_copy(update={"outputs": outputs, "augment": None})
-    return as_rows(Embedder(backbone, spec, batch_size=1)(pixels[None])[column]), uri
+    return as_rows(Embedder(backbone, spec, batch_size=1)(pixels)[column]), uri
 
 
-def _pieces(store: StoreReader, column: str) -> Iterator[tuple[pa.Table, npt.NDArray[Any]]]:
+def _decoded(config: SimilarConfig, store: StoreReader, options: ReadOptions, uri: str) -> Pixels:
+    """Return the (1, height, width, 3) pixels of an image, decoded as `extract` does: apart."""
+    item = {schema.ID: [uri], schema.URI: [uri], schema.ETAG: [""]}
+    empty = {schema.LABEL: [None], schema.SPLIT: [None]}
+    with limited(options) as within:
+        (found,) = decoded_apart(pa.table(item | empty, schema=schema.ITEMS), within)
+    if isinstance(found, RejectedItem):
+        raise UsageError(
+            f"IMAGE: {config.image!r} is neither the id of an image in {store.uri} nor one that "
+            f"can be read: {found.reason.value}: {found.message}"
+        )
+    return found
+
+
+def _pieces(store: StoreReader, column: str, excluded: Excluded) -> Iterator[_Piece]:
     """Yield ids and labels of the images themselves, and their features as rows."""
     for batch in store.iter_batches([schema.ID, schema.LABEL, schema.VIEW, column]):
-        own = batch.filter(pc.equal(batch[schema.VIEW], 0))
+        stays = pa.array(excluded.stays(batch[schema.ID]))
+        own = batch.filter(pc.and_(pc.equal(batch[schema.VIEW], 0), stays))
         if len(own):
             rows = as_rows(to_array(own[column]))
             if (bad := ~finite(rows)).any():
@@ -128,8 +154,7 @@ def _pieces(store: StoreReader, column: str) -> Iterator[tuple[pa.Table, npt.NDA
 
 
 def _nearest(
-    store: StoreReader,
-    column: str,
+    pieces: Callable[[], Iterator[_Piece]],
     likeness: Likeness,
     query: npt.NDArray[Any],
     count: int,
@@ -137,7 +162,7 @@ def _nearest(
 ) -> list[_Found]:
     wanted = likeness.unit(query)[0]
     best: list[_Found] = []
-    for table, rows in _pieces(store, column):
+    for table, rows in pieces():
         cosines = likeness.unit(rows) @ wanted
         top = np.argsort(-cosines, kind="stable")[: count + 1]
         ids, labels = (table[name].take(top).to_pylist() for name in (schema.ID, schema.LABEL))

@@ -21,9 +21,8 @@ from raypipe.fit.grid import parse_grid
 from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
 from raypipe.storage import local_path
 from raypipe.store.reader import StoreReader
-from raypipe.training import in_memory, logistic_on_shards, perceptron
+from raypipe.training import perceptron
 from raypipe.training.deliver import deliver
-from raypipe.training.finish import finish, not_converged
 from raypipe.training.labelled import Labelled, read_labelled
 
 #: Heads that can weigh classes; another one is not to take --class-weight without heed.
@@ -43,12 +42,14 @@ def run(config: TrainConfig) -> Outcome:
 
 def _run(config: TrainConfig, out: Path) -> Outcome:
     started = time.monotonic()
-    fit = _way(config)
     data = read_labelled(config)
+    from raypipe.training.finish import finish, not_converged  # takes a second
+
     folds = 0 if config.head == "mlp" else config.cv
     parts = hold_out(
         data.rows, config.split, test_size=config.test_size, cv=folds, seed=config.seed
     )
+    fit = _way(config)
     data.check_finite(np.concatenate([parts.train, parts.test]))
     fitted = fit(data, parts, config)
     if not fitted.converged:
@@ -65,7 +66,11 @@ def _way(config: TrainConfig) -> Callable[[Labelled, Holdout, TrainConfig], Fitt
     if config.head == "mlp":
         return perceptron.fit
     if config.head == "logistic" and _engine(config) == "ray":
+        from raypipe.training import logistic_on_shards  # takes torch
+
         return logistic_on_shards.fit
+    from raypipe.training import in_memory  # takes scikit-learn
+
     in_memory.check(config)
     return in_memory.fit
 

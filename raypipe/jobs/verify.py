@@ -7,7 +7,7 @@ from typing import Any
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import VerifyConfig
-from raypipe.display import printable
+from raypipe.display import counted, printable
 from raypipe.errors import UsageError
 from raypipe.storage import open_storage
 from raypipe.store.verification import verify
@@ -43,8 +43,9 @@ def run(config: VerifyConfig) -> Outcome:
 def _text(summary: dict[str, Any]) -> str:
     snapshots = ", ".join(map(str, summary["snapshots"])) or "none"
     damaged = summary["damaged"]
+    many = "snapshot" if len(summary["snapshots"]) == 1 else "snapshots"
     lines = [
-        f"{summary['store']}: snapshots {snapshots}: {summary['files']} files, "
+        f"{summary['store']}: {many} {snapshots}: {counted(summary['files'], 'file')}, "
         f"{summary['bytes'] / 1e6:.1f} MB in {summary['seconds']} s "
         f"({summary['gb_per_second']} GB/s), {len(damaged) or 'none'} damaged",
         *(printable(f"  {name} {what}") for name, what in damaged.items()),

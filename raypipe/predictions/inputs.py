@@ -124,14 +124,17 @@ class Images:
         predictor: Predictor,
         given: Source | None = None,
     ) -> None:
-        from raypipe.backbone.loading import load_again
         from raypipe.steps.apart import DECODERS
 
-        DECODERS.start(1)
         self.config, self.classes = config, model.classes
         self.given = given is not None
         self.source = open_source(config) if given is None else SelectedSource(given, config)
         self.uri = self.source.uri
+        DECODERS.start(1)
+        from raypipe.backbone.loading import (
+            load_again,
+        )  # takes torch, which a wrong source is not to
+
         outputs = outputs_of(model, predictor)
         self.backbone = _NETWORKS.get(
             (model.spec.fingerprint, outputs, config.backbone, config.weights),
@@ -238,6 +241,5 @@ class Images:
         )
         _SIZINGS.get(how, lambda: ready.sizing)
         if not self.given:
-            replicas = ready.replicas
-            say(f"{counted(plan.pending, 'image')}, {replicas.max_size} × {replicas.device}")
+            say(f"{counted(plan.pending, 'image')} to do, by {ready.replicas.in_words}")
         return ready

@@ -62,7 +62,7 @@ def to_table(
         ]
         place, page = "the table", None
     else:
-        place, rejected, page = _write_table(config, model, source, made)
+        place, rejected, page = _write_table(config, model, source, made, trained)
         summary["out"] = place
         lines = _file_text(summary, made.written, rejected)
     lines += counted(source.left_aside(), source.labels_not_found())
@@ -120,7 +120,11 @@ def _table(
 
 
 def _write_table(
-    config: PredictConfig, model: TrainedModel, source: Input, made: _Table
+    config: PredictConfig,
+    model: TrainedModel,
+    source: Input,
+    made: _Table,
+    trained: TrainedOn | None,
 ) -> tuple[str, Path, Path | None]:
     """Write the file, that of rejects, and the page; return where they are."""
     out = local_path(str(config.out), "--out")
@@ -131,7 +135,7 @@ def _write_table(
         if len(made.failed):
             write(made.failed, folder / rejected.name, csv_safe=config.csv_safe)
         if config.report:
-            content = report_on_rows(config, model, source, made.rows, made.failed)
+            content = report_on_rows(config, model, source, made.rows, made.failed, trained)
             (folder / page.name).write_bytes(content)
     return str(out), rejected, page if config.report else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.config import PredictConfig
 from raypipe.heads.model import TrainedModel
+from raypipe.heads.trained_on import TrainedOn
 
 if TYPE_CHECKING:  # templates and charts take a second to import, which most predictions do without
     from raypipe.predictions.inputs import Input
@@ -24,6 +24,7 @@ def report_on_rows(
     source: Input,
     rows: pa.Table,
     rejects: pa.Table,
+    trained: TrainedOn | None,
 ) -> bytes:
     """Return the page about predictions that go to one file.
 
@@ -33,6 +34,7 @@ def report_on_rows(
         source: what was predicted; it is listed again, for where the images are.
         rows: with `id`, `label` and the predictions.
         rejects: with `id`, `reason` and `message`.
+        trained: recognises images that the model was trained on; None if it does not say.
     """
     from raypipe.reports.predicted import Predictions, predictions_part
     from raypipe.reports.run import make_page
@@ -40,17 +42,19 @@ def report_on_rows(
 
     items = pa.Table.from_batches(source.items(), schema.ITEMS)
     found = Predictions(
-        pieces=[_with_uris(rows, items)],
-        rejects=_with_uris(rejects, items),
+        pieces=[_with_places(rows, items)],
+        rejects=_with_places(rejects, items),
         classes=model.classes,
         facts=[("model", config.model), ("source", source.uri), ("images", str(len(rows)))],
         spec=spec_facts(model.spec, model.provenance),
+        trained=trained,
     )
-    return make_page(
-        [lambda album: predictions_part(found, album)], title=Path(str(config.out)).name
-    )
+    return make_page([lambda album: predictions_part(found, album)])
 
 
-def _with_uris(rows: pa.Table, items: pa.Table) -> pa.Table:
+def _with_places(rows: pa.Table, items: pa.Table) -> pa.Table:
+    """Return rows with the `uri` and `etag` of their items."""
     places = pc.index_in(rows[schema.ID], value_set=items[schema.ID].combine_chunks())
-    return rows.append_column(schema.URI, items[schema.URI].take(places))
+    for name in (schema.URI, schema.ETAG):
+        rows = rows.append_column(name, items[name].take(places))
+    return rows

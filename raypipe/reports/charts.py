@@ -28,7 +28,7 @@ _COLOURS = {
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "raypipe",
-    "font.size": 10,
+    "font.size": 12,
     "text.color": _INK,
     "axes.edgecolor": _LINE,
     "axes.labelcolor": _INK,
@@ -40,7 +40,7 @@ _STYLE = {
     "xtick.color": _INK,
     "ytick.color": _INK,
     "legend.frameon": False,
-    "legend.fontsize": 9,
+    "legend.fontsize": 11,
 }
 #: Colours of clusters on the map, of which there may be any number: they repeat.
 _PALETTE = (
@@ -142,20 +142,18 @@ def histogram(counts: npt.NDArray[np.int64]) -> str:
     return _draw("histogram", f"Images by probability, from 0 to 1 in tenths: {text}", draw)
 
 
-def map_of(points: npt.NDArray[Any], groups: npt.NDArray[Any], axes_names: tuple[str, str]) -> str:
+def map_of(points: npt.NDArray[Any], groups: npt.NDArray[Any]) -> str:
     """Draw images as points (N, 2), coloured by group; their order in the SVG is that of `points`.
 
     Args:
         points: (N, 2).
         groups: (N,) number of each one's group.
-        axes_names: of both axes.
     """
 
     def draw(axes: Any) -> None:
         colours = [_PALETTE[int(group) % len(_PALETTE)] for group in groups]
         found = axes.scatter(points[:, 0], points[:, 1], c=colours, s=22, linewidths=0, alpha=0.85)
         found.set_gid("points")
-        axes.set(xlabel=axes_names[0], ylabel=axes_names[1])
         axes.set_xticks([])
         axes.set_yticks([])
 

@@ -18,8 +18,9 @@ from raypipe.reports.album import Album
 from raypipe.reports.judged import Judged, Uris, wilson
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
-from raypipe.reports.wording import Facts, spec_facts
+from raypipe.reports.wording import Facts, many, spec_facts
 from raypipe.rows.rare import described
+from raypipe.rows.spreadsheets import with_formulas
 from raypipe.store.reader import StoreReader
 
 _PAIRS = 12
@@ -51,7 +52,7 @@ def classifier_part(folder: Path, album: Album) -> PagePart:
             f"RUN: {folder} was written by an older version, without {missing[0]}; "
             "run `train` again"
         )
-    held = _table(folder / HOLDOUT_FILE)
+    held = _table(folder / HOLDOUT_FILE, metrics)
     judged = Judged(
         ids=held["id"].to_numpy(),
         labels=held["label"].to_numpy(),
@@ -61,22 +62,26 @@ def classifier_part(folder: Path, album: Album) -> PagePart:
     )
     store = _store(metrics)
     uris: Uris = partial(find_uris, store) if store else lambda _: {}
-    copies = _copies(folder)
-    places = uris([name for pair in copies for name in (pair["id"], pair["training_id"])])
-    album.add(places.values())
+    copies = _copies(folder, metrics)
+    places = uris([name for pair in copies[:_PAIRS] for name in (pair["id"], pair["training_id"])])
     content, data = judged.show(metrics["confusion"], metrics["report"], album, uris)
+    album.add(places.values())
     content |= {
         **_headline(metrics),
         "facts": _facts(model, metrics),
         "spec": spec_facts(model.spec, model.provenance),
         "charts": [Markup(chart) for chart in _charts(folder, metrics)],
         "grid": _grid(metrics),
-        "copies": [_couple(pair, places) for pair in copies],
+        "copies": [_couple(pair, places) for pair in copies[:_PAIRS]],
+        "copy_pairs": len(copies),
         "near_duplicates": metrics["near_duplicates"],
         "reliability": metrics["reliability"],
         "readable": store is not None,
     }
-    return PagePart("classifier.html", "Classifier", content, data)
+    accuracy = content["accuracy"]
+    good = "nothing to score" if accuracy is None else f"{100 * accuracy:.1f}\u00a0% right"
+    headline = f"Classifier of {many(len(model.classes), 'class', 'classes')}: {good}"
+    return PagePart("classifier.html", "Classifier", headline, content, data)
 
 
 def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -89,20 +94,22 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
         "accuracy": accuracy,
         "interval": wilson(round((accuracy or 0) * rows), rows),
         "rows": rows,
+        "kind": ("held-out image",),
         "beside": beside if copies else "",
     }
 
 
-def _table(path: Path) -> pa.Table:
+def _table(path: Path, metrics: dict[str, Any]) -> pa.Table:
     """Read a CSV whose columns, but for probabilities, are text."""
     texts = ("id", "label", "predicted", "training_id", "training_label", "cosine")
     types = dict.fromkeys(texts, pa.string()) | {"probability": pa.float64()}
     options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
     parsing = pa.csv.ParseOptions(newlines_in_values=True)
     try:
-        return pa.csv.read_csv(path, convert_options=options, parse_options=parsing)
+        table = pa.csv.read_csv(path, convert_options=options, parse_options=parsing)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise UsageError(f"RUN: {path} is not what `train` writes: {error}") from None
+    return with_formulas(table) if metrics.get("csv_safe") else table
 
 
 def _store(metrics: dict[str, Any]) -> StoreReader | None:
@@ -160,9 +167,9 @@ def _grid(metrics: dict[str, Any]) -> list[tuple[str, float | None, float | None
     ]
 
 
-def _copies(folder: Path) -> list[dict[str, Any]]:
+def _copies(folder: Path, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     path = folder / DUPLICATES_FILE
-    return _table(path).to_pylist()[:_PAIRS] if path.is_file() else []
+    return _table(path, metrics).to_pylist() if path.is_file() else []
 
 
 def _couple(pair: dict[str, Any], places: dict[str, str]) -> tuple[Picture, Picture, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
-from raypipe.reports.wording import Facts, spec_facts
+from raypipe.reports.wording import Facts, many, spec_facts
 from raypipe.rows.features import Rows
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import pick
@@ -64,7 +65,7 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
     rows = _rows(folder, store, index.rows(images))
     chosen = {number: _chosen(rows, number, metrics["seed"]) for number in _largest(metrics)}
     sample = _sample(len(rows.ids), metrics["seed"])
-    named = [row for kinds in chosen.values() for some in kinds.values() for row in some]
+    named = _in_turn(chosen)
     places = find_uris(store, rows.ids[np.unique([*named, *sample])])
     album.add((places[rows.ids[row]] for row in named), share=0.6)
     album.add((places[rows.ids[row]] for row in sample), share=0.9)
@@ -73,11 +74,14 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
         "facts": _facts(metrics),
         "spec": spec_facts(store.spec, store.provenance),
         "ari": metrics["ari"],
+        "k": metrics["k"],
+        "sizes": (min(metrics["sizes"]), max(metrics["sizes"])),
         "clusters": [_about(rows, number, max(metrics["sizes"])) for number in range(metrics["k"])],
         "labelled": bool(pc.any(pc.is_valid(pa.array(rows.labels, pa.string()))).as_py()),
         "charts": [Markup(chart) for chart in _charts(metrics)],
-        "map": Markup(charts.map_of(points, rows.clusters[sample], axes)),
+        "map": Markup(charts.map_of(points, rows.clusters[sample])),
         "on_map": len(sample),
+        "axes": axes,
         "rows": len(rows.ids),
         "sheets": [
             (number, {kind: _pictures(rows, some, places) for kind, some in kinds.items()})
@@ -85,7 +89,10 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
         ],
     }
     data = {"map": _map_data(rows, sample, places, album)}
-    return PagePart("clusters.html", "Clusters", content, data)
+    headline = f"{many(metrics['k'], 'cluster')} of {many(len(rows.ids), 'image')}"
+    if metrics["ari"] is not None:
+        headline += f": agreement with the labels {metrics['ari']:.2f} of 1"
+    return PagePart("clusters.html", "Clusters", headline, content, data)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -120,6 +127,12 @@ def _chosen(rows: _ClusteredImages, number: int, seed: int) -> dict[str, npt.NDA
     between = rest[: len(rest) - len(farthest)]
     drawn = np.random.default_rng([seed, number]).permutation(between)[:_RANDOM]
     return {"nearest": nearest, "random": drawn, "farthest": farthest[::-1]}
+
+
+def _in_turn(chosen: dict[int, dict[str, npt.NDArray[np.int64]]]) -> list[int]:
+    """Return the rows: of each cluster the first one, then of each the second one, and so on."""
+    each = ([row for some in kinds.values() for row in some.tolist()] for kinds in chosen.values())
+    return [row for turn in zip_longest(*each) for row in turn if row is not None]
 
 
 def _sample(count: int, seed: int) -> npt.NDArray[np.int64]:
@@ -163,6 +176,7 @@ def _about(rows: _ClusteredImages, number: int, largest: int) -> dict[str, Any]:
         "share": size / largest,
         "distance": float(rows.distances[members].mean()) if size else 0.0,
         "labels": [(name, count / size) for name, count in labels.most_common(_LABELS)],
+        "more_labels": max(len(labels) - _LABELS, 0),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from raypipe import schema
 from raypipe.errors import MAY_PASS, RejectReason
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
-from raypipe.reports.wording import Facts, spec_facts
+from raypipe.reports.wording import Facts, many, spec_facts
 from raypipe.store.history import last_listing, read_runs
 from raypipe.store.reader import StoreReader
 
 _SOME = 24
 _OF_REASON = 12
 _RUNS = 50
+_NO_LABEL = "(none)"
 #: Of these there is nothing to see, and to look might take long.
 _WITHOUT_BYTES = (RejectReason.EMPTY, RejectReason.UNREADABLE, *MAY_PASS)
 
@@ -27,17 +29,34 @@ def features_part(store: StoreReader, album: Album) -> PagePart:
     images = _some(store)
     album.add([str(picture.uri) for picture in images])
     columns = [(name, store.shapes.get(name), str(store.dtype(name))) for name in store.columns]
+    items, rejects = store.snapshot.rows // store.spec.views, store.snapshot.rejects
+    labels = _counts(store.label_counts())
     content = {
+        "image_count": items,
+        "made": _made(store, items, len([name for name, _ in labels if name != _NO_LABEL])),
+        "rejected": rejects,
         "facts": store_facts(store),
         "columns": columns,
         "spec": spec_facts(store.spec, store.provenance),
-        "labels": _counts(store.label_counts()),
+        "labels": labels,
         "splits": _counts(store.split_counts()),
         "images": images,
         "rejects": rejected(store.rejects(), album),
         "runs": runs_of(store),
+        "run_count": run_count(store),
     }
-    return PagePart("features.html", "Features", content, {})
+    headline = f"Features of {many(items, 'image')}, {many(rejects, 'file')} rejected"
+    return PagePart("features.html", "Features", headline, content, {})
+
+
+def _made(store: StoreReader, items: int, labels: int) -> list[str]:
+    """Return what became of the images, in words."""
+    vectors = [
+        f"each has {many(prod(shape), 'number')} ({name})"
+        for name, shape in store.shapes.items()
+        if items
+    ]
+    return [*vectors, *([many(labels, "label")] if labels else [])]
 
 
 def store_facts(store: StoreReader) -> Facts:
@@ -87,6 +106,11 @@ def runs_of(store: StoreReader) -> list[dict[str, Any]]:
     return runs
 
 
+def run_count(store: StoreReader) -> int:
+    """Return how many runs there were, of which `runs_of` returns the newest."""
+    return len(read_runs(store.storage, store.snapshot.number))
+
+
 def _some(store: StoreReader) -> list[Picture]:
     """Return images from all over the store, without reading it all."""
     parts = len(store.snapshot.data)
@@ -113,4 +137,4 @@ def _counts(counts: dict[str | None, int]) -> list[tuple[str, int]]:
     if set(counts) <= {None}:
         return []
     order = sorted(counts.items(), key=lambda entry: -entry[1])
-    return [(name or "(none)", count) for name, count in order]
+    return [(name or _NO_LABEL, count) for name, count in order]

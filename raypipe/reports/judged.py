@@ -71,13 +71,19 @@ class Judged:
             "rows": int(counts.sum()),
             "classes": self.classes,
             "confusion": confusion if len(self.classes) <= _MATRIX_CLASSES else None,
-            "pairs": [(self.classes[i], self.classes[j], n, i, j) for i, j, n in pairs],
+            "most_wrong": int((counts - np.diag(np.diag(counts))).max(initial=0)),
+            "pair_count": len(pairs),
+            "pairs": [(self.classes[i], self.classes[j], n, i, j) for i, j, n in pairs[:_PAIRS]],
             "by_class": _by_class(report, self.classes),
             "mistakes": [picture(row) for row in sure[:_SHOWN]],
             "unsure": [picture(row) for row in unsure],
+            "scored": int(counts.sum()),
             "wrong": int(counts.sum() - counts.trace()),
         }
-        return content, {"cells": self._cell_data(cells, places, album)}
+        return content, {
+            "cells": self._cell_data(cells, places, album),
+            "counts": {f"{i}-{j}": int(counts[i, j]) for i, j in np.argwhere(counts).tolist()},
+        }
 
     def _cells(self, wrong: npt.NDArray[np.int64]) -> dict[str, list[int]]:
         """Return rows of each cell of the matrix, the confused ones first."""
@@ -130,9 +136,9 @@ def _pairs(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """Return the classes that are confused most often, with how often."""
     off = counts.copy()
     np.fill_diagonal(off, 0)
-    order = np.argsort(-off, axis=None, kind="stable")[:_PAIRS]
+    order = np.argsort(-off, axis=None, kind="stable")[: np.count_nonzero(off)]
     places = np.stack(np.unravel_index(order, off.shape), axis=1).tolist()
-    return [(i, j, int(off[i, j])) for i, j in places if off[i, j]]
+    return [(i, j, int(off[i, j])) for i, j in places]
 
 
 def _by_class(report: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from raypipe.config.version import __version__
 from raypipe.reports.album import Album
+from raypipe.reports.wording import grouped, many, shade, some
 
 _FOLDER = Path(__file__).with_name("templates")
 
@@ -38,13 +39,15 @@ class PagePart:
 
     Attributes:
         template: file that lays it out.
-        title: its heading.
+        title: what it is about, in a word or two.
+        headline: what was made and how good it is, in a line.
         content: what the template shows.
         data: what the page's script needs of it, by name.
     """
 
     template: str
     title: str
+    headline: str
     content: dict[str, Any]
     data: dict[str, Any]
 
@@ -53,7 +56,7 @@ def render(title: str, parts: Sequence[PagePart], album: Album, made: str) -> st
     """Return the page as HTML.
 
     Args:
-        title: of the page.
+        title: of the page; empty for the headline of its only part.
         parts: in the order they are shown in.
         album: the pictures that the parts refer to.
         made: when, for people.
@@ -65,14 +68,17 @@ def render(title: str, parts: Sequence[PagePart], album: Album, made: str) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = lambda number: f"{number:,}".replace(",", "\u202f")
-    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["count"] = grouped
+    environment.filters["counted"] = many
+    environment.filters["some"] = some
+    environment.filters["shade"] = shade
+    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f}\u00a0%"
     environment.filters["when"] = lambda time: f"{time[:16].replace('T', ' ')} UTC"
     environment.globals["key"] = lambda picture: album.key(picture.uri)
     own = {f"part-{number}": part.data for number, part in enumerate(parts, 1)}
-    data = {"pictures": album.pictures, "parts": own}
+    data = {"pictures": album.pictures, "large": album.large, "links": album.links, "parts": own}
     return environment.get_template("page.html").render(
-        title=title,
+        title=title or parts[0].headline,
         parts=parts,
         made=made,
         version=__version__,

@@ -18,7 +18,7 @@ from raypipe.reports.clusters import clusters_part
 from raypipe.reports.contents import features_part
 from raypipe.reports.page import PagePart, render
 from raypipe.reports.predicted import predictions_part, read_predictions
-from raypipe.storage import is_object, local_path, user_path
+from raypipe.storage import instead, is_object, local_path, user_path
 from raypipe.store.identity import is_store
 from raypipe.store.partition import UNDECODABLE
 from raypipe.store.reader import StoreReader
@@ -46,18 +46,21 @@ def sections_of(run: str) -> list[Section]:
     sections = sorted(filter(None, found), key=lambda entry: entry[0])
     if not sections:
         raise UsageError(
-            f"RUN: nothing to report on at {run!r}; give a store, or a folder written by train, "
-            "cluster, predict or run"
+            f"RUN: nothing to report on at {run!r}{instead(run)}; give a store, or a folder "
+            "written by train, cluster, predict or run"
         )
     return [section for _, section in sections]
 
 
-def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICTURE_MB) -> bytes:
+def make_page(
+    sections: Sequence[Section], *, title: str = "", name: str = "", megabytes: int = _PICTURE_MB
+) -> bytes:
     """Return a page as HTML.
 
     Args:
         sections: in the order of the page.
-        title: of the page.
+        title: of the page; empty for what it is about, and how good that is.
+        name: of what several sections are about.
         megabytes: room for pictures, shared by the sections.
     """
     parts: list[PagePart] = []
@@ -65,6 +68,9 @@ def make_page(sections: Sequence[Section], *, title: str, megabytes: int = _PICT
     for number, section in enumerate(sections):
         with album.share(1 / (len(sections) - number)):
             parts.append(section(album))
+    album.enlarge()
+    if not title and len(parts) > 1:
+        title = f"{name}: {', '.join(part.title.lower() for part in parts)}".removeprefix(": ")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return render(title, parts, album, made).encode()
 

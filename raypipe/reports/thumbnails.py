@@ -18,7 +18,8 @@ from raypipe.sources import read_item
 from raypipe.store.reader import StoreReader
 
 _PIXELS = 2**26
-_SIDE = 96
+#: Of a small picture, at most.
+SIDE = 96
 
 
 def find_uris(store: StoreReader, names: Iterable[str]) -> dict[str, str]:
@@ -33,13 +34,13 @@ def find_uris(store: StoreReader, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def thumbnail(uri: str) -> Image.Image | None:
-    """Return an image, at most 96 pixels wide and high; None if it cannot be read any more."""
+def thumbnail(uri: str, side: int = SIDE) -> Image.Image | None:
+    """Return an image, at most so many pixels wide and high; None if it cannot be read any more."""
     try:
-        image = decode(read_item(uri, _PIXELS), _PIXELS, least=_SIDE)
+        image = decode(read_item(uri, _PIXELS), _PIXELS, least=side)
     except (RejectedItem, RaypipeError, OSError):
         return None
-    image.thumbnail((_SIDE, _SIDE))
+    image.thumbnail((side, side))
     return image
 
 
@@ -73,7 +74,7 @@ def remains(uri: str) -> Image.Image | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(read_item(uri, _PIXELS)), formats=DECODED)
-            image.draft("RGB", (_SIDE, _SIDE))
+            image.draft("RGB", (SIDE, SIDE))
             if image.width * image.height > _PIXELS:
                 return None
             small = image.convert("RGB")
@@ -81,5 +82,5 @@ def remains(uri: str) -> Image.Image | None:
         return None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = strict
-    small.thumbnail((_SIDE, _SIDE))
+    small.thumbnail((SIDE, SIDE))
     return small

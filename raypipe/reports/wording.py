@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log1p
 from typing import Any
 
 from raypipe.config.values import measured
@@ -10,6 +11,8 @@ from raypipe.spec import Augment, Output, Preprocess, Spec
 #: Pairs of a name and what is to be said of it.
 Facts = list[tuple[str, str]]
 
+#: Errors in a cell that give it its full colour, where no cell has more.
+_FULL = 10
 _POOLS = {
     "avg": "averaged over positions",
     "max": "largest value over positions",
@@ -22,6 +25,35 @@ _POOLS = {
     "patches": "averaged over patches",
     "tokens": "as tokens",
 }
+
+
+def grouped(number: int) -> str:
+    """Return a whole number with thin spaces between its thousands."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """Return a count, for a page, with its noun."""
+    return f"{grouped(count)} {one if count == 1 else more or one + 's'}"
+
+
+def some(shown: int, count: int, one: str, more: str = "") -> str:
+    """Return how many there are, or how many of them are shown."""
+    what = many(count, one, more)
+    return (
+        f"all {what}"
+        if 1 < count <= shown
+        else what
+        if shown >= count
+        else (f"{grouped(shown)} of {what}")
+    )
+
+
+def shade(count: int, most: int) -> float:
+    """Return how strong the colour of a cell is, 0 to 1, by orders of magnitude: 1 and 35 differ,
+    beside 1,000 as well.
+    """
+    return log1p(count) / log1p(max(most, _FULL))
 
 
 def spec_facts(spec: Spec, provenance: dict[str, Any]) -> Facts:

@@ -19,6 +19,7 @@ import psutil
 import ray
 import ray.data
 from ray._private import services, utils
+from ray._private.node import Node
 
 from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import UsageError
@@ -30,7 +31,6 @@ from raypipe.runtime.ray_folder import check_ray_folder
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
-#: For workers to leave by themselves.
 #: What asks a program to end.
 _REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
@@ -111,7 +111,7 @@ def _connect(address: str) -> None:
     if says_json():  # Ray adds the ids of job, node, worker and actor
         options["logging_config"] = ray.LoggingConfig(encoding="JSON", log_level="INFO")
     try:
-        with _silent_stderr(), _requests_held(), _in_other_groups():
+        with _silent_stderr(), _requests_held(), _in_other_groups(), _without_services():
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--address: {_why_not(address, str(error))}") from None
@@ -166,6 +166,24 @@ def _in_other_groups() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = before
+
+
+@contextlib.contextmanager
+def _without_services() -> Iterator[None]:
+    """Have a Ray that is started here leave out what serves clusters: each takes Python's start.
+
+    That is the server of dashboard and jobs, the autoscaler's monitor, and what brings workers'
+    logs to the driver. A cluster that is joined has its own.
+    """
+    names = ("start_api_server", "start_monitor", "start_log_monitor")
+    before = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in before.items():
+            setattr(Node, name, start)
 
 
 def _why_not(address: str, error: str) -> str:

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.sources.batches import Row, in_batches
-from raypipe.sources.containers import HIDDEN
 from raypipe.sources.faults import changed, is_version
+from raypipe.sources.hidden import why_hidden
 from raypipe.sources.local import check_size
 from raypipe.sources.servers import is_failing, public
 from raypipe.storage.answers import answer, failures
@@ -69,8 +69,8 @@ class BucketSource:
             item = key[start:]
             if item < self.since or not item or _is_folder(entry, item):
                 continue
-            if _hidden(item):
-                self.aside[HIDDEN] += 1
+            if why := why_hidden(item):
+                self.aside[why] += 1
                 continue
             uri = f"{self.place.scheme}://{self.place.bucket}/{key}{query}"
             yield item, uri, version_of(entry), None, None
@@ -244,10 +244,6 @@ def _listed(place: ObjectUri, since: str) -> Iterator[Any]:
 
 def _is_folder(entry: Any, name: str) -> bool:
     return not entry["size"] and "." not in name.rpartition("/")[2]
-
-
-def _hidden(item: str) -> bool:
-    return item.startswith(".") or "/." in item
 
 
 def _patience(uri: str) -> Patience:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.rows import splits
+from raypipe.sources.hidden import HIDDEN, why_hidden
 from raypipe.sources.links import Links, is_beyond
 
 #: As many loose files make a folder of images, whatever else is in it: it is not searched further.
@@ -50,7 +51,6 @@ _NAMES_BESIDE = ("license", "licence", "readme", "copying", "citation.cff")
 #: Why something is left aside, by rule.
 SIDE_DATA = "beside an image in its sample, or data by its extension"
 UNNAMED = "member of a shard without an extension"
-HIDDEN = "hidden or a marker (its name begins with . or _)"
 DESCRIBES = "describes a data set (text, statistics, an index)"
 OF_SHARDS = "table beside a tar shard of the same name"
 
@@ -77,7 +77,9 @@ class Survey:
         """Take in the path of one file."""
         name = path.rpartition("/")[2].lower()
         kind = next((kind for kind, ends in _KINDS.items() if name.endswith(ends)), None)
-        if _is_hidden(path) or (kind is not None and "/_" in f"/{path}"):
+        if reason := why_hidden(path):
+            self.aside[reason] += 1
+        elif _is_marker(path) or (kind is not None and "/_" in f"/{path}"):
             self.aside[HIDDEN] += 1
         elif kind is not None:
             self.containers.setdefault(kind, []).append(path)
@@ -141,10 +143,10 @@ class Survey:
             self.containers = {kind: paths for kind, paths in self.containers.items() if paths}
 
 
-def _is_hidden(path: str) -> bool:
+def _is_marker(path: str) -> bool:
     """Whether a name is of no image: `_SUCCESS` is a marker, but `_DSC0001.jpg` a photograph."""
     name = path.rpartition("/")[2]
-    return "/." in f"/{path}" or (name.startswith("_") and "." not in name)
+    return name.startswith("_") and "." not in name
 
 
 def survey(paths: Iterable[str]) -> Survey:

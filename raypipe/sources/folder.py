@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raypipe.errors import RaypipeError
 from raypipe.sources.batches import BATCH_ROWS, one_batch
-from raypipe.sources.containers import HIDDEN
+from raypipe.sources.hidden import why_hidden
 from raypipe.sources.links import BEYOND, LINKED, Links, is_beyond, is_folder
 from raypipe.sources.local import as_uri, file_etag, utf8
 
@@ -21,8 +21,8 @@ from raypipe.sources.local import as_uri, file_etag, utf8
 class FolderSource:
     """Every file below a folder is an item, whatever its extension: content decides.
 
-    `id` is the path below the folder, with `/` between its parts. Names that start with a dot
-    (`.DS_Store`, `.thumbnails/`) are not listed. Links are followed, also to folders, but each
+    `id` is the path below the folder, with `/` between its parts. What is hidden
+    (`.DS_Store`, `Thumbs.db`) is not listed. Links are followed, also to folders, but each
     folder is listed once: one inside at its own place, one outside by the first link to it.
 
     Args:
@@ -60,9 +60,9 @@ class _Walk:
         if listed is None:
             return
         names, here = listed
-        found = sorted((name for name in names if not name.startswith(".")), key=utf8)
-        if len(names) > len(found):
-            self.aside[HIDDEN] += len(names) - len(found)
+        reasons = {name: why for name in names if (why := why_hidden(name))}
+        self.aside.update(reasons.values())
+        found = sorted((name for name in names if name not in reasons), key=utf8)
         for path in (prefix + name for name in found):
             shown = utf8(path)
             if shown < self.since and not self.since.startswith(shown):
@@ -100,7 +100,7 @@ class _Walk:
             for entry in entries:
                 if not is_folder(entry):
                     found.append(entry.name)
-                elif entry.is_symlink() and not entry.name.startswith("."):
+                elif entry.is_symlink() and not why_hidden(entry.name):
                     links.append(entry.name)
                 else:
                     found.append(entry.name + "/")

@@ -28,7 +28,7 @@ from raypipe.sources.manifest import MANIFEST_SUFFIXES, ManifestSource
 from raypipe.sources.parquet_files import ParquetSource
 from raypipe.sources.tar import TAR_SUFFIXES, TarSource
 from raypipe.sources.zip import ZipSource
-from raypipe.storage import is_object, local_path
+from raypipe.storage import is_object, local_path, result_at
 from raypipe.storage.objects import parse
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def find_source(config: SourceConfig) -> Source:
     if is_object(config.source):
         return _of_object(config)
     path = local_path(config.source, "SOURCE", or_bucket=True)
+    if found := result_at(str(path)):
+        raise UsageError(f"SOURCE: {str(path)!r} is {found}; give images")
     try:
         if path.is_dir():
             return _of_folder(path, config)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from raypipe.sources.hidden import why_hidden
+
 #: Why something in a folder is left aside, by rule.
 LINKED = "link to a folder that is listed already"
 BEYOND = "folder whose path is longer than the system allows, or a link to itself"
@@ -29,10 +31,9 @@ class Links:
     def follows(self, link: str) -> bool:
         """Whether a link to a folder is followed; True once for each that is outside."""
         place = os.path.realpath(link)
-        if f"{place}/".startswith(f"{self._root.rstrip('/')}/"):
-            below = place.removeprefix(self._root)
-            if "/." not in f"/{below}":  # hidden folders are not listed
-                return False
+        inside = f"{place}/".startswith(f"{self._root.rstrip('/')}/")
+        if inside and why_hidden(place.removeprefix(self._root).lstrip("/")) is None:
+            return False  # it is listed at its own place; hidden folders are not
         status = os.stat(place)  # noqa: PTH116
         here = (status.st_dev, status.st_ino)
         is_new = here not in self._seen

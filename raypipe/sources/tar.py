@@ -19,8 +19,9 @@ from raypipe.display import say
 from raypipe.errors import RejectReason, UsageError
 from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
-from raypipe.sources.containers import HIDDEN, SIDE_DATA, UNNAMED
+from raypipe.sources.containers import SIDE_DATA, UNNAMED
 from raypipe.sources.files import AnyPath, file_etag
+from raypipe.sources.hidden import why_hidden
 from raypipe.sources.local import is_text, utf8
 from raypipe.sources.members import clean_name, spell, spell_reject
 from raypipe.sources.tar_members import is_gzip, tar_members
@@ -136,8 +137,8 @@ class _TarShard:
         name = clean_name(member.name)
         if member.isdir():
             return
-        if name is not None and _base(name).startswith("."):
-            self.aside[HIDDEN] += 1
+        if name is not None and (why := why_hidden(name)):
+            self.aside[why] += 1
             return
         shown = utf8(member.name if name is None else name)
         key, _, extension = _base(shown).partition(".")

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason
 from raypipe.sources.batches import Row, in_batches
-from raypipe.sources.containers import HIDDEN
 from raypipe.sources.faults import changed
 from raypipe.sources.files import AnyPath, Reader, file_etag, open_file, open_stream
+from raypipe.sources.hidden import why_hidden
 from raypipe.sources.local import check_size, utf8
 from raypipe.sources.members import Member, clean_name, spell, spell_reject
 from raypipe.sources.zip_directory import check_directory
@@ -34,7 +34,7 @@ _SIGNATURE = b"PK\x03\x04"
 class ZipSource:
     """Every file in the archive is an item, whatever its extension: content decides.
 
-    `id` is the path as stored. Names that start with a dot and `__MACOSX/` are not listed.
+    `id` is the path as stored. What is hidden is not listed.
     """
 
     auto_label: Literal["folder", "column"] = "folder"
@@ -56,8 +56,8 @@ class ZipSource:
         for name, info in sorted(named, key=lambda pair: pair[0] or pair[1].filename):
             if _is_folder(info):
                 continue
-            if name is not None and _hidden(name):
-                self.aside[HIDDEN] += 1
+            if name is not None and (why := why_hidden(name)):
+                self.aside[why] += 1
                 continue
             shown = utf8(info.filename if name is None else name)
             count = seen[shown] = seen.get(shown, 0) + 1
@@ -99,11 +99,6 @@ def _directory(path: str) -> list[zipfile.ZipInfo]:
 def _is_folder(info: zipfile.ZipInfo) -> bool:
     name = info.filename
     return name.endswith("/") or (name.endswith("\\") and not info.file_size)
-
-
-def _hidden(name: str) -> bool:
-    parts = name.split("/")
-    return parts[0] == "__MACOSX" or any(part.startswith(".") for part in parts)
 
 
 def _problem(

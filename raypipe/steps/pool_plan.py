@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from raypipe.display import counted
+
 
 @dataclass(frozen=True)
 class Replicas:
@@ -30,6 +32,13 @@ class Replicas:
     batch_size: int
     compiled: bool
     whole_flow: bool
+
+    @property
+    def in_words(self) -> str:
+        """What computes: copies of the network, and where they are."""
+        where = "the CPU" if self.device == "cpu" else "GPUs" if self.max_size > 1 else "the GPU"
+        compiled = ", compiled" if self.compiled else ""
+        return f"{counted(self.max_size, 'copy', 'copies')} of the network on {where}{compiled}"
 
     def fewer(self, halved: int) -> Replicas:
         """Return a pool of half as many, so many times over, and of one at least."""

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 from raypipe.storage.beside import new_file, new_files, reason_of, writing
 from raypipe.storage.bucket import BucketStorage
 from raypipe.storage.disk import FolderStorage
+from raypipe.storage.folder_kinds import instead, result_at
 from raypipe.storage.object_file import ChangedError
 from raypipe.storage.objects import is_object
 from raypipe.storage.paths import local_path, output_folder, user_path
@@ -25,6 +26,7 @@ __all__ = [
     "Storage",
     "check_result",
     "check_uploaded",
+    "instead",
     "is_object",
     "local_copy",
     "local_path",
@@ -35,6 +37,7 @@ __all__ = [
     "output_folder",
     "reason_of",
     "restore_result",
+    "result_at",
     "stream",
     "upload",
     "user_path",

@@ -68,12 +68,14 @@ def check_result(
     there, before, _ = found_result(folder)
     if there is None:
         return
+    what = f"a {there}" if there in ("model", "store") else there
     if there not in ("model", "clusters"):
-        raise UsageError(f"--out: {place!r} holds {there}; give another folder for {kind}")
+        raise UsageError(f"--out: {place!r} holds {what}; give another folder for {kind}")
     changed = sorted(n for n in origin if n in before and before[n] != _plain(origin[n]))
     if replace or (there == kind and not changed):
         return
-    what = f"{there} made with another {', '.join(changed)}" if there == kind else there
+    if there == kind:
+        what += f" made with another {' and '.join(changed)}"
     raise UsageError(
         f"--out: {place!r} holds {what}; give another folder, or --replace to put the new "
         f"{kind} in its place"

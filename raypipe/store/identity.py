@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.spec import Spec, difference
-from raypipe.storage import Storage, open_storage
+from raypipe.storage import Storage, instead, open_storage
 from raypipe.store.partition import Format
 from raypipe.store.snapshot import newest
 
@@ -31,6 +31,17 @@ def existing_spec(storage: Storage) -> Spec | None:
     return Spec.model_validate(read_identity(storage, "--out")["spec"])
 
 
+def check_no_result(storage: Storage) -> None:
+    """Make sure that another command's result is not where a store is to be.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for file, result in _RESULTS.items():
+        if storage.exists(file):
+            raise UsageError(f"--out: {storage.uri} holds {result}; give another folder")
+
+
 def create_store(
     storage: Storage, spec: Spec, provenance: dict[str, Any], form: Format = "parquet"
 ) -> None:
@@ -48,9 +59,7 @@ def create_store(
             folder has another command's result.
         RaypipeError: its spec was lost, and its snapshots are of another one.
     """
-    for file, result in _RESULTS.items():
-        if storage.exists(file):
-            raise UsageError(f"--out: {storage.uri} holds {result}; give another folder")
+    check_no_result(storage)
     content = {
         "format": _FORMAT,
         "partitions": form,
@@ -96,7 +105,8 @@ def read_identity(storage: Storage, option: str) -> dict[str, Any]:
             raise ValueError("no kind of partitions, or no provenance")
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f"{option}: no store at {storage.uri!r}; `raypipe extract … --out` makes one"
+            f"{option}: no store at {storage.uri!r}{instead(storage.uri)}; "
+            "`raypipe extract … --out` makes one"
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         if isinstance(error, UsageError):

@@ -17,12 +17,11 @@ from raypipe.heads import channel_axis
 from raypipe.heads.head import Channels
 from raypipe.rows.features import ROW_COLUMNS, Features, to_array
 from raypipe.spec import Spec, digest
-from raypipe.storage import FileInput, open_storage
-from raypipe.store import hdf5, parquet
-from raypipe.store.checksums import DamagedFileError, is_whole, reading, verified
+from raypipe.storage import open_storage
 from raypipe.store.identity import read_identity
-from raypipe.store.partition import File, Format, file_format, read_metadata
-from raypipe.store.snapshot import Part, Snapshot, newest, read_snapshot, same_features
+from raypipe.store.part_reader import PartReader
+from raypipe.store.partition import Format
+from raypipe.store.snapshot import Snapshot, newest, read_snapshot, same_features
 
 if TYPE_CHECKING:  # importing it takes torch, which most readers do without
     from raypipe.store.torch_dataset import StoreDataset
@@ -53,7 +52,7 @@ class StoreReader:
                 self.storage, read_snapshot(self.storage, snapshot), self.spec.fingerprint
             )
         )
-        self._verified: set[str] = set()
+        self._parts = PartReader(self.storage)
 
     @property
     def uri(self) -> str:
@@ -95,11 +94,7 @@ class StoreReader:
         """Shape of one row's features by column; empty where the snapshot has no partitions."""
         if not self.snapshot.data:
             return {}
-        file = self.snapshot.data[0].file
-        with reading(self.storage, file):
-            source = self._opened(file)
-            found: dict[str, tuple[int, ...]] = file_format(file.path).shapes(source, self.columns)
-        return found
+        return self._parts.shapes(self.snapshot.data[0].file, self.columns)
 
     def dtype(self, column: str) -> np.dtype[Any]:
         """Return the type of a feature column's values; of texts, `object`."""
@@ -143,7 +138,7 @@ class StoreReader:
             UsageError: there is no such split.
         """
         self.check_split(split)
-        for index in range(len(self._parts)):
+        for index in range(len(self.snapshot.data)):
             yield from self.iter_part(index, columns, split)
 
     def iter_part(
@@ -156,34 +151,9 @@ class StoreReader:
         Raises:
             RaypipeError: the file is missing or damaged; none of it is yielded then.
         """
-        part = self._parts[index]
         of_features = columns is None or not set(columns).isdisjoint(self.columns)
-        if not of_features or part.file.path in self._verified:
-            with reading(self.storage, part.file):
-                yield from self._pieces(part, self._opened(part.file), columns, split)
-            return
-        yield from verified(
-            self.storage, part.file, lambda source: self._pieces(part, source, columns, split)
-        )
-        self._verified.add(part.file.path)
-
-    def _pieces(
-        self, part: Part, source: FileInput, columns: list[str] | None, split: str | None
-    ) -> Iterator[pa.Table]:
-        needed = columns if columns is None or split is None else list({*columns, schema.SPLIT})
-        start = 0
-        for table in file_format(part.file.path).iter_tables(source, needed):
-            keep = np.ones(len(table), bool)
-            keep[_within(part.dropped, start, len(table))] = False
-            start += len(table)
-            if split is not None:
-                is_split = pc.equal(table[schema.SPLIT], split).fill_null(False)
-                keep &= is_split.to_numpy()
-                table = table if columns is None else table.select(columns)
-            if keep.any():
-                yield table if keep.all() else table.take(np.flatnonzero(keep))
-        if start != part.file.rows:
-            raise ValueError(f"expected {part.file.rows} rows; got {start}")
+        part = self.snapshot.data[index]
+        yield from self._parts.pieces(part, columns, split, of_features=of_features)
 
     def to_arrow(self, columns: list[str] | None = None, split: str | None = None) -> pa.Table:
         """Return all rows, or those of a split, sorted by id and view.
@@ -235,7 +205,7 @@ class StoreReader:
 
     def rejects(self) -> pa.Table:
         """Return the rejected items, of `schema.REJECTS`."""
-        tables = [self._read(part, None) for part in self.snapshot.rejected]
+        tables = [self._parts.rejects(part) for part in self.snapshot.rejected]
         table = pa.concat_tables([schema.REJECTS.empty_table(), *tables])
         return table.sort_by(schema.ID)
 
@@ -243,7 +213,7 @@ class StoreReader:
         """Return how many items were rejected, by reason."""
         counts: Counter[str] = Counter()
         for part in self.snapshot.rejected:
-            counts.update(self._read(part, [schema.REASON])[schema.REASON].to_pylist())
+            counts.update(self._parts.rejects(part, [schema.REASON])[schema.REASON].to_pylist())
         return dict(sorted(counts.items()))
 
     def label_counts(self) -> dict[str | None, int]:
@@ -282,10 +252,6 @@ class StoreReader:
         )
 
     @cached_property
-    def _parts(self) -> list[Part]:
-        return self.snapshot.data
-
-    @cached_property
     def _counts(self) -> tuple[Counter[str | None], Counter[str | None]]:
         labels: Counter[str | None] = Counter()
         splits: Counter[str | None] = Counter()
@@ -293,41 +259,6 @@ class StoreReader:
             labels.update(batch[schema.LABEL].to_pylist())
             splits.update(batch[schema.SPLIT].to_pylist())
         return labels, splits
-
-    def _opened(self, file: File) -> FileInput:
-        """Return what to read some of a listed file from.
-
-        Pages of Parquet have checksums of their own; HDF5 has none, so all of it is compared first.
-
-        Raises:
-            RaypipeError: it is missing, damaged, or another one.
-        """
-        if file.path in self._verified:
-            return self.storage.open(file.path)
-        if file_format(file.path) is hdf5:
-            if not is_whole(self.storage, file):
-                raise DamagedFileError(self.storage, file)
-            self._verified.add(file.path)
-        elif self.storage.folder is not None:
-            metadata = read_metadata(self.storage, file.path)
-            if metadata is None or metadata.unit != file.unit:
-                raise DamagedFileError(self.storage, file)
-        return self.storage.open(file.path)
-
-    def _read(self, part: Part, columns: list[str] | None) -> pa.Table:
-        """Return the rows of a file of rejects, which is small: its checksum is compared."""
-
-        def read(source: FileInput) -> Iterator[pa.Table]:
-            yield parquet.read_table(source, columns)
-
-        (table,) = verified(self.storage, part.file, read)
-        if not part.dropped:
-            return table
-        return table.take(np.delete(np.arange(len(table)), part.dropped))
-
-
-def _within(dropped: tuple[int, ...], start: int, length: int) -> list[int]:
-    return [row - start for row in dropped if start <= row < start + length]
 
 
 def _sorted_counts(counts: Counter[str | None]) -> dict[str | None, int]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
 from packaging.version import parse as version
-from ray.exceptions import AuthenticationError
-from ray.job_submission import JobDetails, JobSubmissionClient
 
 from raypipe.cli.command import one_line
 from raypipe.errors import RaypipeError, UsageError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
 
 #: As `ray job submit` has them; the second one may name a cluster to join instead.
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -35,6 +36,11 @@ class Cluster:
 
     def __init__(self, address: str | None) -> None:
         self.address = _url(address)
+        from ray.exceptions import (
+            AuthenticationError,
+        )  # takes a second, which a wrong command has not
+        from ray.job_submission import JobSubmissionClient
+
         for name in ("dashboard_sdk", "job.sdk"):  # they tell of each step of theirs
             logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
         logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)

@@ -11,7 +11,8 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from raypipe.cli.command import Given, add_command, new_app, one_line
+from raypipe.cli.command import Given, add_command, new_app
+from raypipe.cli.mistakes import told
 from raypipe.cli.options import ENVIRONMENT_PREFIX, read_recipe
 from raypipe.config import JOBS, RunConfig, SubmitConfig
 from raypipe.errors import UsageError
@@ -100,7 +101,7 @@ def parse(arguments: tuple[str, ...]) -> Command:
     try:
         app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        raise UsageError(f"COMMAND: {one_line(error)}") from None
+        raise UsageError(f"COMMAND: {told(error, arguments)}") from None
     if not found:
         raise UsageError(f"COMMAND: {shlex.join(arguments)!r} runs nothing")
     if getattr(found[0].config, "address", None) is not None:

@@ -10,14 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from ray.job_submission import JobDetails, JobStatus
 
 from raypipe.display import is_progress, printable, say
 from raypipe.errors import RaypipeError
 from raypipe.submission.client import Cluster
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
 
 _PAUSE = 1.0
 _PATIENCE = 300.0
@@ -93,6 +95,8 @@ def _waiting_told(cluster: Cluster, submission_id: str) -> Iterator[None]:
 
     In a thread, which nobody waits for: a cluster that does not answer must not hold up Ctrl-C.
     """
+    from ray.job_submission import JobStatus
+
     ended, started = threading.Event(), time.monotonic()
 
     def tell() -> None:

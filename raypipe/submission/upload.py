@@ -14,7 +14,7 @@ from raypipe.errors import UsageError
 from raypipe.submission.entrypoint import Command
 
 _POSITIONAL = ("recipe", "source", "model", "store", "image")
-_READ = (*_POSITIONAL, "config", "backbone", "weights", "label_file", "join", "init")
+_READ = (*_POSITIONAL, "config", "backbone", "weights", "label_file", "join", "init", "exclude")
 _WRITTEN = "out"
 _PLACES = "a bucket (s3://, gs://), or an absolute path that every node sees"
 _MIB = 2**20

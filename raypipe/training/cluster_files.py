@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import adjusted_rand_score
 
 from raypipe import schema
+from raypipe.display import counted
 from raypipe.fit.kmeans.in_memory import Clusters
 from raypipe.reports.figures import contact_sheet
 from raypipe.reports.thumbnails import find_uris, thumbnail
@@ -93,10 +94,14 @@ def picture(
     for cluster, names in nearest.items():
         thumbnails = [thumbnail(uris[name]) for name in names]
         images = [image for image in thumbnails if image is not None]
-        sheet.append((f"cluster {cluster}\n{clusters.sizes[cluster]} images", images))
+        size = int(clusters.sizes[cluster])
+        shown = f"{len(images)} of " if len(images) < size else ""
+        sheet.append((f"cluster {cluster}\n{shown}{counted(size, 'image')}", images))
     if not any(images for _, images in sheet):
         return False
-    contact_sheet(sheet, "images nearest to each cluster's centre", path)
+    which = f"{len(sheet)} of " if len(sheet) < len(clusters.sizes) else ""
+    title = f"images nearest to the centre, of {which}{counted(len(clusters.sizes), 'cluster')}"
+    contact_sheet(sheet, title, path)
     return True
 
 

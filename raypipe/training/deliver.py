@@ -98,6 +98,6 @@ def _with_report(config: TrainConfig | ClusterConfig, outcome: Outcome, folder: 
     from raypipe.reports.run import make_page, sections_of
 
     path = folder / "report.html"
-    path.write_bytes(make_page(sections_of(str(folder)), title=Path(config.store).name))
+    path.write_bytes(make_page(sections_of(str(folder))))
     summary = outcome.summary | {"report": str(path)}
     return replace(outcome, summary=summary, text=f"{outcome.text}\nreport: {path}")

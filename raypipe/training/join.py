@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from raypipe import schema
 from raypipe.errors import UsageError
+from raypipe.rows.spreadsheets import write_rows
 from raypipe.storage import local_path
 
 _CLUSTER = "cluster"
@@ -68,7 +69,9 @@ def read_ids(file: str, id_column: str | None = None, into: str | None = None) -
     return IdTable(header, rows, column, into or _CLUSTER)
 
 
-def join_clusters(table: IdTable, clusters: Mapping[str, int], path: Path) -> dict[str, int]:
+def join_clusters(
+    table: IdTable, clusters: Mapping[str, int], path: Path, *, csv_safe: bool = False
+) -> dict[str, int]:
     """Write the table with each image's cluster in its column, empty where there is none.
 
     An id matches as it is; else without its extension, and else without its folders as well, where
@@ -88,14 +91,12 @@ def join_clusters(table: IdTable, clusters: Mapping[str, int], path: Path) -> di
             f"--join: no id of the file is in the store; the file has {example!r}, "
             f"the store {next(iter(clusters), '')!r}"
         )
-    with path.open("w", newline="", encoding="utf-8") as content:
-        writer = csv.writer(content)
-        header = table.header
-        place = header.index(table.column) if table.column in header else len(header)
-        writer.writerow([*header[:place], table.column, *header[place + 1 :]])
-        for row, cluster in zip(table.rows, found, strict=True):
-            text = "" if cluster is None else str(cluster)
-            writer.writerow([*row[:place], text, *row[place + 1 :]])
+    texts = [table.column, *("" if cluster is None else str(cluster) for cluster in found)]
+    header = table.header
+    place = header.index(table.column) if table.column in header else len(header)
+    rows = zip([header, *table.rows], texts, strict=True)
+    joined = ([*row[:place], text, *row[place + 1 :]] for row, text in rows)
+    write_rows(path, joined, safe=csv_safe)
     return {"rows": len(found), "found": sum(cluster is not None for cluster in found)}
 
 

@@ -16,6 +16,7 @@ from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions, fit_kmeans, sc
 from raypipe.fit.kmeans.seeding import sample_numbers
 from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
 from raypipe.heads import as_rows
+from raypipe.rows.excluded import Excluded
 from raypipe.spec import digest
 from raypipe.storage import user_path
 from raypipe.store.index import RowIndex
@@ -37,12 +38,13 @@ def _fit_in_memory(
     store: StoreReader,
     column: str,
     options: KMeansOptions,
+    own: npt.NDArray[np.bool_],
     order: npt.NDArray[np.int64] | None = None,
 ) -> Fitted:
-    """Cluster the images' rows in the order (N,) given, by id without one; labels are by id."""
+    """Cluster own rows (N,) of all in the order (M,) given, by id without one; labels are by id."""
     data = store.to_numpy(column)
-    if store.spec.views > 1:
-        data = data[data.views == 0]
+    if not own.all():
+        data = data[own]
     data.check_finite()
     flat = as_rows(data.features, config.spatial, store.channels(column))
     flat = flat if order is None else flat[order]
@@ -63,6 +65,7 @@ def _fit_on_ray(
     store: StoreReader,
     column: str,
     options: KMeansOptions,
+    own: npt.NDArray[np.bool_],
     index: RowIndex,
     checkpoint: Checkpoint,
 ) -> Fitted:
@@ -71,7 +74,6 @@ def _fit_on_ray(
     from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
     from raypipe.fit.kmeans.seeding import sample_rows
 
-    own = index.views == 0
     check_finite(store, column, index, np.flatnonzero(own))
     count = int(own.sum())
     groups = np.where(own, 0, -1).astype(np.int8)
@@ -115,7 +117,7 @@ def _chosen(
 
 
 def _checkpoint(
-    config: ClusterConfig, store: StoreReader, column: str, out: Path | None
+    config: ClusterConfig, store: StoreReader, column: str, excluded: Excluded, out: Path | None
 ) -> Checkpoint:
     """Return what a killed fit goes on from: a fit of the same options on the same rows."""
     init = config.init
@@ -123,5 +125,6 @@ def _checkpoint(
         init = digest(user_path(init, "--init").read_bytes())
     options = ("distance", "seed", "n_init", "tol", "max_iter")
     k = config.k.text
-    fit = identity(store, column, config, options, choose=CRITERION, init=init, k=k)
+    more = {"exclude": excluded.sha256} if excluded.file else {}
+    fit = identity(store, column, config, options, choose=CRITERION, init=init, k=k, **more)
     return Checkpoint(None if out is None else out / FOLDER, fit, resume=config.resume)

@@ -15,6 +15,7 @@ from raypipe.config.values import Size
 from raypipe.display import say
 from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
+from raypipe.rows.excluded import Excluded, read_excluded
 from raypipe.rows.features import Rows
 from raypipe.rows.rare import described, rare_classes
 from raypipe.rows.several_labels import check_single
@@ -42,6 +43,7 @@ class Labelled:
         width: D, values of a row.
         unlabelled: how many rows have no label.
         rare: classes that are left out, with their images.
+        excluded: images that are left out.
     """
 
     store: StoreReader
@@ -54,6 +56,7 @@ class Labelled:
     width: int
     unlabelled: int
     rare: dict[str, int]
+    excluded: Excluded
 
     def to_rows(self, features: npt.NDArray[Any]) -> Floats:
         """Return (n, D) of (n, …) features."""
@@ -113,9 +116,13 @@ def read_labelled(config: TrainConfig) -> Labelled:
     column = store.column(config.layer)
     index = read_index(store)
     check_single(index.labels)
-    rare = rare_classes(index.labels, index.views, config.min_per_class)
-    unlabelled = sum(label is None for label in index.labels)
-    known = np.flatnonzero([label is not None and label not in rare for label in index.labels])
+    excluded = read_excluded(config.exclude, [index.ids])
+    stays = excluded.stays(index.ids)
+    labels = index.labels[stays]
+    rare = rare_classes(labels, index.views[stays], config.min_per_class)
+    unlabelled = sum(label is None for label in labels)
+    known = np.array([label is not None and label not in rare for label in index.labels], bool)
+    known = np.flatnonzero(known & stays)
     if unlabelled:
         say(f"{unlabelled} rows have no label and are left out")
     if rare:
@@ -124,7 +131,7 @@ def read_labelled(config: TrainConfig) -> Labelled:
     width = row_width(store.shapes[column], config.spatial, channels)
     rows = index.rows(known)
     how = config.spatial, channels, width
-    return Labelled(store, column, index, known, rows, *how, unlabelled, rare)
+    return Labelled(store, column, index, known, rows, *how, unlabelled, rare, excluded)
 
 
 def identity(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, Trai
 from raypipe.reports.figures import confusion_picture, curves_picture
 from raypipe.rows.features import Rows
 from raypipe.rows.rare import described
+from raypipe.rows.spreadsheets import write_rows
 from raypipe.training.labelled import Labelled
 
 _METRICS_FILE = "metrics.json"
@@ -48,6 +48,8 @@ def about(
         "test_rows": len(parts.test),
         "unlabelled_rows": data.unlabelled,
         "rare_classes": data.rare,
+        "csv_safe": config.csv_safe,
+        "excluded": data.excluded.summary,
         "store": data.store.uri,
         "snapshot": data.store.snapshot.number,
         "seconds": round(time.monotonic() - started, 3),
@@ -102,16 +104,15 @@ def write(model: TrainedModel, out: Path, held: HeldOut) -> None:
     save_model(model, out)
     (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     (out / _REPORT_FILE).write_text(metrics["report_text"])
-    with (out / HOLDOUT_FILE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "label", "predicted", "probability"])
-        predicted = np.array(model.classes, dtype=object)[held.probabilities.argmax(axis=1)]
-        best = held.probabilities.max(axis=1)
-        for row in zip(held.ids, held.labels, predicted, best, strict=True):
-            writer.writerow([*row[:3], f"{row[3]:.6f}"])
+    predicted = np.array(model.classes, dtype=object)[held.probabilities.argmax(axis=1)]
+    best = [f"{value:.6f}" for value in held.probabilities.max(axis=1)]
+    rows = zip(held.ids, held.labels, predicted, best, strict=True)
+    heading = ("id", "label", "predicted", "probability")
+    safe = metrics["csv_safe"]
+    write_rows(out / HOLDOUT_FILE, [heading, *rows], safe=safe)
     (out / DUPLICATES_FILE).unlink(missing_ok=True)
     if held.copies:
-        _write_table(held.copies, out / DUPLICATES_FILE)
+        _write_table(held.copies, out / DUPLICATES_FILE, safe=safe)
     _write_table(metrics["reliability"]["bins"], out / _RELIABILITY_FILE)
     title = f"held-out accuracy {headline(metrics, 3)}".replace("; ", "\n")
     confusion_picture(metrics["confusion"], model.classes, title, out / _CONFUSION_FILE)
@@ -131,11 +132,8 @@ def _title(fitted: Fitted) -> str:
     return ", ".join(f"{name} {value}" for name, value in shown.items()).replace("_", " ")
 
 
-def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _write_table(rows: list[dict[str, Any]], path: Path, *, safe: bool = False) -> None:
+    write_rows(path, [tuple(rows[0]), *(tuple(row.values()) for row in rows)], safe=safe)
 
 
 def summary(metrics: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -197,7 +195,8 @@ def _duplicates_line(metrics: dict[str, Any]) -> list[str]:
     copies = metrics["near_duplicates"]
     if copies is None:
         return ["  near-duplicates of training images were not looked for: too many pairs of rows"]
-    return [f"  pairs across the split: {DUPLICATES_FILE}"] if copies else []
+    advice = "`raypipe dedupe` lists copies for --exclude"
+    return [f"  pairs across the split: {DUPLICATES_FILE}; {advice}"] if copies else []
 
 
 def _reliability_line(reliability: dict[str, Any]) -> str:

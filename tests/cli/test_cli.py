@@ -15,6 +15,7 @@ import pytest
 from raypipe.cli.command import Given, add_command, execute, new_app
 from raypipe.config import JOB_HEADINGS, JOBS
 from raypipe.config.examples import EXAMPLES
+from raypipe.config.types import is_usual, position, replaced_by
 from tests.conftest import NETWORKS, TINY, Here, draw_folder, flags
 
 CLI = [sys.executable, "-m", "raypipe.cli"]
@@ -60,8 +61,47 @@ def test_help(here: Here) -> None:
     commands = ("extract", "train", "cluster", "predict", "inspect", "layers", "demo")
     assert all(command in done.stdout for command in commands)
     assert here("--help").stdout == done.stdout
-    extract = here("extract", "--help").stdout
+    extract = here("extract", "--help-all").stdout
     assert all(word in extract for word in ("--backbone", "Preprocessing", "--json", "[required]"))
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_short_help_is_what_most_people_need(
+    name: str, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Examples, then what is required, then what is usual; a screen at most."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = here(name, "--help").stdout
+    lines = shown.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= max(80, *(len(example) + 2 for example in EXAMPLES[name]))
+    fields = JOBS[name].model_fields
+    for one, info in fields.items():
+        label = one.upper() if position(info) else "--" + one.replace("_", "-")
+        assert (f"\n  {label} " in shown.replace("\n", " \n")) == is_usual(info), one
+    headings = [line for line in lines if line in ("Examples:", "Required:", "Often used:")]
+    assert headings == sorted(headings, key=["Examples:", "Required:", "Often used:"].index)
+    assert lines[-1] == f"All options: raypipe {name} --help-all"
+    assert here(name, "-h").stdout == shown
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_full_help_has_every_option(name: str, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = here(name, "--help-all").stdout
+    for one, info in JOBS[name].model_fields.items():
+        flag = "--" + one.replace("_", "-")
+        assert bool(re.search(rf"{flag}\b(?!-)", shown)) != bool(replaced_by(info)), one
+
+
+def test_help_is_of_the_command_and_not_of_the_one_it_sends(here: Here) -> None:
+    shown = here("submit", "--help", "--", "extract").stdout
+    assert shown.startswith("Usage: raypipe submit")
+    found: list[Given] = []
+    app = new_app()
+    add_command(app, "submit", JOBS["submit"], lambda given: len(found.append(given) or ""))
+    assert execute(app, ["submit", "--", "extract", "--help"]) == 0
+    assert found[0].config.model_dump()["command"] == ("extract", "--help")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +109,17 @@ def test_help(here: Here) -> None:
     [
         (["extrct"], r'Did you mean "extract".*\(see raypipe --help\)'),
         (["extract", "--bakbone", "x"], "Did you mean --backbone"),
-        (["extract", "a", "--out", "b", "--pool", "mean"], '"mean" for --pool.*"avg", "max"'),
+        (
+            ["extract", "a", "--out", "b", "--pool", "mean"],
+            "--pool must be avg, max, .*; got 'mean'; did you mean max",
+        ),
         (["extract", "a"], "--out is required"),
+        (["extract", "--out", "b"], "SOURCE is required"),
+        (["extract", "a", "b"], "unexpected 'b': extract takes SOURCE.*give --out b$"),
+        (["extract", "a", "--out", "b", "--dry-run", "yes"], "'yes'.*--dry-run takes no value$"),
+        (["extract", "a", "b", "--out", "c"], "'b'.*several images a folder or --glob$"),
+        (["extract", "a", "--out", "b", "--batch-size", "-4"], "auto or a whole number ≥ 1; got"),
+        (["train", "a", "--out", "b", "--seed", "1.5"], "--seed must be a whole number.*'1.5'$"),
         (["cluster", "a", "--out", "b", "--k", "0"], "--k must be a number from 1, or a range"),
         (["extract", "/nowhere", "--out", "b"], "no file or folder at '/nowhere'"),
         (
@@ -206,7 +255,7 @@ def test_examples_are_commands(name: str) -> None:
 
 
 def test_help_of_a_job_ends_with_examples(here: Here) -> None:
-    shown = here("train", "--help").stdout
+    shown = here("train", "--help-all").stdout
     assert "raypipe train features --out model --grid" in shown.split("Examples:")[1]
 
 
@@ -216,7 +265,8 @@ def test_completion(here: Here) -> None:
     assert "--shell" in done.stdout
     script = new_app()
     add_command(script, "extract", JOBS["extract"])
-    assert "--backbone" in script.generate_completion(shell="bash")
+    completion = script.generate_completion(shell="bash")
+    assert all(word in completion for word in ("--backbone", "--max-pixels", "--help-all"))
 
 
 def test_colour_is_for_terminals(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -52,6 +52,31 @@ def test_extract_is_followed_by_what_its_labels_allow(stored: Path) -> None:
     assert last_line("extract", dry, outcome, 1.26) == ""
 
 
+@pytest.mark.parametrize(
+    ("backbone", "named"), [("resnet18", None), ("/here/net.py:build", "/here/net.py:build")]
+)
+def test_code_of_ones_own_is_named_again(backbone: str, named: str | None) -> None:
+    """`predict` runs it only then."""
+
+    class Model:
+        provenance: ClassVar = {"backbone": backbone}
+
+    given = config.TrainConfig(store="s", out="model")
+    follows = pasted(last_line("train", given, Outcome({}, "", Model()), 1.0))
+    assert (follows.name, follows.config.model_dump()["backbone"]) == ("predict", named)
+
+
+def test_copies_are_followed_by_what_leaves_them_out() -> None:
+    summary: dict[str, Any] = {"groups": [["a", "b"]], "labelled": False}
+    for out, name, option in (("c.csv", "cluster", "exclude"), ("c.png", "dedupe", "out")):
+        given = config.DedupeConfig(store="s", out=out)
+        follows = pasted(last_line("dedupe", given, Outcome(summary, ""), 1.0))
+        expected = "c.csv" if option == "exclude" else "duplicates.csv"
+        assert (follows.name, follows.config.model_dump()[option]) == (name, expected)
+    given = config.DedupeConfig(store="s", out="c.csv")
+    assert last_line("dedupe", given, Outcome({"groups": []}, ""), 1.0) == "dedupe done in 1.0 s"
+
+
 def test_without_labels_there_are_clusters() -> None:
     class Unlabelled:
         def iter_batches(self, columns: list[str]) -> Any:
@@ -71,7 +96,6 @@ def test_what_is_pasted_goes_on(
         ("train", store, "--out", "the model", "--cv", "2"): ("predict", "model", "the model"),
         ("cluster", store, "--k", "3", "--out", "c"): ("report", "run", "c"),
         ("compact", store): ("expire", "store", store),
-        ("repair", store): ("verify", "store", store),
     }
     for words, (name, option, value) in asked.items():
         done = here(*words)
@@ -85,4 +109,6 @@ def test_what_is_pasted_goes_on(
     (part,) = Path(store).glob("data/part-*")
     part.write_bytes(part.read_bytes()[:-1])
     assert pasted(here("verify", store).stderr.splitlines()[-1]).name == "repair"
+    assert pasted(here("repair", store).stderr.splitlines()[-1]).name == "verify"
+    assert here("repair", store).stderr.splitlines()[-1].endswith(" s")  # nothing was damaged
     assert "done in" not in here("compact", store, "--json").stderr

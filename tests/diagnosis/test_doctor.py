@@ -226,7 +226,7 @@ class TestReport:
         found = measured(replace(COST, rejects={"empty": 2}))
         lines = "\n".join(advice(found, 1000, 99.0))
         assert "starting takes 99%" in lines
-        assert "2 of 1002 sampled images are rejects (2 × empty)" in lines
+        assert "rejects: 2 of 1002 sampled images (2 × empty)" in lines
         assert "starting" not in "\n".join(advice(found, 10**6, 99.0))
 
     def test_other_processes_are_mentioned(self) -> None:
@@ -316,7 +316,7 @@ class TestSample:
 @pytest.fixture
 def scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder that temporary files go to."""
-    monkeypatch.setattr(doctor, "busy", lambda: 0.0)
+    monkeypatch.setattr(machine, "busy", lambda: 0.0)
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -448,7 +448,7 @@ class TestMeasuring:
 def test_wrong_use_is_found_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file or folder at"):
         raypipe.doctor(tmp_path / "none")
-    with pytest.raises(UsageError, match="--sample must be greater"):
+    with pytest.raises(UsageError, match="--sample must be a whole number ≥ 1"):
         raypipe.doctor(sample=0)
     assert callable(raypipe.doctor)  # no module has taken its name
     with pytest.raises(UsageError, match="--out: expected a path"):

@@ -14,6 +14,7 @@ import pytest
 
 import raypipe
 from raypipe.display import printable, say, say_as_json, saying
+from raypipe.reports.classifier import _table
 from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from tests.conftest import Here
@@ -122,7 +123,8 @@ def test_every_command_at_a_terminal(store: Path, model: Path, tmp_path: Path, h
 def cells(path: Path) -> list[str]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [row[name] for row in rows for name in ("id", "label") if row.get(name)]
+    names = ("id", "label", "training_id", "training_label")
+    return [row[name] for row in rows for name in names if row.get(name)]
 
 
 def test_csv_for_a_spreadsheet(store: Path, model: Path, tmp_path: Path, here: Here) -> None:
@@ -132,22 +134,51 @@ def test_csv_for_a_spreadsheet(store: Path, model: Path, tmp_path: Path, here: H
         "predict": ("predict", str(model), place),
         "dedupe": ("dedupe", place, "--least", "0.1"),
         "clusters": ("cluster", place, "--k", "2", "--engine", "sklearn"),
+        "holdout": ("train", place, "--head", "knn", "--cv", "2"),
+        "near_duplicates": ("train", place, "--head", "knn", "--cv", "2"),
     }
+    folders = ("clusters", "holdout", "near_duplicates")
     for name, words in commands.items():
         plain, safe = (
-            tmp_path / f"{how}-{name}" / "clusters.csv"
-            if name == "clusters"
+            tmp_path / f"{how}-{name}" / f"{name}.csv"
+            if name in folders
             else tmp_path / f"{how}-{name}.csv"
             for how in ("plain", "safe")
         )
         for path, flags in ((plain, []), (safe, ["--csv-safe"])):
-            out = path.parent if name == "clusters" else path
+            out = path.parent if name in folders else path
             done = here(*words, "--out", str(out), *flags)
             assert done.returncode == 0, done.stderr
         before, after = cells(plain), cells(safe)
         assert any(cell.startswith("=") for cell in before)
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in after)
         assert [cell.removeprefix("'") for cell in after] == before
+
+
+def test_a_joined_table_for_a_spreadsheet(store: Path, tmp_path: Path, here: Here) -> None:
+    """Texts of the user's own are made safe; numbers stay numbers."""
+    names = [f"{n}{NASTY[0]}" for n in _PREFIXES]
+    with (tmp_path / "own.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "x", "note"), *((n, "-0.5", "=1+1") for n in names)])
+    words = ("cluster", str(store / "store"), "--k", "2", "--engine", "sklearn", "--csv-safe")
+    done = here(*words, "--join", str(tmp_path / "own.csv"), "--out", str(tmp_path / "k"))
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "k" / "joined.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["x"], row["note"]) for row in rows} == {("-0.5", "'=1+1")}
+    assert {row["cluster"] for row in rows} <= {"0", "1"}
+
+
+def test_a_report_on_a_model_with_such_tables(store: Path, tmp_path: Path, here: Here) -> None:
+    """Ids are those of the store again: pictures are found by them."""
+    for name, flags in (("plain", []), ("safe", ["--csv-safe"])):
+        words = ("train", str(store / "store"), "--head", "knn", "--cv", "2", *flags)
+        assert here(*words, "--out", str(tmp_path / name)).returncode == 0
+    plain, safe = (
+        _table(tmp_path / name / "holdout.csv", {"csv_safe": name == "safe"})
+        for name in ("plain", "safe")
+    )
+    assert plain.equals(safe)
 
 
 def test_csv_safe_goes_with_csv(store: Path, tmp_path: Path, here: Here) -> None:

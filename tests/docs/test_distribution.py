@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from PIL import Image
 
 import raypipe
 from raypipe.config.version import versions
@@ -107,3 +112,57 @@ def test_the_version_is_that_of_the_code() -> None:
 def test_cluster_file_installs_the_wheel_that_is_built() -> None:
     wheel = f"dist/{_NAME.replace('-', '_')}-*.whl"
     assert wheel in (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+
+
+def test_what_the_index_says_of_it() -> None:
+    """Classifiers are in order, the licence is an SPDX expression, and no address is made up."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "urls" not in project  # the project has no place of its own yet
+    assert project["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert not any(line.startswith("License ::") for line in project["classifiers"])  # PEP 639
+    assert project["classifiers"] == sorted(project["classifiers"])
+    assert len(project["description"]) <= 512  # PyPI's limit
+    assert project["keywords"] == sorted(set(project["keywords"]))
+
+
+def test_the_readme_has_a_picture() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (place,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert text.index(place) < text.index("## Try it")
+    assert (ROOT / place).stat().st_size <= 150_000
+    with Image.open(ROOT / place) as picture:
+        assert picture.format == "PNG"
+        assert picture.width >= 600
+
+
+@pytest.mark.ci
+def test_the_wheel(tmp_path: Path) -> None:
+    """It has the code, the pages' templates, signatures and their mark, and nothing else."""
+    left_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "raypipe", tmp_path / "raypipe", ignore=left_out)
+    command = [
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        "dist",
+        ".",
+    ]
+    subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    assert wheel.name == f"raypipe_features-{raypipe.__version__}-py3-none-any.whl"
+    with ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        said = archive.read(metadata).decode()
+    package = (tmp_path / "raypipe").rglob("*")
+    assert held == {str(path.relative_to(tmp_path)) for path in package if path.is_file()}
+    assert {"raypipe/py.typed", "raypipe/__init__.pyi"} <= held
+    assert any(name.startswith("raypipe/reports/templates/") for name in held)
+    assert "Classifier: Typing :: Typed" in said
+    assert "License-Expression: Apache-2.0" in said

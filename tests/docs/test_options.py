@@ -11,7 +11,7 @@ from tests.docs.blocks import ROOT, pages
 
 _FENCE = re.compile(r"^(```+).*?^\1[ \t]*$", re.M | re.S)
 #: Of every command, and of none: what other programs take.
-COMMON = {"--config", "--json", "--debug", "--help", "--install-completion"}
+COMMON = {"--config", "--json", "--debug", "--help", "--help-all", "--install-completion"}
 FOREIGN = {
     "--head": "ray start",
     "--num-cpus": "ray start",

@@ -227,7 +227,7 @@ def test_options_become_the_augmentation() -> None:
         ({"augment": 3, "zoom": 1}, "--zoom must be .* 1; got 1"),
         ({"original": False}, "--no-original with --augment 0 .* --augment N"),
         ({"float_views": True}, "--float-views .* --augment is 0; .* --augment N"),
-        ({"augment": -1}, "--augment must be .* 0; got -1"),
+        ({"augment": -1}, "--augment must be .* 0 .*; got -1"),
     ],
 )
 def test_wrong_options_are_named(given: dict[str, object], words: str) -> None:

@@ -197,7 +197,7 @@ def test_only_rejects_are_predicted_as_rejects(stored: Path, tmp_path: Path) -> 
     raypipe.train(stored, out=tmp_path / "m", grid="C=1", cv=2)
     bad = tmp_path / "broken.jpg"
     bad.write_bytes(b"no image")
-    with pytest.raises(RaypipeError, match="not one of 1 images became a row"):
+    with pytest.raises(RaypipeError, match="not one of 1 image became a row"):
         raypipe.predict(tmp_path / "m", bad, out=tmp_path / "p.csv", backbone=TINY)
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 1
     assert "not_an_image" in (tmp_path / "p.rejects.csv").read_text()

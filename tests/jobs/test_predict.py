@@ -199,7 +199,7 @@ def test_another_model_or_other_options_are_refused(
         ("p.json", {}, "--out must end in .csv or .parquet, or be a folder"),
         ("one", {}, "holds a model; give another folder"),
         ("store", {}, "lies inside the source"),
-        ("p", {"threshold": 1.5}, "--threshold must be less than or equal to 1"),
+        ("p", {"threshold": 1.5}, "--threshold must be a number > 0 and ≤ 1"),
     ],
 )
 def test_wrong_use(

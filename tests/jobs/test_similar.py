@@ -19,6 +19,7 @@ from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, complete_grou
 from raypipe.images.same_picture import SAME, similarity, small
 from raypipe.jobs import dedupe, similar
 from raypipe.predictions.stored import _features
+from raypipe.spec import Preprocess
 from tests.conftest import SHARED, TINY, draw, options
 from tests.support import stores
 
@@ -59,7 +60,9 @@ def test_any_image(shape_store: str, tmp_path: Path) -> None:
     first = outcome.summary["similar"][0]
     assert (first["id"], first["label"]) == ("square/0003.png", "square")
     assert first["similarity"] == pytest.approx(1, abs=1e-4)
-    assert outcome.text.splitlines()[0].split() == ["1.0000", "square/0003.png", "square"]
+    heading, line, *_ = outcome.text.splitlines()
+    assert heading.split() == ["similarity", "image", "label"]
+    assert line.split() == ["1.0000", "square/0003.png", "square"]
     assert Image.open(out).size[0] > 100
     assert raypipe.similar(shape_store, picture, k=3, backbone=TINY) == outcome.summary["similar"]
 
@@ -69,6 +72,16 @@ def test_no_image(shape_store: str, tmp_path: Path) -> None:
     for name in ("circle/none.png", str(tmp_path / "text.jpg")):
         with pytest.raises(UsageError, match="IMAGE: .* is neither the id of an image in"):
             similar.run(SimilarConfig(store=shape_store, image=name))
+
+
+def test_an_image_that_ends_its_decoder_is_one_line(tmp_path: Path) -> None:
+    spec = stores.make_spec(preprocess=Preprocess(decoders=("tests.support.deadly:decode",)))
+    stores.make_store(tmp_path / "store", [stores.items_of(["a/1.jpg", "b/2.jpg"])], spec)
+    (tmp_path / "x.jpg").write_text("DEADLY: dies\n")
+    config = SimilarConfig(store=str(tmp_path / "store"), image=str(tmp_path / "x.jpg"))
+    with pytest.raises(UsageError, match="IMAGE: .* nor one that can be read: crashed: ") as found:
+        similar.run(config)
+    assert "\n" not in str(found.value)
 
 
 def test_pairs_and_groups() -> None:
@@ -176,7 +189,7 @@ def test_copies(tmp_path: Path, ray_session: None) -> None:
         (photos / row["id"]).stat().st_size for row in rows
     ]
     assert min(float(row["similarity"]) for row in rows) >= SAME
-    assert outcome.text.startswith("2 pictures several times: 4 images could go")
+    assert outcome.text.startswith("2 pictures are there several times; 4 images could go")
     picture = config.model_copy(update={"out": str(tmp_path / "groups.png")})
     dedupe.run(picture)
     assert Image.open(tmp_path / "groups.png").size[1] > 100

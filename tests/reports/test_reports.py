@@ -130,7 +130,7 @@ def test_a_store(run: Path, browser: Any, tmp_path: Path) -> None:
         # Of the truncated photograph its upper half can be seen.
         assert page.query_selector_all("details .gallery img")
         assert "resized to 32 × 32" in text
-        runs = column(page, "h3:has-text('Runs') + .scroll table", 2)
+        runs = column(page, "table.runs", 2)
         assert runs == ["58"]
 
 
@@ -138,6 +138,12 @@ def test_predictions(run: Path, browser: Any) -> None:
     with opened(browser, run / "predictions" / "report.html") as page:
         text = page.inner_text("main")
         assert "right" in page.inner_text(".headline")  # the folders are known labels
+        trained = json.loads((run / "model" / "metrics.json").read_text())["train_rows"]
+        rows = len(list(csv.DictReader((run / "model" / "holdout.csv").open()))) + trained
+        said = page.inner_text(".first")
+        assert f"trained on {trained} of these {rows} images" in said
+        assert text.index(said) < text.index(page.inner_text(".headline"))
+        assert "of the new ones right" in page.title()
         assert "Surest of each class" in text
         assert page.query_selector_all("[data-cell]")
 
@@ -147,7 +153,8 @@ def test_predictions_in_one_file(run: Path, browser: Any, tmp_path: Path) -> Non
     out = tmp_path / "found.csv"
     raypipe.predict(run / "model", source, out=out, report=True, label="none", backbone=TINY)
     with opened(browser, tmp_path / "found.report.html") as page:
-        assert not page.query_selector_all(".headline")
+        assert "not known" in page.inner_text(".headline")
+        assert "right or not is not known" in page.title()
         assert "truncated: 1" in page.inner_text("main")
         assert page.query_selector_all(".gallery img")
     raypipe.predict(run / "model", run / "features", out=out, report=True)
@@ -161,7 +168,11 @@ def test_a_whole_run(run: Path, browser: Any, tmp_path: Path) -> None:
     for size in (PHONE, (1280, 900)):
         with opened(browser, out, size) as page:
             titles = page.eval_on_selector_all("h2", "all => all.map(e => e.textContent)")
-            assert titles == ["Features", "Classifier", "Clusters", "Predictions"]
+            starts = ["Features of", "Classifier of", "", "Predictions for"]
+            assert all(map(str.startswith, titles, starts)), titles
+            assert "clusters of" in titles[2]
+            links = page.eval_on_selector_all(".summary a", "all => all.map(e => e.textContent)")
+            assert links == titles
             assert page.title() == "shapes & more"
             cells = page.query_selector_all("#part-4 [data-cell]")
             cells[0].click()

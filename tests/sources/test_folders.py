@@ -18,8 +18,10 @@ from raypipe.rows.listing import Listing
 from raypipe.sources import open_source, read_item
 from raypipe.sources.containers import files_below
 from raypipe.sources.folder import FolderSource
+from raypipe.sources.hidden import OF_SYSTEM
 from raypipe.sources.links import BEYOND, LINKED
 from raypipe.sources.local import as_uri, path_of, utf8
+from tests.support.sources import tar_of, zip_of
 
 CAP = 1_000_000
 
@@ -60,6 +62,32 @@ def test_labels_can_be_left_out(tmp_path: Path) -> None:
 def test_hidden_files_are_not_items(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.jpg", ".DS_Store", "a/.hidden.jpg", ".git/y.jpg")
     assert listed(tmp_path)["id"].to_pylist() == ["a/x.jpg"]
+
+
+OF_SYSTEMS = ("Thumbs.db", "b/desktop.ini", "Icon\r", "__MACOSX/x.jpg", "b/@eaDir/y.jpg/SYNO.jpg")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "shards"])
+def test_what_systems_leave_is_left_aside(tmp_path: Path, kind: str) -> None:
+    members = dict.fromkeys(OF_SYSTEMS, b"x") | {"b/1.jpg": b"1", "b/thumbs.jpg": b"2"}
+    source = tmp_path / f"source.{kind}"
+    if kind == "zip":
+        zip_of(source, members)
+    elif kind == "tar":
+        tar_of(source, members)
+    else:
+        for name, data in members.items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(data)
+    if kind == "shards":
+        (source / "b/1.jpg").unlink()
+        (source / "b/thumbs.jpg").unlink()
+        tar_of(source / "b/s.tar", {"1.jpg": b"1", "thumbs.jpg": b"2"})
+    opened = open_source(LabelConfig(source=str(source)))
+    found = [name for batch in opened.list() for name in batch["id"].to_pylist()]
+    assert [name.rpartition("/")[2].partition(".")[0] for name in found][-2:] == ["1", "thumbs"]
+    assert len(found) == 2
+    assert opened.aside[OF_SYSTEM] == len(OF_SYSTEMS)
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:

@@ -103,12 +103,12 @@ def test_another_result_is_replaced_only_if_that_is_asked_for(tmp_path: Path) ->
     other = {**ORIGIN, "head": "knn"}
     with pytest.raises(UsageError, match="model made with another head; .* --replace"):
         check_result(tmp_path, "model", other, replace=False)
-    with pytest.raises(UsageError, match="holds model; give another folder, or --replace"):
+    with pytest.raises(UsageError, match="holds a model; give another folder, or --replace"):
         check_result(tmp_path, "clusters", ORIGIN, replace=False)
     check_result(tmp_path, "clusters", other, replace=True)
 
 
-@pytest.mark.parametrize(("name", "words"), [("spec.json", "store"), ("a.jpg", "other files")])
+@pytest.mark.parametrize(("name", "words"), [("spec.json", "a store"), ("a.jpg", "other files")])
 def test_a_store_and_foreign_folders_are_never_replaced(
     tmp_path: Path, name: str, words: str
 ) -> None:

@@ -107,15 +107,15 @@ def test_another_result_is_refused(place: str, tmp_path: Path) -> None:
     put(place, tmp_path / "old", OLD)
     storage = BucketStorage(place)
     check_uploaded(storage, "model", ORIGIN, replace=False)
-    with pytest.raises(UsageError, match="s3:.*holds model made with another head.*--replace"):
+    with pytest.raises(UsageError, match="s3:.*holds a model made with another head.*--replace"):
         check_uploaded(storage, "model", {"head": "knn"}, replace=False)
-    with pytest.raises(UsageError, match="holds model; give another folder, or --replace"):
+    with pytest.raises(UsageError, match="holds a model; give another folder, or --replace"):
         check_uploaded(storage, "clusters", ORIGIN, replace=False)
     check_uploaded(storage, "clusters", ORIGIN, replace=True)
     storage.delete(transfer.MARKER)
     storage.delete("model.json")
     storage.put("spec.json", b"{}")
-    with pytest.raises(UsageError, match="holds store; give another folder"):
+    with pytest.raises(UsageError, match="holds a store; give another folder"):
         check_uploaded(storage, "clusters", ORIGIN, replace=True)
 
 
@@ -124,7 +124,7 @@ def test_commands_replace_results_in_buckets_as_in_folders(place: str, tmp_path:
         tmp_path / "s", [items_of([f"{c}/{i}" for c in "ab" for i in range(20)])], make_spec()
     )
     raypipe.train(tmp_path / "s", out=place, grid="C=1", cv=2, report=True)
-    with pytest.raises(UsageError, match="holds model; .*--replace"):
+    with pytest.raises(UsageError, match="holds a model; .*--replace"):
         raypipe.cluster(tmp_path / "s", out=place, k=2)
     raypipe.train(tmp_path / "s", out=place, grid="C=1", cv=2)
     assert not BucketStorage(place).exists("report.html")

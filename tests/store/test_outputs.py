@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_results_of_other_commands_are_refused(made: Path) -> None:
     with pytest.raises(UsageError, match="holds clusters; give another folder, or --replace"):
         raypipe.train(made / "store", out=made / "clusters", grid="C=1", cv=2)
-    with pytest.raises(UsageError, match="holds store; give another folder"):
+    with pytest.raises(UsageError, match="holds a store; give another folder"):
         raypipe.cluster(made / "store", out=made / "store", k=2, replace=True)
     for name, words in (("model", "a model"), ("clusters", "clusters")):
         with pytest.raises(UsageError, match=f"holds {words}; give another folder"):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from raypipe.config import InspectConfig
 from raypipe.errors import UsageError
 from raypipe.jobs.inspect import run
+from raypipe.spec import Preprocess
 from raypipe.store.coverage import publish
 from raypipe.store.reader import StoreReader
 from tests.support.stores import WIDTH, items_of, make_spec, make_store, value_of, write
@@ -112,6 +113,20 @@ def test_inspect(store: StoreReader) -> None:
     assert "42: 21 images × 2 views" in outcome.text
     assert f"features ({WIDTH},) float32: features, avg" in outcome.text
     assert store.format in outcome.text
+
+
+def test_inspect_says_what_it_does_not_show(tmp_path: Path) -> None:
+    spec = make_spec(preprocess=Preprocess(std=(0.2290 * 255, 0.224 * 255, 0.225 * 255)))
+    names = ["a/1.jpg", *(f"{n:02}!" for n in range(13))]  # the latter are rejects
+    storage, _ = make_store(tmp_path / "store", [items_of(names)], spec)
+    text = run(InspectConfig(store=storage.uri)).text
+    assert "09!" in text
+    assert "10!" not in text
+    assert "… and 3 more" in text
+    assert "splits     none" in text
+    assert "(none)" not in text
+    assert "57.12" in text
+    assert "57.120000" not in text
 
 
 def test_inspect_an_empty_store(tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ def test_a_config_with_an_absolute_path_goes_along(
         runtime_env(command, str(tmp_path), None, folder)
 
 
+def test_a_list_of_what_is_left_out_goes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "same.csv").write_text("id\na.jpg\n")
+    words = ("train", "s3://b/features", "--out", "s3://b/model", "--exclude", "same.csv")
+    runtime_env(parse(words), None, None, tmp_path / "sent")
+    assert (tmp_path / "sent" / "same.csv").exists()
+
+
 def test_a_command_without_files_sends_none(tmp_path: Path) -> None:
     assert "working_dir" not in runtime_env(parse(FAR), None, None, tmp_path)
 

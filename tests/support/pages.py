@@ -30,6 +30,9 @@ def opened(browser: Any, path: Path, size: tuple[int, int] = DESKTOP) -> Iterato
     yield page
     # Nothing is wider than the window, which a phone would have to scroll sideways for.
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    # A table that is wider than that says so.
+    said = "all => all.every(e => (e.scrollWidth > e.clientWidth + 1) !== e.previousSibling.hidden)"
+    assert page.eval_on_selector_all(".scroll", said)
     assert page.evaluate(
         "[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)"
     )

@@ -20,7 +20,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-FILE_TYPES = (".keras", ".weights.h5", ".h5", ".hdf5")
+from raypipe.config.types import KERAS_FILES
+
+FILE_TYPES = KERAS_FILES
 
 _INSIDE = "model.weights.h5"
 #: Keras 2.13 has another word for `layers`.

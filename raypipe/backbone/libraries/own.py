@@ -107,7 +107,9 @@ def _read(name: str) -> tuple[Path, str, str]:
     try:
         code = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--backbone: cannot read {str(path)!r}: {error}") from None
+        raise UsageError(
+            f"--backbone: cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     return path, code, hashlib.sha256(code.encode()).hexdigest()
 
 

@@ -7,9 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import log_softmax
-from sklearn.isotonic import IsotonicRegression
 
 from raypipe.errors import UsageError
 from raypipe.fit.fitted import Fitted
@@ -85,6 +82,9 @@ def fit_calibration(kind: Kind, scores: Floats, codes: Codes, head: str) -> Cali
 
 
 def _temperature(start: Floats, codes: Codes) -> Arrays:
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
     rows = np.arange(len(codes))
     found = minimize_scalar(
         lambda log_t: -log_softmax(start / np.exp(log_t), axis=1)[rows, codes].mean(),
@@ -103,6 +103,8 @@ def _sigmoid(start: Floats, codes: Codes) -> Arrays:
 
 def _platt(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and offset of one class; its own, as scikit-learn's takes no finished scores."""
+    from scipy.optimize import minimize
+
     positives, negatives = positive.sum(), (~positive).sum()
     target = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     # Brought to one scale, where the minimiser works well; the minimum is the same.
@@ -121,6 +123,8 @@ def _platt(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[float, floa
 
 
 def _isotonic(start: Floats, codes: Codes) -> Arrays:
+    from sklearn.isotonic import IsotonicRegression
+
     curves = [
         IsotonicRegression(out_of_bounds="clip").fit(column, codes == k)
         for k, column in enumerate(start.T)

@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import complete, fcluster
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from raypipe.fit.shards.sums import moments_of
 from raypipe.heads import Scaling
@@ -141,6 +138,9 @@ def groups_of(count: int, pairs: Rows) -> list[Rows]:
     Returns:
         For each group the numbers of its rows (n,), n at least 2, in rising order.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
     _, labels = connected_components(links, directed=False)
     members = np.unique(pairs)
@@ -163,6 +163,8 @@ def complete_groups(
     Returns:
         The parts of two rows or more.
     """
+    from scipy.cluster.hierarchy import complete, fcluster  # a quarter of a second
+
     apart = np.array([1 - similarity(int(a), int(b)) for a, b in combinations(group, 2)])
     labels = fcluster(complete(np.maximum(apart, 0)), 1 - least, "distance")
     parts = [group[labels == label] for label in np.unique(labels)]

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from raypipe.display import say
 from raypipe.errors import UsageError
@@ -91,6 +90,8 @@ def _choose(
     ids, labels = data.ids[first], data.labels[first]
     validation: npt.NDArray[np.bool_] | None = None
     if how == "stratified":
+        from sklearn.model_selection import train_test_split  # takes a second
+
         _check_stratified(labels, cv=cv, test_size=test_size)
         fitted, held = train_test_split(
             np.arange(len(ids)), test_size=test_size, stratify=labels, random_state=seed
@@ -132,6 +133,8 @@ def _with_views(first: Rows, images: Rows, rows: int) -> Rows:
 
 def _folds(data: Any, train: Rows, cv: int, seed: int | None) -> Iterator[tuple[Rows, Rows]]:
     """Yield folds, of shuffled rows if there is a seed, else of the rows in their order."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     labels, ids = data.labels[train], data.ids[train]
     drawn: dict[str, Any] = {"shuffle": seed is not None, "random_state": seed}
     own = data.views[train] == 0
