@@ -111,7 +111,9 @@ class FolderStorage:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:  # as of a full disk
+                error.filename = str(final)
             raise
         return temporary

@@ -117,17 +117,22 @@ def expire(
     unused = {file.path: file.bytes for file in files if file.path not in used}
     if not dry_run:
         if unused:  # noted before they are the only trace of themselves
-            note = {"time": now, "files": unused}
-            storage.put(f"{NOTES}/{uuid.uuid4().hex}.json", json.dumps(note).encode())
+            _note(storage, f"{NOTES}/{uuid.uuid4().hex}.json", now, unused)
         for number in sorted(gone):
             remove_snapshot(storage, number)
-    removed, size = _remove_noted(storage, now - grace, dry_run=dry_run)
+    removed, size = _remove_noted(storage, now, grace, dry_run=dry_run)
     noted = tuple(sorted(set(unused) - set(removed)))
     return Expiry(tuple(sorted(gone)), tuple(kept), noted, removed, size)
 
 
-def _remove_noted(storage: Storage, before: float, *, dry_run: bool) -> tuple[tuple[str, ...], int]:
-    """Remove the files whose newest note is old enough and that no snapshot lists by now."""
+def _remove_noted(
+    storage: Storage, now: float, grace: float, *, dry_run: bool
+) -> tuple[tuple[str, ...], int]:
+    """Remove the files whose newest note is old enough and that no snapshot lists by now.
+
+    A note from the future is of a clock that was wrong: its grace begins now.
+    """
+    before = now - grace
     used = _used(storage, numbers(storage))  # a run may have published since
     found = list(notes(storage))  # after `used`: what a snapshot gone meanwhile listed is noted
     removed = removable(found, used, before)
@@ -137,7 +142,13 @@ def _remove_noted(storage: Storage, before: float, *, dry_run: bool) -> tuple[tu
         for name, noted_at, files in found:
             if noted_at <= before and used.isdisjoint(files):
                 storage.delete(name)
+            elif noted_at > now:
+                _note(storage, name, now, files)
     return tuple(sorted(removed)), sum(removed.values())
+
+
+def _note(storage: Storage, name: str, now: float, files: dict[str, int]) -> None:
+    storage.put(name, json.dumps({"time": now, "files": files}).encode())
 
 
 def _present(storage: Storage, known: Iterable[int]) -> Iterator[Snapshot]:

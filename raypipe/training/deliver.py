@@ -60,6 +60,7 @@ def deliver(config: Config, run: Callable[[Config, Path], Outcome], *, kind: str
         here = config.model_copy(update={"out": folder})
         outcome = _with_report(here, run(here, Path(folder)), Path(folder))
         shutil.rmtree(Path(folder, FOLDER), ignore_errors=True)
+        check_uploaded(storage, kind, origin, replace=config.replace)  # others may have been faster
         upload(Path(folder), storage, kind, origin)
         return _placed(outcome, folder, storage.uri)
 
@@ -70,6 +71,7 @@ def _to_folder(config: Config, run: Callable[[Config, Path], Outcome], kind: str
     check_result(folder, kind, origin, replace=config.replace)
     with new_folder(folder, kind, origin) as new:
         outcome = _with_report(config, run(config, new), new)
+        check_result(folder, kind, origin, replace=config.replace)  # others may have been faster
     return _placed(outcome, str(new), str(folder))
 
 

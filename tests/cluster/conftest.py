@@ -134,11 +134,12 @@ def head() -> Iterator[Head]:
             *(f"--metrics-export-port={ports[2]}", f"--temp-dir={folder}"),
         )
         with started:
-            _await(f"{found.address}/api/version")
+            await_answer(f"{found.address}/api/version")
             yield found
 
 
-def _await(url: str) -> None:
+def await_answer(url: str) -> None:
+    """Wait until a server answers, whatever it says."""
     until = time.monotonic() + 90
     while time.monotonic() < until:
         try:

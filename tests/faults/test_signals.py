@@ -7,6 +7,8 @@ import pty
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import pytest
 
 import raypipe
 from tests.conftest import NETWORKS, TINY, draw_folder, flags
+from tests.support.signals import usual_signals
 from tests.support.stopping import SIGNALS, Command, Ended
 
 #: While modules are imported, which is most of what a small command does.
@@ -119,14 +122,42 @@ def check(ended: Ended, signum: int, after: float) -> None:
     about = f"{signal.Signals(signum).name} after {after:.2f} s: {ended.said[-2000:]}"
     assert ended.status in (SIGNALS[signum], *([] if ended.in_time else [_DONE])), about
     assert not ended.left, f"{about}\n{ended.left}"
-    # Python and `import raypipe` come before the command, which says so in one line.
-    early = ended.said.startswith("Traceback") and ", in main\n" not in ended.said
-    assert early or "Traceback" not in ended.said, about
+    # Before raypipe begins, it is Python that answers: see `test_from_the_first_line_on`.
+    own = str(Path(raypipe.__file__).parent)
+    assert "Traceback" not in ended.said or own not in ended.said, about
 
 
 def _empty(out: Path) -> None:
     shutil.rmtree(out)
     out.mkdir()
+
+
+@pytest.mark.parametrize("moments", [6, pytest.param(60, marks=pytest.mark.long)])
+def test_from_the_first_line_on(moments: int, place: Place) -> None:
+    """One line at each moment from `main` to the end of Python, or no word at all."""
+    code = "from raypipe.cli import main; print('begins', flush=True); main()"
+    words = [sys.executable, "-c", code, "verify", str(place.store)]
+    began = time.monotonic()
+    assert subprocess.run(words, capture_output=True, check=False).returncode == _DONE
+    whole = time.monotonic() - began
+    for number in range(moments):
+        signum = list(SIGNALS)[number % len(SIGNALS)]
+        with subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=usual_signals,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begins\n"
+            time.sleep(whole * number / moments)
+            process.send_signal(signum)
+            said = process.communicate(timeout=60)[1]
+        about = f"{signal.Signals(signum).name} at {number} of {moments}: {said}"
+        assert process.returncode in (SIGNALS[signum], _DONE, -signum), about
+        assert "Traceback" not in said, about
+        assert "rror" not in said, about
 
 
 @pytest.mark.parametrize(("signum", "all_of_it"), [(signal.SIGTERM, True), (signal.SIGTERM, False)])

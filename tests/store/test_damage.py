@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,32 @@ def test_a_damaged_table_of_results(tmp_path: Path) -> None:
     (out / "near_duplicates.csv").write_text("id,label\na,b\n")
     with pytest.raises(RaypipeError, match="a file of .* is not as it was written"):
         raypipe.report(str(out), out=str(tmp_path / "r.html"))
+
+
+@pytest.mark.ci
+def test_a_model_that_was_copied_in_part(tmp_path: Path) -> None:
+    storage = filled(tmp_path / "store")
+    whole, model, out = tmp_path / "whole", tmp_path / "model", tmp_path / "p.csv"
+    raypipe.train(storage.uri, out=str(whole), cv=2, grid=("C=1",), test_size=0.5)
+    raypipe.predict(str(whole), storage.uri, out=str(out))
+    expected, refused, said = out.read_bytes(), [], []
+    for file in sorted(whole.iterdir()):
+        for share in (None, 0.0, 0.5):
+            shutil.rmtree(model, ignore_errors=True)
+            shutil.copytree(whole, model)
+            data = file.read_bytes()
+            (model / file.name).unlink()
+            if share is not None:
+                (model / file.name).write_bytes(data[: int(len(data) * share)])
+            try:
+                raypipe.predict(str(model), storage.uri, out=str(out))
+            except RaypipeError as error:
+                said.append(str(error))
+                refused.append(file.name)
+            else:
+                assert out.read_bytes() == expected
+    # Without the third, older models have been written: it is not known what they have seen.
+    vital = ("arrays.safetensors", "model.json", "trained_on.npy")
+    assert [refused.count(name) for name in vital] == [3, 3, 2]
+    assert set(refused) == set(vital)
+    assert all(str(model) in line and "\n" not in line for line in said)

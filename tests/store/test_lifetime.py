@@ -8,6 +8,7 @@ import random
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from raypipe.errors import RaypipeError
@@ -91,6 +92,21 @@ def test_the_grace_begins_anew_after_a_kill(
     assert len(expire(storage, keep=1).removed) == 1
 
 
+def test_a_note_from_the_future_begins_its_grace_when_it_is_found(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was wrong, and has been set back: else the files would stay for a year."""
+    run(storage, {"a": "1"})
+    run(storage, {"a": "2"})
+    now = time.time()
+    for years, hours, removed in ((1, 0, 0), (0, 0, 0), (0, 23, 0), (0, 25, 1), (0, 50, 0)):
+        clock = now + years * 365 * 24 * 3600 + hours * 3600
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        assert len(expire(storage, keep=1).removed) == removed
+    assert expired_files(storage) == set()
+    assert content(storage) == {"a": "2"}
+
+
 def test_compaction_takes_up_no_noted_file(tmp_path: Path) -> None:
     spec = make_spec()
     units = [items_of([f"a/{i}"]) for i in range(3)]
@@ -156,6 +172,21 @@ def test_items_of_a_damaged_leftover_are_made_again(storage: FolderStorage) -> N
     run(storage, versions)
     assert content(storage) == versions
     assert name not in {part.file.path for part in newest(storage, SPEC.fingerprint).parts}
+
+
+def test_flipped_features_of_a_leftover_are_not_adopted(storage: FolderStorage) -> None:
+    """No checksum of a page is looked at on the way: an ingest reads ids and versions alone."""
+    versions = {f"a{i}": "1" for i in range(9)}
+    work(storage, listing(versions))  # stopped before it published
+    (name,) = storage.list("data")
+    place = pq.ParquetFile(storage.open(name)).metadata.row_group(0)
+    (column,) = (
+        c for c in map(place.column, range(place.num_columns)) if "feat" in c.path_in_schema
+    )
+    data, at = storage.read(name), column.data_page_offset + column.total_compressed_size - 2
+    storage.put(name, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    every = listing(versions)
+    assert adopt(storage, cover(storage, ()), every, SPEC.fingerprint).parts == ()
 
 
 @pytest.mark.parametrize("form", ["parquet", "hdf5"])

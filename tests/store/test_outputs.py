@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ import raypipe
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage import FolderStorage
 from raypipe.store.identity import create_store
+from raypipe.training import deliver
 from tests.support.stores import items_of, make_spec, make_store
 
 NAMES = sorted(f"{label}/{i}" for label in ("a", "mmmm") for i in range(40))
@@ -63,3 +67,30 @@ def test_a_full_disk_leaves_the_older_export(
     assert done.returncode == 1
     assert f"{name} is not written: File too large" in done.stderr.splitlines()[-1]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_first_of_two_results_stays(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another command, with other options, has put its result there while this one worked."""
+    real = deliver._with_report
+
+    def meanwhile(*arguments: Any) -> Any:
+        shutil.copytree(made / "model", tmp_path / "m")
+        return real(*arguments)
+
+    monkeypatch.setattr(deliver, "_with_report", meanwhile)
+    with pytest.raises(UsageError, match="holds model made with another grid.*--replace"):
+        raypipe.train(made / "store", out=tmp_path / "m", grid="C=2", cv=2)
+    for name in ("model.json", "arrays.safetensors"):
+        assert (tmp_path / "m" / name).read_bytes() == (made / "model" / name).read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_everybody_may_read_what_the_umask_allows(made: Path, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        raypipe.train(made / "store", out=tmp_path / "m", grid="C=1", cv=2)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()} == {0o644}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -427,3 +429,27 @@ def test_rejects_are_tried_again_when_asked_for(storage: FolderStorage) -> None:
     run(storage, {"a": "1", "b!": "1", "c!": "1", "d": "1"})
     after = publish(storage, SPEC.fingerprint, added, None, base, retry=True)
     assert (after.rows, after.rejects) == (3, 1)
+
+
+def test_of_two_specs_at_once_one_is_the_stores(tmp_path: Path) -> None:
+    """Whoever comes second is refused, and has written nothing."""
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        together = threading.Barrier(8)
+
+        def refused(spec: Spec, folder: Path = folder, together: Any = together) -> str:
+            together.wait()
+            try:
+                create_store(FolderStorage(folder), spec, {"source": "test"})
+            except UsageError as error:
+                return str(error)
+            return ""
+
+        specs = (SPEC, OTHER) * 4
+        with ThreadPoolExecutor(8) as pool:
+            said = list(pool.map(refused, specs))
+        there = json.loads((folder / "spec.json").read_text())["fingerprint"]
+        assert [not one for one in said] == [spec.fingerprint == there for spec in specs]
+        assert all("of another spec" in one for one in said if one)
+        assert [path.name for path in folder.iterdir()] == ["spec.json"]
