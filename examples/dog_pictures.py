@@ -12,13 +12,13 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import matplotlib
 from PIL import Image, ImageDraw, ImageFont
+
+from raypipe.reports.lettering import one_font
 
 __all__ = ["Answer", "Box", "Unread", "count", "draw", "read_answers", "write_all"]
 
 COLOURS = {"dog": "#2e7d32", "human": "#ef6c00", "neither": "#757575"}
-FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Dog, human or neither?</title>
 <style>
@@ -95,7 +95,8 @@ def draw(found: Answer, image: Image.Image) -> Image.Image:
 
 def strips_of(text: str, size: int, ink: str, width: int) -> list[Image.Image]:
     """Draw a text on as many strips, one for each line, as it needs."""
-    font = ImageFont.truetype(FONT, size)
+    file, text = one_font(text)
+    font = ImageFont.truetype(file, size)
     strips = []
     for line in lines_of(text, font, width - 40):
         strips.append(Image.new("RGB", (width, size * 7 // 5), "white"))

@@ -167,7 +167,9 @@ def _store_text(summary: dict[str, Any], work: Ingest) -> list[str]:
     lines = [
         f"{summary['out']}: {published}, {counted(summary['rows'], 'row')}, "
         f"{counted(summary['rejects'], 'reject')}",
-        f"done now: {counted(summary['predicted'], 'image')}, {summary['decoded']} of them decoded",
+        f"done now: {counted(summary['predicted'], 'image')}, {summary['decoded']} of them decoded"
+        if summary["predicted"]
+        else "no image is new or changed",
     ]
     lines += [printable(f"  {count:>7} {name}") for name, count in labels[:_SHOWN]]
     if len(labels) > _SHOWN:

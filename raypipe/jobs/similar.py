@@ -18,6 +18,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import SimilarConfig
 from raypipe.display import printable
 from raypipe.errors import RejectedItem, UsageError
+from raypipe.flow.kept import Kept
 from raypipe.heads.head import as_rows
 from raypipe.images import Pixels
 from raypipe.reports.thumbnails import find_uris, thumbnail
@@ -29,9 +30,13 @@ from raypipe.storage import local_path, new_file, user_path
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
+    from raypipe.actors.embedder import Embedder
     from raypipe.fit.evaluate.duplicates import Likeness
 
 _MAX_PIXELS = 178_956_970
+
+#: Loading a network takes most of a second.
+_EMBEDDERS: Kept[Embedder] = Kept()
 
 #: Ids and labels of some images, and their features as rows.
 _Piece = tuple[pa.Table, npt.NDArray[Any]]
@@ -120,10 +125,14 @@ def _embedded(
     from raypipe.actors.embedder import Embedder  # takes torch, which a wrong image is not to
     from raypipe.backbone.loading import load_again
 
-    backbone = load_again(
-        store.spec, store.provenance, outputs, backbone=config.backbone, weights=config.weights
-    )
-    return as_rows(Embedder(backbone, spec, batch_size=1)(pixels)[column]), uri
+    def make() -> Embedder:
+        given = {"backbone": config.backbone, "weights": config.weights}
+        backbone = load_again(store.spec, store.provenance, outputs, **given)
+        return Embedder(backbone, spec, batch_size=1)
+
+    same = (store.uri, store.spec.fingerprint, column, config.backbone, config.weights)
+    with _EMBEDDERS.one(same, make) as embedder:
+        return as_rows(embedder(pixels)[column]), uri
 
 
 def _decoded(config: SimilarConfig, store: StoreReader, options: ReadOptions, uri: str) -> Pixels:

@@ -79,7 +79,7 @@ def classifier_part(folder: Path, album: Album) -> PagePart:
         "readable": store is not None,
     }
     accuracy = content["accuracy"]
-    good = "nothing to score" if accuracy is None else f"{100 * accuracy:.1f}\u00a0% right"
+    good = "no new image to score" if accuracy is None else f"{100 * accuracy:.1f}\u00a0% right"
     headline = f"Classifier of {many(len(model.classes), 'class', 'classes')}: {good}"
     return PagePart("classifier.html", "Classifier", headline, content, data)
 

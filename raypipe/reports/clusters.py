@@ -18,7 +18,6 @@ from markupsafe import Markup
 
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.fit.kmeans.in_memory import scale_rows
 from raypipe.heads import as_rows, row_width
 from raypipe.reports import charts
 from raypipe.reports.album import Album
@@ -143,6 +142,8 @@ def _points(
     store: StoreReader, metrics: dict[str, Any], index: RowIndex, images: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[Any], tuple[str, str]]:
     """Return places (N, 2) on the map of some rows of the index, and the names of its axes."""
+    from raypipe.fit.kmeans.in_memory import scale_rows  # a second, which other pages do without
+
     column = metrics["column"]
     spatial, channels = metrics["spatial"], store.channels(column)
     found = np.zeros((len(images), row_width(store.shapes[column], spatial, channels)), np.float32)

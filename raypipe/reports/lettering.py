@@ -37,9 +37,7 @@ class Lettering:
 
     def of(self, text: str) -> str:
         """Return a text in which words stand for letters that no font of this machine has."""
-        shown = printable(text, keep="\n")
-        lacking = "".join(map(re.escape, sorted(self.lacking)))
-        return re.sub(f"[{lacking}]+", lambda run: _words(run[0]), shown) if lacking else shown
+        return _in_words(printable(text, keep="\n"), self.lacking)
 
     def _look_for_fonts(self) -> None:
         for path in sorted(font_manager.findSystemFonts()):
@@ -53,6 +51,19 @@ class Lettering:
                 self.lacking -= found
 
 
+def one_font(text: str) -> tuple[str, str]:
+    """Return a font's file that has all letters of a text, and the text, for Pillow, which draws a
+    text in one font; matplotlib's, and words for letters that it lacks, if there is none.
+    """
+    own = font_manager.findfont(font_manager.FontProperties())
+    needed = set(text)
+    if needed <= _letters(own):
+        return own, text
+    fonts = (path for path in sorted(font_manager.findSystemFonts()) if needed <= _letters(path))
+    found = next(fonts, None)
+    return (own, _in_words(text, needed - _letters(own))) if found is None else (found, text)
+
+
 @cache
 def _letters(path: str) -> frozenset[str]:
     """Return the letters of a font; none of one that matplotlib cannot draw with."""
@@ -63,6 +74,11 @@ def _letters(path: str) -> frozenset[str]:
         return frozenset(map(chr, font.get_charmap()))
     except (RuntimeError, OSError, ValueError):  # pictures of letters, or no font at all
         return frozenset()
+
+
+def _in_words(text: str, lacking: set[str]) -> str:
+    letters = "".join(map(re.escape, sorted(lacking)))
+    return re.sub(f"[{letters}]+", lambda run: _words(run[0]), text) if letters else text
 
 
 def _words(run: str) -> str:

@@ -146,11 +146,11 @@ def summary(metrics: dict[str, Any], out: Path) -> dict[str, Any]:
 def text(metrics: dict[str, Any], out: Path) -> str:
     """Return what is printed."""
     lines = [
+        f"held-out accuracy: {headline(metrics)}",
+        *_duplicates_line(metrics),
         metrics["report_text"],
         *_search_line(metrics),
-        f"held-out accuracy: {headline(metrics)}",
         *([described(metrics["rare_classes"])] if metrics["rare_classes"] else []),
-        *_duplicates_line(metrics),
         _reliability_line(metrics["reliability"]),
     ]
     files = [_METRICS_FILE, _CONFUSION_FILE, HOLDOUT_FILE, _RELIABILITY_FILE]

@@ -51,7 +51,7 @@ def test_an_image_of_the_store(shape_store: str) -> None:
     np.testing.assert_allclose([one["similarity"] for one in found], cosines[order], atol=1e-5)
 
 
-def test_any_image(shape_store: str, tmp_path: Path) -> None:
+def test_any_image(shape_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = tmp_path / "new.png"
     draw("square", 1003).save(picture)  # as square/0003.png of the store
     out = tmp_path / "sheet.png"
@@ -64,6 +64,7 @@ def test_any_image(shape_store: str, tmp_path: Path) -> None:
     assert heading.split() == ["similarity", "image", "label"]
     assert line.split() == ["1.0000", "square/0003.png", "square"]
     assert Image.open(out).size[0] > 100
+    monkeypatch.setattr("raypipe.backbone.loading.load_again", None)  # the network is kept
     assert raypipe.similar(shape_store, picture, k=3, backbone=TINY) == outcome.summary["similar"]
 
 

@@ -134,6 +134,7 @@ def data_of(html: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.ci
 def test_the_first_pictures_are_there_large_and_the_page_stays_small(photos: list[str]) -> None:
     album = Album(ROOM)
     with album.share(0.5):
@@ -189,6 +190,7 @@ def test_links_give_no_secrets_away(monkeypatch: pytest.MonkeyPatch) -> None:
     assert album.links == list(uris.values())
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_of_pictures(

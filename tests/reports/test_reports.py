@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_a_classifier(run: Path, browser: Any) -> None:
     wrong = [row for row in held if row["label"] != row["predicted"]]
     with opened(browser, run / "model" / "report.html") as page:
         shown = page.inner_text(".headline")
+        assert re.fullmatch(r"Classifier of 4 classes: \d+\.\d\s% right", page.title())
         pairs = csv.DictReader((run / "model" / "near_duplicates.csv").open())
         seen = {row["id"] for row in pairs}  # by the fit, in another file
         new = [row for row in held if row["id"] not in seen]

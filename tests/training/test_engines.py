@@ -23,6 +23,7 @@ from raypipe.fit.engine import choose_engine
 from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions
 from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
 from raypipe.fit.shards.checkpoint import Checkpoint
+from raypipe.rows.excluded import read_excluded
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
 from raypipe.training.cluster_files import write_assignments
@@ -170,7 +171,8 @@ def test_engines_are_chosen_by_memory(
     assert choose_engine("auto", rows=1000, width=100) == "sklearn"
     assert choose_engine("auto", rows=10**6, width=100) == "ray"
     why = capsys.readouterr().err
-    assert "1000000 rows of 100 values, 381 MiB; 5 copies need 1.86 GiB, but 1 GiB" in why
+    assert "fitting on Ray, in shards: 1000000 rows of 100 values (381 MiB)" in why
+    assert "in memory they take 1.86 GiB, of 1 GiB that are free" in why
     assert choose_engine("sklearn", rows=10**6, width=100) == "sklearn"
     assert choose_engine("auto", rows=10, width=1, only_ray="--distance cosine") == "ray"
 
@@ -220,10 +222,15 @@ def test_a_checkpoint_belongs_to_the_rows_it_was_made_on(tmp_path: Path) -> None
     x, _ = blobs(60, 4, 2)
     stores = [store_of(tmp_path / name, x + n) for n, name in enumerate("ab")]
     config = ClusterConfig(store="", out="", k=3, resume=True)
-    _checkpoint(config, stores[0], "features", tmp_path)
-    _checkpoint(config, stores[0], "features", tmp_path)
+    every = read_excluded(None, [])
+    _checkpoint(config, stores[0], "features", every, tmp_path)
+    _checkpoint(config, stores[0], "features", every, tmp_path)
     with pytest.raises(UsageError, match="--resume: the unfinished fit .* another one .content: "):
-        _checkpoint(config, stores[1], "features", tmp_path)
+        _checkpoint(config, stores[1], "features", every, tmp_path)
+    (tmp_path / "l.txt").write_text("a.jpg")
+    some = read_excluded(str(tmp_path / "l.txt"), [np.array(["a.jpg", "b.jpg"], object)])
+    with pytest.raises(UsageError, match="--resume: the unfinished fit .* another one .exclude: "):
+        _checkpoint(config, stores[0], "features", some, tmp_path)
 
 
 def test_assignments_of_an_earlier_run_are_replaced(
