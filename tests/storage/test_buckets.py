@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 import os
 import subprocess
@@ -286,7 +287,7 @@ def test_other_commands_read_and_write_buckets(
     found = raypipe.predict(model, there.uri, out=at(s3, "predictions"), report=True)
     assert len(found) == 120
     page = client.get_object(Bucket="photos", Key="predictions/report.html")["Body"].read()
-    assert b">Predictions</h2>" in page
+    assert b"<h1>Predictions" in page, re.findall(rb"<h[12][^>]*>[^<]*", page)
     raypipe.report(there.uri, out=tmp_path / "page.html")
     assert ">Features</h2>" in (tmp_path / "page.html").read_text()
     assert len(raypipe.open(at(s3, "predictions"))) == 120
