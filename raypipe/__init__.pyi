@@ -58,7 +58,7 @@ def cluster(
     k: int | str,
     distance: Literal["euclidean", "cosine"] = "euclidean",
     seed: int = 42,
-    scale: Literal["auto", "none", "standard", "l2"] = "auto",
+    scale: Literal["auto", "none", "standard", "l2", "standard-l2"] = "auto",
     spatial: Literal["flatten", "average"] = "flatten",
     init: str | os.PathLike[str] = "auto",
     n_init: int = 1,
@@ -107,8 +107,9 @@ def cluster(
             the largest mean silhouette on a sample is taken.
         distance: `cosine`: spherical k-means, on features of unit length.
         seed: Seed of the starting centres.
-        scale: Scaling of the features: none, zero mean and unit variance (standard), or unit
-            length (l2). `auto`: standard; with --distance cosine, l2.
+        scale: Scaling of the features: none, zero mean and unit variance (standard), unit
+            length (l2), or one after the other (standard-l2, which is `auto`; with --distance
+            cosine, that is l2).
         spatial: How features of several axes (a layer kept as it is) become a row: all of their
             values, or the average over positions.
         init: Where the centres start: `k-means++` (with --engine ray on a sample), `k-means||`,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.kmeans.in_memory import Clusters, scale_rows
 from raypipe.heads import as_rows
+from raypipe.heads.scaling import Kind
 from raypipe.reports.inline import MOST, pictures
 from raypipe.reports.thumbnails import find_uris
 from raypipe.rows.features import finite, to_array
@@ -133,11 +134,11 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
 
     def _scaled(self, rows: Floats) -> Floats:
         scale = self.metrics["scale"]
-        if scale == "standard":
-            return np.asarray(self._scaler.transform(rows))
-        if scale not in ("none", "l2"):
+        if scale not in get_args(Kind):
             raise UsageError(f"features: clusters scaled as {scale!r} have no predict here")
-        return scale_rows(rows, scale)
+        if scale.startswith("standard"):
+            rows = np.asarray(self._scaler.transform(rows))
+        return scale_rows(rows, "l2") if scale.endswith("l2") else rows
 
     @property
     def _store(self) -> StoreReader:

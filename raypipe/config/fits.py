@@ -90,11 +90,11 @@ class ClusterConfig(EngineConfig, ExcludeConfig, CsvConfig):
     """`cosine`: spherical k-means, on features of unit length."""
     seed: Annotated[Seed, option("Model")] = 42
     """Seed of the starting centres."""
-    scale: Annotated[Literal["auto", "none", "standard", "l2"], option("Model", usual=True)] = (
-        "auto"
-    )
-    """Scaling of the features: none, zero mean and unit variance (standard), or unit length (l2).
-    `auto`: standard; with --distance cosine, l2."""
+    scale: Annotated[
+        Literal["auto", "none", "standard", "l2", "standard-l2"], option("Model", usual=True)
+    ] = "auto"
+    """Scaling of the features: none, zero mean and unit variance (standard), unit length (l2), or
+    one after the other (standard-l2, which is `auto`; with --distance cosine, that is l2)."""
     spatial: Annotated[Literal["flatten", "average"], option("Model")] = "flatten"
     """How features of several axes (a layer kept as it is) become a row: all of their values, or
     the average over positions."""

@@ -9,17 +9,17 @@ import numpy as np
 
 from raypipe.heads.scorer import Floats
 
-Kind = Literal["none", "standard", "l2"]
+Kind = Literal["none", "standard", "l2", "standard-l2"]
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Zero mean and unit variance (`standard`), unit length (`l2`), or none.
+    """Zero mean and unit variance (`standard`), unit length (`l2`), one then the other, or none.
 
     Attributes:
         kind: which.
-        mean: (D,) subtracted with `standard`; empty otherwise.
-        std: (D,) divided by with `standard`; empty otherwise.
+        mean: (D,) subtracted with `standard` and `standard-l2`; empty otherwise.
+        std: (D,) divided by with these; empty otherwise.
     """
 
     kind: Kind
@@ -39,10 +39,11 @@ class Scaling:
         """
         if self.kind == "none":
             return x
+        if self.kind != "l2":
+            x = x - _like(self.mean, x)
+            x /= _like(self.std, x)
         if self.kind == "standard":
-            scaled = x - _like(self.mean, x)
-            scaled /= _like(self.std, x)
-            return scaled
+            return x
         is_array = isinstance(x, np.ndarray)
         lengths = np.linalg.norm(x, axis=1, keepdims=True) if is_array else x.norm(2, 1, True)
         lengths[lengths < 10 * np.finfo(x.dtype if is_array else np.float32).eps] = 1

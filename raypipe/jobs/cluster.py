@@ -6,7 +6,7 @@ import json
 import time
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions
 from raypipe.fit.kmeans.seeding import read_centers
 from raypipe.fit.shards.checkpoint import FOLDER, is_checkpoint
 from raypipe.heads import row_width
+from raypipe.heads.scaling import Kind
 from raypipe.rows.excluded import read_excluded
 from raypipe.storage import output_folder, user_path
 from raypipe.store.index import read_index
@@ -43,11 +44,11 @@ def run(config: ClusterConfig) -> Outcome:
     return deliver(settled, _run, kind="clusters")
 
 
-def _scale(config: ClusterConfig) -> Literal["none", "standard", "l2"]:
+def _scale(config: ClusterConfig) -> Kind:
     """Return what features are scaled by, which `auto` leaves to the distance."""
     if config.distance == "cosine":
         return "l2"
-    return "standard" if config.scale == "auto" else config.scale
+    return "standard-l2" if config.scale == "auto" else config.scale
 
 
 def _run(config: ClusterConfig, new: Path) -> Outcome:
@@ -88,6 +89,11 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
     }
     if not clusters.converged:
         say(f"warning: stopped at --max-iter {config.max_iter} with centres that still move")
+    if alone := int((clusters.sizes == 1).sum()):
+        say(
+            f"{alone} of {len(clusters.sizes)} clusters hold one image: it is far from the others, "
+            "or no start found better; --n-init 10 tries more"
+        )
     (new / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
     np.save(new / "centers.npy", clusters.centers)
     pictured = picture(store, ids, clusters, new / "clusters.png")
@@ -139,7 +145,7 @@ def check(config: ClusterConfig) -> None:
     """
     numbers = config.k.numbers
     from_file = config.init not in _SEEDINGS
-    if config.distance == "cosine" and config.scale == "standard":
+    if config.distance == "cosine" and config.scale.startswith("standard"):
         raise UsageError("--distance cosine compares features of unit length: --scale none or l2")
     if from_file and (len(numbers) > 1 or config.n_init > 1):
         raise UsageError("--init: centres from a file go with one --k and --n-init 1")
@@ -148,7 +154,7 @@ def check(config: ClusterConfig) -> None:
     if from_file and config.scale == "auto" and config.distance != "cosine":
         raise UsageError(
             "--init: centres from a file are those of scaled features; say how with --scale none, "
-            "standard or l2; got --scale auto"
+            "standard, l2 or standard-l2; got --scale auto"
         )
     given = {"join_id": "--join-id", "join_column": "--join-column"}
     named = [name for field, name in given.items() if getattr(config, field) is not None]

@@ -34,7 +34,12 @@ _PICTURED = 60
 _NEAREST, _RANDOM, _FARTHEST = 10, 6, 6
 _ON_MAP = 1500
 _LABELS = 3
-_SCALES = {"none": "none", "standard": "mean 0, variance 1", "l2": "length 1"}
+_SCALES = {
+    "none": "none",
+    "standard": "mean 0, variance 1",
+    "l2": "length 1",
+    "standard-l2": "mean 0, variance 1, then length 1",
+}
 
 
 @dataclass(frozen=True)

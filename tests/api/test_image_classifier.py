@@ -209,7 +209,7 @@ def test_pictures_are_of_images_that_can_still_be_read(made: Made, tmp_path: Pat
     assert pictures([("there", "http://127.0.0.1:9/x.png")]) == ""
 
 
-@pytest.mark.parametrize("scale", ["none", "standard", "l2"])
+@pytest.mark.parametrize("scale", ["none", "standard", "l2", "standard-l2"])
 def test_clusters_are_predicted_as_they_were_assigned(
     scale: str, made: Made, tmp_path: Path
 ) -> None:

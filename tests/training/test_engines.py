@@ -7,12 +7,13 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import ray
+from sklearn.preprocessing import StandardScaler, normalize
 
 import raypipe
 from raypipe.actors.shard_pool import RowsToFit, ShardPool, plan_shards
@@ -73,9 +74,13 @@ def test_both_engines_train_the_same_model(store: StoreReader, tmp_path: Path) -
     }
 
 
-def test_both_engines_find_the_same_clusters(store: StoreReader, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", ["none", "standard-l2"])
+def test_both_engines_find_the_same_clusters(
+    store: StoreReader, tmp_path: Path, scale: Literal["none", "standard-l2"]
+) -> None:
     x = store.to_numpy().features
-    np.save(tmp_path / "start.npy", x[:6])
+    scaled = x if scale == "none" else normalize(StandardScaler().fit_transform(x))
+    np.save(tmp_path / "start.npy", scaled[:6])
     found = {
         engine: raypipe.cluster(
             store.uri,
@@ -83,7 +88,7 @@ def test_both_engines_find_the_same_clusters(store: StoreReader, tmp_path: Path)
             k=6,
             engine=engine,
             init=str(tmp_path / "start.npy"),
-            scale="none",
+            scale=scale,
         )
         for engine in ("sklearn", "ray")
     }

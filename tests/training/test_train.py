@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 import raypipe
 from raypipe.config import ClusterConfig
@@ -84,14 +84,18 @@ def test_two_classes_and_other_scalings(tmp_path: Path) -> None:
         assert np.mean(np.array(model.classes)[saved.argmax(1)] == data.labels) > 0.8
 
 
-def test_clusters_are_of_standardised_features_and_say_so(shape_store: str, tmp_path: Path) -> None:
+def test_clusters_are_of_standardised_features_of_unit_length_and_say_so(
+    shape_store: str, tmp_path: Path
+) -> None:
     clusters = raypipe.cluster(shape_store, out=tmp_path / "c", k=5, seed=7)
-    rows = StandardScaler().fit_transform(raypipe.open(shape_store).to_numpy().features)
+    features = raypipe.open(shape_store).to_numpy().features
+    rows = normalize(StandardScaler().fit_transform(features))
     reference = KMeans(n_clusters=5, random_state=7).fit(rows)
     np.testing.assert_array_equal(clusters.labels, reference.labels_)
-    assert json.loads((tmp_path / "c" / "metrics.json").read_text())["scale"] == "standard"
+    assert json.loads((tmp_path / "c" / "metrics.json").read_text())["scale"] == "standard-l2"
+    np.testing.assert_array_equal(clusters.predict(features), reference.labels_)
     # `auto` is known by what it meant: the same options written out are no other result.
-    raypipe.cluster(shape_store, out=tmp_path / "c", k=5, seed=7, scale="standard")
+    raypipe.cluster(shape_store, out=tmp_path / "c", k=5, seed=7, scale="standard-l2")
     with pytest.raises(UsageError, match="scale"):
         raypipe.cluster(shape_store, out=tmp_path / "c", k=5, seed=7, scale="none")
     assert _scale(ClusterConfig(store="s", out="o", k="3", distance="cosine")) == "l2"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler, normalize
 
 from raypipe.display.html import table
+from raypipe.heads.scaling import Kind
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -65,7 +66,7 @@ class KMeansOptions:
 
     k: int
     seed: int
-    scale: Literal["none", "standard", "l2"] = "none"
+    scale: Kind = "none"
     init: str | Floats = "k-means++"
     n_init: int = 1
     tol: float = 1e-4
@@ -73,11 +74,11 @@ class KMeansOptions:
     spherical: bool = False
 
 
-def scale_rows(features: Floats, how: Literal["none", "standard", "l2"]) -> Floats:
+def scale_rows(features: Floats, how: Kind) -> Floats:
     """Return (N, D) of (N, D) features: with zero mean and unit variance, unit length, or as is."""
-    if how == "standard":
-        return np.asarray(StandardScaler().fit_transform(features))
-    return np.asarray(normalize(features)) if how == "l2" else features
+    if how.startswith("standard"):
+        features = np.asarray(StandardScaler().fit_transform(features))
+    return np.asarray(normalize(features)) if how.endswith("l2") else features
 
 
 def fit_kmeans(features: Floats, options: KMeansOptions) -> Clusters:

@@ -72,8 +72,8 @@ def scaling_of(shards: Sharded, options: KMeansOptions) -> Scaled:
     if options.scale == "l2":
         return Scaled(Scaling.without("l2"), np.zeros(shards.width))
     mean, std = shards.total("moments", None).of([0])
-    if options.scale == "standard":
-        return Scaled(Scaling("standard", mean, std), np.zeros(shards.width))
+    if options.scale != "none":
+        return Scaled(Scaling(options.scale, mean, std), np.zeros(shards.width))
     return Scaled(Scaling("standard", mean, np.ones_like(mean)), mean)
 
 
