@@ -28,6 +28,8 @@ _REPORT_FILE = "report.txt"
 _CONFUSION_FILE = "confusion.png"
 _RELIABILITY_FILE = "reliability.csv"
 _CURVES_PICTURE = "curves.png"
+#: Expected calibration error from which on a remedy is told.
+_UNRELIABLE = 0.1
 
 
 def about(
@@ -203,6 +205,10 @@ def _reliability_line(reliability: dict[str, Any]) -> str:
     line = f"probabilities: {_errors(reliability)}"
     if before := reliability["before"]:
         line += f"; before {reliability['calibration']} calibration: {_errors(before)}"
+    elif reliability["expected_calibration_error"] > _UNRELIABLE:
+        line += (
+            "; they are far from how often they are right: --calibrate temperature corrects them"
+        )
     return line
 
 

@@ -86,4 +86,4 @@ def test_one_command_does_what_the_tutorial_does(
     given = [float(row["probability"]) for row in held]
     np.testing.assert_allclose(given, scored.max(1), atol=1e-4)
     page = (out / "report.html").read_text()
-    assert all(f">{title}</h2>" in page for title in ("Features", "Classifier"))
+    assert all(f">{title} of " in page for title in ("Features", "Classifier"))
