@@ -80,7 +80,7 @@ def test_the_first_of_two_results_stays(
         return real(*arguments)
 
     monkeypatch.setattr(deliver, "_with_report", meanwhile)
-    with pytest.raises(UsageError, match="holds model made with another grid.*--replace"):
+    with pytest.raises(UsageError, match="holds a model made with another grid.*--replace"):
         raypipe.train(made / "store", out=tmp_path / "m", grid="C=2", cv=2)
     for name in ("model.json", "arrays.safetensors"):
         assert (tmp_path / "m" / name).read_bytes() == (made / "model" / name).read_bytes()

@@ -131,7 +131,7 @@ def test_dropping_rows_leaves_other_parts_as_they_are(store: FolderStorage) -> N
 def test_a_file_is_described_as_it_was_when_written(
     store: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raypipe.store.partition._PIECE_BYTES", 1000)
+    monkeypatch.setattr("raypipe.store.seals._PIECE_BYTES", 1000)
     for part in newest(store, SPEC.fingerprint).parts:
         assert describe(store, part.file.path, part.file.unit) == part.file
         assert describe(store, part.file.path, part.file.unit, part.file.rows) == part.file
