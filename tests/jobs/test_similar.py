@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 import raypipe
 from raypipe.config import DedupeConfig, SimilarConfig
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, complete_groups, groups_of
 from raypipe.images.same_picture import SAME, similarity, small
 from raypipe.jobs import dedupe, similar
@@ -165,7 +165,7 @@ def plant(image: Image.Image, folder: Path, name: str) -> dict[str, str]:
     return {f"{name}-{kind}.jpg": name for kind in copies}
 
 
-def test_copies(tmp_path: Path, ray_session: None) -> None:
+def test_copies(tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for seed in range(30):
@@ -195,9 +195,25 @@ def test_copies(tmp_path: Path, ray_session: None) -> None:
     dedupe.run(picture)
     assert Image.open(tmp_path / "groups.png").size[1] > 100
     assert raypipe.dedupe(store.uri, least=0) == outcome.summary["groups"]
-    for path in photos.glob("*"):  # without pixels, features have to be nearly equal
+    candidates = outcome.summary["candidates"]
+    assert outcome.summary["not_compared"] == 0
+    assert "cannot be compared" not in capsys.readouterr().err
+    (photos / "11.png").unlink()
+    outcome = dedupe.run(config)
+    unread = outcome.summary["not_compared"]
+    assert 0 < unread < 34
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(f"{unread} of {candidates} pairs cannot be compared: images cannot be ")
+    assert f"as {str(photos / '11.png')!r}; put them there again" in last
+    assert [len(group) for group in outcome.summary["groups"]] == [4]
+    before = (tmp_path / "groups.csv").read_bytes()
+    for path in photos.glob("*"):
         path.unlink()
-    assert ["11.png", "again.png"] in dedupe.run(config).summary["groups"]
+    with pytest.raises(RaypipeError, match=f"{candidates} of {candidates} pairs cannot") as found:
+        dedupe.run(config)
+    assert found.value.exit_code == 1
+    assert "\n" not in str(found.value)
+    assert (tmp_path / "groups.csv").read_bytes() == before
 
 
 @pytest.mark.long
