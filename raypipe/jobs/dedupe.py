@@ -74,7 +74,7 @@ def run(config: DedupeConfig) -> Outcome:
     likeness = Likeness(lambda: [rows], rows.shape[1])
     pairs = np.concatenate([some for some, _ in alike_pairs(likeness.unit(rows), config.least)])
     many = f"{counted(len(pairs), 'pair')} of {counted(len(ids), 'image')}"
-    say(f"{many}: features are alike ({config.least:g} or more); comparing their pixels")
+    say(f"{many}: features are alike; comparing their pixels")
     uris = find_uris(store, ids[np.unique(pairs)])
     looks = _looks(uris)
     alike = _alike(ids, pairs, looks)
@@ -86,6 +86,7 @@ def run(config: DedupeConfig) -> Outcome:
         "store": store.uri,
         "snapshot": store.snapshot.number,
         "images": len(ids),
+        "least": config.least,
         "candidates": len(pairs),
         "not_compared": missing,
         "pairs": int((alike >= SAME).sum()),
@@ -251,7 +252,12 @@ def _text(summary: dict[str, Any]) -> str:
     groups = summary["groups"]
     extra = sum(len(group) - 1 for group in groups)
     there = counted(len(groups), "picture is", "pictures are")
-    lines = [f"{there} there several times; {counted(extra, 'image')} could go"]
+    compared = summary["candidates"] - summary["not_compared"]
+    lines = [
+        f"{there} there several times; {counted(extra, 'image')} could go",
+        f"compared: {counted(compared, 'pair')} with a cosine of "
+        f"{summary['least']:g} or more; --least lowers it",
+    ]
     lines += [printable("  keep " + ", not ".join(group)) for group in groups[:_SHOWN]]
     if len(groups) > _SHOWN:
         lines.append(f"  and {len(groups) - _SHOWN} more; --out FILE.csv has all")

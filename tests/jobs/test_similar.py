@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import raypipe
+from raypipe.cli.help import short_help
 from raypipe.config import DedupeConfig, SimilarConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, complete_groups, groups_of
@@ -83,6 +84,10 @@ def test_an_image_that_ends_its_decoder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="IMAGE: .* nor one that can be read: crashed: ") as found:
         similar.run(config)
     assert "\n" not in str(found.value)
+
+
+def test_the_threshold_is_in_the_short_help() -> None:
+    assert "--least LEAST" in short_help("dedupe", DedupeConfig)
 
 
 def test_pairs_and_groups() -> None:
@@ -190,7 +195,10 @@ def test_copies(tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture
         (photos / row["id"]).stat().st_size for row in rows
     ]
     assert min(float(row["similarity"]) for row in rows) >= SAME
-    assert outcome.text.startswith("2 pictures are there several times; 4 images could go")
+    first, second, *_ = outcome.text.splitlines()
+    assert first == "2 pictures are there several times; 4 images could go"
+    pairs = outcome.summary["candidates"]
+    assert second == f"compared: {pairs} pairs with a cosine of 0 or more; --least lowers it"
     picture = config.model_copy(update={"out": str(tmp_path / "groups.png")})
     dedupe.run(picture)
     assert Image.open(tmp_path / "groups.png").size[1] > 100
@@ -202,6 +210,7 @@ def test_copies(tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture
     outcome = dedupe.run(config)
     unread = outcome.summary["not_compared"]
     assert 0 < unread < 34
+    assert f"\ncompared: {candidates - unread} pairs with" in outcome.text
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith(f"{unread} of {candidates} pairs cannot be compared: images cannot be ")
     assert f"as {str(photos / '11.png')!r}; put them there again" in last
