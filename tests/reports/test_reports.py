@@ -20,6 +20,7 @@ import raypipe
 from raypipe import schema
 from raypipe.cli import main
 from raypipe.errors import UsageError
+from raypipe.fit.evaluate import duplicates
 from raypipe.reports.album import Album
 from raypipe.reports.judged import wilson
 from raypipe.reports.predicted import Predictions, predictions_part
@@ -78,6 +79,22 @@ def test_a_classifier(run: Path, browser: Any) -> None:
             assert button.get_attribute("aria-pressed") == "true"
         assert "near-duplicates of training images" in page.inner_text("main")
         assert page.query_selector_all(".couple img")
+
+
+@pytest.mark.parametrize("threshold", [0.99, 2.0])
+def test_of_copies_no_more_is_said_than_was_compared(
+    threshold: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{label}/{number}" for label in "ab" for number in range(20)]
+    storage, _ = stores.make_store(tmp_path / "s", [stores.items_of(names)], stores.make_spec())
+    monkeypatch.setattr(duplicates, "DUPLICATE_COSINE", threshold)
+    raypipe.train(storage.uri, out=tmp_path / "m", cv=2, grid="C=1", report=True)
+    found = json.loads((tmp_path / "m" / "metrics.json").read_text())["near_duplicates"]
+    assert (found > 0) == (threshold < 1)
+    page = (tmp_path / "m" / "report.html").read_text()
+    assert "practically the same features" in page
+    assert f"(cosine above 0.99). {duplicates.BY_FEATURES}." in page
+    assert "No held-out image is a near-duplicate" not in page
 
 
 def test_sorting(run: Path, browser: Any) -> None:
