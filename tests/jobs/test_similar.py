@@ -21,7 +21,7 @@ from raypipe.images.same_picture import SAME, similarity, small
 from raypipe.jobs import dedupe, similar
 from raypipe.predictions.stored import _features
 from raypipe.spec import Preprocess
-from tests.conftest import SHARED, TINY, draw, options
+from tests.conftest import SHARED, TINY, Here, draw, draw_folder, options
 from tests.support import stores
 
 MOBILENET: dict[str, Any] = {
@@ -67,6 +67,40 @@ def test_any_image(shape_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert Image.open(out).size[0] > 100
     monkeypatch.setattr("raypipe.backbone.loading.load_again", None)  # the network is kept
     assert raypipe.similar(shape_store, picture, k=3, backbone=TINY) == outcome.summary["similar"]
+
+
+@pytest.mark.ci
+def test_a_file_of_the_store_is_not_like_itself(tmp_path: Path, here: Here) -> None:
+    """By whatever way it is named; a copy of it elsewhere is found."""
+    photos = draw_folder(tmp_path / "photos", 4)
+    raypipe.extract(photos, out=tmp_path / "store", **options())
+    shutil.copy(photos / "circle" / "0001.png", tmp_path / "copy.png")
+    (tmp_path / "link").symlink_to(photos)
+    expected = raypipe.similar(tmp_path / "store", "circle/0001.png", k=3)
+    assert max(one["similarity"] for one in expected) <= 1
+    for folder in (photos, tmp_path / "link", f"file://{photos}"):
+        place = f"{folder}/circle/0001.png"
+        found = raypipe.similar(tmp_path / "store", place, k=3, backbone=TINY)
+        assert [one["id"] for one in found] == [one["id"] for one in expected]
+    found = raypipe.similar(tmp_path / "store", tmp_path / "copy.png", k=3, backbone=TINY)
+    assert found[0]["id"] == "circle/0001.png"
+    assert found[0]["similarity"] <= 1
+    shutil.rmtree(photos)
+    words = ("similar", str(tmp_path / "store"), "circle/0001.png", "--k", "3")
+    done = here(*words, "--out", str(tmp_path / "gone.png"))
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == [
+        one["id"] for one in expected
+    ]
+    assert "--out: no picture is written: images cannot be read where the store" in done.stderr
+    assert not (tmp_path / "gone.png").exists()
+
+
+def test_similarity_is_at_most_1(tmp_path: Path) -> None:
+    names = [f"{number}" for number in range(200)]
+    storage, _ = stores.make_store(tmp_path / "s", [stores.items_of(names)], stores.make_spec())
+    every = [raypipe.similar(storage.uri, name, k=199) for name in names[::20]]
+    assert max(one["similarity"] for found in every for one in found) <= 1
 
 
 def test_no_image(shape_store: str, tmp_path: Path) -> None:
