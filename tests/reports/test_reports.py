@@ -223,13 +223,18 @@ def test_room_for_pictures(run: Path, tmp_path: Path) -> None:
     assert sum(map(len, album.pictures)) > held
 
 
-def test_images_that_are_gone(run: Path, browser: Any, tmp_path: Path) -> None:
+def test_images_that_are_gone(
+    run: Path, browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What cannot be read any more is said, and the rest of the page is there."""
     storage, _ = stores.make_store(
         tmp_path / "store", [stores.items_of([f"a/{i}" for i in range(9)])], stores.make_spec()
     )
     raypipe.report(storage.uri, out=tmp_path / "page.html")
+    said = "images cannot be read where the store says they are"
+    assert f"no picture is in the page: {said}, as '/a/0'" in capsys.readouterr().err
     with opened(browser, tmp_path / "page.html") as page:
+        assert f"No picture is shown: the {said}." in page.inner_text("main")
         assert not page.query_selector_all("img")
         assert "not shown" in page.inner_text("main")
     model = tmp_path / "model"
@@ -239,7 +244,8 @@ def test_images_that_are_gone(run: Path, browser: Any, tmp_path: Path) -> None:
         content = json.loads(text)
         content.pop("sha256", None)  # of the text as it was
         (model / name).write_text(json.dumps(content))
-    raypipe.report(model, out=tmp_path / "page.html")
+    raypipe.report(model, out=tmp_path / "page.html", picture_mb=0)
+    assert said not in capsys.readouterr().err  # which nobody has tried
     with opened(browser, tmp_path / "page.html") as page:
         assert "is not where it was" in page.inner_text("main")
         assert "right" in page.inner_text(".headline")
