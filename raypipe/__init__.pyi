@@ -151,8 +151,8 @@ def dedupe(
 ) -> list[list[str]]:
     """Find images of a store that are the same picture: copied, resized, re-encoded or mirrored.
 
-    Features say which pairs could be; then their pixels are compared, where they can still be read.
-    Nothing is removed.
+    Features say which pairs could be (--least); then their pixels are compared. Copies whose
+    features differ more are not found. Nothing is removed.
 
     Return groups of ids of images that are the same picture.
 
@@ -170,7 +170,8 @@ def dedupe(
             and told.
         store: Store written by `extract`.
         snapshot: Snapshot of the store to read. Default: the newest.
-        least: Least cosine of standardised features of pairs whose pixels are compared.
+        least: Least cosine of standardised features of pairs whose pixels are compared. Lower
+            values find more copies, as mirrored ones in a small store, and take longer.
         layer: Layer to compare, where the store has several.
         out: File to write: .csv with a line per image (group, id, keep, similarity, width,
             height, bytes), or .png with the images of each group.

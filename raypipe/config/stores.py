@@ -135,12 +135,13 @@ class SimilarConfig(SnapshotConfig, ExcludeConfig):
 class DedupeConfig(SnapshotConfig, ExcludeConfig, CsvConfig):
     """Find images of a store that are the same picture: copied, resized, re-encoded or mirrored.
 
-    Features say which pairs could be; then their pixels are compared, where they can still be read.
-    Nothing is removed.
+    Features say which pairs could be (--least); then their pixels are compared. Copies whose
+    features differ more are not found. Nothing is removed.
     """
 
-    least: Annotated[float, Field(ge=0, le=1), option("Model")] = 0.85
-    """Least cosine of standardised features of pairs whose pixels are compared."""
+    least: Annotated[float, Field(ge=0, le=1), option("Model", usual=True)] = 0.85
+    """Least cosine of standardised features of pairs whose pixels are compared. Lower values find
+    more copies, as mirrored ones in a small store, and take longer."""
     layer: Annotated[str | None, option("Input")] = None
     """Layer to compare, where the store has several."""
     out: Annotated[str | None, option("Output", usual=True)] = None

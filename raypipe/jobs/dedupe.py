@@ -17,20 +17,17 @@ from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import DedupeConfig
 from raypipe.display import counted, printable, say
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads.head import as_rows
 from raypipe.images.same_picture import LEAST_SIDE, SAME, Pixels, similarity, small
 from raypipe.memory import available, readable
-from raypipe.reports.thumbnails import find_uris, read_again, thumbnail
+from raypipe.reports.thumbnails import find_uris, read_again, thumbnail, unreadable
 from raypipe.rows.excluded import KEEP, Excluded, read_excluded
 from raypipe.rows.features import Features
 from raypipe.rows.spreadsheets import check_csv, without_formulas
 from raypipe.storage import local_path, new_file
 from raypipe.store.reader import StoreReader
 
-#: Cosine of standardised features above which images are the same without a look at their pixels:
-#: where these cannot be read any more.
-_CERTAIN = 0.99
 _THREADS = 8
 _SHEET_GROUPS, _SHEET_IMAGES = 40, 8
 _SHOWN = 20
@@ -58,8 +55,8 @@ class _Look:
     bytes: int
 
 
-#: By id; None of what cannot be read any more.
-_Looks = dict[str, _Look | None]
+#: By id, of images that can still be read.
+_Looks = dict[str, _Look]
 
 
 def run(config: DedupeConfig) -> Outcome:
@@ -67,28 +64,21 @@ def run(config: DedupeConfig) -> Outcome:
 
     Raises:
         UsageError: there is no such store.
+        RaypipeError: no image can be read any more.
     """
     from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs
 
-    check_csv(config.csv_safe, config.out)
-    if config.out is not None and Path(config.out).suffix not in _SUFFIXES:
-        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
-    store = StoreReader(config.store, config.snapshot)
-    column = store.column(config.layer)
-    if not store.snapshot.rows:
-        raise UsageError(f"STORE: {store.uri} has no features yet")
-    _check_memory(store, column)
+    store, column = _checked(config)
     data, excluded = _images(config, store, column)
     ids, rows = data.ids, as_rows(data.features)
     likeness = Likeness(lambda: [rows], rows.shape[1])
-    near = list(alike_pairs(likeness.unit(rows), config.least))
-    pairs = np.concatenate([some for some, _ in near])
-    cosines = np.concatenate([values for _, values in near])
+    pairs = np.concatenate([some for some, _ in alike_pairs(likeness.unit(rows), config.least)])
     many = f"{counted(len(pairs), 'pair')} of {counted(len(ids), 'image')}"
-    say(f"{many}: features are alike ({config.least:g} or more); comparing their pixels")
+    say(f"{many}: features are alike; comparing their pixels")
     uris = find_uris(store, ids[np.unique(pairs)])
     looks = _looks(uris)
-    alike = _alike(ids, pairs, cosines, looks)
+    alike = _alike(ids, pairs, looks)
+    missing = _told_unread(alike, uris, looks)
     found = _complete(ids, pairs, alike, looks)
     groups = [_best_first(group, ids, looks) for group in found]
     out = _write(config, ids, groups, uris, looks)
@@ -96,7 +86,9 @@ def run(config: DedupeConfig) -> Outcome:
         "store": store.uri,
         "snapshot": store.snapshot.number,
         "images": len(ids),
+        "least": config.least,
         "candidates": len(pairs),
+        "not_compared": missing,
         "pairs": int((alike >= SAME).sum()),
         "groups": [ids[group].tolist() for group in groups],
         "excluded": excluded.summary,
@@ -106,13 +98,22 @@ def run(config: DedupeConfig) -> Outcome:
     return Outcome(summary, _text(summary), summary["groups"])
 
 
-def _check_memory(store: StoreReader, column: str) -> None:
+def _checked(config: DedupeConfig) -> tuple[StoreReader, str]:
+    """Return the store and the column to compare, after what can be wrong with them."""
+    check_csv(config.csv_safe, config.out)
+    if config.out is not None and Path(config.out).suffix not in _SUFFIXES:
+        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
+    store = StoreReader(config.store, config.snapshot)
+    column = store.column(config.layer)
+    if not store.snapshot.rows:
+        raise UsageError(f"STORE: {store.uri} has no features yet")
     needed = 3 * len(store) * prod(store.shapes[column]) * 4
     if needed > available():
         raise UsageError(
             f"STORE: comparing all pairs takes {readable(needed)} of memory, and "
             f"{readable(available())} are free; use a larger machine or a layer with fewer values"
         )
+    return store, column
 
 
 def _images(config: DedupeConfig, store: StoreReader, column: str) -> tuple[Features, Excluded]:
@@ -126,7 +127,8 @@ def _images(config: DedupeConfig, store: StoreReader, column: str) -> tuple[Feat
 
 def _looks(uris: dict[str, str]) -> _Looks:
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(uris, pool.map(_look, uris.values()), strict=True))
+        looks = zip(uris, pool.map(_look, uris.values()), strict=True)
+        return {name: look for name, look in looks if look}
 
 
 def _look(uri: str) -> _Look | None:
@@ -137,18 +139,29 @@ def _look(uri: str) -> _Look | None:
     return _Look(small(image), *sides, size)
 
 
-def _alike(
-    ids: npt.NDArray[Any], pairs: Pairs, cosines: npt.NDArray[Any], looks: _Looks
-) -> npt.NDArray[np.float64]:
-    """Return (M,) similarities of pairs; without pixels 1 where features are nearly equal."""
-    found = np.zeros(len(pairs))
+def _alike(ids: npt.NDArray[Any], pairs: Pairs, looks: _Looks) -> npt.NDArray[np.float64]:
+    """Return (M,) similarities of pairs, NaN of those that cannot be compared."""
+    found = np.full(len(pairs), np.nan)
     for number, (one, other) in enumerate(pairs):
-        first, second = looks[ids[one]], looks[ids[other]]
-        if first is None or second is None:
-            found[number] = cosines[number] >= _CERTAIN
-        else:
+        if (first := looks.get(ids[one])) and (second := looks.get(ids[other])):
             found[number] = similarity(first.pixels, second.pixels)
     return found
+
+
+def _told_unread(alike: npt.NDArray[np.float64], uris: dict[str, str], looks: _Looks) -> int:
+    """Return how many of (M,) similarities are not known, after saying why.
+
+    Raises:
+        RaypipeError: that is all of them.
+    """
+    missing = int(np.isnan(alike).sum())
+    if missing:
+        why = unreadable(next(uri for name, uri in uris.items() if name not in looks))
+        many = f"{missing} of {counted(len(alike), 'pair')} cannot be compared: {why}"
+        if missing == len(alike):
+            raise RaypipeError(many)
+        say(many)
+    return missing
 
 
 def _complete(
@@ -163,7 +176,7 @@ def _complete(
         if (one, other) in known:
             return float(known[one, other])
         first, second = looks[ids[one]], looks[ids[other]]  # two that features keep apart
-        return similarity(first.pixels, second.pixels) if first and second else 0.0
+        return similarity(first.pixels, second.pixels)
 
     found = [
         part
@@ -178,7 +191,7 @@ def _best_first(group: Pairs, ids: npt.NDArray[Any], looks: _Looks) -> Pairs:
 
     def rank(row: int) -> tuple[int, str]:
         look = looks[ids[row]]
-        return -(look.width * look.height if look else 0), ids[row]
+        return -look.width * look.height, ids[row]
 
     return np.array(sorted(group.tolist(), key=rank), np.int64)
 
@@ -223,14 +236,13 @@ def _table(groups: list[npt.NDArray[Any]], looks: _Looks) -> pa.Table:
         kept = looks[group[0]]
         for name in group:
             look = looks[name]
-            alike = similarity(kept.pixels, look.pixels) if kept and look else None
             rows.append(
                 {
                     "group": number,
                     schema.ID: name,
                     KEEP: "yes" if name == group[0] else "no",
-                    "similarity": None if alike is None else round(alike, 4),
-                    **{side: getattr(look, side, None) for side in ("width", "height", "bytes")},
+                    "similarity": round(similarity(kept.pixels, look.pixels), 4),
+                    **{side: getattr(look, side) for side in ("width", "height", "bytes")},
                 }
             )
     return pa.Table.from_pylist(rows, _COLUMNS)
@@ -240,7 +252,12 @@ def _text(summary: dict[str, Any]) -> str:
     groups = summary["groups"]
     extra = sum(len(group) - 1 for group in groups)
     there = counted(len(groups), "picture is", "pictures are")
-    lines = [f"{there} there several times; {counted(extra, 'image')} could go"]
+    compared = summary["candidates"] - summary["not_compared"]
+    lines = [
+        f"{there} there several times; {counted(extra, 'image')} could go",
+        f"compared: {counted(compared, 'pair')} with a cosine of "
+        f"{summary['least']:g} or more; --least lowers it",
+    ]
     lines += [printable("  keep " + ", not ".join(group)) for group in groups[:_SHOWN]]
     if len(groups) > _SHOWN:
         lines.append(f"  and {len(groups) - _SHOWN} more; --out FILE.csv has all")

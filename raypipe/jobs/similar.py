@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 from raypipe import schema
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import SimilarConfig
-from raypipe.display import printable
+from raypipe.display import printable, say
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.flow.kept import Kept
 from raypipe.heads.head import as_rows
 from raypipe.images import Pixels
-from raypipe.reports.thumbnails import find_uris, thumbnail
+from raypipe.reports.thumbnails import find_uris, thumbnail, unreadable
 from raypipe.rows.excluded import Excluded, read_excluded
 from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.steps.apart import decoded_apart, limited
@@ -61,6 +61,8 @@ def run(config: SimilarConfig) -> Outcome:
     """
     from raypipe.fit.evaluate.duplicates import Likeness
 
+    if config.out is not None and Path(config.out).suffix != ".png":
+        raise UsageError(f"--out must end in .png; got {config.out!r}")
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:
@@ -73,16 +75,19 @@ def run(config: SimilarConfig) -> Outcome:
     excluded = read_excluded(config.exclude, ids)
     pieces = partial(_pieces, store, column, excluded)
     likeness = Likeness(lambda: (rows for _, rows in pieces()), query.shape[1])
-    found = _nearest(pieces, likeness, query, config.k, config.image if own else None)
+    nearest = _nearest(pieces, likeness, query, config.k + 1)
+    itself = config.image if own else _of_file(store, nearest, uri)
+    found = [one for one in nearest if one.id != itself][: config.k]
+    out = _draw(config, store, uri, found) if config.out else None
     summary = {
         "store": store.uri,
         "snapshot": store.snapshot.number,
         "image": config.image,
         "similar": [vars(one) for one in found],
         "excluded": excluded.summary,
-        "out": _draw(config, store, uri, found) if config.out else None,
+        "out": out,
     }
-    return Outcome(summary, _text(found), found)
+    return Outcome(summary, _text(found), found, exit_code=int(bool(config.out) and not out))
 
 
 def _text(found: list[_Found]) -> str:
@@ -167,20 +172,29 @@ def _nearest(
     likeness: Likeness,
     query: npt.NDArray[Any],
     count: int,
-    without: str | None,
 ) -> list[_Found]:
     wanted = likeness.unit(query)[0]
     best: list[_Found] = []
     for table, rows in pieces():
-        cosines = likeness.unit(rows) @ wanted
-        top = np.argsort(-cosines, kind="stable")[: count + 1]
+        cosines = np.clip(likeness.unit(rows) @ wanted, -1, 1)  # which rounding may pass
+        top = np.argsort(-cosines, kind="stable")[:count]
         ids, labels = (table[name].take(top).to_pylist() for name in (schema.ID, schema.LABEL))
         best += map(_Found, ids, labels, cosines[top].tolist())
-        best = sorted(best, key=lambda one: (-one.similarity, one.id))[: count + 1]
-    return [one for one in best if one.id != without][:count]
+        best = sorted(best, key=lambda one: (-one.similarity, one.id))[:count]
+    return best
 
 
-def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Found]) -> str:
+def _of_file(store: StoreReader, found: list[_Found], uri: str) -> str | None:
+    """Return the id of the image that was made from the file at a place; None if none was."""
+    from raypipe.flow.ingest import same_place
+
+    place = str(local_path(uri, "IMAGE")) if uri.startswith("file://") else uri
+    uris = find_uris(store, (one.id for one in found))
+    return next((name for name, own in uris.items() if same_place(own, place)), None)
+
+
+def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Found]) -> str | None:
+    """Draw the images found; None, after saying why, if none of them can be read any more."""
     from raypipe.reports.figures import contact_sheet
 
     out = local_path(str(config.out), "--out")
@@ -190,6 +204,9 @@ def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Foun
     ]
     images = [(caption, thumbnail(place)) for caption, place in rows]
     sheet = [(caption, [image] if image else []) for caption, image in images]
+    if not any(image for _, image in images[1:]):
+        say(f"--out: no picture is written: {unreadable(rows[-1][1])}")
+        return None
     with new_file(out) as beside:
         contact_sheet(sheet, f"images most like {Path(config.image).name}", beside)
     return str(out)

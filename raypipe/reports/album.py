@@ -41,12 +41,14 @@ class Album:
         pictures: data URIs; the place in this list is an image's key.
         links: where each one's file is, for a browser; None where it is no file of its own.
         large: data URIs by key; None if the small picture is the whole image.
+        unread: the first image that could not be read; None if all could.
     """
 
     def __init__(self, room: int) -> None:
         self.pictures: list[str] = []
         self.links: list[str | None] = []
         self.large: dict[int, str | None] = {}
+        self.unread: str | None = None
         self._for_large = int(room * _FOR_LARGE)
         self._room = room - self._for_large
         self._floor = 0.0
@@ -83,6 +85,8 @@ class Album:
                     self._put(uri, picture)
                     if picture:
                         self._of_parts[-1].append(uri)
+                    else:
+                        self.unread = self.unread or uri
                 if not any(pictures):
                     return
 

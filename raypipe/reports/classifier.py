@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from raypipe.display import counted
 from raypipe.errors import UsageError
+from raypipe.fit.evaluate.duplicates import BY_FEATURES, DUPLICATE_COSINE
 from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, load_model
 from raypipe.reports import charts
 from raypipe.reports.album import Album
@@ -75,6 +76,8 @@ def classifier_part(folder: Path, album: Album) -> PagePart:
         "copies": [_couple(pair, places) for pair in copies[:_PAIRS]],
         "copy_pairs": len(copies),
         "near_duplicates": metrics["near_duplicates"],
+        "duplicate_cosine": DUPLICATE_COSINE,
+        "by_features": f"{BY_FEATURES}.",
         "reliability": metrics["reliability"],
         "readable": store is not None,
     }

@@ -79,6 +79,7 @@ def render(title: str, parts: Sequence[PagePart], album: Album, made: str) -> st
     data = {"pictures": album.pictures, "large": album.large, "links": album.links, "parts": own}
     return environment.get_template("page.html").render(
         title=title or parts[0].headline,
+        unread=bool(album.unread and not album.pictures),
         parts=parts,
         made=made,
         version=__version__,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from raypipe.config import ReportConfig
+from raypipe.display import say
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.heads.model import MODEL_FILES
 from raypipe.reports.album import Album
@@ -18,6 +19,7 @@ from raypipe.reports.clusters import clusters_part
 from raypipe.reports.contents import features_part
 from raypipe.reports.page import PagePart, render
 from raypipe.reports.predicted import predictions_part, read_predictions
+from raypipe.reports.thumbnails import unreadable
 from raypipe.storage import instead, is_object, local_path, user_path
 from raypipe.store.identity import is_store
 from raypipe.store.partition import UNDECODABLE
@@ -69,6 +71,8 @@ def make_page(
         with album.share(1 / (len(sections) - number)):
             parts.append(section(album))
     album.enlarge()
+    if album.unread and not album.pictures:
+        say(f"no picture is in the page: {unreadable(album.unread)}")
     if not title and len(parts) > 1:
         title = f"{name}: {', '.join(part.title.lower() for part in parts)}".removeprefix(": ")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")

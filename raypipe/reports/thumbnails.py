@@ -34,6 +34,14 @@ def find_uris(store: StoreReader, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def unreadable(uri: str) -> str:
+    """Return what is said of images that cannot be read any more, and what to do."""
+    return (
+        f"images cannot be read where the store says they are, as {uri!r}; put them there again "
+        "(a link will do), or extract from where they are now to another --out"
+    )
+
+
 def thumbnail(uri: str, side: int = SIDE) -> Image.Image | None:
     """Return an image, at most so many pixels wide and high; None if it cannot be read any more."""
     try:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from raypipe.config import TrainConfig
 from raypipe.display import counted
-from raypipe.fit.evaluate.duplicates import Copies
+from raypipe.fit.evaluate.duplicates import BY_FEATURES, DUPLICATE_COSINE, Copies
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
 from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, save_model
@@ -197,8 +197,9 @@ def _duplicates_line(metrics: dict[str, Any]) -> list[str]:
     copies = metrics["near_duplicates"]
     if copies is None:
         return ["  near-duplicates of training images were not looked for: too many pairs of rows"]
-    advice = "`raypipe dedupe` lists copies for --exclude"
-    return [f"  pairs across the split: {DUPLICATES_FILE}; {advice}"] if copies else []
+    same = f"practically the same features as a training image (cosine above {DUPLICATE_COSINE})"
+    which = f"; pairs: {DUPLICATES_FILE}" if copies else ""
+    return [f"  {same}: {copies} of {metrics['test_rows']}{which}", f"  {BY_FEATURES}"]
 
 
 def _reliability_line(reliability: dict[str, Any]) -> str:

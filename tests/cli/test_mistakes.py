@@ -111,6 +111,7 @@ MISTAKES = [
     ("predict model photos --top-k 99", "--top-k: the model has 2 classes; got 99"),
     ("predict model photos --probabilities", "--probabilities goes with a folder as --out"),
     ("predict model features --glob *.jpg", "--glob goes with images; SOURCE is a store"),
+    ("similar features no.jpg --out x.txt", "--out must end in .png; got 'x.txt'"),
     ("similar features no.jpg", "IMAGE: .*neither the id of an image in .* nor one that can be"),
     ("train features --out m --exclude no.csv", "--exclude: cannot read .*no.csv"),
     ("export features --to npy --out f.npy --exclude labels.csv", "needs a column 'id'"),

@@ -18,7 +18,7 @@ from raypipe.reports.classifier import _table
 from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
 from tests.conftest import Here
-from tests.support.stores import items_of, make_spec, make_store, write
+from tests.support.stores import items_of, make_spec, make_store, one_picture, write
 
 #: An escape sequence, an end of a line, a return, an override of direction, a tag, a formula.
 NASTY = [
@@ -78,7 +78,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store whose ids, labels and messages are all of these."""
     folder = tmp_path_factory.mktemp("nasty")
     names = [f"{n}{text}" for text in NASTY for n in _PREFIXES]
-    items = items_of(names, label=[text for text in NASTY for _ in _PREFIXES])
+    items = one_picture(folder, names, label=[text for text in NASTY for _ in _PREFIXES])
     storage, spec = FolderStorage(folder / "store"), make_spec()
     make_store(folder / "store", [items], spec)
     rejects = write(storage, spec, "bad", items_of([f"{text}!" for text in NASTY]), "parquet")

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raypipe.fit.evaluate.duplicates import Copies
+from raypipe.fit.evaluate.duplicates import BY_FEATURES, Copies
 from raypipe.fit.evaluate.scores import evaluate
 from raypipe.heads import Head, Linear, Scaling
 from raypipe.reports.classifier import _headline
-from raypipe.training.model_files import headline
+from raypipe.training.model_files import _duplicates_line, headline
 
 #: Of six rows of two classes the last four are right; the last two are copies.
 SCORES = np.array([[0, 1], [1, 0], [1, 0], [0, 1], [1, 0], [0, 1]], float)
@@ -52,6 +52,11 @@ def test_the_first_figure_is_that_on_images_new_to_the_model(
     assert metrics["accuracy_with_duplicates"] == pytest.approx(4 / 6)
     assert np.trace(metrics["confusion"]) == 4  # of all rows
     assert headline(metrics) == said
+    line, *more = _duplicates_line(metrics)
+    assert ("not looked for" in line) == (copied is None)
+    if copied is not None:  # and no more is said than was compared
+        assert f"features as a training image (cosine above 0.99): {len(copied)} of 6" in line
+        assert more == [f"  {BY_FEATURES}"]
     page = _headline(metrics)
     assert (page["accuracy"], page["rows"]) == (metrics["accuracy"], 6 - len(copied or []))
     assert bool(page["beside"]) == bool(copied)

@@ -17,7 +17,7 @@ from raypipe.config import DedupeConfig, SimilarConfig, TrainConfig
 from raypipe.errors import UsageError
 from raypipe.jobs import dedupe, similar, train
 from tests.conftest import Here
-from tests.support.stores import items_of, make_spec, make_store
+from tests.support.stores import make_spec, make_store, one_picture
 
 NAMES = [f"{label}/{n}.jpg" for label in ("cat", "dog", "owl") for n in range(12)]
 OUT = NAMES[::5]
@@ -29,7 +29,8 @@ def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder, spec = tmp_path_factory.mktemp("stores"), make_spec(views=request.param)
     kept = [name for name in NAMES if name not in OUT]
     for name, names in (("all", NAMES), ("some", kept)):
-        make_store(folder / name, [items_of(names[:20]), items_of(names[20:])], spec)
+        units = [one_picture(folder, some) for some in (names[:20], names[20:])]
+        make_store(folder / name, units, spec)
     (folder / "list.txt").write_text("\n".join([*OUT, "gone.jpg"]))
     return folder
 
@@ -112,7 +113,6 @@ def test_dedupe_and_what_follows(
 ) -> None:
     """The list that is written is the one that is taken."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dedupe, "_CERTAIN", -1.0)  # there are no pixels to compare
     config = DedupeConfig(store=str(stores / "all"), least=0.5, out="same.csv")
     outcome = dedupe.run(config)
     assert outcome.value

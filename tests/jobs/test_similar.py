@@ -13,14 +13,15 @@ import pytest
 from PIL import Image, ImageOps
 
 import raypipe
+from raypipe.cli.help import short_help
 from raypipe.config import DedupeConfig, SimilarConfig
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.fit.evaluate.duplicates import Likeness, alike_pairs, complete_groups, groups_of
 from raypipe.images.same_picture import SAME, similarity, small
 from raypipe.jobs import dedupe, similar
 from raypipe.predictions.stored import _features
 from raypipe.spec import Preprocess
-from tests.conftest import SHARED, TINY, draw, options
+from tests.conftest import SHARED, TINY, Here, draw, draw_folder, options
 from tests.support import stores
 
 MOBILENET: dict[str, Any] = {
@@ -68,6 +69,40 @@ def test_any_image(shape_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert raypipe.similar(shape_store, picture, k=3, backbone=TINY) == outcome.summary["similar"]
 
 
+@pytest.mark.ci
+def test_a_file_of_the_store_is_not_like_itself(tmp_path: Path, here: Here) -> None:
+    """By whatever way it is named; a copy of it elsewhere is found."""
+    photos = draw_folder(tmp_path / "photos", 4)
+    raypipe.extract(photos, out=tmp_path / "store", **options())
+    shutil.copy(photos / "circle" / "0001.png", tmp_path / "copy.png")
+    (tmp_path / "link").symlink_to(photos)
+    expected = raypipe.similar(tmp_path / "store", "circle/0001.png", k=3)
+    assert max(one["similarity"] for one in expected) <= 1
+    for folder in (photos, tmp_path / "link", f"file://{photos}"):
+        place = f"{folder}/circle/0001.png"
+        found = raypipe.similar(tmp_path / "store", place, k=3, backbone=TINY)
+        assert [one["id"] for one in found] == [one["id"] for one in expected]
+    found = raypipe.similar(tmp_path / "store", tmp_path / "copy.png", k=3, backbone=TINY)
+    assert found[0]["id"] == "circle/0001.png"
+    assert found[0]["similarity"] <= 1
+    shutil.rmtree(photos)
+    words = ("similar", str(tmp_path / "store"), "circle/0001.png", "--k", "3")
+    done = here(*words, "--out", str(tmp_path / "gone.png"))
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == [
+        one["id"] for one in expected
+    ]
+    assert "--out: no picture is written: images cannot be read where the store" in done.stderr
+    assert not (tmp_path / "gone.png").exists()
+
+
+def test_similarity_is_at_most_1(tmp_path: Path) -> None:
+    names = [f"{number}" for number in range(200)]
+    storage, _ = stores.make_store(tmp_path / "s", [stores.items_of(names)], stores.make_spec())
+    every = [raypipe.similar(storage.uri, name, k=199) for name in names[::20]]
+    assert max(one["similarity"] for found in every for one in found) <= 1
+
+
 def test_no_image(shape_store: str, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     for name in ("circle/none.png", str(tmp_path / "text.jpg")):
@@ -83,6 +118,10 @@ def test_an_image_that_ends_its_decoder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="IMAGE: .* nor one that can be read: crashed: ") as found:
         similar.run(config)
     assert "\n" not in str(found.value)
+
+
+def test_the_threshold_is_in_the_short_help() -> None:
+    assert "--least LEAST" in short_help("dedupe", DedupeConfig)
 
 
 def test_pairs_and_groups() -> None:
@@ -165,7 +204,7 @@ def plant(image: Image.Image, folder: Path, name: str) -> dict[str, str]:
     return {f"{name}-{kind}.jpg": name for kind in copies}
 
 
-def test_copies(tmp_path: Path, ray_session: None) -> None:
+def test_copies(tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for seed in range(30):
@@ -190,14 +229,34 @@ def test_copies(tmp_path: Path, ray_session: None) -> None:
         (photos / row["id"]).stat().st_size for row in rows
     ]
     assert min(float(row["similarity"]) for row in rows) >= SAME
-    assert outcome.text.startswith("2 pictures are there several times; 4 images could go")
+    first, second, *_ = outcome.text.splitlines()
+    assert first == "2 pictures are there several times; 4 images could go"
+    pairs = outcome.summary["candidates"]
+    assert second == f"compared: {pairs} pairs with a cosine of 0 or more; --least lowers it"
     picture = config.model_copy(update={"out": str(tmp_path / "groups.png")})
     dedupe.run(picture)
     assert Image.open(tmp_path / "groups.png").size[1] > 100
     assert raypipe.dedupe(store.uri, least=0) == outcome.summary["groups"]
-    for path in photos.glob("*"):  # without pixels, features have to be nearly equal
+    candidates = outcome.summary["candidates"]
+    assert outcome.summary["not_compared"] == 0
+    assert "cannot be compared" not in capsys.readouterr().err
+    (photos / "11.png").unlink()
+    outcome = dedupe.run(config)
+    unread = outcome.summary["not_compared"]
+    assert 0 < unread < 34
+    assert f"\ncompared: {candidates - unread} pairs with" in outcome.text
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(f"{unread} of {candidates} pairs cannot be compared: images cannot be ")
+    assert f"as {str(photos / '11.png')!r}; put them there again" in last
+    assert [len(group) for group in outcome.summary["groups"]] == [4]
+    before = (tmp_path / "groups.csv").read_bytes()
+    for path in photos.glob("*"):
         path.unlink()
-    assert ["11.png", "again.png"] in dedupe.run(config).summary["groups"]
+    with pytest.raises(RaypipeError, match=f"{candidates} of {candidates} pairs cannot") as found:
+        dedupe.run(config)
+    assert found.value.exit_code == 1
+    assert "\n" not in str(found.value)
+    assert (tmp_path / "groups.csv").read_bytes() == before
 
 
 @pytest.mark.long

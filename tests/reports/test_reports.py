@@ -20,6 +20,7 @@ import raypipe
 from raypipe import schema
 from raypipe.cli import main
 from raypipe.errors import UsageError
+from raypipe.fit.evaluate import duplicates
 from raypipe.reports.album import Album
 from raypipe.reports.judged import wilson
 from raypipe.reports.predicted import Predictions, predictions_part
@@ -78,6 +79,22 @@ def test_a_classifier(run: Path, browser: Any) -> None:
             assert button.get_attribute("aria-pressed") == "true"
         assert "near-duplicates of training images" in page.inner_text("main")
         assert page.query_selector_all(".couple img")
+
+
+@pytest.mark.parametrize("threshold", [0.99, 2.0])
+def test_of_copies_no_more_is_said_than_was_compared(
+    threshold: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{label}/{number}" for label in "ab" for number in range(20)]
+    storage, _ = stores.make_store(tmp_path / "s", [stores.items_of(names)], stores.make_spec())
+    monkeypatch.setattr(duplicates, "DUPLICATE_COSINE", threshold)
+    raypipe.train(storage.uri, out=tmp_path / "m", cv=2, grid="C=1", report=True)
+    found = json.loads((tmp_path / "m" / "metrics.json").read_text())["near_duplicates"]
+    assert (found > 0) == (threshold < 1)
+    page = (tmp_path / "m" / "report.html").read_text()
+    assert "practically the same features" in page
+    assert f"(cosine above 0.99). {duplicates.BY_FEATURES}." in page
+    assert "No held-out image is a near-duplicate" not in page
 
 
 def test_sorting(run: Path, browser: Any) -> None:
@@ -206,13 +223,18 @@ def test_room_for_pictures(run: Path, tmp_path: Path) -> None:
     assert sum(map(len, album.pictures)) > held
 
 
-def test_images_that_are_gone(run: Path, browser: Any, tmp_path: Path) -> None:
+def test_images_that_are_gone(
+    run: Path, browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What cannot be read any more is said, and the rest of the page is there."""
     storage, _ = stores.make_store(
         tmp_path / "store", [stores.items_of([f"a/{i}" for i in range(9)])], stores.make_spec()
     )
     raypipe.report(storage.uri, out=tmp_path / "page.html")
+    said = "images cannot be read where the store says they are"
+    assert f"no picture is in the page: {said}, as '/a/0'" in capsys.readouterr().err
     with opened(browser, tmp_path / "page.html") as page:
+        assert f"No picture is shown: the {said}." in page.inner_text("main")
         assert not page.query_selector_all("img")
         assert "not shown" in page.inner_text("main")
     model = tmp_path / "model"
@@ -222,7 +244,8 @@ def test_images_that_are_gone(run: Path, browser: Any, tmp_path: Path) -> None:
         content = json.loads(text)
         content.pop("sha256", None)  # of the text as it was
         (model / name).write_text(json.dumps(content))
-    raypipe.report(model, out=tmp_path / "page.html")
+    raypipe.report(model, out=tmp_path / "page.html", picture_mb=0)
+    assert said not in capsys.readouterr().err  # which nobody has tried
     with opened(browser, tmp_path / "page.html") as page:
         assert "is not where it was" in page.inner_text("main")
         assert "right" in page.inner_text(".headline")

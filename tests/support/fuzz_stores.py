@@ -33,7 +33,7 @@ from raypipe.store.retention import pin
 from raypipe.store.snapshot import newest
 from tests.support.case_runner import serve
 from tests.support.damage import damaged
-from tests.support.stores import items_of, make_spec, make_store, write
+from tests.support.stores import items_of, make_spec, make_store, one_picture, write
 
 _NAMES = [f"{label}/{n}" for label in ("a", "b", "c") for n in range(12)]
 _REJECTS = [f"{label}/x{n}!" for label in ("a", "b") for n in range(2)]
@@ -58,7 +58,8 @@ _RUN = {
 def make(folder: Path, form: Any) -> None:
     """A store of three snapshots: rows dropped, rejects, a pin, a record of runs, a note."""
     thirds = [[*_NAMES[i::3], *_REJECTS[i::3]] for i in range(3)]
-    storage, _ = make_store(folder, [items_of(sorted(names)) for names in thirds], _SPEC, form)
+    units = [one_picture(folder.parent, sorted(names)) for names in thirds]
+    storage, _ = make_store(folder, units, _SPEC, form)
     publish(storage, _SPEC.fingerprint, (), items_of(_GONE)["id"])
     pin(storage, "first", 1)
     record_run(storage, 1, _RUN)

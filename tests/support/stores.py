@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from raypipe import schema
 from raypipe.spec import Augment, Output, Spec
@@ -41,6 +42,14 @@ def items_of(names: Sequence[str], **columns: Sequence[str | None]) -> pa.Table:
         "split": [None] * count,
     }
     return pa.table(given | columns, schema=schema.ITEMS)
+
+
+def one_picture(folder: Path, names: Sequence[str], **columns: Sequence[str | None]) -> pa.Table:
+    """Items that are copies of one file in a folder, which can be read."""
+    file = folder / "picture.png"
+    if not file.exists():
+        Image.new("RGB", (8, 8), "red").save(file)
+    return items_of(names, uri=[str(file)] * len(names), **columns)
 
 
 def value_of(name: str, view: int = 0) -> float:

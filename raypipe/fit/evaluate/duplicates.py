@@ -1,4 +1,4 @@
-"""Held-out rows whose picture is a training row's, too: they make an accuracy look too good."""
+"""Held-out rows with a training row's features: they make an accuracy look too good."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ Rows = npt.NDArray[np.int64]
 #: Cosine of standardised features above which two photographs are taken for the same picture. In
 #: the Oxford 17 flowers, which hold some pictures twice, pairs that are equal but for rounding lie
 #: above 0.999, those compressed differently above 0.99, and different pictures below 0.98
-#: (MobileNet v1, average of its last layer).
+#: (MobileNet v1, average of its last layer). Other networks keep copies further apart.
 DUPLICATE_COSINE = 0.99
+#: Said wherever their number is.
+BY_FEATURES = (
+    "Only features were compared: resized, mirrored or re-encoded copies may be there all the "
+    "same; `raypipe dedupe` compares pictures, and --exclude takes its list"
+)
 _BLOCK = 2048
 
 #: Multiplications above which near-duplicates are not looked for: about a minute on a few cores.
@@ -41,7 +46,7 @@ class Copies:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """(N,) whether the two are near-duplicates."""
+        """(N,) whether the two are near-duplicates: practically the same features."""
         return self.cosine > DUPLICATE_COSINE
 
 
