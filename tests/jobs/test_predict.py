@@ -270,7 +270,8 @@ def test_labels_the_model_does_not_know_end_an_evaluation(models: Path, tmp_path
     make_store(tmp_path / "store", [items_of(names)], SPEC)
     for out in ("p.csv", "p"):
         with pytest.raises(
-            UsageError, match="not know 'u', .* and 1 more; its classes are 'ape', "
+            UsageError,
+            match="not know 'u', .* and 1 more; its classes are 'ape', .*; take other im",
         ):
             predict(models / "one", tmp_path / "store", tmp_path / out, evaluate=True)
         assert not (tmp_path / out).exists()
