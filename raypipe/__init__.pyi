@@ -377,7 +377,8 @@ def doctor(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -649,7 +650,8 @@ def extract(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -867,7 +869,8 @@ def extract(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -1146,7 +1149,8 @@ def predict(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -1291,7 +1295,8 @@ def predict(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.

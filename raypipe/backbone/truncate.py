@@ -66,7 +66,7 @@ def check_layers(
         if not is_known and (graph is None or graph.find(layer) is None):
             nodes = [*graph.names, *graph.outputs] if graph is not None else []
             known = dict.fromkeys([*nodes, *filter(None, modules), LOGITS, EMBEDDING])
-            last = ", ".join([*known][-_SHOWN:])
+            last = ", ".join([*(nodes or known)][-_SHOWN:])
             raise UsageError(
                 f"--layer: no node {layer!r} in this network"
                 f"{nearest(layer, known) or f'; its last ones are {last};'} "

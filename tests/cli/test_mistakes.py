@@ -167,7 +167,7 @@ OF_NETWORKS = [
     ),
     (
         "extract photos --out s --backbone resnet18 --weights random --layer nosuch",
-        "no node 'nosuch' in this network; its last ones are .*fc, .*; `raypipe layers resnet18`",
+        "no node 'nosuch' in this network; its last ones are .*, fc; `raypipe layers resnet18`",
     ),
 ]
 
