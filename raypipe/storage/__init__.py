@@ -10,11 +10,11 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 
 from raypipe.storage.beside import new_file, new_files, reason_of, writing
 from raypipe.storage.bucket import BucketStorage
+from raypipe.storage.destinations import output_file, output_folder
 from raypipe.storage.disk import FolderStorage
 from raypipe.storage.folder_kinds import check_not_within, instead, result_at
 from raypipe.storage.object_file import ChangedError
 from raypipe.storage.objects import is_object
-from raypipe.storage.outputs import output_file, output_folder
 from raypipe.storage.paths import local_path, user_path
 from raypipe.storage.results import check_result, new_folder, restore_result
 from raypipe.storage.transfer import check_uploaded, local_copy, upload
