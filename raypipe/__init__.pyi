@@ -379,7 +379,8 @@ def doctor(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -651,7 +652,8 @@ def extract(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -869,7 +871,8 @@ def extract(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -1148,7 +1151,8 @@ def predict(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.
@@ -1293,7 +1297,8 @@ def predict(
         retry_rejects: Try items again that were rejected before. Those whose server did not
             answer always are.
         max_seconds_per_image: Reject images that take longer than this to decode.
-        moved: Take SOURCE for the one the store was made from, in another place.
+        moved: Take SOURCE for the one the store was made from, in another place; later runs
+            then do so.
         max_rejects: End with status 1 if more images are rejects: a number, or a share as `1%`.
             What is good is published all the same. Default: end so only if no image at all
             became a row; `100%`: never.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from torch import fx, nn
 
 from raypipe.backbone.cutting.rewriting import rewrite
@@ -10,6 +12,9 @@ from raypipe.backbone.cutting.untouched import EarlyExit, called_module
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.outputs import EMBEDDING, LOGITS
 from raypipe.errors import UsageError, nearest
+
+#: Names of layers in a message, the last ones.
+_SHOWN = 5
 
 
 def truncate(
@@ -51,17 +56,21 @@ def truncate(
     return EarlyExit(model, layers, embedding)
 
 
-def check_layers(model: nn.Module, layers: tuple[str, ...], graph: Graph | None) -> None:
-    """Raise a `UsageError` where the network has no layer of a name."""
+def check_layers(
+    model: nn.Module, layers: tuple[str, ...], graph: Graph | None, backbone: str = "BACKBONE"
+) -> None:
+    """Raise a `UsageError` where the network, called `backbone`, has no layer of a name."""
     modules = dict(model.named_modules())
     for layer in layers:
         is_known = layer in (LOGITS, EMBEDDING) or called_module(layer, modules) is not None
         if not is_known and (graph is None or graph.find(layer) is None):
             nodes = [*graph.names, *graph.outputs] if graph is not None else []
             known = dict.fromkeys([*nodes, *filter(None, modules), LOGITS, EMBEDDING])
+            last = ", ".join([*(nodes or known)][-_SHOWN:])
             raise UsageError(
-                f"--layer: no node {layer!r} in this network{nearest(layer, known)} "
-                "`raypipe layers BACKBONE` lists all"
+                f"--layer: no node {layer!r} in this network"
+                f"{nearest(layer, known) or f'; its last ones are {last};'} "
+                f"`raypipe layers {shlex.quote(backbone)}` lists all"
             )
 
 

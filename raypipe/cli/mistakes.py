@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 import pydantic
-from cyclopts import CoercionError, CycloptsError, UnusedCliTokensError, ValidationError
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    ValidationError,
+)
 
 from raypipe.cli.options import flag_of, wrong_value
 from raypipe.config import JOBS, JobConfig
 from raypipe.config.types import position
+
+#: Options of all commands.
+_EVERYWHERE = ("config", "json", "debug", "help", "help-all")
+#: How like a suggested option is, at least; `--partition-size` and `--split-sizes` have 0.64.
+_CLOSE = 0.75
+#: Letters of a shortened or lengthened name, at least: `--output` for `--out`.
+_STEM = 3
 
 
 def told(error: CycloptsError, arguments: Sequence[str]) -> str:
@@ -32,6 +46,8 @@ def told(error: CycloptsError, arguments: Sequence[str]) -> str:
 def _of_command(
     error: CycloptsError, name: str, model: type[JobConfig], arguments: Sequence[str]
 ) -> str | None:
+    if isinstance(error, UnknownOptionError):
+        return _unknown(error.token.keyword or error.token.value, name, model)
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return _unexpected(error.unused_tokens[0], name, model, arguments)
     if not isinstance(error, CoercionError | ValidationError) or error.argument is None:
@@ -46,6 +62,21 @@ def _of_command(
         else []
     )
     return wrong_value(model.model_fields[option], flag_of(option), tokens[-1].value, said)
+
+
+def _unknown(flag: str, name: str, model: type[JobConfig]) -> str:
+    """Return that there is no such option; names that merely share an ending are not suggested."""
+    flag = flag.partition("=")[0]
+    given = flag.lstrip("-")
+    known = [*(flag_of(field)[2:] for field in model.model_fields), *_EVERYWHERE]
+    close = difflib.get_close_matches(given, known, n=1, cutoff=_CLOSE)
+    close += [
+        one
+        for one in known
+        if (one.startswith(given) or given.startswith(one)) and min(len(one), len(given)) >= _STEM
+    ]
+    meant = f" Did you mean --{close[0]}?" if close else ""
+    return f"Unknown option: {flag}.{meant} (see raypipe {name} --help)"
 
 
 def _unexpected(token: str, name: str, model: type[JobConfig], arguments: Sequence[str]) -> str:

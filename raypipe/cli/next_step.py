@@ -10,6 +10,8 @@ from raypipe import schema
 
 #: What a user has to fill in.
 _IMAGES = "IMAGES"
+#: Least number of images for a range of clusters.
+_FEW = 4
 _Following = Callable[[Any, Any, dict[str, Any]], tuple[str, ...]]
 
 
@@ -34,14 +36,20 @@ def _nothing(*_: object) -> tuple[str, ...]:
 
 
 def _after_extract(config: Any, store: Any, _: object) -> tuple[str, ...]:
-    some = next(
-        store.iter_batches([schema.LABEL]), None
-    )  # all would take long where there are many
-    if some is None:
+    images = store.snapshot.rows // store.spec.views
+    labels: set[str] = set()
+    for batch in store.iter_batches([schema.LABEL]):
+        labels.update(batch[schema.LABEL].drop_null().unique().to_pylist())
+        if len(labels) > 1:  # the rest need not be read
+            return "train", config.out, "--out", "model"
+    return _clusters(images, config.out)
+
+
+def _clusters(images: int, *places: str) -> tuple[str, ...]:
+    """Return the command that finds groups; nothing for so few images that there is no range."""
+    if images < _FEW:
         return ()
-    if some[schema.LABEL].null_count < len(some):
-        return "train", config.out, "--out", "model"
-    return "cluster", config.out, "--k", "2:10", "--out", "clusters"
+    return "cluster", *places, "--k", f"2:{min(10, images - 1)}", "--out", "clusters"
 
 
 def _after_train(config: Any, model: Any, _: object) -> tuple[str, ...]:
@@ -61,9 +69,10 @@ def _after_dedupe(config: Any, _: object, summary: dict[str, Any]) -> tuple[str,
     if not (config.out or "").endswith(".csv"):
         return "dedupe", config.store, "--out", "duplicates.csv"
     without = (config.store, "--exclude", config.out)
-    if summary["labelled"]:
+    if summary["labels"] > 1:
         return "train", *without, "--out", "model"
-    return "cluster", *without, "--k", "2:10", "--out", "clusters"
+    left = summary["images"] - sum(len(group) - 1 for group in summary["groups"])
+    return _clusters(left, *without)
 
 
 def _after_verify(config: Any, _: object, summary: dict[str, Any]) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ class IngestConfig(LabelConfig):
     max_seconds_per_image: Annotated[float, Field(gt=0), option("Preprocessing")] = 60.0
     """Reject images that take longer than this to decode."""
     moved: Annotated[bool, option("Store")] = False
-    """Take SOURCE for the one the store was made from, in another place."""
+    """Take SOURCE for the one the store was made from, in another place; later runs then do so."""
     max_rejects: Annotated[Bar | None, option("Store")] = None
     """End with status 1 if more images are rejects: a number, or a share as `1%`. What is good is
     published all the same. Default: end so only if no image at all became a row; `100%`: never."""

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 
 from raypipe import schema
 from raypipe.config import IngestConfig
-from raypipe.display import Pace, say, track
+from raypipe.display import Pace, counted, say, track
 from raypipe.errors import MAY_PASS, RaypipeError, UsageError
 from raypipe.flow.plan import Plan, apart, make_plan
-from raypipe.rows.listing import Listing, counted
+from raypipe.rows.listing import Listing
+from raypipe.rows.listing import counted as aside_lines
 from raypipe.sources import from_on, open_source
 from raypipe.spec import Spec
 from raypipe.steps.cost import Cost, Finished
@@ -26,7 +27,7 @@ from raypipe.storage.objects import parse
 from raypipe.store.adoption import adopt
 from raypipe.store.coverage import Coverage, cover, merge, publish
 from raypipe.store.history import record_run
-from raypipe.store.identity import read_identity
+from raypipe.store.identity import read_identity, record_source
 from raypipe.store.partition import File
 from raypipe.store.snapshot import Part, Snapshot, newest
 
@@ -107,14 +108,16 @@ class Ingest:
     @property
     def notes(self) -> list[str]:
         """Lines for people: what has replaced rows, and which rows have no image any more."""
-        lines = counted(self.aside, self.unlabelled)
+        lines = aside_lines(self.aside, self.unlabelled)
         if self.plan.changed:
             kept = sum(self.cost.rejects.get(reason.value, 0) for reason in MAY_PASS)
             stay = f"; {kept} could not be had, and keep the rows they had" if kept else ""
-            lines.append(f"{self.plan.changed} images have changed since{stay}")
-        if len(self.plan.gone) > self.pruned:
-            gone = len(self.plan.gone)
-            lines.append(f"{gone} rows have no image any more; --prune drops them")
+            have = "has" if self.plan.changed == 1 else "have"
+            lines.append(f"{counted(self.plan.changed, 'image')} {have} changed since{stay}")
+        if gone := len(self.plan.gone):
+            are, their = ("is", "its") if gone == 1 else ("are", "their")
+            rows = f"{their} rows are dropped" if self.pruned else f"--prune drops {their} rows"
+            lines.append(f"{counted(gone, 'image')} {are} gone; {rows}")
         return lines
 
 
@@ -194,6 +197,8 @@ def bring_up_to_date(
     before = newest(storage, spec.fingerprint)
     gone = plan.gone if config.prune else None
     after = publish(storage, spec.fingerprint, adopted.parts + parts, gone, base, retry=retry)
+    if config.moved:
+        record_source(storage, source)
     pruned = len(plan.gone) if config.prune else 0
     done = _items(written, spec)
     return Ingest(
@@ -234,7 +239,10 @@ def find_missing(
     gone = plan.gone if config.since is None else from_on(plan.gone, config.since)
     if len(gone) and (config.glob or config.label_limit):
         gone = _really_gone(config, gone)
-    return base, adopted, replace(plan, gone=gone)
+    # What an earlier run has finished takes the place of other rows as well.
+    other = pc.sum(pc.is_in(adopted.rows[schema.ID], base.rows[schema.ID].combine_chunks()))
+    changed = plan.changed + (other.as_py() or 0)
+    return base, adopted, replace(plan, gone=gone, changed=changed)
 
 
 def _items(files: Iterable[File], spec: Spec) -> int:

@@ -8,7 +8,7 @@ from raypipe.config import BackboneConfig
 from raypipe.config.types import CHECKPOINT_FILES, KERAS_FILES
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import given_colour
-from raypipe.storage import Storage, user_path
+from raypipe.storage import Storage, check_not_within, user_path
 from raypipe.store.identity import check_no_result
 
 
@@ -32,8 +32,9 @@ def check_place(storage: Storage) -> None:
     """Make sure that a store could be written, as far as can be told without writing.
 
     Raises:
-        UsageError: something else is there, or it is not allowed.
+        UsageError: something else is there, it lies inside a result, or it is not allowed.
     """
+    check_not_within(storage.uri)
     if (folder := storage.folder) is None:
         return
     there = next(one for one in (folder, *folder.parents) if one.exists())

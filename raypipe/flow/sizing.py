@@ -229,8 +229,8 @@ def _check(trial: Trial, spec: Spec, *, first: bool) -> None:
             f"{least:.4f} to those in plain fp32, at least {ENOUGH} is wanted; {advice}"
         )
     say(
-        f"features in {spec.precision} are those in fp32 to a cosine of {least:.4f} or more, on "
-        "sampled images"
+        f"checked on sampled images: {spec.precision} gives the features of fp32, with a cosine "
+        f"similarity of {least:.4f} or more"
     )
 
 

@@ -25,7 +25,7 @@ from raypipe.reports.thumbnails import find_uris, read_again, thumbnail, unreada
 from raypipe.rows.excluded import KEEP, Excluded, read_excluded
 from raypipe.rows.features import Features
 from raypipe.rows.spreadsheets import check_csv, without_formulas
-from raypipe.storage import local_path, new_file
+from raypipe.storage import local_path, new_file, output_file
 from raypipe.store.reader import StoreReader
 
 _THREADS = 8
@@ -92,7 +92,7 @@ def run(config: DedupeConfig) -> Outcome:
         "pairs": int((alike >= SAME).sum()),
         "groups": [ids[group].tolist() for group in groups],
         "excluded": excluded.summary,
-        "labelled": any(label is not None for label in data.labels),
+        "labels": len({label for label in data.labels if label is not None}),
         "out": out,
     }
     return Outcome(summary, _text(summary), summary["groups"])
@@ -103,6 +103,8 @@ def _checked(config: DedupeConfig) -> tuple[StoreReader, str]:
     check_csv(config.csv_safe, config.out)
     if config.out is not None and Path(config.out).suffix not in _SUFFIXES:
         raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
+    if config.out is not None:
+        output_file(config.out)
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:

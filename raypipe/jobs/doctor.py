@@ -18,7 +18,7 @@ from raypipe.flow.prepare import Extractor, load_extractor, spec_of
 from raypipe.images.augment import resolve_augment
 from raypipe.rows.listing import Listing
 from raypipe.sources import open_source
-from raypipe.storage import open_storage
+from raypipe.storage import check_not_within, open_storage
 
 _IMAGES = 1_000_000
 
@@ -81,6 +81,7 @@ def _check(config: DoctorConfig) -> None:
         uri = open_source(config).uri
         if config.out is not None:
             check_apart(open_storage(config.out), uri)
+            check_not_within(config.out)
 
 
 def _listing(config: DoctorConfig, folder: Path) -> tuple[Listing, str]:

@@ -20,7 +20,7 @@ from raypipe.rows.excluded import read_excluded
 from raypipe.rows.order import permutation
 from raypipe.rows.rare import described, rare_classes
 from raypipe.rows.spreadsheets import check_csv
-from raypipe.storage import local_path, reason_of
+from raypipe.storage import output_file, reason_of
 from raypipe.store.exports import StoredRows, Target, export, read_rows
 from raypipe.store.reader import StoreReader
 
@@ -92,11 +92,7 @@ def check(config: ExportConfig) -> None:
 
 def _checked_path(config: ExportConfig, reader: StoreReader) -> Path:
     check(config)
-    path = local_path(config.out, "--out")
-    if not path.parent.is_dir():
-        raise UsageError(f"--out: no folder {str(path.parent)!r}; make it, or give another")
-    if path.is_dir():
-        raise UsageError(f"--out: {str(path)!r} is a folder; give a file")
+    path = output_file(config.out)
     store = reader.storage.folder
     if store is not None and store.resolve() in path.resolve().parents:
         raise UsageError(f"--out: {str(path)!r} lies inside the store; give a file outside it")

@@ -26,7 +26,7 @@ from raypipe.sources import open_source
 from raypipe.sources.ahead import read_items
 from raypipe.sources.remote import check_reachable
 from raypipe.sources.tar import IMAGE_EXTENSIONS
-from raypipe.storage import output_folder
+from raypipe.storage import check_not_within, output_folder
 
 _MARK = ".raypipe-pack.json"
 _REJECTS = "rejects.csv"
@@ -68,6 +68,7 @@ def run(config: PackConfig) -> Outcome:
         RaypipeError: a server does not answer.
     """
     started = time.monotonic()
+    check_not_within(config.out)
     source = open_source(config)
     with Listing(source.list(), lambda: source.aside, lambda: source.labels_not_found) as listing:
         if not len(listing):

@@ -14,7 +14,7 @@ from raypipe.cli.command import Outcome, run_job
 from raypipe.config import PredictConfig
 from raypipe.config.version import versions
 from raypipe.display import counted, printable
-from raypipe.errors import RaypipeError, UsageError
+from raypipe.errors import RaypipeError
 from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.named import check_place
@@ -28,7 +28,7 @@ from raypipe.predictions.one_table import Result, to_table
 from raypipe.predictions.pages import REPORT_FILE
 from raypipe.predictions.stored import Stored
 from raypipe.predictions.telling import said, scores_of, seen_of, status_text
-from raypipe.storage import is_object, local_copy, local_path, open_storage
+from raypipe.storage import is_object, local_copy, local_path, open_storage, output_file
 from raypipe.store.identity import create_store, is_store
 from raypipe.store.reader import StoreReader
 from raypipe.store.snapshot import numbers
@@ -46,9 +46,7 @@ def run(config: PredictConfig) -> Outcome:
     started = time.monotonic()
     check(config)
     if config.out is not None and is_table(config):
-        parent = local_path(config.out, "--out").parent
-        if not parent.is_dir():
-            raise UsageError(f"--out: no folder {str(parent)!r}; create it, or give another --out")
+        output_file(config.out)
     elif config.out is not None:
         check_place(open_storage(config.out))
     with local_copy(config.model, (*MODEL_FILES, TRAINED_ON_FILE), "MODEL") as folder:

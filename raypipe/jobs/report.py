@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ReportConfig
 from raypipe.errors import UsageError
-from raypipe.storage import local_path, new_file
+from raypipe.storage import new_file, output_file
 
 
 def run(config: ReportConfig) -> Outcome:
@@ -19,8 +18,9 @@ def run(config: ReportConfig) -> Outcome:
     """
     from raypipe.reports.run import make_page, sections_of
 
-    out = local_path(config.out, "--out")
-    _check_out(out)
+    if not config.out.endswith((".html", ".htm")):
+        raise UsageError(f"--out: expected an .html file; got {config.out!r}")
+    out = output_file(config.out)
     sections = sections_of(config.run)
     name = Path(config.run.rstrip("/")).name or config.run
     page = make_page(sections, title=config.title or "", name=name, megabytes=config.picture_mb)
@@ -29,13 +29,6 @@ def run(config: ReportConfig) -> Outcome:
     size = out.stat().st_size
     summary = {"out": str(out), "parts": len(sections), "bytes": size}
     return Outcome(summary, f"written: {out} ({size / 1e6:.1f} MB)", str(out))
-
-
-def _check_out(out: Path) -> None:
-    if out.is_dir() or out.suffix not in (".html", ".htm"):
-        raise UsageError(f"--out: expected an .html file; got {str(out)!r}")
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise UsageError(f"--out: no folder that can be written to at {str(out.parent)!r}")
 
 
 def main() -> None:

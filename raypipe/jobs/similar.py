@@ -26,7 +26,7 @@ from raypipe.rows.excluded import Excluded, read_excluded
 from raypipe.rows.features import finite, not_finite, to_array
 from raypipe.steps.apart import decoded_apart, limited
 from raypipe.steps.batch import ReadOptions
-from raypipe.storage import local_path, new_file, user_path
+from raypipe.storage import local_path, new_file, output_file, user_path
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def run(config: SimilarConfig) -> Outcome:
 
     if config.out is not None and Path(config.out).suffix != ".png":
         raise UsageError(f"--out must end in .png; got {config.out!r}")
+    if config.out is not None:
+        output_file(config.out)
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:

@@ -53,7 +53,7 @@ class Judged:
 
         Args:
             confusion: (K, K) counts, known class by predicted class.
-            report: scikit-learn's.
+            report: figures of each class, None where it has none.
             album: gets the pictures.
             uris: finds them.
         """

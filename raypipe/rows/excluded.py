@@ -93,7 +93,8 @@ def read_excluded(file: str | None, ids: Iterable[npt.NDArray[np.object_]]) -> E
     if len(found := list(dict.fromkeys(found))) == len(known):
         raise UsageError(f"--exclude: {str(path)!r} names all images of the store; none is left")
     missing = len(wanted) - len(found)
-    lacks = f"; {counted(missing, 'id')} of {path.name} are not in the store" if missing else ""
+    are = "is" if missing == 1 else "are"
+    lacks = f"; {counted(missing, 'id')} of {path.name} {are} not in the store" if missing else ""
     say(f"left out by --exclude: {counted(len(found), 'image')}{lacks}")
     sha256 = hashlib.sha256(content).hexdigest()
     return Excluded(pa.array(found, pa.string()), str(path), sha256, missing)

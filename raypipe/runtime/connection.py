@@ -64,6 +64,7 @@ def session(
         say(f"starting Ray ({address})" if address == "local" else f"joining Ray at {address}")
     try:
         _connect(address)
+        KEEPING.here = address == "local"
         with in_one_line(), _data_context():
             wait_for(wait)
             yield
@@ -76,7 +77,7 @@ def session(
 def end() -> None:
     """Leave the Ray that a session has started or joined."""
     if KEEPING.address is not None:
-        KEEPING.address = None
+        KEEPING.address, KEEPING.here = None, False
         with _workers_ended():
             ray.shutdown()
 

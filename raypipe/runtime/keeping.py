@@ -15,10 +15,12 @@ class Keeping:
     Attributes:
         wanted: whether it stays, until `raypipe.shutdown` or the end of the program.
         address: where it is, if a job has started or joined it, and it has stayed.
+        here: whether a job has started it, on this machine alone.
     """
 
     wanted: bool = False
     address: str | None = None
+    here: bool = False
 
 
 KEEPING = Keeping()

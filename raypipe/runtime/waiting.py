@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import ray
 
 from raypipe.display import say
+from raypipe.runtime.keeping import KEEPING
 
 _TELL_SECONDS = 10.0
 
@@ -51,4 +52,5 @@ def _free() -> str:
         for kind, name in names.items()
         if there.get(kind)
     ]
-    return f": {' and '.join(found)} of the cluster are free" if found else ""
+    place = "this machine" if KEEPING.here else "the cluster"
+    return f": {' and '.join(found)} of {place} are free" if found else ""

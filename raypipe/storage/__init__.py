@@ -10,11 +10,12 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 
 from raypipe.storage.beside import new_file, new_files, reason_of, writing
 from raypipe.storage.bucket import BucketStorage
+from raypipe.storage.destinations import output_file, output_folder
 from raypipe.storage.disk import FolderStorage
-from raypipe.storage.folder_kinds import instead, result_at
+from raypipe.storage.folder_kinds import check_not_within, instead, result_at
 from raypipe.storage.object_file import ChangedError
 from raypipe.storage.objects import is_object
-from raypipe.storage.paths import local_path, output_folder, user_path
+from raypipe.storage.paths import local_path, user_path
 from raypipe.storage.results import check_result, new_folder, restore_result
 from raypipe.storage.transfer import check_uploaded, local_copy, upload
 
@@ -24,6 +25,7 @@ __all__ = [
     "FileInput",
     "FolderStorage",
     "Storage",
+    "check_not_within",
     "check_result",
     "check_uploaded",
     "instead",
@@ -34,6 +36,7 @@ __all__ = [
     "new_files",
     "new_folder",
     "open_storage",
+    "output_file",
     "output_folder",
     "reason_of",
     "restore_result",

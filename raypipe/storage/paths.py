@@ -38,20 +38,3 @@ def user_path(text: str, option: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:
         raise UsageError(f"{option}: {text!r}: {error}") from None
-
-
-def output_folder(path: str) -> Path:
-    """Create a folder for results.
-
-    Raises:
-        UsageError: it cannot be written to.
-    """
-    folder = local_path(path, "--out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"--out: cannot write to {str(folder)!r}: {error.strerror}") from None
-    return folder

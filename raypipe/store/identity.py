@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ from raypipe.store.partition import Format
 from raypipe.store.snapshot import newest
 
 SPEC_FILE = "spec.json"
+_SOURCE_FILE = "source.json"
 _FORMAT = 2
 _PARTITIONS = get_args(Format)
 _RESULTS = {"model.json": "a model", "centers.npy": "clusters"}
@@ -89,6 +91,8 @@ def create_store(
 def read_identity(storage: Storage, option: str) -> dict[str, Any]:
     """Return the store's spec file: `spec`, `provenance`, and how its `partitions` are stored.
 
+    The `source` of its provenance is the present one, where that has moved.
+
     Raises:
         UsageError: there is no store.
         RaypipeError: the file is damaged. `option` is named in the messages.
@@ -112,4 +116,21 @@ def read_identity(storage: Storage, option: str) -> dict[str, Any]:
         if isinstance(error, UsageError):
             raise
         raise RaypipeError(f"{option}: {storage.uri}/{SPEC_FILE} is damaged") from None
+    with contextlib.suppress(FileNotFoundError):
+        content["provenance"]["source"] = _moved_to(storage, option)
     return content
+
+
+def record_source(storage: Storage, source: str) -> None:
+    """Write down where a store's source is now; its spec stays as it was written."""
+    storage.put(_SOURCE_FILE, json.dumps({"source": source}, indent=1).encode())
+
+
+def _moved_to(storage: Storage, option: str) -> str:
+    try:
+        return str(json.loads(storage.read(_SOURCE_FILE))["source"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RaypipeError(
+            f"{option}: {storage.uri}/{_SOURCE_FILE} is damaged; remove it, and give --moved "
+            "once more"
+        ) from None

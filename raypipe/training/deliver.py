@@ -15,6 +15,7 @@ from raypipe.errors import UsageError
 from raypipe.fit.shards.checkpoint import FOLDER
 from raypipe.storage import (
     BucketStorage,
+    check_not_within,
     check_result,
     check_uploaded,
     is_object,
@@ -41,8 +42,10 @@ def deliver(config: Config, run: Callable[[Config, Path], Outcome], *, kind: str
         kind: of the result, `model` or `clusters`.
 
     Raises:
-        UsageError: --out cannot be written to, has another result, or the fit cannot be as asked.
+        UsageError: --out cannot be written to, has another result or lies inside one, or the fit
+            cannot be as asked.
     """
+    check_not_within(config.out)
     if not is_object(config.out):
         return _to_folder(config, run, kind)
     if config.resume:

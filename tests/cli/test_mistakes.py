@@ -27,6 +27,7 @@ FILES = {
     "labels.csv": "a,b,c\n1,2,3\n",
     "text.txt": "hello",
     "other.yaml": "steps:\n- extrct: {source: photos, out: s}\n",
+    "good.yaml": "steps:\n- extract: {source: photos}\n",
     "number.yaml": "steps: 3\n",
     "option.yaml": "steps:\n- extract: {source: photos, outt: s}\n",
 }
@@ -37,6 +38,9 @@ MISTAKES = [
     ("extrct photos --out s", 'Unknown command "extrct". Did you mean "extract"'),
     ("photos", 'Unknown command "photos".*Available commands: extract'),
     ("extract photos --out s --bakbone resnet18", "--bakbone. Did you mean --backbone"),
+    ("extract photos --out s --partition-size 9", r"Unknown option: --partition-size\. \(see"),
+    ("extract photos --out s --batch 9", "Unknown option: --batch. Did you mean --batch-size"),
+    ("extract photos --output s", "Unknown option: --output. Did you mean --out"),
     ("extract photos", "--out is required"),
     ("extract --out s", "SOURCE is required"),
     ("extract photos s", "unexpected 's': extract takes SOURCE.*give --out s$"),
@@ -90,6 +94,29 @@ MISTAKES = [
     ("extract http://x/y --out s", "SOURCE: expected a path, or file://, s3:// or gs://"),
     ("extract s3://k:s@b/photos --out s", "SOURCE: a URI must not hold credentials"),
     ("extract photos --out photos", "--out: .*photos lies inside the source"),
+    (
+        "extract photos --out features/data",
+        r"\S*data lies inside \S*features, which is a store",
+    ),
+    ("extract photos --out features/snapshots/a/b", "lies inside .*features, which is a store"),
+    ("extract photos --out model/features", "lies inside .*model, which is a model or clusters"),
+    ("train features --out features/data/model", "lies inside .*features, which is a store"),
+    ("train features --out features/model", "lies inside .*features, which is a store"),
+    ("cluster features --k 2 --out features/data", "lies inside .*features, which is a store"),
+    ("predict model photos --out features/data/p", "lies inside .*features, which is a store"),
+    ("predict model photos --out features/data/p.csv", "lies inside .*, which is a store"),
+    ("export features --to npy --out features/data/f.npy", "lies inside .*, which is a store"),
+    ("report features --out features/data/r.html", "lies inside .*, which is a store"),
+    ("dedupe features --out features/data/d.csv", "lies inside .*, which is a store"),
+    ("similar features cat/0.jpg --out features/data/s.png", "lies inside .*, which is a store"),
+    ("pack photos --out features/data/shards", "lies inside .*, which is a store"),
+    ("doctor photos --out features/data", "lies inside .*, which is a store"),
+    ("run good.yaml --out features/data", "lies inside .*, which is a store"),
+    ("predict model photos --out /proc/p.csv", "--out: cannot write to '/proc': No such file"),
+    ("export features --to npy --out /proc/f.npy", "--out: cannot write to '/proc'"),
+    ("report features --out /proc/r.html", "--out: cannot write to '/proc'"),
+    ("dedupe features --out /proc/d.csv", "--out: cannot write to '/proc'"),
+    ("similar features cat/0.jpg --out /proc/s.png", "--out: cannot write to '/proc'"),
     ("extract photos --out model", "--out: .*model holds a model"),
     ("extract photos --out text.txt", "--out: .*text.txt' is a file; give a folder"),
     ("extract photos --out ftp://x/y", "--out: expected a path, or file://, s3:// or gs://"),
@@ -128,6 +155,7 @@ MISTAKES = [
 
 #: These take torch: what a network has is known by itself alone.
 OF_NETWORKS = [
+    ("demo --out features/data", "lies inside .*, which is a store"),
     ("extract photos --out s --backbone resnet5O", "unknown backbone 'resnet5O'.*mean resnet50"),
     ("layers vgg", "unknown backbone 'vgg'.*did you mean vgg19"),
     (
@@ -136,7 +164,11 @@ OF_NETWORKS = [
     ),
     (
         "extract photos --out s --backbone resnet18 --weights random --layer layr3",
-        "no node 'layr3' in this network; did you mean layer3",
+        "no node 'layr3' in this network; did you mean layer3.*`raypipe layers resnet18` lists",
+    ),
+    (
+        "extract photos --out s --backbone resnet18 --weights random --layer nosuch",
+        "no node 'nosuch' in this network; its last ones are .*, fc; `raypipe layers resnet18`",
     ),
 ]
 

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
 import pytest
 
 from raypipe import config
@@ -15,6 +14,7 @@ from raypipe.cli.command import Given, Outcome, add_command, execute, new_app
 from raypipe.cli.next_step import _FOLLOWING, last_line
 from raypipe.store.reader import StoreReader
 from tests.conftest import Here
+from tests.support.stores import items_of, make_spec, make_store
 
 #: Jobs that show something, or whose steps are jobs themselves.
 SHOW = {"run", "submit", "inspect", "layers", "doctor", "demo", "similar", "pin"}
@@ -67,7 +67,7 @@ def test_code_of_ones_own_is_named_again(backbone: str, named: str | None) -> No
 
 
 def test_copies_are_followed_by_what_leaves_them_out() -> None:
-    summary: dict[str, Any] = {"groups": [["a", "b"]], "labelled": False}
+    summary: dict[str, Any] = {"groups": [["a", "b"]], "labels": 1, "images": 12}
     for out, name, option in (("c.csv", "cluster", "exclude"), ("c.png", "dedupe", "out")):
         given = config.DedupeConfig(store="s", out=out)
         follows = pasted(last_line("dedupe", given, Outcome(summary, ""), 1.0))
@@ -77,13 +77,23 @@ def test_copies_are_followed_by_what_leaves_them_out() -> None:
     assert last_line("dedupe", given, Outcome({"groups": []}, ""), 1.0) == "dedupe done in 1.0 s"
 
 
-def test_without_labels_there_are_clusters() -> None:
-    class Unlabelled:
-        def iter_batches(self, columns: list[str]) -> Any:
-            yield pa.record_batch({columns[0]: pa.array([None, None], pa.string())})
-
+@pytest.mark.parametrize(
+    ("names", "follows"),
+    [
+        (["a/1", "a/2", "b/1", "b/2"], "train s --out model"),
+        ([f"a/{n}" for n in range(20)], "cluster s --k 2:10 --out clusters"),  # one class
+        ([*"abcdefghijkl"], "cluster s --k 2:10 --out clusters"),  # no label
+        ([*"abcde", "a/1"], "cluster s --k 2:5 --out clusters"),
+        ([*"abc"], ""),
+    ],
+)
+def test_without_two_labels_there_are_clusters(
+    names: list[str], follows: str, tmp_path: Path
+) -> None:
+    make_store(tmp_path / "s", [items_of(names)], make_spec())
     given = config.ExtractConfig(source="photos", out="s", backbone="resnet18")
-    assert pasted(last_line("extract", given, Outcome({}, "", Unlabelled()), 1.0)).name == "cluster"
+    line = last_line("extract", given, Outcome({}, "", StoreReader(str(tmp_path / "s"))), 1.0)
+    assert line.partition("; next: raypipe ")[2] == follows
 
 
 def test_what_is_pasted_goes_on(

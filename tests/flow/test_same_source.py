@@ -16,7 +16,7 @@ from raypipe.sources import open_source
 from raypipe.spec import Spec
 from raypipe.storage import FolderStorage
 from raypipe.store.coverage import publish
-from raypipe.store.identity import create_store
+from raypipe.store.identity import create_store, record_source
 from raypipe.store.snapshot import numbers
 from tests.support.sources import csv_of
 from tests.support.stores import make_spec, write
@@ -123,3 +123,63 @@ def test_a_table_whose_drive_is_gone(photos: Path, tmp_path: Path) -> None:
     ):
         bring_up_to_date(config, storage, SPEC, source.uri, listing, lambda _: iter(()))
     assert numbers(storage) == [1]
+
+
+def test_a_place_is_kept_also_where_nothing_has_changed(photos: Path, tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path / "store")
+    check(storage, photos)
+    before = storage.read("spec.json")
+    elsewhere = photos.rename(tmp_path / "elsewhere")
+    config = ExtractConfig(source=str(elsewhere), out=str(storage.folder), moved=True)
+    source = open_source(config)
+    with Listing(source.list()) as listing:
+        bring_up_to_date(config, storage, SPEC, source.uri, listing, lambda _: iter(()))
+    assert (numbers(storage), storage.read("spec.json")) == ([1], before)
+    (elsewhere / "a.jpg").write_bytes(b"changed")
+    check(storage, elsewhere)
+    storage.put("source.json", b"{")
+    with pytest.raises(RaypipeError, match="source.json is damaged; remove it"):
+        check(storage, elsewhere)
+
+
+def test_what_has_changed_and_gone_is_counted(photos: Path, tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path / "store")
+    check(storage, photos)
+    (photos / "a.jpg").unlink()
+
+    def notes(**options: Any) -> list[str]:
+        config = ExtractConfig(source=str(photos), out=str(storage.folder), **options)
+        source = open_source(config)
+        with Listing(source.list()) as listing:
+            done = bring_up_to_date(config, storage, SPEC, source.uri, listing, lambda _: iter(()))
+        return done.notes
+
+    assert notes() == ["1 image is gone; --prune drops its rows"]
+    (photos / "b.jpg").unlink()
+    assert notes() == ["2 images are gone; --prune drops their rows"]
+    assert notes(prune=True) == ["2 images are gone; their rows are dropped"]
+    (photos / "c.jpg").write_bytes(b"changed")
+    assert notes() == ["1 image has changed since"]
+
+
+def test_rows_finished_earlier_are_of_the_other_source_as_well(
+    photos: Path, tmp_path: Path
+) -> None:
+    """They lie there still, in partitions that no snapshot lists any more."""
+    storage = FolderStorage(tmp_path / "store")
+    check(storage, photos)
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in "abc":
+        (other / f"{name}.jpg").write_bytes(name.encode() * 2)
+    with Listing(open_source(ExtractConfig(source=str(other), out="s")).list()) as listing:
+        (batch,) = listing.batches()
+        publish(
+            storage,
+            SPEC.fingerprint,
+            tuple(write(storage, SPEC, "v", pa.Table.from_batches([batch]), "parquet")),
+        )
+    record_source(storage, str(other))
+    with pytest.raises(UsageError, match=r"was made from .*other; .* 3 of its rows; give --moved"):
+        check(storage, photos)
+    check(storage, photos, moved=True)

@@ -105,7 +105,10 @@ def test_long_runs_are_compiled_if_that_is_faster(
 
 def test_poor_precision_is_refused(tried: Any, capsys: pytest.CaptureFixture[str]) -> None:
     tried(parity=0.9912)
-    assert "to a cosine of 0.9912 or more" in capsys.readouterr().err
+    assert (
+        "gives the features of fp32, with a cosine similarity of 0.9912 or more"
+        in capsys.readouterr().err
+    )
     with pytest.raises(UsageError, match=r"a cosine of 0.9876 .* arithmetic is not stable"):
         tried(parity=0.9876)
 

@@ -180,6 +180,12 @@ def test_another_source_does_not_take_the_place_of_the_first(
     assert extract(photos, stored)["decoded"] == 0  # a copy with its modification times: the same
     summary = extract(other, stored, moved=True)
     assert (summary["changed"], summary["rows"]) == (24, 24)
+    shown = inspect.run(InspectConfig(store=str(stored)))
+    assert shown.summary["provenance"]["source"] == str(other)
+    draw("square", 5).save(other / "circle" / "0001.png")
+    assert extract(other, stored)["changed"] == 1  # which it need not be told again
+    with pytest.raises(UsageError, match=r"was made from .*other; .*give --moved"):
+        extract(photos, stored)
 
 
 def test_another_source_with_other_names_is_not_mixed_in(stored: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -265,12 +266,23 @@ def test_evaluate(store: Path, models: Path, predictions: Path, tmp_path: Path) 
     assert np.sum(metrics["confusion"]) == 60
 
 
+def test_a_class_that_no_image_has_is_open_in_the_page(models: Path, tmp_path: Path) -> None:
+    make_store(tmp_path / "store", [items_of(["ape/1", "ape/2", "bee/1"])], SPEC)
+    out = tmp_path / "p.csv"
+    scores = predict(models / "one", tmp_path / "store", out, evaluate=True, report=True)
+    assert scores["evaluation"]["report"]["cat"]["recall"] is None
+    page = (tmp_path / "p.report.html").read_text()
+    (row,) = re.findall(r'<tr><th scope="row">cat</th>.*?</tr>', page, re.DOTALL)
+    assert row.count("–</td>") >= 2
+
+
 def test_labels_the_model_does_not_know_end_an_evaluation(models: Path, tmp_path: Path) -> None:
     names = ["ape/1", *(f"{kind}/1" for kind in "uvwxyz")]
     make_store(tmp_path / "store", [items_of(names)], SPEC)
     for out in ("p.csv", "p"):
         with pytest.raises(
-            UsageError, match="not know 'u', .* and 1 more; its classes are 'ape', "
+            UsageError,
+            match="not know 'u', .* and 1 more; its classes are 'ape', .*; take other im",
         ):
             predict(models / "one", tmp_path / "store", tmp_path / out, evaluate=True)
         assert not (tmp_path / out).exists()

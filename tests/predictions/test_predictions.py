@@ -135,6 +135,36 @@ def test_evaluation_is_scikit_learns() -> None:
     json.dumps(scores)
 
 
+def test_a_class_that_does_not_occur_is_in_no_mean() -> None:
+    """scikit-learn has the same figures where it is asked for the classes that occur alone."""
+    classes = ("a", "b", "c", "never", "wrongly")
+    noise = np.random.default_rng(0)
+    truth = np.array(classes, object)[noise.integers(0, 2, 100)]  # of a and b
+    predicted = np.array([*"abcc", "wrongly"], object)[noise.integers(0, 5, 100)]
+    predicted[predicted == "b"] = "a"
+    evaluation = Evaluation(classes)
+    evaluation.add(pa.table({"label": truth, "predicted": predicted}))
+    scores = evaluation.result()
+    given = {"output_dict": True, "zero_division": 0}
+    occur = classification_report(truth, predicted, labels=["a", "b"], **given)
+    every = classification_report(truth, predicted, labels=classes, **given)
+    for name in ("a", "b", "macro avg", "weighted avg"):
+        assert scores["report"][name] == pytest.approx(occur[name])
+    assert scores["report"]["b"]["precision"] == 0  # it occurs, and is never predicted
+    assert scores["report"]["macro avg"]["recall"] == pytest.approx(
+        every["macro avg"]["recall"] * 5 / 2
+    )
+    nothing = {"recall": None, "f1-score": None, "support": 0}
+    assert scores["report"]["wrongly"] == {"precision": 0, **nothing}
+    assert scores["report"]["never"] == {"precision": None, **nothing}
+    lines = scores["report_text"].splitlines()
+    assert lines[5].split() == ["never", "–", "–", "–", "0"]
+    assert lines[6].split() == ["wrongly", "0.000", "–", "–", "0"]
+    assert len(set(map(len, lines[2:7]))) == 1
+    assert lines[-1] == "macro avg: of the 2 of 5 classes that occur"
+    json.dumps(scores, allow_nan=False)
+
+
 def test_evaluation_of_nothing() -> None:
     evaluation = Evaluation(CLASSES)
     nothing = pa.array([None], pa.string())

@@ -285,7 +285,7 @@ def test_a_source_that_does_not_answer_is_asked_a_few_times_only(
         ({"run": "{tmp}"}, "RUN: nothing to report on at"),
         ({"run": "{tmp}/none"}, "RUN: nothing to report on at"),
         ({"out": "{tmp}/page.pdf"}, "--out: expected an .html file"),
-        ({"out": "{tmp}/none/page.html"}, "--out: no folder that can be written to"),
+        ({"out": "{tmp}/none/page.html"}, "--out: no folder .*none.; make it"),
     ],
 )
 def test_wrong_use(run: Path, tmp_path: Path, given: dict[str, str], message: str) -> None:

@@ -47,6 +47,12 @@ def test_a_list_for_a_spreadsheet_names_the_same(tmp_path: Path) -> None:
     assert found.ids.to_pylist() == ["=1.jpg", "b c.jpg"]
 
 
+def test_one_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "l.txt").write_text("a.jpg\nz.jpg\n")
+    read_excluded(str(tmp_path / "l.txt"), [IDS])
+    assert capsys.readouterr().err.endswith("; 1 id of l.txt is not in the store\n")
+
+
 def test_what_is_said_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "l.txt"
     path.write_text("a.jpg\nz.jpg\ny.jpg\n")

@@ -44,7 +44,22 @@ def test_a_core_that_others_have_is_waited_for_and_told(
     told = [line for line in capsys.readouterr().err.splitlines() if "waiting" in line]
     assert len(told) > 1
     assert told[0].startswith("waiting for a process with a core, 0 s so far: ")
-    assert "0 of 2 cores of the cluster are free" in told[0]
+    assert "0 of 2 cores of the cluster are free" in told[0]  # which tests have started
+
+
+FREE = """
+from raypipe.runtime import connection, waiting
+with connection.session("local"):
+    print(waiting._free())
+    assert connection.KEEPING.here
+assert not connection.KEEPING.here
+"""
+
+
+@pytest.mark.ci
+def test_a_ray_that_was_started_here_is_no_cluster() -> None:
+    done = subprocess.run([sys.executable, "-c", FREE], capture_output=True, text=True, check=True)
+    assert "cores of this machine are free" in done.stdout
 
 
 def test_nothing_is_told_once_results_come(

@@ -19,7 +19,15 @@ from raypipe.config import ClusterConfig, TrainConfig
 from raypipe.errors import RaypipeError, RejectedItem, RejectReason, UsageError
 from raypipe.jobs import cluster, train
 from raypipe.sources import buckets, read_item
-from raypipe.storage import BucketStorage, FolderStorage, Storage, bucket, open_storage, stream
+from raypipe.storage import (
+    BucketStorage,
+    FolderStorage,
+    Storage,
+    bucket,
+    check_not_within,
+    open_storage,
+    stream,
+)
 from raypipe.storage.objects import Patience
 from tests.conftest import draw_folder, flags, options
 from tests.support.proxy import Fault, proxied
@@ -317,3 +325,13 @@ def test_results_in_buckets(s3: str, client: Any, shape_store: str, tmp_path: Pa
         train.run(TrainConfig(store=shape_store, out=model, head="mlp", workers=1))
     with pytest.raises(UsageError, match="--resume: a fit goes on from files of a folder"):
         cluster.run(ClusterConfig(store=shape_store, out=groups, k="3", resume=True))
+
+
+def test_no_result_inside_a_store_in_a_bucket(s3: str, client: Any, shape_store: str) -> None:
+    spec = Path(shape_store, "spec.json").read_bytes()
+    client.put_object(Bucket="photos", Key="team/features/spec.json", Body=spec)
+    for key in ("team/features/data", "team/features/data/a/model"):
+        with pytest.raises(UsageError, match="lies inside .*team/features.*, which is a store"):
+            raypipe.train(shape_store, out=at(s3, key))
+    check_not_within(at(s3, "team/model"))
+    check_not_within(at(s3, "team"))

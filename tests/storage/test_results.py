@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import raypipe
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.storage import check_result, new_file, new_folder, results
+from raypipe.storage import check_not_within, check_result, new_file, new_folder, results
+from tests.support.stores import items_of, make_spec, make_store
 
 ORIGIN = {"head": "logistic", "store": "/s"}
 
@@ -128,3 +131,21 @@ def test_a_model_from_before_there_was_a_marker(tmp_path: Path) -> None:
     check_result(tmp_path / "m", "model", {"head": "knn"}, replace=False)
     make(tmp_path / "m", "new", "model.json")
     assert content(tmp_path / "m") == {"model.json": "new"}
+
+
+def test_a_result_may_lie_beside_another_and_above_one(tmp_path: Path) -> None:
+    make_store(tmp_path / "all" / "features", [items_of(["a"])], make_spec())
+    for name in ("all", "all/model", "all/features", "other/features/data"):
+        check_not_within(str(tmp_path / name))
+    (tmp_path / "spec.json").write_text('{"openapi": "3"}')  # of somebody else
+    check_not_within(str(tmp_path / "all" / "model"))
+    (tmp_path / "link").symlink_to(tmp_path / "all" / "features" / "data")
+    with pytest.raises(UsageError, match="lies inside .*features, which is a store"):
+        check_not_within(str(tmp_path / "link" / "model"))
+
+
+def test_no_result_in_shards(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    raypipe.pack(str(tmp_path / "1.png"), out=str(tmp_path / "shards"))
+    with pytest.raises(UsageError, match="lies inside .*shards, which is shards of `pack`"):
+        raypipe.pack(str(tmp_path / "1.png"), out=str(tmp_path / "shards" / "more"))

@@ -167,7 +167,8 @@ def cut(
     """
     graph = trace(model)
     layers = tuple(dict.fromkeys(output.layer for output in outputs))
-    check_layers(model, layers, graph)
+    named = source.target if source.kind in ("file", "module", "torchvision") else source.name
+    check_layers(model, layers, graph, named)
     embedding, place = None, EMBEDDING
     if EMBEDDING in layers:
         embedding = library_of(source).embedding(model)

@@ -78,7 +78,11 @@ def _honest(copies: Copies | None, right: npt.NDArray[np.bool_]) -> dict[str, in
 def scores_of(
     confusion: npt.NDArray[np.int64], classes: tuple[str, ...], digits: int = 3
 ) -> dict[str, Any]:
-    """Return accuracy, scikit-learn's report as text and numbers, and the confusion matrix.
+    """Return accuracy, a report as text and numbers, and the confusion matrix.
+
+    The report has the form of scikit-learn's, and its numbers where every class occurs. What a
+    class without rows has none of is left open, and takes no part in the mean of classes ("macro
+    avg"), where scikit-learn counts it as 0.
 
     Args:
         confusion: (K, K) numbers of rows, known class by predicted class.
@@ -88,22 +92,71 @@ def scores_of(
     Returns:
         `accuracy` is None, and the reports are empty, where there are no rows.
     """
-    from sklearn.metrics import classification_report  # which takes a second to import
-
-    count = len(classes)
-    truth, predicted = np.divmod(np.repeat(np.arange(count**2), confusion.ravel()), count)
     found: dict[str, Any] = {"accuracy": None, "report_text": "no row to score\n", "report": {}}
-    if rows := len(truth):
-        shown = [printable(name) for name in classes]
-        options = {"labels": range(count), "target_names": list(classes), "zero_division": 0}
+    if rows := int(confusion.sum()):
+        accuracy = float(confusion.trace() / rows)
+        by_class, means = _by_class(confusion)
         found = {
-            "accuracy": float(confusion.trace() / rows),
-            "report_text": classification_report(
-                truth, predicted, digits=digits, **options | {"target_names": shown}
-            ),
-            "report": classification_report(truth, predicted, output_dict=True, **options),
+            "accuracy": accuracy,
+            "report_text": _as_text(classes, by_class, means, accuracy, digits),
+            "report": dict(zip(classes, by_class, strict=True)) | {"accuracy": accuracy} | means,
         }
     return {**found, "confusion": confusion.tolist()}
+
+
+_Entry = dict[str, float | None]
+
+
+def _by_class(confusion: npt.NDArray[np.int64]) -> tuple[list[_Entry], dict[str, _Entry]]:
+    """Return figures of each class, None where there are none, and their means.
+
+    A class that has rows and is never predicted has a precision of 0; one that has none has no
+    recall, and a precision if it is predicted all the same, which is 0.
+    """
+    right, support, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    values = {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(support, 1),
+        "f1-score": 2 * right / np.maximum(support + predicted, 1),
+    }
+    occurs = support > 0
+    there = {"precision": occurs | (predicted > 0), "recall": occurs, "f1-score": occurs}
+    entries: list[_Entry] = [
+        {name: float(v[i]) if there[name][i] else None for name, v in values.items()}
+        | {"support": float(count)}
+        for i, count in enumerate(support)
+    ]
+    total: _Entry = {"support": float(support.sum())}
+    macro: _Entry = {name: float(np.average(v[occurs])) for name, v in values.items()}
+    weighted: _Entry = {name: float(np.average(v, weights=support)) for name, v in values.items()}
+    return entries, {"macro avg": macro | total, "weighted avg": weighted | total}
+
+
+def _as_text(
+    classes: tuple[str, ...],
+    by_class: list[_Entry],
+    means: dict[str, _Entry],
+    accuracy: float,
+    digits: int,
+) -> str:
+    names = [*map(printable, classes), *means]
+    width = max(digits, *map(len, names))
+    headings = "".join(f" {name:>9}" for name in by_class[0])
+
+    def line(name: str, entry: _Entry) -> str:
+        *figures, support = entry.values()
+        cells = ["–" if one is None else f"{one:.{digits}f}" for one in figures]
+        return f"{name:>{width}} " + "".join(f" {cell:>9}" for cell in [*cells, f"{support:.0f}"])
+
+    entries = [line(name, entry) for name, entry in zip(names, by_class, strict=False)]
+    rows = f"{means['macro avg']['support']:.0f}"
+    total = f"{'accuracy':>{width}} {'':20} {accuracy:>9.{digits}f} {rows:>9}"
+    lines = [f"{'':{width}} {headings}", "", *entries, "", total]
+    lines += [line(name, entry) for name, entry in means.items()]
+    text = "\n".join(lines) + "\n"
+    if absent := sum(not entry["support"] for entry in by_class):
+        text += f"macro avg: of the {len(classes) - absent} of {len(classes)} classes that occur\n"
+    return text
 
 
 def reliability_bins(probabilities: Floats, codes: Codes) -> list[dict[str, Any]]:

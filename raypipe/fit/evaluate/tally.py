@@ -40,7 +40,8 @@ def check_labels(batches: Iterable[pa.RecordBatch], classes: tuple[str, ...]) ->
     if strange:
         found = sorted(strange)
         raise UsageError(
-            f"--evaluate: the model does not know {_some(found)}; its classes are {_some(classes)}"
+            f"--evaluate: the model does not know {_some(found)}; its classes are "
+            f"{_some(classes)}; take other images only (--glob), or predict without --evaluate"
         )
     if not labelled:
         raise UsageError(
@@ -75,9 +76,9 @@ class Evaluation:
 
         `undecided_rows` have a known label and were given none (threshold, filters): they are not
         in the scores, and `coverage` is the share of the others. `unlabelled_rows` have no label
-        that the model knows. `accuracy` is None if no row is left. `report` is scikit-learn's, also
-        as `report_text`; rows of `confusion` are the known classes, columns the predicted ones, in
-        the order of `classes`.
+        that the model knows. `accuracy` is None if no row is left. `report`, also as
+        `report_text`, is that of `scores_of`; rows of `confusion` are the known classes, columns
+        the predicted ones, in the order of `classes`.
         """
         found = scores_of(self._confusion.reshape(len(self.classes), -1), self.classes)
         rows = int(self._confusion.sum())
