@@ -273,7 +273,7 @@ def test_flowers(tmp_path: Path, ray_session: None) -> None:
         copies = plant(image, photos / "copies" / path.parent.name, path.stem)
         planted |= {f"copies/{path.parent.name}/{copy}": name for copy in copies}
     given: dict[str, Any] = MOBILENET
-    store = raypipe.extract(photos, out=tmp_path / "store", **given)
+    store = raypipe.extract(photos, out=tmp_path / "store", label="folder:last", **given)
     data = raypipe.open(store.uri).to_numpy()
     own = np.array([not name.startswith("copies/") for name in data.ids])
     rows = data.features[own]
