@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from raypipe.config import BackboneConfig
@@ -42,6 +43,6 @@ def check_place(storage: Storage) -> None:
         raise UsageError(f"--out: {str(there)!r} is a file; give a folder")
     check_no_result(storage)
     if not os.access(there, os.W_OK):
-        raise UsageError(
-            f"--out: cannot write to {str(folder)!r}: no permission; give another folder"
-        )
+        is_read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        why = os.strerror(errno.EROFS) if is_read_only else "no permission"
+        raise UsageError(f"--out: cannot write to {str(folder)!r}: {why}; give another folder")
