@@ -31,7 +31,7 @@ _AGAIN = """
 import sys, time, raypipe
 for _ in range(2):
     started = time.perf_counter()
-    raypipe.predict(sys.argv[1], sys.argv[2])
+    raypipe.predict(sys.argv[1], sys.argv[2], **dict(zip(["backbone"], sys.argv[3:])))
 print(time.perf_counter() - started)
 raypipe.shutdown()
 """
@@ -74,7 +74,8 @@ class Bench:
 
     def predict(self) -> list[str]:
         """One image to a class."""
-        return [*_RAYPIPE, "predict", self.model, self.one]
+        own = ["--backbone", self.network.name] if self._is_code else []
+        return [*_RAYPIPE, "predict", self.model, self.one, *own]
 
     def script_predict(self) -> list[str]:
         """The same by the script, with coefficients of the same shape."""
@@ -123,7 +124,8 @@ class Bench:
 
     def second_predict(self) -> float:
         """Return the seconds of the second of two calls in one process."""
-        command = [sys.executable, "-c", _AGAIN, self.model, self.one]
+        own = [self.network.name] if self._is_code else []
+        command = [sys.executable, "-c", _AGAIN, self.model, self.one, *own]
         return float(self._check(command).splitlines()[-1])
 
     def cpu_seconds(self, command: list[str]) -> float:
@@ -141,6 +143,11 @@ class Bench:
         if process.returncode:
             raise RuntimeError(f"{' '.join(command)} failed")
         return sum(taken.values())
+
+    @property
+    def _is_code(self) -> bool:
+        """Whether the network is code of one's own, which has to be named to be run."""
+        return ".py:" in self.network.name
 
     def _extract(self, source: str, out: str) -> list[str]:
         network = self.network
