@@ -239,9 +239,10 @@ def find_missing(
     gone = plan.gone if config.since is None else from_on(plan.gone, config.since)
     if len(gone) and (config.glob or config.label_limit):
         gone = _really_gone(config, gone)
-    # What an earlier run has finished takes the place of other rows as well.
-    other = pc.sum(pc.is_in(adopted.rows[schema.ID], base.rows[schema.ID].combine_chunks()))
-    changed = plan.changed + (other.as_py() or 0)
+    changed = plan.changed
+    if len(adopted.rows):  # what an earlier run has finished takes the place of other rows as well
+        known = pc.is_in(adopted.rows[schema.ID], base.rows[schema.ID].combine_chunks())
+        changed += pc.sum(known).as_py()
     return base, adopted, replace(plan, gone=gone, changed=changed)
 
 

@@ -31,7 +31,6 @@ from raypipe.store.reader import StoreReader
 _THREADS = 8
 _SHEET_GROUPS, _SHEET_IMAGES = 40, 8
 _SHOWN = 20
-_SUFFIXES = (".csv", ".png")
 _COLUMNS = pa.schema(
     [
         ("group", pa.int64()),
@@ -101,10 +100,8 @@ def run(config: DedupeConfig) -> Outcome:
 def _checked(config: DedupeConfig) -> tuple[StoreReader, str]:
     """Return the store and the column to compare, after what can be wrong with them."""
     check_csv(config.csv_safe, config.out)
-    if config.out is not None and Path(config.out).suffix not in _SUFFIXES:
-        raise UsageError(f"--out must end in {' or '.join(_SUFFIXES)}; got {config.out!r}")
     if config.out is not None:
-        output_file(config.out)
+        output_file(config.out, ".csv", ".png")
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:

@@ -61,10 +61,8 @@ def run(config: SimilarConfig) -> Outcome:
     """
     from raypipe.fit.evaluate.duplicates import Likeness
 
-    if config.out is not None and Path(config.out).suffix != ".png":
-        raise UsageError(f"--out must end in .png; got {config.out!r}")
     if config.out is not None:
-        output_file(config.out)
+        output_file(config.out, ".png")
     store = StoreReader(config.store, config.snapshot)
     column = store.column(config.layer)
     if not store.snapshot.rows:

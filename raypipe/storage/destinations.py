@@ -26,12 +26,18 @@ def output_folder(path: str) -> Path:
     return folder
 
 
-def output_file(path: str) -> Path:
+def output_file(path: str, *suffixes: str) -> Path:
     """Make sure that a file can be written. It may lie in a result's folder, beside its files.
 
+    Args:
+        path: of the file.
+        suffixes: one of which its name has to have; any will do if there are none.
+
     Raises:
-        UsageError: it cannot, or lies in a folder inside a result.
+        UsageError: it cannot, lies in a folder inside a result, or has another suffix.
     """
+    if suffixes and Path(path).suffix not in suffixes:
+        raise UsageError(f"--out must end in {' or '.join(suffixes)}; got {path!r}")
     file = local_path(path, "--out")
     folder = file.parent
     if file.is_dir():
