@@ -19,7 +19,7 @@ from raypipe.sources.hidden import why_hidden
 from raypipe.sources.local import check_size
 from raypipe.sources.servers import is_failing, public
 from raypipe.storage.answers import answer, failures
-from raypipe.storage.keys import again, listed
+from raypipe.storage.keys import again, fetched, listed
 from raypipe.storage.object_file import ChangedError, ObjectFile, version_of
 from raypipe.storage.objects import ObjectUri, Patience, connect, parse
 
@@ -94,13 +94,12 @@ class OpenObject:
             RejectedItem: as `read_object`, but never UNREADABLE: it could be read when its members
                 were listed.
         """
-        import obstore
-
         if not size:
             return b""
         with _rejects(self._uri):
-            store, key = connect(self._place, _patience(self._uri)), self._place.key
-            found = obstore.get(store, key, options={"range": (start, start + size)})
+            patience = _patience(self._uri)
+            store, key = connect(self._place, patience), self._place.key
+            found = fetched(store, key, patience, range=(start, start + size))
             self._version = version_of(found.meta)
             return bytes(found.bytes())
 
@@ -117,12 +116,10 @@ def read_object(uri: str, max_bytes: int, etag: str | None = None) -> bytes:
         RejectedItem: UNREADABLE where the store said no, UNAVAILABLE where it gave no answer,
             CHANGED where it is not what was listed.
     """
-    import obstore
-
-    place = parse(uri)
+    place, patience = parse(uri), _patience(uri)
     pieces: list[bytes] = []
     try:
-        found = obstore.get(connect(place, _patience(uri)), place.key)
+        found = fetched(connect(place, patience), place.key, patience)
         # Without ETags there are times, which listings and answers round in their own ways.
         if etag is not None and found.meta["e_tag"] and version_of(found.meta) != etag:
             raise changed(public(uri))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.storage.answers import failure, failures
-from raypipe.storage.keys import again, listed, waits
+from raypipe.storage.keys import again, fetched, listed, waits
 from raypipe.storage.object_file import ObjectFile
 from raypipe.storage.objects import Patience, connect, parse
 
@@ -77,10 +77,8 @@ class BucketStorage:
 
     def read(self, name: str) -> bytes:
         """Return an object's content. Raises FileNotFoundError if it is absent."""
-        import obstore
-
         with self._failures():
-            return bytes(obstore.get(self._store, self._key(name)).bytes())
+            return bytes(fetched(self._store, self._key(name), PATIENCE).bytes())
 
     def open(self, name: str) -> BinaryIO:
         """Return the object as a file. Raises FileNotFoundError if it is absent."""

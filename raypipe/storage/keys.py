@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from raypipe.storage.objects import ObjectUri, Patience, connect
+
+if TYPE_CHECKING:
+    from obstore import GetResult
+    from obstore.store import ObjectStore
 
 T = TypeVar("T")
 
@@ -42,6 +47,25 @@ def listed(place: ObjectUri, patience: Patience, after: str = "") -> Iterator[An
     while chunk := again(following, patience):
         yield from chunk
         after = chunk[-1]["path"]
+
+
+def fetched(store: ObjectStore, key: str, patience: Patience, **options: Any) -> GetResult:
+    """Ask for an object, again where the answer that there is none, or another refusal, broke off.
+
+    Its client goes on by itself where the content breaks off.
+
+    Args:
+        store: the client of its bucket.
+        key: the object.
+        patience: how often.
+        options: of the request, as `range`.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    import obstore
+
+    return again(partial(obstore.get, store, key, options=cast(Any, options)), patience)
 
 
 def again(request: Callable[[], T], patience: Patience) -> T:

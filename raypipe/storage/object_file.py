@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
+from raypipe.storage.keys import fetched
 from raypipe.storage.objects import ObjectUri, Patience, connect
 
 #: What makes of a failed request what its caller is to be told; FileNotFoundError stays.
@@ -41,7 +42,7 @@ class ObjectFile(io.RawIOBase):
     def __init__(self, place: ObjectUri, patience: Patience, failures: Failures) -> None:
         import obstore
 
-        self._place, self._failures = place, failures
+        self._place, self._patience, self._failures = place, patience, failures
         self._position = 0
         with failures():
             self._store = connect(place, patience)
@@ -74,15 +75,13 @@ class ObjectFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read as much as fits, or what there is."""
-        import obstore
-
         view = memoryview(buffer).cast("B")
         stop = min(self._position + len(view), self.length)
         if stop <= self._position:
             return 0
         with self._failures():
-            found = obstore.get(
-                self._store, self._place.key, options={"range": (self._position, stop)}
+            found = fetched(
+                self._store, self._place.key, self._patience, range=(self._position, stop)
             )
             data, version = found.bytes(), version_of(found.meta)
         if version != self.version:

@@ -213,6 +213,23 @@ def test_writes_whose_answers_break_off(s3: str, client: Any) -> None:
             assert storage.list("") == []
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_refusals_that_break_off(first: int, s3: str, client: Any) -> None:
+    """That there is none is said in a body too, half of which says nothing."""
+    client.put_object(Bucket="photos", Key="store/a", Body=b"1")
+    cut = lambda _m, _p, number: "cut" if number % 2 == first else None  # noqa: E731
+    with proxied(s3, cut) as proxy:
+        storage = open_storage(at(proxy.address, "store"))
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                storage.read("none")
+            assert storage.read("a") == b"1"
+            with pytest.raises(RejectedItem) as told:
+                buckets.read_object(at(proxy.address, "store/none"), 10)
+            assert told.value.reason is RejectReason.UNREADABLE
+            assert not storage.create("a", b"2")
+
+
 def test_a_conflict_of_two_writes(s3: str, client: Any) -> None:
     """S3 answers 409 while another upload of that name is under way, which may come to nothing."""
     with proxied(s3, lambda method, *_: 409 if method == "PUT" else None) as proxy:
