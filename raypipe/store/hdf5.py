@@ -61,13 +61,13 @@ def encode_pieces(
 
 
 def read_metadata(source: FileInput) -> dict[str, str]:
-    """Return the file's own key-value metadata.
+    """Return the file's own key-value metadata: all but which columns it has.
 
     Raises:
         ValueError, OSError: it is no HDF5 file.
     """
     with _open(source) as file:
-        return {key: str(value) for key, value in file.attrs.items() if key.startswith("raypipe")}
+        return {key: str(value) for key, value in file.attrs.items() if key != _COLUMNS}
 
 
 def count_rows(source: FileInput) -> int:

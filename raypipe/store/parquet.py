@@ -13,6 +13,7 @@ from raypipe import schema
 from raypipe.storage import FileInput
 
 SUFFIX = ".parquet"
+_ARROW = b"ARROW:schema"
 
 #: Rows are grouped so that a reader holds no more than about this many bytes at once.
 _GROUP_BYTES = 64 * 2**20
@@ -70,15 +71,13 @@ def _groups(columns: pa.Schema, pieces: Iterable[pa.Table]) -> Iterator[pa.Table
 
 
 def read_metadata(source: FileInput) -> dict[str, str]:
-    """Return the file's own key-value metadata.
+    """Return the file's own key-value metadata: all but Arrow's.
 
     Raises:
         ValueError, OSError: it is no Parquet file.
     """
     found = pq.read_metadata(source).metadata or {}
-    return {
-        key.decode(): value.decode() for key, value in found.items() if key.startswith(b"raypipe")
-    }
+    return {key.decode(): value.decode() for key, value in found.items() if key != _ARROW}
 
 
 def count_rows(source: FileInput) -> int:

@@ -43,6 +43,7 @@ _FINGERPRINT = "raypipe.fingerprint"
 _UNIT = "raypipe.unit"
 _REJECTS_FILE = "raypipe.rejects"
 _SEAL = "raypipe.seal"
+_UNSEALED = {_FINGERPRINT, _UNIT, _REJECTS_FILE}
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,9 @@ def metadata_of(storage: Storage, name: str, source: FileInput) -> Metadata | No
     """
     try:
         found = file_format(name).read_metadata(source)
+        # Without a seal it is older, unless a name in it is damaged, which may be the seal's.
+        if _SEAL not in found and found.keys() != _UNSEALED:
+            return None
         metadata = Metadata(
             found[_FINGERPRINT], found[_UNIT], found[_REJECTS_FILE], found.get(_SEAL, "")
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 
 import raypipe
+from raypipe.config import CompactConfig, ExpireConfig
+from raypipe.jobs import compact, expire
 from tests.support.stores import items_of, make_spec, make_store, value_of
 
 NAMES = sorted(f"{label}/{i}" for label in ("a", "mmmm") for i in range(40))
@@ -51,28 +55,81 @@ def found(name: str, root: Path) -> object:
     return lines[0]
 
 
+#: How many of each command, and the seed of their moments: before a release, fifteen more.
+KILLS = [(3, 0), pytest.param(15, 1, marks=pytest.mark.long)]
+
+
+def kill_at_some_moment(
+    chance: random.Random, seconds: float, target: Callable[..., object], *given: object
+) -> float:
+    """Run a function in a process that is killed within some seconds; return its own time."""
+    child = PROCESSES.Process(target=target, args=given)
+    begun = time.monotonic()
+    child.start()
+    child.join(chance.uniform(0, seconds))
+    child.kill()
+    child.join()
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize(("kills", "seed"), KILLS)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_results_are_old_or_new(name: str, tmp_path: Path) -> None:
+def test_results_are_old_or_new(name: str, kills: int, seed: int, tmp_path: Path) -> None:
     make_store(tmp_path / "store", [items_of(NAMES)], make_spec())
     if name == "predict":
         raypipe.train(tmp_path / "store", out=tmp_path / "model", grid="C=1", cv=2)
-    place, old, new = COMMANDS[name]
-    command(name, str(tmp_path), old)
+    place, *options = COMMANDS[name]
+    command(name, str(tmp_path), options[0])
     before = found(name, tmp_path)
-    chance = random.Random(name)
+    chance = random.Random(f"{name} {seed}")
     seconds = 0.5
-    for _ in range(3):
-        child = PROCESSES.Process(target=command, args=(name, str(tmp_path), new))
-        begun = time.monotonic()
-        child.start()
-        child.join(chance.uniform(0, seconds))
-        child.kill()
-        child.join()
-        seconds = max(seconds, time.monotonic() - begun)
+    for number in range(kills):
+        given = options[(number + 1) % 2]
+        took = kill_at_some_moment(chance, seconds, command, name, str(tmp_path), given)
+        seconds = max(seconds, took)
         left = tmp_path / f".new-{place}"
         if not left.exists():
             found(name, tmp_path)
-    command(name, str(tmp_path), new)
+    command(name, str(tmp_path), options[1])
     after = found(name, tmp_path)
     assert after != before
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith((".tmp", ".new"))]
+
+
+def change(name: str, store: str) -> None:
+    if name == "compact":
+        compact.run(CompactConfig(store=store, target_mb=1))
+    else:
+        expire.run(ExpireConfig(store=store, keep=1, grace=0))
+
+
+def rows(store: Path) -> tuple[list[str], np.ndarray]:
+    """Ids and features in the order of the ids, having compared each file with its checksum."""
+    assert raypipe.verify(store, every=True) == {}
+    made = raypipe.open(store).to_numpy()
+    order = np.argsort(made.ids)
+    return made.ids[order].tolist(), made.features[order]
+
+
+@pytest.mark.parametrize(("kills", "seed"), KILLS)
+@pytest.mark.parametrize("name", ["compact", "expire"])
+def test_a_store_stays_whole(name: str, kills: int, seed: int, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    units = [items_of([f"{label}/{i}", f"{label}/{i}!"]) for label in "ab" for i in range(30)]
+    make_store(whole, units, make_spec())
+    if name == "expire":
+        raypipe.compact(whole, target_mb=1)
+    expected = rows(whole)
+    chance = random.Random(f"{name} {seed}")
+    seconds = 0.2
+    for number in range(kills):
+        store = tmp_path / str(number)
+        shutil.copytree(whole, store)
+        seconds = max(seconds, kill_at_some_moment(chance, seconds, change, name, str(store)))
+        np.testing.assert_equal(rows(store), expected)
+        change(name, str(store))
+        np.testing.assert_equal(rows(store), expected)
+        named = {part.file.path for part in raypipe.open(store).snapshot.parts}
+        assert len(named) == 2
+        there = {str(path.relative_to(store)) for path in store.rglob("part-*.parquet")}
+        assert name == "compact" or there == named

@@ -163,6 +163,23 @@ def test_a_damaged_partition_is_not_adopted(
     assert "is damaged, and no snapshot lists it" in capsys.readouterr().err
 
 
+def test_a_leftover_is_not_older_because_its_seal_has_another_name(
+    storage: FolderStorage,
+) -> None:
+    versions = {f"a{i}": "1" for i in range(9)}
+    work(storage, listing(versions))  # stopped before it published
+    (name,) = storage.list("data")
+    data, every = storage.read(name), listing(versions)
+    assert data.count(b"raypipe.seal") == 1
+    start = data.index(b"raypipe.seal")
+    for at in range(start, start + len(b"raypipe.seal")):
+        for bit in range(8):
+            storage.put(name, data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+            assert adopt(storage, cover(storage, ()), every, SPEC.fingerprint).parts == ()
+    storage.put(name, data)
+    assert adopt(storage, cover(storage, ()), every, SPEC.fingerprint).parts
+
+
 def test_items_of_a_damaged_leftover_are_made_again(storage: FolderStorage) -> None:
     versions = {f"a{i}": "1" for i in range(9)}
     work(storage, listing(versions))  # stopped before it published
