@@ -29,6 +29,7 @@ MODEL_FILES = (_MODEL_FILE, _ARRAYS_FILE)
 HOLDOUT_FILE = "holdout.csv"
 DUPLICATES_FILE = "near_duplicates.csv"
 CURVES_FILE = "curves.csv"
+_TRAINED_ON = "trained_on_sha256"
 _FORMAT = 2
 _KEYS = (
     *("format", "arrays_sha256", "head", "column", "fingerprint", "spec", "provenance", "metrics"),
@@ -80,8 +81,14 @@ class TrainedModel:
         return self.head.predict_proba(features)
 
 
-def save_model(model: TrainedModel, folder: Path) -> None:
-    """Write a model: arrays as safetensors, everything else as JSON."""
+def save_model(model: TrainedModel, folder: Path, trained_on_sha256: str | None = None) -> None:
+    """Write a model: arrays as safetensors, everything else as JSON.
+
+    Args:
+        model: to write.
+        folder: to write it to.
+        trained_on_sha256: checksum of the file that says which images it was trained on, if any.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     arrays = saved_arrays(model.head)
     # Not `save_file`, whose files nobody else may read.
@@ -96,6 +103,7 @@ def save_model(model: TrainedModel, folder: Path) -> None:
         "spec": model.spec.model_dump(mode="json"),
         "provenance": model.provenance,
         "metrics": model.metrics,
+        _TRAINED_ON: trained_on_sha256,
     }
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (folder / _MODEL_FILE).write_bytes(with_checksum(text))
@@ -158,6 +166,16 @@ def _restore_first_format(settings: dict[str, Any], arrays: dict[str, Any]) -> H
     )
 
 
+def trained_on_sha256(folder: Path) -> str | None:
+    """Return the checksum that `save_model` was given; None if the model is older.
+
+    Args:
+        folder: of a model that `load_model` has read.
+    """
+    found: str | None = json.loads((folder / _MODEL_FILE).read_text()).get(_TRAINED_ON)
+    return found
+
+
 def head_sha256(folder: Path) -> str:
     """Return the checksum of a saved model's head: its arrays and settings.
 
@@ -167,7 +185,7 @@ def head_sha256(folder: Path) -> str:
     Args:
         folder: of a model that `load_model` has read.
     """
-    settings = json.loads((folder / "model.json").read_text())["head"]
+    settings = json.loads((folder / _MODEL_FILE).read_text())["head"]
     arrays = sorted(folder.glob("*.safetensors"))
     contents = (part for path in arrays for part in (path.name, path.read_bytes()))
     return digest(json.dumps(settings, sort_keys=True), *contents)

@@ -45,24 +45,37 @@ class TrainedOn:
         known = np.isin(_digests(items), self.digests)
         return np.logical_or(known[:, 0], known[:, 1])
 
-    def save(self, folder: Path) -> None:
-        """Write it beside a model: an array as NumPy writes it, and the SHA-256 of that."""
+    def save(self, folder: Path) -> str:
+        """Write it beside a model: an array as NumPy writes it, and the SHA-256 of that.
+
+        Return the checksum of the file, which the model's own is to hold.
+        """
         sink = io.BytesIO()
         np.save(sink, self.digests)
         data = sink.getvalue()
-        (folder / TRAINED_ON_FILE).write_bytes(data + hashlib.sha256(data).digest())
+        data += hashlib.sha256(data).digest()
+        (folder / TRAINED_ON_FILE).write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
 
     @classmethod
-    def load(cls, folder: Path) -> TrainedOn | None:
+    def load(cls, folder: Path, expected: str | None) -> TrainedOn | None:
         """Read it; None if the model is older and does not say.
 
+        Args:
+            folder: of the model.
+            expected: what `save` returned; None of a model that is older.
+
         Raises:
-            RaypipeError: it is damaged.
+            RaypipeError: it is damaged, of another model, or gone.
         """
         path = folder / TRAINED_ON_FILE
         if not path.is_file():
+            if expected:
+                raise _damaged(path, "it is missing")
             return None
         data = path.read_bytes()
+        if expected and hashlib.sha256(data).hexdigest() != expected:
+            raise _damaged(path, "it is not what model.json was written with")
         try:
             source = io.BytesIO(data)
             digests = np.lib.format.read_array(source, allow_pickle=False)
@@ -70,11 +83,14 @@ class TrainedOn:
             if digests.dtype != np.uint64 or digests.ndim != 1 or source.read() not in ends:
                 raise ValueError("its checksum is another")
         except _DAMAGE as error:
-            raise RaypipeError(
-                f"MODEL: {path} is damaged: {' '.join(str(error).split())[:160]}; restore it from "
-                "a copy, or train the model again"
-            ) from None
+            raise _damaged(path, " ".join(str(error).split())[:160]) from None
         return cls(digests)
+
+
+def _damaged(path: Path, why: str) -> RaypipeError:
+    return RaypipeError(
+        f"MODEL: {path} is damaged: {why}; restore it from a copy, or train the model again"
+    )
 
 
 def _digests(items: pa.Table) -> npt.NDArray[np.uint64]:

@@ -19,7 +19,13 @@ from raypipe.fit.evaluate.tally import Tally
 from raypipe.flow.ingest import Ingest, bring_up_to_date, check_apart, check_writable
 from raypipe.flow.named import check_place
 from raypipe.flow.rejects import check_rejects
-from raypipe.heads.model import MODEL_FILES, TrainedModel, head_sha256, load_model
+from raypipe.heads.model import (
+    MODEL_FILES,
+    TrainedModel,
+    head_sha256,
+    load_model,
+    trained_on_sha256,
+)
 from raypipe.heads.predictor import Predictor
 from raypipe.heads.trained_on import TRAINED_ON_FILE, TrainedOn
 from raypipe.predictions.checks import check, head_spec, is_table
@@ -51,7 +57,7 @@ def run(config: PredictConfig) -> Outcome:
         check_place(open_storage(config.out))
     with local_copy(config.model, (*MODEL_FILES, TRAINED_ON_FILE), "MODEL") as folder:
         model = load_model(folder, _model_place(config))
-        checksum, trained = head_sha256(folder), TrainedOn.load(folder)
+        checksum, trained = head_sha256(folder), TrainedOn.load(folder, trained_on_sha256(folder))
     head = head_spec(config, model.classes, model.spec.outputs, model.column, checksum)
     predictor = Predictor(model.head, head, only=config.probability_of)
     kind = Stored if _is_store(config.source) else Images

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from raypipe import schema
 from raypipe.fit.evaluate.tally import Evaluation
-from raypipe.heads.model import MODEL_FILES, head_sha256
+from raypipe.heads.model import MODEL_FILES, head_sha256, trained_on_sha256
 from raypipe.heads.trained_on import TrainedOn
 from raypipe.reports import charts
 from raypipe.reports.album import Album
@@ -92,7 +92,7 @@ def _trained(store: StoreReader) -> TrainedOn | None:
         return None
     try:
         same = store.spec.head is not None and head_sha256(Path(place)) == store.spec.head.sha256
-        return TrainedOn.load(Path(place)) if same else None
+        return TrainedOn.load(Path(place), trained_on_sha256(Path(place))) if same else None
     except (OSError, ValueError, KeyError):  # another model is being written there
         return None
 

@@ -55,8 +55,8 @@ def finish(
     metrics, probabilities = evaluate(head, scores, labels[parts.test], copies, config.digits)
     metrics |= about(config, fitted, parts, data, started)
     model = TrainedModel(head, data.store.spec, data.column, data.store.provenance, metrics)
-    write(model, out, HeldOut.of(data.rows, parts, probabilities, copies))
-    _trained_on(data, parts).save(out)
+    held = HeldOut.of(data.rows, parts, probabilities, copies)
+    write(model, out, held, _trained_on(data, parts))
     if fitted.curves:
         write_curves(fitted, out)
     fitted.forget()

@@ -17,6 +17,7 @@ from raypipe.fit.evaluate.duplicates import BY_FEATURES, DUPLICATE_COSINE, Copie
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
 from raypipe.heads.model import CURVES_FILE, DUPLICATES_FILE, HOLDOUT_FILE, TrainedModel, save_model
+from raypipe.heads.trained_on import TrainedOn
 from raypipe.reports.figures import confusion_picture, curves_picture
 from raypipe.rows.features import Rows
 from raypipe.rows.rare import described
@@ -100,10 +101,10 @@ def _pairs(rows: Rows, parts: Holdout, copies: Copies) -> list[dict[str, Any]]:
     return found
 
 
-def write(model: TrainedModel, out: Path, held: HeldOut) -> None:
+def write(model: TrainedModel, out: Path, held: HeldOut, trained_on: TrainedOn) -> None:
     """Write the model, with its metrics, and how it did on the held-out rows."""
     metrics = model.metrics
-    save_model(model, out)
+    save_model(model, out, trained_on.save(out))
     (out / _METRICS_FILE).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
     (out / _REPORT_FILE).write_text(metrics["report_text"])
     predicted = np.array(model.classes, dtype=object)[held.probabilities.argmax(axis=1)]

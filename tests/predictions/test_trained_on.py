@@ -14,6 +14,7 @@ import raypipe
 from raypipe.config import PredictConfig
 from raypipe.errors import RaypipeError
 from raypipe.fit.evaluate.tally import Tally, trained_on
+from raypipe.heads.model import save_model
 from raypipe.heads.trained_on import TRAINED_ON_FILE, TrainedOn
 from raypipe.jobs import predict
 from tests.fit.test_multinomial import blobs
@@ -70,7 +71,10 @@ def test_a_model_on_its_own_store(tmp_path: Path) -> None:
     assert scores["training_rows"] == 200 - len(held) == 150
     assert scores["accuracy_without_training_rows"] == pytest.approx(right)
     assert outcome.text.startswith("the model was trained on 150 of these 200 images; accuracy on")
-    (model / TRAINED_ON_FILE).unlink()  # as in a model of an older version
+    (model / TRAINED_ON_FILE).unlink()
+    with pytest.raises(RaypipeError, match=r"trained_on.npy is damaged: it is missing; restore"):
+        predict.run(PredictConfig(**given, out=str(tmp_path / "p.csv")))
+    save_model(raypipe.load_model(model).trained, model)  # as an older version has written it
     outcome = predict.run(PredictConfig(**given, out=str(tmp_path / "p.csv")))
     assert outcome.text.startswith("whether the model was trained on some of these images cannot")
     assert outcome.summary["evaluation"]["training_rows"] is None
@@ -78,7 +82,7 @@ def test_a_model_on_its_own_store(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     known = TrainedOn.of(items(*((f"{i}.jpg", f"/x/{i}.jpg", "1") for i in range(20))))
-    known.save(tmp_path)
+    expected = known.save(tmp_path)
     path = tmp_path / TRAINED_ON_FILE
     data = path.read_bytes()
     broken = [data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in range(len(data))]
@@ -86,8 +90,11 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     for content in (*broken, data + b"x", b"another file"):
         path.write_bytes(content)
         with pytest.raises(RaypipeError, match=r"trained_on.npy is damaged: .*train the model"):
-            TrainedOn.load(tmp_path)
+            TrainedOn.load(tmp_path, None)
+    TrainedOn.of(items(("1.jpg", "/x/1.jpg", "1"))).save(tmp_path)
+    with pytest.raises(RaypipeError, match=r"damaged: it is not what model.json was written with"):
+        TrainedOn.load(tmp_path, expected)
     np.save(path, known.digests)  # as before there was a checksum
-    found = TrainedOn.load(tmp_path)
+    found = TrainedOn.load(tmp_path, None)
     assert found is not None
     assert (found.digests == known.digests).all()
