@@ -256,7 +256,7 @@ def test_results_of_older_versions_and_damaged_ones(run: Path, tmp_path: Path) -
     shutil.copytree(run / "model", model)
     shutil.copytree(run / "clusters", clusters)
     content = json.loads((model / "model.json").read_text())
-    del content["metrics"]["reliability"], content["sha256"]
+    del content["metrics"]["reliability"], content["sha256"], content["trained_on_sha256"]
     (model / "model.json").write_text(json.dumps(content))
     with pytest.raises(UsageError, match="older version, without reliability; run `train` again"):
         raypipe.report(model, out=tmp_path / "page.html")
