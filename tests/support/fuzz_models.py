@@ -55,8 +55,8 @@ def originals(folder: Path) -> dict[str, tuple[Result, Result]]:
 
 def _damage(model: Path, case: int) -> str:
     rng = np.random.default_rng([case, 2])
-    vital = [model / "model.json", model / "arrays.safetensors"]
-    path = vital[int(rng.integers(2))]
+    vital = ("model.json", "arrays.safetensors", "trained_on.npy")
+    path = model / vital[int(rng.integers(3))]
     if rng.random() < 0.3:
         files = sorted(file for file in model.rglob("*") if file.is_file())
         path = files[int(rng.integers(len(files)))]
