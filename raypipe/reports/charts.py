@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from raypipe.reports.figures import draw_curves
+from raypipe.reports.figures import draw_curves, legend_above, up_to_one
 
 # Matplotlib knows no CSS: these colours stand for the page's, which are light or dark.
 _INK, _LINE, _BLUE, _ORANGE, _GREY = "#010101", "#020202", "#030303", "#040404", "#050505"
@@ -72,7 +72,7 @@ def reliability(bins: Sequence[dict[str, Any]]) -> str:
         )
         axes.set(xlabel="probability of the predicted class", ylabel="share that is right")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
-        axes.legend(loc="upper left")
+        legend_above(axes, ncols=2)
 
     points = ", ".join(f"{e['mean_confidence']:.2f}: {e['accuracy']:.2f}" for e in full)
     return _draw("reliability", f"Share of right answers by probability: {points}", draw)
@@ -91,12 +91,14 @@ def grid(name: str, entries: Sequence[dict[str, Any]], best: Any) -> str:
 
     def draw(axes: Any) -> None:
         places = list(range(len(values)))
-        errors = [entry["std"] or 0 for entry in entries]
-        axes.errorbar(places, means, yerr=errors, color=_BLUE, marker="o", capsize=3)
+        below = [entry["std"] or 0 for entry in entries]
+        above = [min(error, 1 - mean) for error, mean in zip(below, means, strict=True)]
+        axes.errorbar(places, means, yerr=(below, above), color=_BLUE, marker="o", capsize=3)
         axes.axvline(values.index(best), color=_ORANGE, linestyle="--", label=f"chosen: {best}")
         axes.set_xticks(places, [f"{v:g}" if isinstance(v, float) else str(v) for v in values])
         axes.set(xlabel=name, ylabel="accuracy (mean ± deviation of folds)")
-        axes.legend()
+        up_to_one(axes)
+        legend_above(axes)
 
     text = ", ".join(f"{v}: {m:.3f}" for v, m in zip(values, means, strict=True))
     return _draw("grid", f"Cross-validated accuracy by {name}: {text}", draw)
@@ -119,7 +121,7 @@ def k_figures(choices: Sequence[dict[str, float]], chosen: int, what: str) -> st
         axes.axvline(chosen, color=_ORANGE, linestyle="--", label=f"chosen: {chosen}")
         axes.set(xlabel="number of clusters", ylabel=what)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
+        legend_above(axes)
 
     text = ", ".join(f"{int(choice['k'])}: {choice[what]:.4g}" for choice in choices)
     return _draw(f"k-{what}", f"{what} by number of clusters: {text}", draw)

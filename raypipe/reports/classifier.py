@@ -19,7 +19,7 @@ from raypipe.reports.album import Album
 from raypipe.reports.judged import Judged, Uris, wilson
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
-from raypipe.reports.wording import Facts, many, spec_facts
+from raypipe.reports.wording import Facts, left_out, many, spec_facts
 from raypipe.rows.rare import described
 from raypipe.rows.spreadsheets import with_formulas
 from raypipe.store.reader import StoreReader
@@ -137,6 +137,7 @@ def _facts(model: TrainedModel, metrics: dict[str, Any]) -> Facts:
         facts.append(("without a label", f"{metrics['unlabelled_rows']} rows, left out"))
     if rare := metrics.get("rare_classes"):
         facts.append(("rare classes", described(rare)))
+    facts += left_out(metrics)
     if not metrics["converged"]:
         facts.append(("warning", "the fit was stopped before it had converged"))
     return [*facts, ("time", f"{metrics['seconds']:.1f} s")]

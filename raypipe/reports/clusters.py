@@ -23,7 +23,7 @@ from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
 from raypipe.reports.thumbnails import find_uris
-from raypipe.reports.wording import Facts, many, spec_facts
+from raypipe.reports.wording import Facts, left_out, many, spec_facts
 from raypipe.rows.features import Rows
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import pick
@@ -65,8 +65,12 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
     metrics = _metrics(folder)
     store = StoreReader(metrics["store"], metrics["snapshot"])
     index = read_index(store)
+    table = pq.read_table(folder / "clusters.parquet")
     images = np.flatnonzero(index.views == 0)
-    rows = _rows(folder, store, index.rows(images))
+    if metrics.get("excluded"):
+        clustered = pc.is_in(pa.array(index.ids[images], pa.string()), table[schema.ID])
+        images = images[clustered.to_numpy(zero_copy_only=False)]
+    rows = _rows(folder, store, index.rows(images), table)
     chosen = {number: _chosen(rows, number, metrics["seed"]) for number in _largest(metrics)}
     sample = _sample(len(rows.ids), metrics["seed"])
     named = _in_turn(chosen)
@@ -109,8 +113,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _rows(folder: Path, store: StoreReader, images: Rows) -> _ClusteredImages:
-    table = pq.read_table(folder / "clusters.parquet")
+def _rows(folder: Path, store: StoreReader, images: Rows, table: pa.Table) -> _ClusteredImages:
     if not np.array_equal(images.ids, table[schema.ID].to_numpy()):
         raise UsageError(f"RUN: {folder} has other images than {store.uri}; run `cluster` again")
     clusters, distances = (table[name].to_numpy() for name in ("cluster", "distance"))
@@ -204,6 +207,7 @@ def _facts(metrics: dict[str, Any]) -> Facts:
         ("scaling", _SCALES[metrics["scale"]]),
         ("inertia", f"{metrics['inertia']:.6g} after {metrics['iterations']} iterations{stopped}"),
         ("images", str(metrics["rows"])),
+        *left_out(metrics),
         ("time", f"{metrics['seconds']:.1f} s, seed {metrics['seed']}, engine {metrics['engine']}"),
     ]
     if metrics["ari"] is not None:

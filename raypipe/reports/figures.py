@@ -127,7 +127,28 @@ def draw_curves(
     axes.axvline(kept, color=colours[2], linestyle="--", label=f"kept: epoch {kept}")
     axes.set(xlabel="epoch", ylabel=what)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=9)
+    if what == "accuracy":
+        up_to_one(axes)
+    legend_above(axes, fontsize=9)
+
+
+def up_to_one(axes: Any) -> None:
+    """End the axis of a share at 1, whose points are drawn whole."""
+    axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
+    for line in axes.lines:
+        line.set_clip_on(False)
+
+
+def legend_above(axes: Any, ncols: int = 3, **style: Any) -> None:
+    """Put what lines mean above them, where it hides nothing."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+        frameon=False,
+        ncols=ncols,
+        **style,
+    )
 
 
 def contact_sheet(

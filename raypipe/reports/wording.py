@@ -49,6 +49,12 @@ def some(shown: int, count: int, one: str, more: str = "") -> str:
     )
 
 
+def left_out(metrics: dict[str, Any]) -> Facts:
+    """Return what --exclude has left out, if anything was."""
+    found = metrics.get("excluded")
+    return [("left out", f"{many(found['images'], 'image')}, by {found['file']}")] if found else []
+
+
 def shade(count: int, most: int) -> float:
     """Return how strong the colour of a cell is, 0 to 1, by orders of magnitude: 1 and 35 differ,
     beside 1,000 as well.

@@ -56,6 +56,8 @@ def test_train(stores: Path, tmp_path: Path) -> None:
     assert one["excluded"]["images"] == len(OUT)
     assert one["excluded"]["not_found"] == 1
     assert other["excluded"] is None
+    raypipe.report(tmp_path / "a", out=tmp_path / "a.html")
+    assert f"8 images, by {stores / 'list.txt'}" in (tmp_path / "a.html").read_text()
 
 
 def test_cluster(stores: Path, tmp_path: Path) -> None:
@@ -67,6 +69,8 @@ def test_cluster(stores: Path, tmp_path: Path) -> None:
     tables = [(tmp_path / name / "clusters.csv").read_text() for name in "ab"]
     assert tables[0] == tables[1]
     assert json.loads((tmp_path / "a" / "metrics.json").read_text())["excluded"]["images"] == 8
+    raypipe.report(one, out=tmp_path / "a.html")
+    assert f"8 images, by {stores / 'list.txt'}" in (tmp_path / "a.html").read_text()
     with pytest.raises(UsageError, match="--k: at most the number of images, 28; got 30"):
         raypipe.cluster(stores / "all", out=tmp_path / "c", k=30, exclude=stores / "list.txt")
 
