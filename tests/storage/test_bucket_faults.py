@@ -213,6 +213,7 @@ def test_writes_whose_answers_break_off(s3: str, client: Any) -> None:
             assert storage.list("") == []
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("first", [0, 1])
 def test_refusals_that_break_off(first: int, s3: str, client: Any) -> None:
     """That there is none is said in a body too, half of which says nothing."""
