@@ -33,6 +33,12 @@ from tests.conftest import TINY
 SQUARE = Preprocess(size=32, resize="squash", resize_to=None, std=(255.0,) * 3)
 
 
+#: By what oneDNN itself says: with AVX2 alone it has no convolution in bfloat16.
+HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has no arithmetic in bfloat16")
+FUSED_TYPES = [torch.float32, pytest.param(torch.bfloat16, marks=needs_bf16)]
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
@@ -69,7 +75,7 @@ def fused_count(model: nn.Module) -> int:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", FUSED_TYPES)
 def test_convolution_and_activation(activation: nn.Module, dtype: torch.dtype) -> None:
     layers = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1, stride=2), activation)
     model = traced(layers).to(dtype).to(memory_format=torch.channels_last)
@@ -146,7 +152,7 @@ def test_what_is_needed_twice_is_kept() -> None:
     assert fuse(nn.Conv2d(3, 3, 1), torch.float32).__class__ is nn.Conv2d  # not traced
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", FUSED_TYPES)
 @pytest.mark.parametrize("groups", [1, 16])
 def test_weights_are_put_in_order_once_for_inputs_of_any_size(
     groups: int, dtype: torch.dtype
@@ -169,6 +175,18 @@ def test_weights_are_put_in_order_once_for_inputs_of_any_size(
         assert ordered.is_mkldnn
 
 
+@pytest.mark.skipif(HAS_BF16, reason="this CPU has arithmetic in bfloat16")
+def test_what_a_cpu_cannot_compute_stays_as_it_is() -> None:
+    layers = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2))
+    model = traced(layers).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    x = image(2, 8, 11, 9).bfloat16()
+    expected = model(x)
+    kept = replace_max_pools(fuse(model, torch.bfloat16), torch.bfloat16)
+    assert fused_count(kept) == 0
+    assert torch.equal(kept(x), expected)
+
+
+@needs_bf16
 @pytest.mark.parametrize("inside", [nn.ReLU(), nn.ReLU6(), nn.Sigmoid()], ids=str)
 @pytest.mark.parametrize(
     "pool",
