@@ -63,6 +63,7 @@ def test_what_rounding_ends_in_float64_has_not_converged(tmp_path: Path) -> None
     assert shards.iterations < 3000
 
 
+@pytest.mark.ci
 def test_both_engines_find_the_same_optimum_of_unscaled_features(tmp_path: Path) -> None:
     x, y = blobs(300, 8, 3)
     x = (x * np.logspace(-1, 1, 8) + 5).astype(np.float32)

@@ -382,6 +382,7 @@ def test_train(clouds: str, tmp_path: Path, capfd: Any) -> None:
     assert len(err.splitlines()) < 40
 
 
+@pytest.mark.ci
 def test_workers_train_what_this_process_does(
     clouds: str, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

@@ -262,6 +262,7 @@ def features(store: str) -> dict[str, bytes]:
 
 
 class TestRuns:
+    @pytest.mark.ci
     def test_two_at_the_same_time(
         self, s3: str, client: Any, tmp_path: Path, ray_session: str
     ) -> None:
