@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -29,6 +30,7 @@ from raypipe.storage import is_object, local_copy
 from raypipe.store.reader import StoreReader
 
 _SIZES = 12
+_ASSIGNED = "clusters.parquet"
 Floats = npt.NDArray[np.floating[Any]]
 
 
@@ -149,13 +151,26 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         """What brings features to zero mean and unit variance, as those of the fit."""
         store, column, scaler = self._store, self.metrics["column"], StandardScaler()
         channels = store.channels(column)
-        for batch in store.iter_batches([schema.VIEW, column]):
+        only = self._ids() if self.metrics.get("excluded") else None
+        for batch in store.iter_batches([schema.ID, schema.VIEW, column]):
             own = batch.filter(pc.equal(batch[schema.VIEW], 0))
+            if only is not None:
+                own = own.filter(pc.is_in(own[schema.ID], only))
             if len(own):
                 scaler.partial_fit(
                     as_rows(to_array(own[column]), self.metrics["spatial"], channels)
                 )
         return scaler
+
+    def _ids(self) -> pa.ChunkedArray:
+        """Return the ids of the images that were clustered."""
+        with local_copy(self.origin.unchanged(), (_ASSIGNED,), "folder") as folder:
+            if not (file := Path(folder, _ASSIGNED)).exists():
+                raise UsageError(
+                    f"features: {self.origin.place} does not say which images it was made of; "
+                    f"copy it to a folder, with {_ASSIGNED}"
+                )
+            return pq.read_table(file, columns=[schema.ID])[schema.ID]
 
     def __repr__(self, N_CHAR_MAX: int = 0) -> str:  # noqa: N803 - as its base has it
         return (
@@ -182,10 +197,10 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         try:
             if is_object(self.origin.place):
                 return ""
-            file = Path(self.origin.unchanged(), "clusters.parquet")
-            ids = pq.read_table(file, columns=[schema.ID])[schema.ID].to_pylist()
+            ids = self._ids().to_pylist()
             nearest = {}
-            for cluster in np.argsort(-self.sizes, kind="stable")[:MOST]:
+            largest = np.argsort(-self.sizes, kind="stable")[:MOST]
+            for cluster in largest[self.sizes[largest] > 0]:
                 members = np.flatnonzero(self.labels == cluster)
                 nearest[int(cluster)] = str(ids[members[self.distances[members].argmin()]])
             uris = find_uris(self._store, nearest.values())

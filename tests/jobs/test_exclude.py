@@ -66,6 +66,10 @@ def test_cluster(stores: Path, tmp_path: Path) -> None:
 
     one, other = both(stores, fit)
     np.testing.assert_array_equal(one.cluster_centers_, other.cluster_centers_)
+    every = raypipe.open(stores / "all").to_numpy().features
+    np.testing.assert_array_equal(one._scaled(every), other._scaled(every))
+    np.testing.assert_array_equal(one.predict(every), other.predict(every))
+    assert "3 clusters" in one._repr_html_()  # one of which is empty
     tables = [(tmp_path / name / "clusters.csv").read_text() for name in "ab"]
     assert tables[0] == tables[1]
     assert json.loads((tmp_path / "a" / "metrics.json").read_text())["excluded"]["images"] == 8
