@@ -185,7 +185,8 @@ def bring_up_to_date(
     check_same_source(config, storage, source, plan)
     plan = replace(plan, units=apart(storage, plan.units))
     if len(adopted.rows):
-        say(f"{len(adopted.rows)} images were finished by an earlier run; they are kept")
+        earlier = counted(len(adopted.rows), "image was", "images were")
+        say(f"{earlier} finished by an earlier run: kept")
     written: list[File] = []
     cost = Cost()
     pace = Pace(lambda finished: _items(finished.files, spec))

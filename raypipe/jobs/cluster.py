@@ -90,8 +90,9 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
     if not clusters.converged:
         say(f"warning: stopped at --max-iter {config.max_iter} with centres that still move")
     if alone := int((clusters.sizes == 1).sum()):
+        hold = "holds" if alone == 1 else "hold"
         say(
-            f"{alone} of {len(clusters.sizes)} clusters hold one image: it is far from the others, "
+            f"{alone} of {len(clusters.sizes)} clusters {hold} one image, far from the others, "
             "or no start found better; --n-init 10 tries more"
         )
     (new / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")

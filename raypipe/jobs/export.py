@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import ExportConfig
-from raypipe.display import printable
+from raypipe.display import counted, printable
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.rows import splits
 from raypipe.rows.excluded import read_excluded
@@ -138,10 +138,11 @@ def _split_of(config: ExportConfig, rows: StoredRows) -> Any:
 
 def _text(summary: dict[str, Any]) -> str:
     shape = " × ".join(map(str, summary["shape"]))
-    lines = [f"{summary['rows']} rows of {summary['column']} ({shape}) in {summary['seconds']} s"]
+    rows = counted(summary["rows"], "row")
+    lines = [f"{rows} of {summary['column']} ({shape}) in {summary['seconds']} s"]
     lines += [printable(f"  {count:>7} {name}") for name, count in summary["splits"].items()]
     if summary["left_out"]:
-        lines.append(f"{summary['left_out']} rows without a split are left out")
+        lines.append(f"{counted(summary['left_out'], 'row')} without a split: left out")
     if summary["rare_classes"]:
         lines.append(described(summary["rare_classes"]))
     lines += [f"  {path}" for path in summary["out"]]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raypipe import schema
+from raypipe.display import counted
 from raypipe.errors import UsageError
 
 #: What a row has beside its features.
@@ -82,8 +83,8 @@ def finite(features: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 def not_finite(count: int, ids: Sequence[str]) -> UsageError:
     """Return the error for rows with NaN or infinite features; the first few ids are named."""
     return UsageError(
-        f"STORE: {count} rows have NaN or infinite features: {', '.join(ids[:5])}; "
-        "extract with --precision fp32"
+        f"STORE: {counted(count, 'row has', 'rows have')} NaN or infinite features: "
+        f"{', '.join(ids[:5])}; extract with --precision fp32"
     )
 
 

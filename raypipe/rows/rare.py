@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from raypipe.display import counted
+
 _SHOWN = 5
 
 
@@ -35,4 +37,4 @@ def described(rare: Mapping[str, int]) -> str:
     """Return a line on classes that are left out, with names and numbers of images."""
     some = ", ".join(f"{name!r} ({count})" for name, count in list(rare.items())[:_SHOWN])
     more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
-    return f"left out by --min-per-class, {sum(rare.values())} images: {some}{more}"
+    return f"left out by --min-per-class, {counted(sum(rare.values()), 'image')}: {some}{more}"

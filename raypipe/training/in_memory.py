@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 
 from raypipe.config import TrainConfig
-from raypipe.display import say
+from raypipe.display import counted, say
 from raypipe.fit.engine import check_memory, large_model
 from raypipe.fit.evaluate.holdout import Holdout
 from raypipe.fit.fitted import Fitted
@@ -40,7 +40,8 @@ def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
     fits = len(parts.folds) * int(np.prod([len(values) for values in grid.values()])) + 1
     if warning := large_model(config.head, *x.shape):
         say(warning)
-    say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
+    fitted_on = counted(len(parts.train), "row")
+    say(f"{fitted_on} to train on, {len(parts.test)} held out, {counted(fits, 'fit')}")
     with contextlib.ExitStack() as stack:
         if config.address or x.size * fits > _WORTH_RAY:
             from raypipe import runtime  # with Ray, whose import takes a second

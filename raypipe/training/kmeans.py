@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypipe.config import ClusterConfig
-from raypipe.display import say
+from raypipe.display import counted, say
 from raypipe.fit.kmeans.choose import CRITERION, SAMPLE, choose_k
 from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions, fit_kmeans, scale_rows
 from raypipe.fit.kmeans.seeding import sample_numbers
@@ -112,7 +112,7 @@ def _chosen(
         options = replace(options, k=k)
     if config.init == "auto":
         options = replace(options, init=of_many if options.k > _MANY_CLUSTERS else "k-means++")
-    say(f"k-means with k={options.k} on {count} rows")
+    say(f"k-means with k={options.k} on {counted(count, 'row')}")
     return options, choices
 
 

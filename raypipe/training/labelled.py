@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from raypipe.config import JobConfig, TrainConfig
 from raypipe.config.values import Size
-from raypipe.display import say
+from raypipe.display import counted, say
 from raypipe.heads import as_rows, row_width
 from raypipe.heads.head import Channels, Spatial
 from raypipe.rows.excluded import Excluded, read_excluded
@@ -124,7 +124,7 @@ def read_labelled(config: TrainConfig) -> Labelled:
     known = np.array([label is not None and label not in rare for label in index.labels], bool)
     known = np.flatnonzero(known & stays)
     if unlabelled:
-        say(f"{unlabelled} rows have no label and are left out")
+        say(f"{counted(unlabelled, 'row has', 'rows have')} no label: left out")
     if rare:
         say(described(rare))
     channels = store.channels(column)

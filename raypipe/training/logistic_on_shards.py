@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from raypipe import memory
 from raypipe.config import TrainConfig
-from raypipe.display import say
+from raypipe.display import counted, say
 from raypipe.errors import UsageError
 from raypipe.fit.evaluate.calibrate import kind_for
 from raypipe.fit.evaluate.holdout import Holdout
@@ -43,7 +43,8 @@ def fit(data: Labelled, parts: Holdout, config: TrainConfig) -> Fitted:
     same = identity(data.store, data.column, config, options, head="logistic", rows=rows)
     kept = Checkpoint(output_folder(config.out) / FOLDER, same, resume=config.resume)
     fits = len(penalties) * groups.folds + 1
-    say(f"{len(parts.train)} rows to train on, {len(parts.test)} held out, {fits} fits")
+    fitted_on = counted(len(parts.train), "row")
+    say(f"{fitted_on} to train on, {len(parts.test)} held out, {counted(fits, 'fit')}")
     found, scores = _fit(config, data, parts, groups, codes, penalties, kept)
     fitted = _fitted(config, data, classes, penalties, found, scores)
     return replace(fitted, forget=kept.remove)

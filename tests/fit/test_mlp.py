@@ -487,7 +487,7 @@ def test_wrong_use(
 def test_features_that_are_no_numbers_are_named(tmp_path: Path, bad: str) -> None:
     """Whether the row is to be trained on or held out."""
     store = make_clouds(tmp_path / "store", 20, bad=bad)
-    with pytest.raises(UsageError, match=f"1 rows have NaN or infinite features: {bad}"):
+    with pytest.raises(UsageError, match=f"1 row has NaN or infinite features: {bad}"):
         raypipe.train(store, out=str(tmp_path / "m"), head="mlp")
 
 

@@ -87,5 +87,5 @@ def test_rows_that_are_no_numbers_are_named(
         data.check_finite()
     good = np.flatnonzero(np.isfinite(data.features).all(axis=1))
     check_finite(store, "features", index, good)  # what is left out may be anything
-    with pytest.raises(UsageError, match=f"1 rows have .*: {bad[1]};"):
+    with pytest.raises(UsageError, match=f"1 row has .*: {bad[1]};"):
         check_finite(store, "features", index, np.flatnonzero(index.ids == bad[1])[:1])

@@ -152,7 +152,7 @@ def test_store_splits(store: str, tmp_path: Path, to: str) -> None:
     outcome = run(ExportConfig(store=store, out=str(path), to=to, split="store"))
     assert outcome.summary["splits"] == {"train": 14, "test": 14}
     assert outcome.summary["left_out"] == 13
-    assert "13 rows without a split are left out" in outcome.text
+    assert "13 rows without a split: left out" in outcome.text
     assert not path.exists()
     for split in ("train", "test"):
         found = read(tmp_path / f"x.{split}{path.suffix}")

@@ -259,7 +259,7 @@ def test_held_out_rows_have_to_be_numbers_too(tmp_path: Path) -> None:
     held = int(next(csv.DictReader((tmp_path / "m" / "holdout.csv").open()))["id"])
     x[held, 1] = np.nan
     store = store_of(tmp_path / "store", x, [str(c) for c in y])
-    with pytest.raises(UsageError, match=f"1 rows have NaN or infinite features: {held:08d}"):
+    with pytest.raises(UsageError, match=f"1 row has NaN or infinite features: {held:08d}"):
         raypipe.train(store.uri, out=tmp_path / "n", engine="ray")
 
 

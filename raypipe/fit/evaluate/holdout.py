@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from raypipe.display import say
+from raypipe.display import counted, say
 from raypipe.errors import UsageError
 from raypipe.rows.order import permutation
 from raypipe.rows.splits import by_hash, canonical, stratified
@@ -67,7 +67,8 @@ def hold_out(
     first = np.flatnonzero(data.views == 0)
     fitted, held, validation = _choose(data, first, how, test_size=test_size, cv=cv, seed=seed)
     if left_out := len(first) - len(fitted) - len(held):
-        say(f"{left_out} images are in no split to train or test on and are left out")
+        some = counted(left_out, "image is", "images are")
+        say(f"{some} in no split to train or test on: left out")
     train, test = _with_views(first, fitted, len(data)), first[held]
     _check_parts(data.labels, train, test, how)
     if validation is None:
@@ -162,7 +163,8 @@ def _check_parts(labels: Labels, train: Rows, test: Rows, how: str) -> None:
     if len(known) < 2 or not len(test):
         raise UsageError(
             f"--split {how}: needs two classes or more to train on and images to test on; got "
-            f"{len(train)} training rows of {len(known)} classes and {len(test)} to test on"
+            f"{counted(len(train), 'training row')} of {counted(len(known), 'class', 'classes')} "
+            f"and {len(test)} to test on"
         )
     if unknown := sorted(set(labels[test]) - known):
         raise UsageError(

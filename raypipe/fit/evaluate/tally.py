@@ -189,7 +189,7 @@ def text_of(scores: dict[str, Any]) -> list[str]:
         if scores[f"{what}_rows"]
     ]
     rest = f", {', '.join(left_out)} left out" if left_out else ""
-    lines.append(f"accuracy: {scores['accuracy']:.4f} on {scores['rows']} images{rest}")
+    lines.append(f"accuracy: {scores['accuracy']:.4f} on {counted(scores['rows'], 'image')}{rest}")
     return lines
 
 
