@@ -18,7 +18,7 @@ from typing import Any, Literal
 import psutil
 import ray
 import ray.data
-from ray._private import services, utils
+from ray._private import services, utils, worker
 from ray._private.node import Node
 
 from raypipe.display import say, say_as_json, says_json
@@ -140,17 +140,24 @@ def _requests_held() -> Iterator[None]:
             own[number](number, frame)
         held.append(number)
 
-    rays = utils.set_sigterm_handler
+    def connect(*given: Any, **named: Any) -> Any:
+        # From here on its C++ side has an answer of its own, which aborts, until ours is back.
+        signal.pthread_sigmask(signal.SIG_BLOCK, own)
+        return rays_connect(*given, **named)
+
+    rays, rays_connect = utils.set_sigterm_handler, worker.connect
     if signal.SIGTERM in own:
         utils.set_sigterm_handler = lambda _: None
     for number in own:
         signal.signal(number, hold)
+    before, worker.connect = signal.pthread_sigmask(signal.SIG_BLOCK, ()), connect
     try:
         yield
     finally:
-        utils.set_sigterm_handler = rays
+        utils.set_sigterm_handler, worker.connect = rays, rays_connect
         for number, answer in own.items():
             signal.signal(number, answer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if held:
             signal.raise_signal(held[0])
 

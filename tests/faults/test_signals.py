@@ -171,6 +171,28 @@ def test_stopped_while_ray_starts(
     check(ended, signum, 1.0)
 
 
+#: SIGTERM at the moment when Ray's C++ side has taken its place in the process.
+AT_ONCE = """
+import os, signal
+from ray._private import worker
+connect = worker.connect
+def connected(*arguments, **named):
+    found = connect(*arguments, **named)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return found
+worker.connect = connected
+from raypipe.cli import main
+main()
+"""
+
+
+def test_stopped_once_ray_has_its_own_answer(place: Place, tmp_path: Path) -> None:
+    """Its C++ side answers SIGTERM with its own end, and leaves its workers."""
+    words = extract(place, tmp_path / "out")
+    ended = Command(*words, *ON_RAY, program=AT_ONCE).end()
+    check(ended, signal.SIGTERM, 0)
+
+
 def decoding(place: Place, out: Path, *more: str) -> Command:
     """Start an extraction; return it as soon as there is a partition, and work that goes on."""
     command = Command(*extract(place, out), *more)

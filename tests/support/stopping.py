@@ -46,12 +46,13 @@ class Command:
     Args:
         words: of the command.
         terminal: the end of one that the command has, as its own and for all it says.
+        program: Python that runs it, in the place of the usual.
     """
 
-    def __init__(self, *words: str, terminal: int | None = None) -> None:
+    def __init__(self, *words: str, terminal: int | None = None, program: str = "") -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "raypipe.cli", *words],
+            [sys.executable, *(["-c", program] if program else ["-m", "raypipe.cli"]), *words],
             env=os.environ | {_MARK: self.mark},
             stdin=terminal,
             stdout=subprocess.DEVNULL,
