@@ -22,7 +22,7 @@ from ray._private import services, utils, worker
 from ray._private.node import Node
 
 from raypipe.display import say, say_as_json, says_json
-from raypipe.errors import UsageError
+from raypipe.errors import RaypipeError, UsageError
 from raypipe.runtime.cluster_nodes import wait_for
 from raypipe.runtime.keeping import KEEPING
 from raypipe.runtime.messages import in_one_line
@@ -31,6 +31,7 @@ from raypipe.runtime.ray_folder import check_ray_folder
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
+_TOO_LATE = "node timed out during startup"
 #: What asks a program to end.
 _REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
@@ -116,6 +117,13 @@ def _connect(address: str) -> None:
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--address: {_why_not(address, str(error))}") from None
+    except Exception as error:  # of no class of its own
+        if _TOO_LATE not in str(error):
+            raise
+        raise RaypipeError(
+            "Ray has not started within its half minute, as on a machine that is busy; run the "
+            "same command again, or give --address of a Ray that runs"
+        ) from None
     if says_json():
         say_as_json(job=job_name())
 

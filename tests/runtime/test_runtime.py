@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import platform
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +23,7 @@ import pyarrow as pa
 import pytest
 import ray
 import torch
+from ray._private.node import Node
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 
 from raypipe import runtime, schema
@@ -333,6 +336,24 @@ def interrupted(times: int, steps: list[str]) -> None:
         for _ in range(times):
             signal.raise_signal(signal.SIGINT)
         steps.append("goes on")
+
+
+def test_a_ray_that_does_not_start_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its own words are; it waits for thirty seconds and has no setting for that."""
+    source = inspect.getsource(Node)
+    assert "raylet_start_wait_time_s = 30" in source
+    (words,) = re.findall(r'"(The current node timed out during startup)', source)
+
+    def init(*_: Any, **__: Any) -> None:
+        raise Exception(words)
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with (
+        pytest.raises(RaypipeError, match="has not started within its half minute.*--address"),
+        runtime.session("local"),
+    ):
+        pass
 
 
 @pytest.mark.usefixtures("usual_interrupt")
