@@ -149,8 +149,8 @@ def _requests_held() -> Iterator[None]:
         held.append(number)
 
     def connect(*given: Any, **named: Any) -> Any:
-        # From here on its C++ side has an answer of its own, which aborts, until ours is back.
-        signal.pthread_sigmask(signal.SIG_BLOCK, own)
+        # From here on its C++ side has an answer to SIGTERM, which aborts, until ours is back.
+        signal.pthread_sigmask(signal.SIG_BLOCK, own.keys() & {signal.SIGTERM})
         return rays_connect(*given, **named)
 
     rays, rays_connect = utils.set_sigterm_handler, worker.connect

@@ -119,7 +119,8 @@ def test_dogs_vs_cats(tmp_path: Path) -> None:
     assert sorted(place) == sorted(taken)
     x = store.features[[place[name] for name in taken]]
     pixels = [pixels_of(tmp_path / "out" / "features", images[name]) for name in taken]
-    assert_same_features(x[SOME], outputs(vgg, pixels[SOME]).reshape(-1, 8192))
+    # With AVX2 and no more, both differ by 2e-6 of the largest value of all.
+    assert_same_features(x[SOME], outputs(vgg, pixels[SOME]).reshape(-1, 8192), alive=1 / 30)
 
     split = train_test_split(x, y, np.array(taken), test_size=0.333334, random_state=1)
     held = list(csv.DictReader((tmp_path / "out" / "model" / "holdout.csv").open()))
@@ -187,8 +188,10 @@ def test_flower_photos(tmp_path: Path) -> None:
         assert ours.shape[1:] == (4, 4, 512)
         x[rows] = ours
     views = [keras_view(load_img(images[name], 150), draw(drawn, name, 1)) for name in names[SOME]]
-    # Pixels are equal to 1e-5, not to the bit.
-    assert_same_features(x[SOME], outputs(vgg, [pixels / 255 for pixels in views]))
+    # Pixels are equal to 1e-5, not to the bit: where a column has less than a thirtieth of the
+    # largest value, what Keras says is up to 7e-4 from float64.
+    right = outputs(vgg, [pixels / 255 for pixels in views])
+    assert_same_features(x[SOME], right, alive=1 / 30)
     held = list(csv.DictReader((tmp_path / "out" / "model" / "holdout.csv").open()))
     assert sorted(row["id"] for row in held) == names[parts["test"]].tolist()
 
