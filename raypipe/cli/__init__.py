@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -34,23 +33,6 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:  # before the command has begun, or after its end
         sys.stderr.write(_INTERRUPTED)
         sys.exit(_BY_SIGNAL + getattr(interrupt, "number", _SIGINT))
-    except SystemExit as ended:
-        if isinstance(ended.code, int) and ended.code > _BY_SIGNAL and "ray" in sys.modules:
-            _leave(ended.code)
-        raise
-
-
-def _leave(status: int) -> None:
-    """End as a signal wants it, having cleaned up as Python does.
-
-    Python's own end would let Ray's C++ side, if it had just begun, abort the program.
-    """
-    import atexit
-
-    atexit._run_exitfuncs()
-    with contextlib.suppress(OSError, ValueError):  # who reads has gone
-        sys.stdout.flush()
-    os._exit(status)
 
 
 def _end(number: int, _frame: object) -> None:

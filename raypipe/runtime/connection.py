@@ -6,20 +6,13 @@ import contextlib
 import logging
 import os
 import re
-import signal
 import socket
-import sys
-import threading
 from collections.abc import Iterator
-from functools import partial
-from types import FrameType
 from typing import Any, Literal
 
 import psutil
 import ray
 import ray.data
-from ray._private import services, utils, worker
-from ray._private.node import Node
 
 from raypipe.display import say, say_as_json, says_json
 from raypipe.errors import RaypipeError, UsageError
@@ -28,12 +21,11 @@ from raypipe.runtime.keeping import KEEPING
 from raypipe.runtime.messages import in_one_line
 from raypipe.runtime.metrics import job_name
 from raypipe.runtime.ray_folder import check_ray_folder
+from raypipe.runtime.starting import ray_starts
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _SECONDS = 10.0
 _TOO_LATE = "node timed out during startup"
-#: What asks a program to end.
-_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 
 
@@ -113,7 +105,7 @@ def _connect(address: str) -> None:
     if says_json():  # Ray adds the ids of job, node, worker and actor
         options["logging_config"] = ray.LoggingConfig(encoding="JSON", log_level="INFO")
     try:
-        with _silent_stderr(), _requests_held(), _in_other_groups(), _without_services():
+        with ray_starts():
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(f"--address: {_why_not(address, str(error))}") from None
@@ -126,80 +118,6 @@ def _connect(address: str) -> None:
         ) from None
     if says_json():
         say_as_json(job=job_name())
-
-
-@contextlib.contextmanager
-def _requests_held() -> Iterator[None]:
-    """Hold requests to end back until Ray has started: half started, it aborts the program.
-
-    A second one is not held. Ray's own answer to SIGTERM, which leaves no word and status 15,
-    does not take the place of the program's, if that has one.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is interrupted
-        return
-    held: list[int] = []
-    own: dict[int, Any] = {
-        number: answer for number in _REQUESTS if callable(answer := signal.getsignal(number))
-    }
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        if held:
-            own[number](number, frame)
-        held.append(number)
-
-    def connect(*given: Any, **named: Any) -> Any:
-        # From here on its C++ side has an answer to SIGTERM, which aborts, until ours is back.
-        signal.pthread_sigmask(signal.SIG_BLOCK, own.keys() & {signal.SIGTERM})
-        return rays_connect(*given, **named)
-
-    rays, rays_connect = utils.set_sigterm_handler, worker.connect
-    if signal.SIGTERM in own:
-        utils.set_sigterm_handler = lambda _: None
-    for number in own:
-        signal.signal(number, hold)
-    before, worker.connect = signal.pthread_sigmask(signal.SIG_BLOCK, ()), connect
-    try:
-        yield
-    finally:
-        utils.set_sigterm_handler, worker.connect = rays, rays_connect
-        for number, answer in own.items():
-            signal.signal(number, answer)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if held:
-            signal.raise_signal(held[0])
-
-
-@contextlib.contextmanager
-def _in_other_groups() -> Iterator[None]:
-    """Have what Ray starts not be sent what a terminal, or who stops a command, sends to all of it.
-
-    Without its processes, Ray's C++ side aborts this one, at its start and at its end.
-    """
-    before = services.ConsolePopen
-    services.ConsolePopen = partial(before, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = before
-
-
-@contextlib.contextmanager
-def _without_services() -> Iterator[None]:
-    """Have a Ray that is started here leave out what serves clusters: each takes Python's start.
-
-    That is the server of dashboard and jobs, the autoscaler's monitor, and what brings workers'
-    logs to the driver. A cluster that is joined has its own.
-    """
-    names = ("start_api_server", "start_monitor", "start_log_monitor")
-    before = {name: getattr(Node, name) for name in names}
-    for name in names:
-        setattr(Node, name, lambda *_, **__: None)
-    try:
-        yield
-    finally:
-        for name, start in before.items():
-            setattr(Node, name, start)
 
 
 def _why_not(address: str, error: str) -> str:
@@ -244,20 +162,6 @@ def _quieten() -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     for name in ("ray._private.authentication", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Ray's C++ side writes its greeting straight to file descriptor 2; failures are raised."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 @contextlib.contextmanager

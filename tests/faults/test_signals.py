@@ -171,27 +171,51 @@ def test_stopped_while_ray_starts(
     check(ended, signum, 1.0)
 
 
-#: SIGTERM at the moment when Ray's C++ side has taken its place in the process.
+#: A signal at the moment when Ray's C++ side has taken its place, given to another thread, as the
+#: system may do.
 AT_ONCE = """
-import os, signal
+import signal, threading, time
 from ray._private import worker
 connect = worker.connect
 def connected(*arguments, **named):
     found = connect(*arguments, **named)
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(other.ident, signal.{name})
     return found
 worker.connect = connected
+other = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+other.start()
 from raypipe.cli import main
 main()
 """
 
 
-@pytest.mark.long  # on a busy machine the end of a Ray that has just begun may abort all the same
-def test_stopped_once_ray_has_its_own_answer(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_stopped_once_ray_has_its_own_answer(
+    signum: signal.Signals, place: Place, tmp_path: Path
+) -> None:
     """Its C++ side answers SIGTERM with its own end, and leaves its workers."""
     words = extract(place, tmp_path / "out")
-    ended = Command(*words, *ON_RAY, program=AT_ONCE).end()
-    check(ended, signal.SIGTERM, 0)
+    ended = Command(*words, *ON_RAY, program=AT_ONCE.format(name=signum.name)).end()
+    check(ended, signum, 0)
+    assert ended.said.splitlines()[-1].startswith("raypipe extract: interrupted"), ended.said
+
+
+#: The program's own answer to SIGTERM, after each of two Rays.
+AFTERWARDS = """
+import os, signal
+from raypipe import runtime
+signal.signal(signal.SIGTERM, lambda *_: print("answered"))
+for _ in range(2):
+    with runtime.session("local"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_what_the_program_answers_while_and_after_ray_runs() -> None:
+    words = [sys.executable, "-c", AFTERWARDS]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (_DONE, "answered\n" * 4), done.stderr
 
 
 def decoding(place: Place, out: Path, *more: str) -> Command:

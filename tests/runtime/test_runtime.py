@@ -29,7 +29,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from raypipe import runtime, schema
 from raypipe.config.values import Actors
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.runtime import cluster_nodes, connection, replicas, streams
+from raypipe.runtime import cluster_nodes, connection, replicas, starting, streams
 from raypipe.spec import Preprocess, Spec
 from raypipe.steps import read
 from raypipe.steps.batch import COST, IMAGE, ReadOptions
@@ -316,7 +316,7 @@ def test_whose_answer_to_sigterm_stays(has_own: bool) -> None:
     own, rays = (lambda *_: None), (lambda *_: None)
     try:
         signal.signal(signal.SIGTERM, own if has_own else signal.SIG_DFL)
-        with connection._requests_held():
+        with starting._requests_held():
             ray._private.utils.set_sigterm_handler(rays)
         assert signal.getsignal(signal.SIGTERM) is (own if has_own else rays)
     finally:
@@ -332,7 +332,7 @@ def usual_interrupt() -> Iterator[None]:
 
 
 def interrupted(times: int, steps: list[str]) -> None:
-    with connection._requests_held():
+    with starting._requests_held():
         for _ in range(times):
             signal.raise_signal(signal.SIGINT)
         steps.append("goes on")
