@@ -5,29 +5,25 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.metrics import pairwise_distances_argmin
-from sklearn.preprocessing import StandardScaler
 
 from raypipe import schema
 from raypipe.api.arguments import Origin
 from raypipe.display.html import table
 from raypipe.errors import RaypipeError, UsageError
-from raypipe.fit.kmeans.in_memory import Clusters, scale_rows
+from raypipe.fit.kmeans.in_memory import Clusters
 from raypipe.heads import as_rows
-from raypipe.heads.scaling import Kind
 from raypipe.reports.inline import MOST, pictures
 from raypipe.reports.thumbnails import find_uris
-from raypipe.rows.features import finite, to_array
+from raypipe.rows.features import finite
 from raypipe.storage import is_object, local_copy
-from raypipe.store.reader import StoreReader
+from raypipe.store.reader import reopen
 
 _SIZES = 12
 _ASSIGNED = "clusters.parquet"
@@ -114,14 +110,11 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         """Return (N,) clusters of (N, …) features, as those of the store.
 
         Raises:
-            UsageError: they are of another width or not finite; the store is gone whose features
-                say how they are scaled.
+            UsageError: they are of another width or not finite.
         """
-        spatial, column = self.metrics["spatial"], self.metrics["column"]
+        column, spatial = self.metrics["column"], self.metrics["spatial"]
         given = np.asarray(features)
-        flat = given.ndim < 3 or spatial == "flatten"
-        channels = "last" if flat else self._store.channels(column)
-        rows = as_rows(given, spatial, channels) if given.ndim > 1 else given
+        rows = as_rows(given, spatial, self.metrics["channels"]) if given.ndim > 1 else given
         width = self.centers.shape[1]
         if given.dtype.kind != "f" or rows.ndim != 2 or rows.shape[1] != width:
             raise UsageError(
@@ -131,46 +124,9 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         if not finite(rows).all():
             raise UsageError("features: some are NaN or infinite")
         centers = self.centers.astype(rows.dtype, copy=False)
-        found: npt.NDArray[np.int64] = pairwise_distances_argmin(self._scaled(rows), centers)
+        scaled = self.found.scaling.apply(rows)
+        found: npt.NDArray[np.int64] = pairwise_distances_argmin(scaled, centers)
         return found
-
-    def _scaled(self, rows: Floats) -> Floats:
-        scale = self.metrics["scale"]
-        if scale not in get_args(Kind):
-            raise UsageError(f"features: clusters scaled as {scale!r} have no predict here")
-        if scale.startswith("standard"):
-            rows = np.asarray(self._scaler.transform(rows))
-        return scale_rows(rows, "l2") if scale.endswith("l2") else rows
-
-    @property
-    def _store(self) -> StoreReader:
-        return StoreReader(self.metrics["store"], self.metrics["snapshot"])
-
-    @cached_property
-    def _scaler(self) -> Any:
-        """What brings features to zero mean and unit variance, as those of the fit."""
-        store, column, scaler = self._store, self.metrics["column"], StandardScaler()
-        channels = store.channels(column)
-        only = self._ids() if self.metrics.get("excluded") else None
-        for batch in store.iter_batches([schema.ID, schema.VIEW, column]):
-            own = batch.filter(pc.equal(batch[schema.VIEW], 0))
-            if only is not None:
-                own = own.filter(pc.is_in(own[schema.ID], only))
-            if len(own):
-                scaler.partial_fit(
-                    as_rows(to_array(own[column]), self.metrics["spatial"], channels)
-                )
-        return scaler
-
-    def _ids(self) -> pa.ChunkedArray:
-        """Return the ids of the images that were clustered."""
-        with local_copy(self.origin.unchanged(), (_ASSIGNED,), "folder") as folder:
-            if not (file := Path(folder, _ASSIGNED)).exists():
-                raise UsageError(
-                    f"features: {self.origin.place} does not say which images it was made of; "
-                    f"copy it to a folder, with {_ASSIGNED}"
-                )
-            return pq.read_table(file, columns=[schema.ID])[schema.ID]
 
     def __repr__(self, N_CHAR_MAX: int = 0) -> str:  # noqa: N803 - as its base has it
         return (
@@ -197,13 +153,14 @@ class ImageClusters(ClusterMixin, BaseEstimator):  # type: ignore[misc] # has no
         try:
             if is_object(self.origin.place):
                 return ""
-            ids = self._ids().to_pylist()
+            with local_copy(self.origin.unchanged(), (_ASSIGNED,), "folder") as folder:
+                ids = pq.read_table(Path(folder, _ASSIGNED))[schema.ID].to_pylist()
             nearest = {}
             largest = np.argsort(-self.sizes, kind="stable")[:MOST]
             for cluster in largest[self.sizes[largest] > 0]:
                 members = np.flatnonzero(self.labels == cluster)
                 nearest[int(cluster)] = str(ids[members[self.distances[members].argmin()]])
-            uris = find_uris(self._store, nearest.values())
+            uris = find_uris(reopen(self.metrics), nearest.values())
         except (RaypipeError, OSError):  # a look at an object is no reason to fail
             return ""
         return pictures((f"cluster {n}", uris[name]) for n, name in nearest.items() if name in uris)

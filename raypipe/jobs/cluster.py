@@ -97,6 +97,7 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
         )
     (new / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
     np.save(new / "centers.npy", clusters.centers)
+    np.save(new / "scaling.npy", np.stack([clusters.scaling.mean, clusters.scaling.std]))
     pictured = picture(store, ids, clusters, new / "clusters.png")
     return Outcome(summary, text(summary, pictured=pictured, joined_file=_JOINED_FILE), clusters)
 
@@ -118,11 +119,10 @@ def _about(config: ClusterConfig, store: StoreReader, column: str, engine: str) 
         "distance": config.distance,
         "seed": config.seed,
         "engine": engine,
-        "store": store.uri,
-        "snapshot": store.snapshot.number,
+        **store.state,
         "column": column,
+        "channels": store.channels(column),
         "spatial": config.spatial,
-        "fingerprint": store.spec.fingerprint,
     }
 
 

@@ -22,7 +22,7 @@ from raypipe.reports.thumbnails import find_uris
 from raypipe.reports.wording import Facts, left_out, many, spec_facts
 from raypipe.rows.rare import described
 from raypipe.rows.spreadsheets import with_formulas
-from raypipe.store.reader import StoreReader
+from raypipe.store.reader import StoreReader, reopen
 
 _PAIRS = 12
 _NEEDED = (
@@ -116,9 +116,9 @@ def _table(path: Path, metrics: dict[str, Any]) -> pa.Table:
 
 
 def _store(metrics: dict[str, Any]) -> StoreReader | None:
-    """Return the store the model was trained on, if it is still there."""
+    """Return the store the model was trained on, if that is still there."""
     try:
-        return StoreReader(metrics["store"], metrics["snapshot"])
+        return reopen(metrics)
     except UsageError:
         return None
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from raypipe import schema
 from raypipe.errors import UsageError
-from raypipe.heads import as_rows, row_width
+from raypipe.heads import Scaling, as_rows, row_width
 from raypipe.reports import charts
 from raypipe.reports.album import Album
 from raypipe.reports.page import PagePart, Picture
@@ -27,7 +27,7 @@ from raypipe.reports.wording import Facts, left_out, many, spec_facts
 from raypipe.rows.features import Rows
 from raypipe.store.index import RowIndex, read_index
 from raypipe.store.pick import pick
-from raypipe.store.reader import StoreReader
+from raypipe.store.reader import StoreReader, reopen
 
 #: Clusters with pictures, the largest ones; and how many of each kind.
 _PICTURED = 60
@@ -63,7 +63,7 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
         UsageError: the folder lacks what `cluster` writes, or the store is gone.
     """
     metrics = _metrics(folder)
-    store = StoreReader(metrics["store"], metrics["snapshot"])
+    store = _store(folder, metrics)
     index = read_index(store)
     table = pq.read_table(folder / "clusters.parquet")
     images = np.flatnonzero(index.views == 0)
@@ -77,7 +77,7 @@ def clusters_part(folder: Path, album: Album) -> PagePart:
     places = find_uris(store, rows.ids[np.unique([*named, *sample])])
     album.add((places[rows.ids[row]] for row in named), share=0.6)
     album.add((places[rows.ids[row]] for row in sample), share=0.9)
-    points, axes = _points(store, metrics, index, images[sample])
+    points, axes = _points(folder, store, metrics, index, images[sample])
     content = {
         "facts": _facts(metrics),
         "spec": spec_facts(store.spec, store.provenance),
@@ -108,9 +108,16 @@ def _metrics(folder: Path) -> dict[str, Any]:
         metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"RUN: {folder}/metrics.json cannot be read: {error}") from None
-    if "column" not in metrics:
+    if "channels" not in metrics:
         raise UsageError(f"RUN: {folder} was written by an older version; run `cluster` again")
     return metrics
+
+
+def _store(folder: Path, metrics: dict[str, Any]) -> StoreReader:
+    try:
+        return reopen(metrics)
+    except UsageError as error:
+        raise UsageError(f"RUN: {folder}: {error}; run `cluster` again") from None
 
 
 def _rows(folder: Path, store: StoreReader, images: Rows, table: pa.Table) -> _ClusteredImages:
@@ -147,17 +154,19 @@ def _sample(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _points(
-    store: StoreReader, metrics: dict[str, Any], index: RowIndex, images: npt.NDArray[np.int64]
+    folder: Path,
+    store: StoreReader,
+    metrics: dict[str, Any],
+    index: RowIndex,
+    images: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[Any], tuple[str, str]]:
     """Return places (N, 2) on the map of some rows of the index, and the names of its axes."""
-    from raypipe.fit.kmeans.in_memory import scale_rows  # a second, which other pages do without
-
     column = metrics["column"]
     spatial, channels = metrics["spatial"], store.channels(column)
     found = np.zeros((len(images), row_width(store.shapes[column], spatial, channels)), np.float32)
     for places, features in pick(store, column, index, images):
         found[places] = as_rows(features, spatial, channels)
-    return _pca(scale_rows(found, metrics["scale"]))
+    return _pca(Scaling(metrics["scale"], *np.load(folder / "scaling.npy")).apply(found))
 
 
 def _pca(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, str]]:

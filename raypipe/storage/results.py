@@ -32,8 +32,8 @@ _BEFORE = {
     ),
     "centers.npy": (
         "clusters",
-        "clusters.csv clusters.parquet metrics.json centers.npy clusters.png joined.csv "
-        "report.html",
+        "clusters.csv clusters.parquet metrics.json centers.npy scaling.npy clusters.png "
+        "joined.csv report.html",
     ),
     "spec.json": ("store", ""),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,16 @@ class StoreReader:
     def content(self) -> str:
         """Checksum of the snapshot's rows: of its feature partitions, and of what is dropped."""
         return digest(repr([(part.file.sha256, part.dropped) for part in self.snapshot.data]))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a result records of the snapshot that it is made of, for `reopen`."""
+        return {
+            "store": self.uri,
+            "snapshot": self.snapshot.number,
+            "fingerprint": self.spec.fingerprint,
+            "content": self.content,
+        }
 
     def channels(self, column: str) -> Channels:
         """Return which axis of a row's features is not a position."""
@@ -263,3 +273,20 @@ class StoreReader:
 
 def _sorted_counts(counts: Counter[str | None]) -> dict[str | None, int]:
     return dict(sorted(counts.items(), key=lambda item: (item[0] is None, item[0] or "")))
+
+
+def reopen(state: Mapping[str, Any]) -> StoreReader:
+    """Open what a result was made of.
+
+    Args:
+        state: `StoreReader.state`, among others.
+
+    Raises:
+        UsageError: the store or the snapshot is gone, or another one is in its place.
+    """
+    store = StoreReader(state["store"], state["snapshot"])
+    if {name: state.get(name) for name in store.state} != store.state:
+        raise UsageError(
+            f"STORE: {store.uri} is another one than this was made of: it has been made again since"
+        )
+    return store

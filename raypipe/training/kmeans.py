@@ -12,7 +12,7 @@ import numpy.typing as npt
 from raypipe.config import ClusterConfig
 from raypipe.display import counted, say
 from raypipe.fit.kmeans.choose import CRITERION, SAMPLE, choose_k
-from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions, fit_kmeans, scale_rows
+from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions, fit_kmeans, fit_scaling
 from raypipe.fit.kmeans.seeding import sample_numbers
 from raypipe.fit.shards.checkpoint import FOLDER, Checkpoint
 from raypipe.heads import as_rows
@@ -48,10 +48,11 @@ def _fit_in_memory(
     data.check_finite()
     flat = as_rows(data.features, config.spatial, store.channels(column))
     flat = flat if order is None else flat[order]
-    rows = scale_rows(flat, options.scale)
+    scaling = fit_scaling(flat, options.scale)
+    rows = scaling.apply(flat)
     sample = rows[sample_numbers(len(rows), min(SAMPLE, len(rows)), config.seed)]
     options, choices = _chosen(config, options, sample, len(rows), of_many="k-means++")
-    clusters = fit_kmeans(rows, options)
+    clusters = fit_kmeans(rows, options, scaling)
     if order is not None:
         back = np.argsort(order)
         clusters = replace(

@@ -53,8 +53,7 @@ def about(
         "rare_classes": data.rare,
         "csv_safe": config.csv_safe,
         "excluded": data.excluded.summary,
-        "store": data.store.uri,
-        "snapshot": data.store.snapshot.number,
+        **data.store.state,
         "seconds": round(time.monotonic() - started, 3),
     }
 

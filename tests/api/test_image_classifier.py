@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,11 @@ from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score
 import raypipe
 from raypipe.flow.here import Here
 from raypipe.heads import Head, Linear, Scaling
+from raypipe.heads.scaling import Kind
 from tests.api.conftest import Made
 from tests.conftest import TINY, draw
+from tests.support.sharded import store_of
+from tests.support.stores import items_of, make_spec, make_store
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 
@@ -226,3 +230,33 @@ def test_clusters_are_predicted_as_they_were_assigned(
     ):
         with pytest.raises(raypipe.UsageError, match="features:"):
             groups.predict(wrong)
+
+
+@pytest.mark.parametrize("scale", ["standard", "standard-l2"])
+def test_clusters_stay_what_they_are(scale: Kind, tmp_path: Path) -> None:
+    """Without their store, and with another one in its place."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, [1, 5, 9, 2], (60, 4)).astype(np.float32)
+    place = tmp_path / "store"
+    groups = raypipe.cluster(store_of(place, features).uri, out=tmp_path / "g", k=4, scale=scale)
+    for there in (None, features.astype(np.float16), 2 * features):
+        shutil.rmtree(place, ignore_errors=True)
+        if there is not None:
+            store_of(place, there)
+        np.testing.assert_array_equal(groups.predict(features), groups.labels)
+        with pytest.raises(raypipe.UsageError, match="RUN: .*STORE: .*; run `cluster` again"):
+            raypipe.report(groups, out=tmp_path / "page.html")
+
+
+def test_pictures_are_of_the_store_that_was_clustered(tmp_path: Path) -> None:
+    """Not of another one in its place, whose images have the same names."""
+    names = [f"{n}.png" for n in range(9)]
+    place = tmp_path / "store"
+    for colour, shown in (("red", True), ("blue", False)):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{colour}.png")
+        items = items_of(names, uri=[str(tmp_path / f"{colour}.png")] * len(names))
+        make_store(place, [items], make_spec())
+        if shown:
+            groups = raypipe.cluster(place, out=tmp_path / "g", k=2)
+        assert ("<img" in groups._repr_html_()) == shown
+        shutil.rmtree(place)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 import raypipe
 from raypipe.cli.next_step import last_line
@@ -67,7 +68,10 @@ def test_cluster(stores: Path, tmp_path: Path) -> None:
     one, other = both(stores, fit)
     np.testing.assert_array_equal(one.cluster_centers_, other.cluster_centers_)
     every = raypipe.open(stores / "all").to_numpy().features
-    np.testing.assert_array_equal(one._scaled(every), other._scaled(every))
+    own = raypipe.open(stores / "some").to_numpy()
+    scaler = StandardScaler().fit(own.features[own.views == 0])
+    np.testing.assert_array_equal(one.found.scaling.mean, scaler.mean_)
+    np.testing.assert_array_equal(np.load(tmp_path / "a" / "scaling.npy")[1], scaler.scale_)
     np.testing.assert_array_equal(one.predict(every), other.predict(every))
     assert "3 clusters" in one._repr_html_()  # one of which is empty
     tables = [(tmp_path / name / "clusters.csv").read_text() for name in "ab"]
@@ -84,9 +88,14 @@ def test_cluster(stores: Path, tmp_path: Path) -> None:
 def test_on_shards(stores: Path, tmp_path: Path) -> None:
     def fit(store: str, out: str, **more: Any) -> Any:
         raypipe.train(store, out=tmp_path / out, cv=2, engine="ray", actors=2, **more)
-        return raypipe.cluster(store, out=tmp_path / f"k{out}", k=3, engine="ray", **more)
+        how = {"engine": "ray", "scale": "standard"} | more
+        return raypipe.cluster(store, out=tmp_path / f"k{out}", k=3, **how)
 
-    both(stores, fit)
+    groups, _ = both(stores, fit)
+    own = raypipe.open(stores / "some").to_numpy()
+    features = own.features[own.views == 0]
+    np.testing.assert_array_equal(groups.predict(features), groups.labels)
+    np.testing.assert_allclose(groups.found.scaling.std, features.std(0), rtol=1e-5)
     for name, file in (("", "holdout.csv"), ("k", "clusters.csv")):
         one, other = (list(csv.reader((tmp_path / f"{name}{n}" / file).open())) for n in "ab")
         assert [row[:2] for row in one] == [row[:2] for row in other]

@@ -252,6 +252,24 @@ def test_images_that_are_gone(
         assert "right" in page.inner_text(".headline")
 
 
+def test_a_store_in_the_place_of_the_one_a_model_is_of(run: Path, tmp_path: Path) -> None:
+    """Its images may have the names of others."""
+    model, store, other = (tmp_path / name for name in ("model", "features", "other"))
+    for place, colour in ((store, "red"), (other, "blue")):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{colour}.png")
+        names = [f"{label}/{n}.png" for label in ("a", "b") for n in range(9)]
+        items = stores.items_of(names, uri=[str(tmp_path / f"{colour}.png")] * len(names))
+        stores.make_store(place, [items], stores.make_spec())
+    raypipe.train(store, out=model, grid="C=1")
+    for shown in (True, False):
+        raypipe.report(model, out=tmp_path / "page.html")
+        text = (tmp_path / "page.html").read_text()
+        assert ("or has been made again: no images can be shown" not in text) == shown
+        if shown:
+            store.rename(tmp_path / "before")
+            other.rename(store)
+
+
 def test_results_of_older_versions_and_damaged_ones(run: Path, tmp_path: Path) -> None:
     model, clusters = tmp_path / "model", tmp_path / "clusters"
     shutil.copytree(run / "model", model)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
-from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.preprocessing import StandardScaler
 
 from raypipe.display.html import table
-from raypipe.heads.scaling import Kind
+from raypipe.heads.scaling import Kind, Scaling
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -27,6 +27,7 @@ class Clusters:
         sizes: (k,) rows per cluster.
         inertia: sum of squared distances to the closest centre.
         iterations: that were run.
+        scaling: of the features.
         converged: whether they ended by themselves.
     """
 
@@ -36,6 +37,7 @@ class Clusters:
     sizes: npt.NDArray[np.int64]
     inertia: float
     iterations: int
+    scaling: Scaling
     converged: bool = True
 
     def _repr_html_(self) -> str:
@@ -74,15 +76,16 @@ class KMeansOptions:
     spherical: bool = False
 
 
-def scale_rows(features: Floats, how: Kind) -> Floats:
-    """Return (N, D) of (N, D) features: with zero mean and unit variance, unit length, or as is."""
-    if how.startswith("standard"):
-        features = np.asarray(StandardScaler().fit_transform(features))
-    return np.asarray(normalize(features)) if how.endswith("l2") else features
+def fit_scaling(features: Floats, kind: Kind) -> Scaling:
+    """Return what brings (N, D) features to zero mean and unit variance, or to unit length."""
+    if kind == "none" or kind == "l2":
+        return Scaling.without(kind)
+    fitted = StandardScaler().fit(features)
+    return Scaling(kind, fitted.mean_, fitted.scale_)
 
 
-def fit_kmeans(features: Floats, options: KMeansOptions) -> Clusters:
-    """Cluster (N, D) scaled features with scikit-learn."""
+def fit_kmeans(features: Floats, options: KMeansOptions, scaling: Scaling) -> Clusters:
+    """Cluster (N, D) features, which have been scaled, with scikit-learn."""
     init = options.init if isinstance(options.init, str) else options.init.astype(features.dtype)
     fitted = KMeans(
         options.k,
@@ -99,5 +102,6 @@ def fit_kmeans(features: Floats, options: KMeansOptions) -> Clusters:
         sizes=np.bincount(fitted.labels_, minlength=options.k),
         inertia=float(fitted.inertia_),
         iterations=int(fitted.n_iter_),
+        scaling=scaling,
         converged=int(fitted.n_iter_) < options.max_iter,
     )

@@ -59,6 +59,7 @@ def fit_on_shards(
         sizes=np.bincount(labels, minlength=options.k),
         inertia=float(sum(part[2] for part in assigned)),
         iterations=found.iterations,
+        scaling=Scaling.without("none") if options.scale == "none" else scaling,
         converged=found.converged,
     )
     return clusters, np.concatenate(shards.stored)
