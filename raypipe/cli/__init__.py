@@ -5,40 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-_BY_SIGNAL, _SIGINT = 128, 2  # as in `endings`, which takes more than this to import
-_INTERRUPTED = "raypipe: interrupted\n"
+from raypipe.cli import signals
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
     try:
-        import signal
-
-        names = ("SIGINT", "SIGTERM", "SIGHUP")
-        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        before = {number: signal.getsignal(number) for number in numbers}
-        for number in numbers:
-            if before[number] is not signal.SIG_IGN:  # as of nohup
-                signal.signal(number, _end)
+        signals.end_at_once()
         # Threads of libgomp (torch's, scikit-learn's) that wait for each other run at full speed
         # for milliseconds, 300,000 turns, and take that from what else runs. These are about 10 µs.
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         from raypipe.cli.app import main as run
-        from raypipe.cli.endings import listen
 
-        for number in numbers:
-            signal.signal(number, before[number])
-        listen()
+        signals.listen()
         run()
-    except KeyboardInterrupt as interrupt:  # before the command has begun, or after its end
-        sys.stderr.write(_INTERRUPTED)
-        sys.exit(_BY_SIGNAL + getattr(interrupt, "number", _SIGINT))
-
-
-def _end(number: int, _frame: object) -> None:
-    """End at once, while modules are imported: nothing has begun.
-
-    An exception would be made another by some of them, as pydantic does.
-    """
-    os.write(2, _INTERRUPTED.encode())
-    os._exit(_BY_SIGNAL + number)
+    except KeyboardInterrupt:  # before the command has begun, or after its end
+        sys.stderr.write(signals.INTERRUPTED)
+        sys.exit(signals.status())

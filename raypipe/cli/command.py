@@ -16,7 +16,8 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
-from raypipe.cli.endings import explain, listen, quiet_output, status_of
+from raypipe.cli import signals
+from raypipe.cli.endings import explain, quiet_output
 from raypipe.cli.help import ALL, SHORT, is_wanted, short_help
 from raypipe.cli.mistakes import told
 from raypipe.cli.next_step import last_line
@@ -160,12 +161,12 @@ def execute(app: App, arguments: list[str]) -> int:
             raise
         say(str(error), complaint_of=name)
         return error.exit_code
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         say(
             f"{name}: interrupted; what is stored is kept, and the same command goes on from "
             "there (train and cluster with --resume)"
         )
-        return status_of(interrupt)
+        return signals.status()
     except Exception as error:  # what no part has taken for a user's mistake
         if os.environ.get(_TRACEBACK_VARIABLE):
             raise
@@ -180,7 +181,7 @@ def one_line(error: Exception) -> str:
 
 def run_job(name: str, model: type[JobConfig]) -> None:
     """Run one job as `python -m raypipe.jobs.<name>` does, and exit."""
-    listen()
+    signals.listen()
     app = new_app()
     add_command(app, name, model)
     sys.exit(execute(app, [name, *sys.argv[1:]]))

@@ -1,21 +1,16 @@
 """How a command ends that could not do its work: in one line, and with a status that says why.
 
 Wrong use and what raypipe itself finds out have messages of their own. This is the one place for
-everything else that a disk, a network, a signal or a file can do.
+everything else that a disk, a network or a file can do; `signals` is that of signals.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-#: What signals add to their number as a status, as shells have it.
-_BY_SIGNAL = 128
-_SIGNALS = ("SIGTERM", "SIGHUP")
 _REMEDIES = {
     errno.ENOSPC: "free some space, or give another place",
     errno.EDQUOT: "free some space, or give another place",
@@ -30,31 +25,6 @@ _REMEDIES = {
     errno.ENOTCONN: "see whether the network drive is still there",
     errno.ETIMEDOUT: "see whether the network drive is still there",
 }
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal other than Ctrl-C's asks the program to end; treated as that is."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def listen() -> None:
-    """Have signals that ask a program to end stop it as Ctrl-C does: finished work is kept."""
-    for name in _SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
-            signal.signal(number, _stop)
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Stopped(number)
-
-
-def status_of(interrupt: KeyboardInterrupt) -> int:
-    """Return the exit status of a program that a signal has ended."""
-    return _BY_SIGNAL + (interrupt.number if isinstance(interrupt, Stopped) else signal.SIGINT)
 
 
 def explain(error: BaseException) -> str:

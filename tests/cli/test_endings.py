@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import pyarrow as pa
@@ -130,6 +132,43 @@ def test_signals_are_told_by_the_status(number: int, status: int) -> None:
     assert process.returncode == status
     assert "interrupted; what is stored is kept" in errors
     assert "Traceback" not in errors
+
+
+#: A module that takes whatever happens for a failure of its own.
+SWALLOWS = "import time\ntry:\n    time.sleep(1)\nexcept BaseException:\n    pass\n"
+#: What is done while the signal comes, in which its exception would be lost; or made another.
+LOSING = {
+    "import": "import swallows",
+    "destructor": "type('Slow', (), {'__del__': lambda _: time.sleep(1)})()",
+    "Ray": "try: time.sleep(60)\n    except KeyboardInterrupt: raise KeyboardInterrupt from None",
+}
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    ("while_", "number"),
+    [
+        ("import", signal.SIGINT),
+        ("import", signal.SIGTERM),
+        ("destructor", signal.SIGINT),
+        ("destructor", signal.SIGHUP),
+        ("Ray", signal.SIGTERM),
+    ],
+)
+def test_no_signal_is_lost(while_: str, number: int, tmp_path: Path) -> None:
+    (tmp_path / "swallows.py").write_text(SWALLOWS)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with run(
+        f"{LOSING[while_]}\n    time.sleep(60)", env=os.environ | {"PYTHONPATH": path}
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begins\n"
+        time.sleep(0.3)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert errors.startswith("raypipe inspect: interrupted; what is stored is kept")
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
