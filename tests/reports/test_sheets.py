@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from raypipe.fit.kmeans.in_memory import Clusters
+from raypipe.heads import Scaling
 from raypipe.jobs import dedupe
 from raypipe.store.reader import StoreReader
 from raypipe.training import cluster_files
@@ -56,6 +57,7 @@ def test_clusters(drawn: list[Any], tmp_path: Path) -> None:
         sizes=np.bincount(labels),
         inertia=0.0,
         iterations=1,
+        scaling=Scaling.without("none"),
         converged=True,
     )
     store = StoreReader(storage.uri)

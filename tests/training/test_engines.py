@@ -24,6 +24,7 @@ from raypipe.fit.engine import choose_engine
 from raypipe.fit.kmeans.in_memory import Clusters, KMeansOptions
 from raypipe.fit.kmeans.on_shards import fit_on_shards, scaling_of
 from raypipe.fit.shards.checkpoint import Checkpoint
+from raypipe.heads import Scaling
 from raypipe.rows.excluded import read_excluded
 from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
@@ -245,7 +246,9 @@ def test_assignments_of_an_earlier_run_are_replaced(
         monkeypatch.setattr("raypipe.training.cluster_files._FILE_ROWS", most)
         labels = np.arange(rows, dtype=np.int32)
         nothing = np.zeros(1)
-        clusters = Clusters(labels, nothing, np.zeros(rows), nothing, 0.0, 1)
+        clusters = Clusters(
+            labels, nothing, np.zeros(rows), nothing, 0.0, 1, Scaling.without("none")
+        )
         write_assignments(np.array([f"{n}" for n in labels], object), clusters, tmp_path)
         table = pq.read_table(tmp_path / "clusters.parquet")
         assert table["cluster"].to_pylist() == labels.tolist()
