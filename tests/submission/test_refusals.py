@@ -43,12 +43,14 @@ def test_a_signal_is_not_lost_where_a_library_swallows_it(
 ) -> None:
     """As asyncio passes Ctrl-C on, it is a cancellation, which may be taken for a timeout's."""
 
+    main = threading.main_thread().ident
+
     class Client:
         async def tail_job_logs(self, _: str) -> Any:
             with contextlib.suppress(BaseException):
                 if not seconds:
                     signal.raise_signal(number)
-                threading.Timer(seconds, signal.raise_signal, [number]).start()
+                threading.Timer(seconds, signal.pthread_kill, [main, number]).start()
                 await asyncio.sleep(5)
             yield "still here\n"
 
