@@ -14,6 +14,7 @@ from packaging.version import parse as version
 
 from raypipe.cli.command import one_line
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.sources.servers import public
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -37,7 +38,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None) -> None:
-        self.address = _url(address)
+        url = _url(address)
+        self.address = public(url)  # in messages: a proxy's password may be in it
         from ray.exceptions import (
             AuthenticationError,
         )  # takes a second, which a wrong command has not
@@ -48,8 +50,8 @@ class Cluster:
         logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
         try:
             # The client itself would wait for minutes.
-            answer = requests.get(f"{self.address}/api/version", timeout=_SECONDS)
-            self.client = JobSubmissionClient(self.address)
+            answer = requests.get(f"{url}/api/version", timeout=_SECONDS)
+            self.client = JobSubmissionClient(url)
             ray = version(str(answer.json()["ray_version"]) if answer.ok else _OLDEST_RAY)
         except AuthenticationError as error:
             reason = one_line(error).partition(". ")[0]

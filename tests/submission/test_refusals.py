@@ -119,8 +119,9 @@ def test_another_server_is_no_dashboard(body: str) -> None:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(UsageError, match="--address: no Ray dashboard answers at"):
-            Cluster(f"http://127.0.0.1:{server.server_port}")
+        place = f"127.0.0.1:{server.server_port}"
+        with pytest.raises(UsageError, match=f"no Ray dashboard answers at http://{place}"):
+            Cluster(f"http://me:hush@{place}")  # nor is a password shown
         server.shutdown()
 
 
