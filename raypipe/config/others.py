@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from raypipe.config.shared import JobConfig
-from raypipe.config.types import Address, Changes, option
+from raypipe.config.types import Address, Changes, JobName, option
 from raypipe.config.values import Sides
 
 
@@ -67,10 +67,10 @@ class SubmitConfig(JobConfig):
     address: Annotated[str | None, option("Ray", usual=True)] = None
     """Address of the cluster's dashboard. Default: RAY_API_SERVER_ADDRESS or RAY_ADDRESS
     if it is one, else http://127.0.0.1:8265, where `ray dashboard` puts that of a cluster."""
-    submission_id: Annotated[str | None, option("Ray")] = None
+    submission_id: Annotated[JobName | None, option("Ray")] = None
     """Name of the job; the cluster takes each only once. Default: made of the command and the
     time."""
-    series: Annotated[str | None, option("Ray")] = None
+    series: Annotated[JobName | None, option("Ray")] = None
     """Name of a series of jobs, of which one runs at a time, as `nightly`: while the last one is
     not done, it is followed, and none is sent. Jobs are called by it and the time."""
     working_dir: Annotated[str | None, option("Ray")] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -75,10 +76,18 @@ def _address(text: str) -> str:
     return text
 
 
+def _job_name(text: str) -> str:
+    """Look at a name that becomes a part of URLs, of commands, and of other names."""
+    if not re.fullmatch(r"\w[\w.-]*", text):
+        raise ValueError("letters, digits, `.`, `_` and `-`, the first a letter or digit")
+    return text
+
+
 #: Endings of weights files: of PyTorch, and of Keras.
 CHECKPOINT_FILES = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
 KERAS_FILES = (".keras", ".weights.h5", ".h5", ".hdf5")
 Address = Annotated[str, AfterValidator(_address)]
+JobName = Annotated[str, AfterValidator(_job_name)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]

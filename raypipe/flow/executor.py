@@ -145,8 +145,8 @@ def on_ray(config: RayConfig, stack: ExitStack) -> Executor:
     from raypipe import runtime
     from raypipe.flow.on_ray import OnRay
 
-    stack.enter_context(runtime.session(config.address, wait=config.wait_for))
-    return OnRay()
+    stack.enter_context(runtime.session(config.address))
+    return OnRay(config.wait_for)
 
 
 def _asks_for_ray(config: RayConfig) -> bool:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
 import ray
@@ -45,32 +45,50 @@ _CALLS = 2
 
 
 class OnRay:
-    """Runs the steps in actors and tasks of the Ray that is joined; an `Executor`."""
+    """Runs the steps in actors and tasks of the Ray that is joined; an `Executor`.
+
+    Args:
+        wait: the kind of node that a cluster has to have, or to start. It is asked for once there
+            is something to do: a listing may take longer than a cluster keeps an idle node.
+    """
+
+    def __init__(self, wait: Literal["none", "cpu", "gpu"] = "none") -> None:
+        self._wait = wait
+
+    def _await_node(self) -> None:
+        runtime.wait_for(self._wait)
+        self._wait = "none"
 
     def device(self) -> str:
         """Return the torch device of replicas."""
+        self._await_node()
         return runtime.device()
 
     def slots(self) -> int:
         """Return how many replicas there is room for."""
+        self._await_node()
         return runtime.slots()
 
     def best_precision(self) -> str:
         """Return what `--precision auto` means on the hardware of replicas."""
+        self._await_node()
         return runtime.best_precision()
 
     def call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Call a function where a replica could run."""
+        self._await_node()
         return runtime.on_replica_hardware(function, *arguments, **options)
 
     def replicas(
         self, actors: Actors, batch_size: int, units: int, *, compiled: bool = False
     ) -> Replicas:
         """Plan the pool of replicas; see `runtime.plan_replicas`."""
+        self._await_node()
         return runtime.plan_replicas(actors, batch_size, units, compiled=compiled)
 
     def check_reach(self, items: Iterable[pa.Table], source: str, storage: Storage | None) -> None:
         """Make sure that every node sees what the work is done on; see `runtime.check_reach`."""
+        self._await_node()
         runtime.check_reach(items, source, storage)
 
     def run(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raypipe.cli.command import Outcome, run_job
+from raypipe.cli.endings import status_of
 from raypipe.config import SubmitConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
@@ -71,19 +72,20 @@ def _leave_to(cluster: Cluster, running: str, config: SubmitConfig) -> Outcome:
 def _follow(cluster: Cluster, submission_id: str) -> Outcome:
     from ray.job_submission import JobStatus
 
-    from raypipe.submission import Log, follow
+    from raypipe.submission import Log, follow, without_trace
 
     started, log = time.monotonic(), Log()
     try:
         job = follow(cluster, submission_id, log)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         log.close()
         say(f"detached; the job goes on. {_how_to_go_on(cluster, submission_id)}")
-        return Outcome({"submission_id": submission_id, "status": "DETACHED"}, "", None, _FAILED)
+        detached = {"submission_id": submission_id, "status": "DETACHED"}
+        return Outcome(detached, "", None, status_of(interrupt))
     good = job.status == JobStatus.SUCCEEDED
     code = 0 if good else _WRONG_USE if job.driver_exit_code == _WRONG_USE else _FAILED
     if not good and job.message and job.driver_exit_code is None:
-        say(job.message)  # the job has not begun: there is no log that says why
+        say(without_trace(job.message))  # the job has not begun: there is no log that says why
     summary = {
         "submission_id": submission_id,
         "status": job.status.value,
@@ -91,7 +93,9 @@ def _follow(cluster: Cluster, submission_id: str) -> Outcome:
         "seconds": round(time.monotonic() - started, 3),
         "result": log.result,
     }
-    say(f"job {submission_id}: {job.status.value}")
+    of_raypipe = (None, 0, _FAILED, _WRONG_USE)
+    how = "" if job.driver_exit_code in of_raypipe else f" (exit code {job.driver_exit_code})"
+    say(f"job {submission_id}: {job.status.value}{how}")
     return Outcome(summary, json.dumps(log.result) if log.result else "", None, code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from packaging.version import parse as version
 
 from raypipe.cli.command import one_line
 from raypipe.errors import RaypipeError, UsageError
+from raypipe.sources.servers import public
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _SECONDS = 10.0
+_TRACE = "Traceback (most recent call last):\n"
 _OLDEST_RAY = "2.60"
 
 
@@ -35,7 +38,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None) -> None:
-        self.address = _url(address)
+        url = _url(address)
+        self.address = public(url)  # in messages: a proxy's password may be in it
         from ray.exceptions import (
             AuthenticationError,
         )  # takes a second, which a wrong command has not
@@ -46,21 +50,23 @@ class Cluster:
         logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
         try:
             # The client itself would wait for minutes.
-            answer = requests.get(f"{self.address}/api/version", timeout=_SECONDS)
-            self.client = JobSubmissionClient(self.address)
-            ray = str(answer.json()["ray_version"]) if answer.ok else _OLDEST_RAY
-        except AuthenticationError:
+            answer = requests.get(f"{url}/api/version", timeout=_SECONDS)
+            self.client = JobSubmissionClient(url)
+            ray = version(str(answer.json()["ray_version"]) if answer.ok else _OLDEST_RAY)
+        except AuthenticationError as error:
+            reason = one_line(error).partition(". ")[0]
             raise UsageError(
                 f"--address: the cluster at {self.address} wants its token: set "
-                "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+                f"RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH ({reason})"
             ) from None
-        except (requests.exceptions.RequestException, ConnectionError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
+            # It may be another server, or a token that no header can hold.
             raise UsageError(
                 f"--address: no Ray dashboard answers at {self.address} "
                 f"({_reason(error)}); `ray dashboard cluster.yaml` brings that of a cluster to "
                 f"{_DEFAULT_ADDRESS}"
             ) from None
-        if version(ray) < version(_OLDEST_RAY):
+        if ray < version(_OLDEST_RAY):
             raise UsageError(
                 f"--address: the cluster at {self.address} runs Ray {ray}; "
                 f"raypipe needs {_OLDEST_RAY} or newer there"
@@ -77,7 +83,7 @@ class Cluster:
             self.client.submit_job(
                 entrypoint=entrypoint, submission_id=submission_id, runtime_env=runtime_env
             )
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(f"--working-dir or --runtime-env: {one_line(error)}") from None
         except (RuntimeError, OSError) as error:
             text = one_line(error)
@@ -86,7 +92,8 @@ class Cluster:
                     f"--submission-id: the cluster has had a job {submission_id!r}; "
                     f"give another, or --attach {submission_id}"
                 ) from None
-            raise RaypipeError(f"the cluster does not take the job: {text[:500]}") from None
+            reason = without_trace(str(error))[:500]
+            raise RaypipeError(f"the cluster does not take the job: {reason}") from None
 
     def job(self, submission_id: str) -> JobDetails:
         """Return what the cluster knows of a job.
@@ -123,13 +130,28 @@ class Cluster:
         return next((str(job.submission_id) for job in found if not job.status.is_terminal()), None)
 
 
+def without_trace(text: str) -> str:
+    """Return as one line what the cluster says, without the stack traces of its own in it."""
+    before, trace, _ = text.partition(_TRACE)
+    lines = text.rpartition(_TRACE)[2].splitlines() if trace else []
+    return " ".join(" ".join([before, *dropwhile(_is_frame, lines)]).split())
+
+
+def _is_frame(line: str) -> bool:
+    return line.startswith("  ")
+
+
 def _url(address: str | None) -> str:
     set_there = [os.environ.get(name, "") for name in _ADDRESS_VARIABLES]
     of_dashboard = next((found for found in set_there if found.startswith("http")), None)
     found = address or of_dashboard or _DEFAULT_ADDRESS
     url = found if "://" in found else f"http://{found}"
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is no number
+        good = False
+    if not good:
         raise UsageError(
             f"--address: must be that of a dashboard, as {_DEFAULT_ADDRESS}; got {found!r}"
         )

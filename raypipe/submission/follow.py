@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -21,6 +22,8 @@ from raypipe.submission.client import Cluster
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
+#: What asks a program to end.
+_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PAUSE = 1.0
 _PATIENCE = 300.0
 _TELL_SECONDS = 10.0
@@ -123,24 +126,30 @@ def _interrupts() -> Iterator[Callable[[], None]]:
     asyncio turns Ctrl-C into a cancellation, which a library may take for its own and swallow.
     With a handler of ours it does not, and what else may swallow the exception is found out.
     """
-    seen = threading.Event()
+    seen: list[KeyboardInterrupt] = []
 
-    def note(*_: object) -> None:
-        seen.set()
-        raise KeyboardInterrupt
+    def note(number: int, frame: FrameType | None) -> None:
+        try:
+            before[number](number, frame)
+        except KeyboardInterrupt as interrupt:
+            seen.append(interrupt)
+            raise
 
     def check() -> None:
-        if seen.is_set():
-            raise KeyboardInterrupt
+        if seen:
+            raise seen[0]
 
-    if threading.current_thread() is not threading.main_thread():
-        yield check  # only the main thread is interrupted
-        return
-    before = signal.signal(signal.SIGINT, note)
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # only that is interrupted
+        found = {number: signal.getsignal(number) for number in _REQUESTS}
+        before = {number: handler for number, handler in found.items() if callable(handler)}
+    for number in before:
+        signal.signal(number, note)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _follow(

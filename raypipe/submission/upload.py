@@ -13,11 +13,13 @@ from raypipe.config.label_rules import label_path
 from raypipe.errors import UsageError
 from raypipe.submission.entrypoint import Command
 
-_POSITIONAL = ("recipe", "source", "model", "store", "image")
+_POSITIONAL = ("recipe", "source", "model", "store", "run", "image")
 _READ = (*_POSITIONAL, "config", "backbone", "weights", "label_file", "join", "init", "exclude")
 _WRITTEN = "out"
 _PLACES = "a bucket (s3://, gs://), or an absolute path that every node sees"
 _MIB = 2**20
+#: What the job needs and a user's environment may have, too. The rest is left to Ray to check.
+_MERGED = (("py_modules", list, "a list"), ("env_vars", dict, "lines of `NAME: value`"))
 _EXCLUDED = ["__pycache__", "*.pyc"]
 #: Left out by Ray, too.
 _NEVER_SENT = (".git", ".venv", "venv", "__pycache__")
@@ -112,7 +114,7 @@ def _file(option: str, name: str, root: Path, *, sent: bool) -> Iterator[str]:
                 "go to a folder above it, or move it"
             )
         yield name
-    elif option in ("model", "store"):
+    elif option in ("model", "store", "run"):
         raise UsageError(f"{shown}: there is no {name!r}; give {_PLACES}")
 
 
@@ -131,6 +133,9 @@ def _read(path: str) -> dict[str, Any]:
     found = read_mapping(path, "--runtime-env")
     if "working_dir" in found:
         raise UsageError(f"--runtime-env: {path!r} has a working_dir; give it as --working-dir")
+    for name, kind, words in _MERGED:
+        if not isinstance(found.get(name, kind()), kind):
+            raise UsageError(f"--runtime-env: {name} must be {words}; got {found[name]!r}")
     return found
 
 

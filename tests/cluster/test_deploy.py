@@ -83,6 +83,35 @@ def test_manifests_do_what_they_say(path: Path) -> None:
         assert tries * (job["activeDeadlineSeconds"] + 600) < 24 * 3600
 
 
+def bytes_of(quantity: str) -> int:
+    assert quantity.endswith("Gi")
+    return int(quantity[:-2]) * 2**30
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_the_object_store_of_a_worker_lies_in_its_memory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a /dev/shm that is smaller than Ray's share of the memory, Ray takes the disk instead."""
+    from ray._common import utils as common
+    from ray._private import services, utils
+
+    (cluster,) = clusters(yaml.safe_load(path.read_text()))
+    for group in cluster["workerGroupSpecs"]:
+        spec = group["template"]["spec"]
+        memory = bytes_of(spec["containers"][0]["resources"]["limits"]["memory"])
+        mounts = spec["containers"][0].get("volumeMounts", [])
+        mounted = [mount["name"] for mount in mounts if mount["mountPath"] == "/dev/shm"]
+        sizes = [
+            v["emptyDir"]["sizeLimit"] for v in spec.get("volumes", []) if v["name"] in mounted
+        ]
+        shared = bytes_of(sizes[0]) if sizes else memory  # KubeRay mounts one of all the memory
+        monkeypatch.setattr(utils, "get_shared_memory_bytes", lambda shared=shared: shared)
+        monkeypatch.setattr(common, "get_system_memory", lambda memory=memory: memory)
+        store = utils.resolve_object_store_memory(memory)
+        assert services.determine_plasma_store_config(store, "/tmp")[0] == "/dev/shm"
+
+
 def commands() -> dict[str, str]:
     """Return the commands that the files send to clusters, by file."""
     files = [ROOT / "cluster.yaml", *MANIFESTS, *(DEPLOY / "schedule").iterdir()]
@@ -154,13 +183,15 @@ def test_schedules_run_commands_that_are_right() -> None:
         *re.findall(r"^ExecStart=(.*)$", service, re.M),
         *re.findall(r"^[\d* ]+ (.*)$", crontab, re.M),
     ]
-    sent = [command.partition(" -- ")[2].partition(" >>")[0] for command in commands]
-    sent = [
-        command.replace("--config /etc/raypipe/extract.yaml", "") for command in sent if command
+    sent = [command.partition(" -- ")[2].partition(" >")[0] for command in commands]
+    # As jobs, each of them: the machine that sends them has no rights on the bucket.
+    names = [
+        parse(
+            tuple(shlex.split(command.replace("--config /etc/raypipe/extract.yaml", "")))
+        ).given.name
+        for command in sent
     ]
-    assert len(sent) == 2
-    for command in sent:
-        assert parse(tuple(shlex.split(command))).given.name == "extract"
+    assert names == ["extract", "compact", "expire"] * 2
     with pytest.raises(UsageError):
         parse(("extract", "s3://bucket/photos", "--oot", "x"))
 

@@ -141,7 +141,7 @@ def test_an_interrupt_detaches_and_attach_follows_to_the_end(head: Head, tmp_pat
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[1]
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "detached; the job goes on" in said
     assert f"raypipe submit --address {head.address} --attach long" in said
     assert f"ray job stop long --address {head.address}" in said

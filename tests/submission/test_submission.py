@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import shlex
-import signal
 import threading
 import zipfile
 from pathlib import Path
@@ -36,24 +34,6 @@ def test_a_log_goes_on_where_it_was_left(capsys: pytest.CaptureFixture[str]) -> 
     log.close()
     assert capsys.readouterr().err == 'one\ntwo\nthree\n{"näme":1}\nfour\n'
     assert log.result == {"rows": 2}
-
-
-def test_an_interrupt_is_not_lost_where_a_library_swallows_it() -> None:
-    """As asyncio passes it on, it is a cancellation, which may be taken for a timeout's."""
-
-    class Client:
-        async def tail_job_logs(self, _: str) -> Any:
-            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
-            with contextlib.suppress(BaseException):
-                await asyncio.sleep(5)
-            yield "still here\n"
-
-    ended = SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: True))
-    cluster: Any = SimpleNamespace(client=Client(), job=lambda _: ended)
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        follow(cluster, "job", Log())
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_a_job_waits_for_is_told(
@@ -239,7 +219,9 @@ def test_addresses(given: str | None, url: str, monkeypatch: pytest.MonkeyPatch)
     assert _url(None) == "http://10.0.0.1:8265"
 
 
-@pytest.mark.parametrize("given", ["ray://127.0.0.1:10001", "http://"])
+@pytest.mark.parametrize(
+    "given", ["ray://127.0.0.1:10001", "http://", "http://[::1", "http://h:99999", "http://h:x"]
+)
 def test_wrong_addresses(given: str) -> None:
     with pytest.raises(UsageError, match="--address: must be that of a dashboard"):
         _url(given)
