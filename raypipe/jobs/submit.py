@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raypipe.cli import signals
 from raypipe.cli.command import Outcome, run_job
-from raypipe.cli.endings import status_of
 from raypipe.config import SubmitConfig
 from raypipe.display import say
 from raypipe.errors import UsageError
@@ -77,11 +77,11 @@ def _follow(cluster: Cluster, submission_id: str) -> Outcome:
     started, log = time.monotonic(), Log()
     try:
         job = follow(cluster, submission_id, log)
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         log.close()
         say(f"detached; the job goes on. {_how_to_go_on(cluster, submission_id)}")
         detached = {"submission_id": submission_id, "status": "DETACHED"}
-        return Outcome(detached, "", None, status_of(interrupt))
+        return Outcome(detached, "", None, signals.status())
     good = job.status == JobStatus.SUCCEEDED
     code = 0 if good else _WRONG_USE if job.driver_exit_code == _WRONG_USE else _FAILED
     if not good and job.message and job.driver_exit_code is None:
