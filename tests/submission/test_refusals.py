@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.server
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from raypipe.cli.endings import Stopped, listen
+from raypipe.cli import signals
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import submit
 from raypipe.submission import Cluster, Log, parse, runtime_env
@@ -24,19 +25,23 @@ from tests.conftest import Here
 FAR = ("extract", "s3://b/photos", "--out", "s3://b/features")
 
 
-@contextlib.contextmanager
-def usual_answers() -> Iterator[None]:
+NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def usual_answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have the program answer signals as the command line does."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    listen()
-    try:
-        yield
-    finally:
-        for number, answer in before.items():
-            signal.signal(number, answer)
+    monkeypatch.setattr(signals, "_requests", signals._Requests())
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in NUMBERS}
+    signals.listen()
+    yield
+    for number, answer in before.items():
+        signal.signal(number, answer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("usual_answers")
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("seconds", [0, 0.1])
 def test_a_signal_is_not_lost_where_a_library_swallows_it(
     number: signal.Signals, seconds: float
@@ -56,31 +61,25 @@ def test_a_signal_is_not_lost_where_a_library_swallows_it(
 
     ended = SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: True))
     cluster: Any = SimpleNamespace(client=Client(), job=lambda _: ended)
-    with usual_answers():
-        before = signal.getsignal(number)
-        with pytest.raises(KeyboardInterrupt) as found:
-            follow(cluster, "job", Log())
-        assert signal.getsignal(number) is before
-    assert getattr(found.value, "number", signal.SIGINT) == number
+    before = signal.getsignal(number)
+    with pytest.raises(signals.Stopped):
+        follow(cluster, "job", Log())
+    assert signal.getsignal(number) is before
+    assert signals.status() == 128 + number
 
 
-@pytest.mark.parametrize(
-    ("interrupt", "status"),
-    [(KeyboardInterrupt(), 130), (Stopped(signal.SIGTERM), 143), (Stopped(signal.SIGHUP), 129)],
-)
+@pytest.mark.usefixtures("usual_answers")
+@pytest.mark.parametrize("number", NUMBERS)
 def test_who_detaches_is_told_by_the_status(
-    interrupt: KeyboardInterrupt,
-    status: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(*_: Any) -> None:
-        raise interrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr("raypipe.submission.follow", stopped)
     cluster: Any = SimpleNamespace(address="http://127.0.0.1:8265")
     outcome = submit._follow(cluster, "nightly")
-    assert (outcome.summary["status"], outcome.exit_code) == ("DETACHED", status)
+    assert (outcome.summary["status"], outcome.exit_code) == ("DETACHED", 128 + number)
     assert "detached; the job goes on" in capsys.readouterr().err
 
 
