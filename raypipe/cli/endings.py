@@ -13,6 +13,8 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
+from raypipe.memory import is_out_of_memory
+
 #: What signals add to their number as a status, as shells have it.
 _BY_SIGNAL = 128
 _SIGNALS = ("SIGTERM", "SIGHUP")
@@ -24,7 +26,7 @@ _REMEDIES = {
     errno.EPERM: "give another place, or have the permission changed",
     errno.EMFILE: "allow more open files: ulimit -n 65536",
     errno.ENFILE: "close other programs, or allow more open files",
-    errno.ENOMEM: "close other programs, or give a smaller --batch-size or fewer --actors",
+    errno.ENOMEM: "close other programs, or give a smaller --size, --batch-size or --actors",
     errno.EIO: "see whether the drive is damaged",
     errno.ESTALE: "see whether the network drive is still there",
     errno.ENOTCONN: "see whether the network drive is still there",
@@ -65,7 +67,7 @@ def explain(error: BaseException) -> str:
     """
     error = _cause(error)
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if isinstance(error, MemoryError):
+    if isinstance(error, Exception) and is_out_of_memory(error):
         return f"memory does not suffice{f' ({said})' if said else ''}; {_REMEDIES[errno.ENOMEM]}"
     if isinstance(error, OSError) and error.errno:
         place = f" {error.filename!r}" if error.filename is not None else ""

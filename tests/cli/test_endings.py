@@ -77,7 +77,11 @@ RayLikeError.__module__ = "ray.exceptions"
         (OSError(errno.ESTALE, "Stale file handle", "/x"), "network drive is still there"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "cannot use '/x': No such file"),
         (ConnectionResetError(errno.ECONNRESET, "reset by peer"), "connection: reset by peer"),
-        (MemoryError(), "memory does not suffice; .* fewer --actors"),
+        (MemoryError(), "memory does not suffice; .* --batch-size or --actors"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            r"memory does not suffice \(.*you tried\); .* smaller --size",
+        ),
         (pa.ArrowInvalid("bad magic\nmore"), "a file cannot be read: bad magic; `--debug`"),
         (zipfile.BadZipFile("no zip"), "a file cannot be read: no zip"),
         (json.JSONDecodeError("bad", "{", 0), "a file cannot be read: bad"),
