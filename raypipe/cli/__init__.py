@@ -11,6 +11,7 @@ _INTERRUPTED = "raypipe: interrupted\n"
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _open_streams()
     try:
         import signal
 
@@ -33,6 +34,18 @@ def main() -> None:
     except KeyboardInterrupt as interrupt:  # before the command has begun, or after its end
         sys.stderr.write(_INTERRUPTED)
         sys.exit(_BY_SIGNAL + getattr(interrupt, "number", _SIGINT))
+
+
+def _open_streams() -> None:
+    """Open those of the three standard streams that the program was started without.
+
+    The next files would have their numbers, and hold what is said. Each takes the lowest one.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "w" if number else "r")  # noqa: PTH123, SIM115 - for good
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _end(number: int, _frame: object) -> None:

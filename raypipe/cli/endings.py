@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from raypipe.memory import is_out_of_memory
 
@@ -82,13 +82,27 @@ def explain(error: BaseException) -> str:
     return f"unexpected {kind}{f': {said}' if said else ''}; `--debug` shows where"
 
 
-def quiet_output() -> None:
-    """Give up standard output, whose reader has gone: what is flushed at the end would fail."""
+def quiet(stream: TextIO) -> None:
+    """Give up an output whose reader has gone, or disk is full: Python's last flush would fail."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
     except (OSError, ValueError):  # it is no file
         return
+
+
+def flush_outputs() -> OSError | None:
+    """Write what is held back; return why the result could not be, and give up what cannot be."""
+    failed = None
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except OSError as error:
+            quiet(stream)
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                error.filename = "<stdout>"
+                failed = error
+    return failed
 
 
 def _verb(error: OSError) -> str:
