@@ -10,6 +10,7 @@ from raypipe.config.label_rules import LabelRule, SplitRule, expanded
 from raypipe.config.types import (
     Address,
     CropRounding,
+    Id,
     Interpolation,
     Names,
     Orientation,
@@ -58,7 +59,7 @@ class SourceConfig(JobConfig):
     arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and gs://bucket/prefix."""
     glob: Annotated[Names, option("Input", usual=True)] = ()
     """Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for several."""
-    since: Annotated[str | None, option("Input")] = None
+    since: Annotated[Id | None, option("Input")] = None
     """Take only items whose id is this or sorts behind it, as `2026/11/21`. What lies in front of
     it in a folder or bucket is not even listed, and stays as it is in the store."""
     id_column: Annotated[str | None, option("Input")] = None

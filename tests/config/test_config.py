@@ -63,6 +63,7 @@ def test_grid_forms(tmp_path: Path) -> None:
         ({"actors": "many"}, "--actors must be auto, N or MIN:MAX"),
         ({"actors": "4:2"}, "--actors must be auto, N or MIN:MAX"),
         ({"interpolation": "cubic"}, "--interpolation must be nearest, bilinear"),
+        ({"since": "caf\udce9"}, "--since must be an id, or .* in UTF-8; got "),
         ({"nonsense": 1}, "unknown option --nonsense"),
         ({"seed": 2**32}, "--seed must be a whole number ≥ 0 and ≤ 4294967295"),
         ({"size": [1]}, "--size must be .*HEIGHTxWIDTH"),
