@@ -10,6 +10,7 @@ from raypipe.cli import signals
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _open_streams()
     try:
         signals.end_at_once()
         # Threads of libgomp (torch's, scikit-learn's) that wait for each other run at full speed
@@ -22,3 +23,15 @@ def main() -> None:
     except KeyboardInterrupt:  # before the command has begun, or after its end
         sys.stderr.write(signals.INTERRUPTED)
         sys.exit(signals.status())
+
+
+def _open_streams() -> None:
+    """Open those of the three standard streams that the program was started without.
+
+    The next files would have their numbers, and hold what is said. Each takes the lowest one.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "w" if number else "r")  # noqa: PTH123, SIM115 - for good
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)

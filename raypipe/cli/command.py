@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic.fields import FieldInfo
 
 from raypipe.cli import signals
-from raypipe.cli.endings import explain, quiet_output
+from raypipe.cli.endings import explain, flush_outputs, quiet
 from raypipe.cli.help import ALL, SHORT, is_wanted, short_help
 from raypipe.cli.mistakes import told
 from raypipe.cli.next_step import last_line
@@ -94,7 +94,7 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)  # noqa: T201
     except BrokenPipeError:  # of `| head`: its reader has had enough
-        quiet_output()
+        quiet(sys.stdout)
 
 
 def add_command(
@@ -148,10 +148,19 @@ def _examples(heading: str, commands: tuple[str, ...]) -> str:
 def execute(app: App, arguments: list[str]) -> int:
     """Run an application; return the exit status and print errors as one line."""
     name = " ".join(["raypipe", *arguments[:1]]) if arguments else "raypipe"
-    if arguments and (model := JOBS.get(arguments[0])) and is_wanted(arguments):
-        _print(short_help(arguments[0], model))
-        return 0
+    status = _executed(app, arguments, name)
+    failed = flush_outputs()
+    if failed is not None and not status:
+        say(explain(failed), complaint_of=name)
+        return _INTERNAL_ERROR
+    return status
+
+
+def _executed(app: App, arguments: list[str], name: str) -> int:
     try:
+        if arguments and (model := JOBS.get(arguments[0])) and is_wanted(arguments):
+            _print(short_help(arguments[0], model))
+            return 0
         return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
         say(told(error, arguments), complaint_of=name)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
+
+from raypipe.memory import is_out_of_memory
 
 _REMEDIES = {
     errno.ENOSPC: "free some space, or give another place",
@@ -19,7 +21,7 @@ _REMEDIES = {
     errno.EPERM: "give another place, or have the permission changed",
     errno.EMFILE: "allow more open files: ulimit -n 65536",
     errno.ENFILE: "close other programs, or allow more open files",
-    errno.ENOMEM: "close other programs, or give a smaller --batch-size or fewer --actors",
+    errno.ENOMEM: "close other programs, or give a smaller --size, --batch-size or --actors",
     errno.EIO: "see whether the drive is damaged",
     errno.ESTALE: "see whether the network drive is still there",
     errno.ENOTCONN: "see whether the network drive is still there",
@@ -35,7 +37,7 @@ def explain(error: BaseException) -> str:
     """
     error = _cause(error)
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if isinstance(error, MemoryError):
+    if isinstance(error, Exception) and is_out_of_memory(error):
         return f"memory does not suffice{f' ({said})' if said else ''}; {_REMEDIES[errno.ENOMEM]}"
     if isinstance(error, OSError) and error.errno:
         place = f" {error.filename!r}" if error.filename is not None else ""
@@ -50,13 +52,27 @@ def explain(error: BaseException) -> str:
     return f"unexpected {kind}{f': {said}' if said else ''}; `--debug` shows where"
 
 
-def quiet_output() -> None:
-    """Give up standard output, whose reader has gone: what is flushed at the end would fail."""
+def quiet(stream: TextIO) -> None:
+    """Give up an output whose reader has gone, or disk is full: Python's last flush would fail."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
     except (OSError, ValueError):  # it is no file
         return
+
+
+def flush_outputs() -> OSError | None:
+    """Write what is held back; return why the result could not be, and give up what cannot be."""
+    failed = None
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.flush()
+        except OSError as error:
+            quiet(stream)
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                error.filename = "<stdout>"
+                failed = error
+    return failed
 
 
 def _verb(error: OSError) -> str:

@@ -10,6 +10,7 @@ from raypipe.config.label_rules import LabelRule, SplitRule, expanded
 from raypipe.config.types import (
     Address,
     CropRounding,
+    Id,
     Interpolation,
     Names,
     Orientation,
@@ -26,7 +27,11 @@ class JobConfig(BaseModel):
     """What every job has in common."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, coerce_numbers_to_str=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
     )
 
 
@@ -54,7 +59,7 @@ class SourceConfig(JobConfig):
     arrays (.h5, .npy, .npz). Paths, or URIs as s3://bucket/prefix and gs://bucket/prefix."""
     glob: Annotated[Names, option("Input", usual=True)] = ()
     """Take only items whose id matches, as `*.jpg` or `train/**/*.png`; repeat it for several."""
-    since: Annotated[str | None, option("Input")] = None
+    since: Annotated[Id | None, option("Input")] = None
     """Take only items whose id is this or sorts behind it, as `2026/11/21`. What lies in front of
     it in a folder or bucket is not even listed, and stays as it is in the store."""
     id_column: Annotated[str | None, option("Input")] = None
@@ -118,7 +123,7 @@ class IngestConfig(LabelConfig):
     """Drop rows whose image is gone from the source."""
     retry_rejects: Annotated[bool, option("Store")] = False
     """Try items again that were rejected before. Those whose server did not answer always are."""
-    max_seconds_per_image: Annotated[float, Field(gt=0), option("Preprocessing")] = 60.0
+    max_seconds_per_image: Annotated[float, Field(gt=0, le=86400), option("Preprocessing")] = 60.0
     """Reject images that take longer than this to decode."""
     moved: Annotated[bool, option("Store")] = False
     """Take SOURCE for the one the store was made from, in another place; later runs then do so."""
@@ -142,7 +147,9 @@ class RayConfig(JobConfig):
     log: Annotated[Literal["text", "json"], option("Command")] = "text"
     """Form of what is said while it runs: `json` writes one object per line, with the job, and has
     Ray's workers do so in their logs, with the unit, its images and its seconds."""
-    batch_size: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], option("Ray")] = "auto"
+    batch_size: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=65536)], option("Ray")
+    ] = "auto"
     """Images per forward pass: `auto` or N; halved where memory does not suffice. Affects speed,
     and features by rounding only."""
     compile: Annotated[Literal["auto", "on", "off"], option("Ray")] = "auto"
@@ -244,7 +251,7 @@ class BackboneConfig(JobConfig):
     """Length of the shorter side (`shorter`), the longer (`border`) or both (`squash`) before the
     centre is taken. HEIGHTxWIDTH is what the image is to cover (`shorter`), to fit into (`border`)
     or to have (`squash`)."""
-    crop: Annotated[int | None, Field(ge=8), option("Preprocessing")] = None
+    crop: Annotated[int | None, Field(ge=8, le=65535), option("Preprocessing")] = None
     """Side of a centre square taken from the original image before it is resized."""
     crop_rounding: Annotated[CropRounding | None, option("Preprocessing")] = None
     """Where that square starts if half a pixel is left: rounded `down`, as slices of NumPy arrays

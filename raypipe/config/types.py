@@ -83,11 +83,19 @@ def _job_name(text: str) -> str:
     return text
 
 
+def _utf8(text: str) -> str:
+    """Look at what is compared with ids, which are UTF-8."""
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("an id, or what ids begin with, in UTF-8")
+    return text
+
+
 #: Endings of weights files: of PyTorch, and of Keras.
 CHECKPOINT_FILES = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin", ".ckpt")
 KERAS_FILES = (".keras", ".weights.h5", ".h5", ".hdf5")
 Address = Annotated[str, AfterValidator(_address)]
 JobName = Annotated[str, AfterValidator(_job_name)]
+Id = Annotated[str, AfterValidator(_utf8)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Grid = Annotated[tuple[str, ...], BeforeValidator(_grid_entries)]

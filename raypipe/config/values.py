@@ -206,7 +206,7 @@ class Size(Value):
         return (int(size),)
 
 
-_LEAST_SIDE = 8
+_SIDES = range(8, 2**16)  # JPEG knows no longer ones
 
 
 def _sides(given: Any) -> int | tuple[int, int]:
@@ -214,9 +214,9 @@ def _sides(given: Any) -> int | tuple[int, int]:
     is_pair = isinstance(given, list | tuple) and len(given) == 2
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", "x".join(map(str, given)) if is_pair else str(given))
     sides = [int(side) for side in found.groups() if side] if found else []
-    if not sides or min(sides) < _LEAST_SIDE:
+    if not sides or any(side not in _SIDES for side in sides):
         raise ValueError(
-            f"a side of {_LEAST_SIDE} pixels or more, or HEIGHTxWIDTH, as 224 or 256x128"
+            f"a side of {_SIDES[0]} to {_SIDES[-1]} pixels, or HEIGHTxWIDTH, as 224 or 256x128"
         )
     return squared(sides[0], sides[-1])
 

@@ -24,9 +24,11 @@ from raypipe.images import Pixels
 from raypipe.reports.thumbnails import find_uris, thumbnail, unreadable
 from raypipe.rows.excluded import Excluded, read_excluded
 from raypipe.rows.features import finite, not_finite, to_array
+from raypipe.sources.local import named_uri, path_of
 from raypipe.steps.apart import decoded_apart, limited
 from raypipe.steps.batch import ReadOptions
-from raypipe.storage import local_path, new_file, output_file, user_path
+from raypipe.storage import local_path, new_file, output_file
+from raypipe.storage.paths import is_text
 from raypipe.store.reader import StoreReader
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def _own_features(
     store: StoreReader, column: str, name: str
 ) -> tuple[npt.NDArray[Any], str] | None:
     """Return the features of an image of the store, and where it is; None if it has none."""
-    uris = find_uris(store, [name])
+    uris = find_uris(store, [name]) if is_text(name) else {}
     if not uris:  # which is known before features are read
         return None
     for batch in store.iter_batches([schema.ID, schema.VIEW, column]):
@@ -121,9 +123,7 @@ def _embedded(
     config: SimilarConfig, store: StoreReader, column: str
 ) -> tuple[npt.NDArray[Any], str]:
     """Return the features of any image, made as those of the store, and where it is."""
-    uri = (
-        config.image if "://" in config.image else str(user_path(config.image, "IMAGE").absolute())
-    )
+    uri = named_uri(config.image, "IMAGE")
     outputs = tuple(output for output in store.spec.outputs if output.column == column)
     spec = store.spec.model_copy(update={"outputs": outputs, "augment": None})
     pixels = _decoded(config, store, ReadOptions(spec, _MAX_PIXELS), uri)
@@ -188,9 +188,9 @@ def _of_file(store: StoreReader, found: list[_Found], uri: str) -> str | None:
     """Return the id of the image that was made from the file at a place; None if none was."""
     from raypipe.flow.ingest import same_place
 
-    place = str(local_path(uri, "IMAGE")) if uri.startswith("file://") else uri
+    place = path_of(uri)
     uris = find_uris(store, (one.id for one in found))
-    return next((name for name, own in uris.items() if same_place(own, place)), None)
+    return next((name for name, own in uris.items() if same_place(path_of(own), place)), None)
 
 
 def _draw(config: SimilarConfig, store: StoreReader, uri: str, found: list[_Found]) -> str | None:

@@ -29,7 +29,7 @@ from raypipe.images.npy import is_image
 from raypipe.predictions.checks import head_spec
 from raypipe.predictions.inputs import Images
 from raypipe.runtime.keeping import ONE_AT_A_TIME
-from raypipe.storage import user_path
+from raypipe.sources.local import named_uri
 
 #: What one image may be.
 GivenImage = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.unsignedinteger[Any]]
@@ -179,8 +179,7 @@ def _name(image: object, number: int, count: int) -> str:
 def _uri(image: Any, file: Path, name: str) -> str:
     """Return where an image is: in its own file, or in the one that is written."""
     if isinstance(image, str | os.PathLike):
-        place = os.fspath(image)
-        return place if "://" in place else str(user_path(place, "images").absolute())
+        return named_uri(os.fspath(image), "images")
     if isinstance(image, np.ndarray):
         np.save(file.with_suffix(".npy"), image, allow_pickle=False)
         return str(file.with_suffix(".npy"))

@@ -76,7 +76,7 @@ def make_page(
     if not title and len(parts) > 1:
         title = f"{name}: {', '.join(part.title.lower() for part in parts)}".removeprefix(": ")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return render(title, parts, album, made).encode()
+    return render(title, parts, album, made).encode(errors="backslashreplace")
 
 
 def _section(place: str) -> tuple[int, Section] | None:

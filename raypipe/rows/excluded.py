@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from raypipe.storage import local_path
 
 #: Of the lists that `dedupe` writes: whether the image stays.
 KEEP = "keep"
+
+_LINE_ENDS = re.compile(r"\r\n?|\n")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def read_excluded(file: str | None, ids: Iterable[npt.NDArray[np.object_]]) -> E
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise UsageError(f"--exclude: cannot read {str(path)!r}: {reason}") from None
-    listed = _of_csv(text, str(path)) if path.suffix.lower() == ".csv" else text.splitlines()
+    lines = _LINE_ENDS.split(text)  # `splitlines` would know more of them, which names may have
+    listed = _of_csv(text, str(path)) if path.suffix.lower() == ".csv" else lines
     wanted = dict.fromkeys(name for name in listed if name)
     known = {name for some in ids for name in some}
     found = [one for name in wanted if (one := name if name in known else as_it_was(name)) in known]
@@ -113,10 +117,16 @@ def _of_csv(text: str, path: str) -> list[str]:
             f"--exclude: a .csv needs a column {schema.ID!r}; {path!r} has "
             f"{', '.join(columns) or 'none'}; a .txt has an id on each line"
         )
-    for row in rows:
+    if len({*columns}) < len(columns):
+        raise UsageError(f"--exclude: {path!r} has two columns of one name; rename one")
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise UsageError(
+                f"--exclude: row {number} of {path!r} has more or fewer fields than the header"
+            )
         if KEEP in columns and row[KEEP] not in ("yes", "no"):
             raise UsageError(
                 f"--exclude: column {KEEP!r} of {path!r} has to be yes or no; got {row[KEEP]!r} "
                 f"for {row[schema.ID]!r}"
             )
-    return [row[schema.ID] or "" for row in rows if row.get(KEEP, "no") == "no"]
+    return [row[schema.ID] for row in rows if row.get(KEEP, "no") == "no"]

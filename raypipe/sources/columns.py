@@ -7,15 +7,15 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable
-from urllib.parse import unquote, urlsplit
 
 from raypipe.config import LabelConfig, SourceConfig
 from raypipe.errors import UsageError, nearest
-from raypipe.sources.local import file_etag
+from raypipe.sources.local import as_uri, file_etag
 from raypipe.sources.places import check_address, check_path, may_be_outside
 from raypipe.sources.remote import REMOTE_SCHEMES
 from raypipe.sources.servers import public
 from raypipe.storage import is_object
+from raypipe.storage.paths import path_of_uri
 
 #: Usual names of the column with the images, most telling first.
 IMAGE_NAMES = (
@@ -150,10 +150,10 @@ def resolve(
             check_address(address, row)
         return address, etag or ""
     if scheme.lower() == "file":
-        path = posixpath.abspath(unquote(urlsplit(uri).path))
+        path = posixpath.abspath(path_of_uri(uri, f"SOURCE: {row}"))
         if not outside:
             check_path(path, folder, row)
-        return path, file_etag(path)
+        return as_uri(path), file_etag(path)
     raise UsageError(
         f"SOURCE: {row}: expected a path, file://, {', '.join(f'{s}://' for s in REMOTE_SCHEMES)}; "
         f"got {public(uri)!r}"

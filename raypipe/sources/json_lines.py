@@ -10,8 +10,8 @@ from typing import Any
 from raypipe.errors import UsageError
 from raypipe.sources.batches import BATCH_ROWS, Texts
 from raypipe.sources.files import AnyPath
-from raypipe.sources.local import is_text
 from raypipe.sources.text_tables import encoding_of
+from raypipe.storage.paths import is_text
 
 
 def keys_of(path: AnyPath) -> list[str]:

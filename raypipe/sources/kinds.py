@@ -54,7 +54,7 @@ def find_source(config: SourceConfig) -> Source:
     """
     if is_object(config.source):
         return _of_object(config)
-    path = local_path(config.source, "SOURCE", or_bucket=True)
+    path = local_path(config.source, "SOURCE", or_bucket=True, any_name=True)
     if found := result_at(str(path)):
         raise UsageError(f"SOURCE: {str(path)!r} is {found}; give images")
     try:

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 from raypipe.errors import RejectedItem, RejectReason
 from raypipe.schema import MISSING
 from raypipe.sources.faults import changed, rejected
+from raypipe.storage.paths import is_text, local_path
 
 FILE_SCHEME = "file://"
 _MARK = "\N{REPLACEMENT CHARACTER}"
@@ -56,16 +57,21 @@ def as_uri(path: str) -> str:
     return path if is_text(path) else f"{FILE_SCHEME}{quote(os.fsencode(path))}"
 
 
+def named_uri(place: str, option: str) -> str:
+    """Return what an image is read by that somebody names: by a path, or by any URI.
+
+    Raises:
+        UsageError: it is on no machine. `option` is named in the message.
+    """
+    remote = "://" in place and not place.lower().startswith(FILE_SCHEME)
+    return place if remote else as_uri(str(local_path(place, option, any_name=True)))
+
+
 def path_of(uri: str) -> str:
     """Return the path that `as_uri` was given."""
     if uri.startswith(FILE_SCHEME):
         return os.fsdecode(unquote_to_bytes(uri.removeprefix(FILE_SCHEME)))
     return uri
-
-
-def is_text(value: str) -> bool:
-    """Whether a text can be stored: JSON can hold half a character, a lone surrogate."""
-    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def read_local(path: str, max_bytes: int, etag: str | None = None) -> bytes:

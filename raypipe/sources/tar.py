@@ -22,9 +22,10 @@ from raypipe.sources.batches import Row, in_batches
 from raypipe.sources.containers import SIDE_DATA, UNNAMED
 from raypipe.sources.files import AnyPath, file_etag
 from raypipe.sources.hidden import why_hidden
-from raypipe.sources.local import is_text, utf8
+from raypipe.sources.local import utf8
 from raypipe.sources.members import clean_name, spell, spell_reject
 from raypipe.sources.tar_members import is_gzip, tar_members
+from raypipe.storage.paths import is_text
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 IMAGE_EXTENSIONS = frozenset(

@@ -7,6 +7,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any
 
 from raypipe.errors import UsageError
@@ -39,6 +40,9 @@ def encoding_of(path: AnyPath, option: str = "SOURCE") -> str:
     Raises:
         UsageError: it cannot be read, or is no text.
     """
+    # A table is read several times, of which a pipe would give the rest of it to each.
+    if isinstance(path, Path) and (path.is_fifo() or path.is_char_device()):
+        raise UsageError(f"{option}: {str(path)!r} is a pipe or a device; save the table as a file")
     try:
         with path.open("rb") as file:
             start = file.read(512)

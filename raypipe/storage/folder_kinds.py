@@ -55,7 +55,7 @@ def check_not_within(place: str) -> None:
         place: where it is to be: a folder, or a bucket and prefix.
 
     Raises:
-        UsageError: a folder above it is a result.
+        UsageError: a folder above it is a result, or a link on the way there leads nowhere.
     """
     for above in _above(place):
         for name, (key, what) in _MARKED.items():
@@ -69,7 +69,14 @@ def check_not_within(place: str) -> None:
 def _above(place: str) -> Iterator[FolderStorage | BucketStorage]:
     """Yield what a place lies in, the nearest first; links are followed."""
     if not is_object(place):
-        yield from map(FolderStorage, local_path(place, "--out").resolve().parents)
+        path = local_path(place, "--out")
+        for part in (path, *path.parents):
+            if part.is_symlink() and not part.exists():
+                raise UsageError(
+                    f"--out: {str(part)!r} is a link that leads nowhere; make what it names, or "
+                    "give another place"
+                )
+        yield from map(FolderStorage, path.resolve().parents)
         return
     there = parse(place)
     parts = there.key.split("/")

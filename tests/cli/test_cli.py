@@ -118,7 +118,10 @@ def test_help_is_of_the_command_and_not_of_the_one_it_sends(here: Here) -> None:
         (["extract", "a", "b"], "unexpected 'b': extract takes SOURCE.*give --out b$"),
         (["extract", "a", "--out", "b", "--dry-run", "yes"], "'yes'.*--dry-run takes no value$"),
         (["extract", "a", "b", "--out", "c"], "'b'.*several images a folder or --glob$"),
-        (["extract", "a", "--out", "b", "--batch-size", "-4"], "auto or a whole number ≥ 1; got"),
+        (
+            ["extract", "a", "--out", "b", "--batch-size", "-4"],
+            "auto or a whole number ≥ 1 and ≤ 65536; got",
+        ),
         (["train", "a", "--out", "b", "--seed", "1.5"], "--seed must be a whole number.*'1.5'$"),
         (["cluster", "a", "--out", "b", "--k", "0"], "--k must be a number from 1, or a range"),
         (["extract", "/nowhere", "--out", "b"], "no file or folder at '/nowhere'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,7 +80,11 @@ RayLikeError.__module__ = "ray.exceptions"
         (OSError(errno.ESTALE, "Stale file handle", "/x"), "network drive is still there"),
         (FileNotFoundError(errno.ENOENT, "No such file", "/x"), "cannot use '/x': No such file"),
         (ConnectionResetError(errno.ECONNRESET, "reset by peer"), "connection: reset by peer"),
-        (MemoryError(), "memory does not suffice; .* fewer --actors"),
+        (MemoryError(), "memory does not suffice; .* --batch-size or --actors"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            r"memory does not suffice \(.*you tried\); .* smaller --size",
+        ),
         (pa.ArrowInvalid("bad magic\nmore"), "a file cannot be read: bad magic; `--debug`"),
         (zipfile.BadZipFile("no zip"), "a file cannot be read: no zip"),
         (json.JSONDecodeError("bad", "{", 0), "a file cannot be read: bad"),
@@ -217,4 +222,28 @@ def test_whoever_reads_the_messages_may_go() -> None:
 def test_messages_to_a_full_device() -> None:
     with open("/dev/full", "w") as full, run("", stderr=full) as process:  # noqa: PTH123
         output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
     assert output.strip() == "x" * 100_000
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_output_to_a_full_device(words: list[str]) -> None:
+    command = [sys.executable, "-m", "raypipe", *words]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.ci
+def test_standard_streams_that_are_closed(tmp_path: Path, shape_store: str) -> None:
+    """Files take the numbers of what is closed: nothing that is said may get into them."""
+    found = []
+    for number, closed in enumerate(("", "2>&-", "<&- >&- 2>&-")):
+        model = tmp_path / str(number)
+        words = [sys.executable, "-m", "raypipe", "train", shape_store, "--out", str(model)]
+        command = f"{shlex.join([*words, '--grid', 'C=1', '--cv', '2'])} {closed}"
+        subprocess.run(command, shell=True, check=True, capture_output=True)
+        found.append((model / "holdout.csv").read_bytes())
+    assert found == [found[0]] * 3

@@ -51,9 +51,12 @@ MISTAKES = [
     ("submit", "COMMAND: nothing to run; give it after --"),
     ("submit -- extrct photos", 'COMMAND: Unknown command "extrct"'),
     # values
-    ("extract photos --out s --batch-size -4", "auto or a whole number ≥ 1; got '-4'"),
-    ("extract photos --out s --batch-size many", "auto or a whole number ≥ 1; got 'many'"),
-    ("extract photos --out s --size 0", "--size must be a side of 8 pixels or more.*got"),
+    ("extract photos --out s --batch-size -4", "auto or a whole number ≥ 1 and ≤ 65536; got '-4'"),
+    (
+        "extract photos --out s --batch-size many",
+        "auto or a whole number ≥ 1 and ≤ 65536; got 'many'",
+    ),
+    ("extract photos --out s --size 0", "--size must be a side of 8 to 65535 pixels.*got"),
     ("extract photos --out s --pool mean", "avg, max, .*got 'mean'; did you mean max"),
     ("extract photos --out s --dtype float64", "float32 or float16; got 'float64'"),
     ("extract photos --out s --label fold", "--label must be auto, folder, .*got 'fold'"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from raypipe import config
 from raypipe.cli.options import resolve
 from raypipe.config import ClusterConfig, ExtractConfig, TrainConfig
+from raypipe.config.allowed import plain
 from raypipe.errors import UsageError
 
 NOTHING: dict[str, str] = {}
@@ -53,12 +54,16 @@ def test_grid_forms(tmp_path: Path) -> None:
             {"pool": "mean"},
             "--pool must be avg, max, .*, hwc, argmax, .*; got 'mean'; did you mean max",
         ),
-        ({"size": 0}, "--size must be a side of 8 pixels or more, or HEIGHTxWIDTH.*; got 0"),
+        ({"size": 0}, "--size must be a side of 8 to 65535 pixels, or HEIGHTxWIDTH.*; got 0"),
         ({"size": "big"}, "--size must be .*HEIGHTxWIDTH.*; got 'big'"),
-        ({"batch_size": "lots"}, "--batch-size must be auto or a whole number ≥ 1; got 'lots'"),
+        (
+            {"batch_size": "lots"},
+            "--batch-size must be auto or a whole .* ≤ 65536; got 'lots'",
+        ),
         ({"actors": "many"}, "--actors must be auto, N or MIN:MAX"),
         ({"actors": "4:2"}, "--actors must be auto, N or MIN:MAX"),
         ({"interpolation": "cubic"}, "--interpolation must be nearest, bilinear"),
+        ({"since": "caf\udce9"}, "--since must be an id, or .* in UTF-8; got "),
         ({"nonsense": 1}, "unknown option --nonsense"),
         ({"seed": 2**32}, "--seed must be a whole number ≥ 0 and ≤ 4294967295"),
         ({"size": [1]}, "--size must be .*HEIGHTxWIDTH"),
@@ -68,6 +73,27 @@ def test_wrong_values_get_one_line(given: dict[str, object], words: str) -> None
     with pytest.raises(UsageError, match=words) as found:
         extract(**given)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["size", "resize_to", "crop", "batch_size", "max_seconds_per_image"]
+)
+def test_what_no_image_or_machine_has(name: str) -> None:
+    """Numbers on which libraries fail, or a timer never rings."""
+    for number in (10**12, 10**30, "inf", "nan"):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} must be .*; got "):
+            extract(**{name: number})
+
+
+@pytest.mark.parametrize("name", config.JOBS)
+def test_numbers_are_finite(name: str) -> None:
+    model = config.JOBS[name]
+    for option, info in model.model_fields.items():
+        if float in plain(info.annotation):
+            for given in ("inf", "nan", "1e999"):
+                with pytest.raises(ValidationError) as found:
+                    model.model_validate({option: given})
+                assert option in [error["loc"][0] for error in found.value.errors()]
 
 
 def test_missing_option_says_where_it_can_come_from() -> None:

@@ -140,7 +140,7 @@ NO_SIDES = (7, True, 64.5, [], [256], [1, 2, 3], [256, 7], {"height": 3})
 
 @pytest.mark.parametrize("given", [*NO_TEXTS, *NO_SIDES])
 def test_what_is_no_size(given: Any) -> None:
-    words = "^--size must be a side of 8 pixels or more, or HEIGHTxWIDTH, as 224 or 256x128; got "
+    words = "^--size must be a side of 8 to 65535 pixels, or HEIGHTxWIDTH, as 224 or 256x128; got "
     with pytest.raises(UsageError, match=words):
         resolved(size=given)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from raypipe.images.same_picture import SAME, similarity, small
 from raypipe.jobs import dedupe, similar
 from raypipe.predictions.stored import _features
 from raypipe.spec import Preprocess
-from tests.conftest import SHARED, TINY, Here, draw, draw_folder, options
+from tests.conftest import SHARED, TINY, Here, draw, draw_folder, flags, options
 from tests.support import stores
 
 MOBILENET: dict[str, Any] = {
@@ -94,6 +95,26 @@ def test_a_file_of_the_store_is_not_like_itself(tmp_path: Path, here: Here) -> N
     ]
     assert "--out: no picture is written: images cannot be read where the store" in done.stderr
     assert not (tmp_path / "gone.png").exists()
+
+
+@pytest.mark.ci
+def test_names_that_are_not_utf8(tmp_path: Path, here: Here) -> None:
+    """Images and their folder may have them; a page shows them, and results are elsewhere."""
+    photos, store = draw_folder(tmp_path / os.fsdecode(b"caf\xe9"), 3), tmp_path / "store"
+    raypipe.extract(photos, out=store, **options())
+    expected = raypipe.similar(store, "circle/0001.png", k=2)
+    odd = shutil.copy(photos / "circle" / "0001.png", tmp_path / os.fsdecode(b"\xff.png"))
+    assert raypipe.similar(store, odd, k=1, backbone=TINY)[0]["id"] == "circle/0001.png"
+    uri = (photos / "circle" / "0001.png").as_uri()
+    assert "%E9" in uri
+    found = raypipe.similar(store, uri, k=2, backbone=TINY)
+    assert [one["id"] for one in found] == [one["id"] for one in expected]
+    done = here("report", str(store), "--out", str(tmp_path / "page.html"))
+    assert done.returncode == 0, done.stderr
+    assert "caf\\udce9" in (tmp_path / "page.html").read_text()
+    done = here("extract", str(photos), "--out", str(photos) + "-store", *flags())
+    assert done.returncode == 2
+    assert "--out: expected a path in UTF-8, without zero bytes; got " in done.stderr
 
 
 def test_similarity_is_at_most_1(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def left_out(path: Path, text: str) -> list[str]:
         ("l.txt", "a.jpg\nb c.jpg\n", ["a.jpg", "b c.jpg"]),
         ("l.txt", "\ufeffa.jpg\r\n\r\nd,e.jpg", ["a.jpg", "d,e.jpg"]),
         ("l", "a.jpg\na.jpg\nz.jpg\n", ["a.jpg"]),
+        ("l", "b c.jpg\ra.jpg\u2028a.jpg\r", ["b c.jpg"]),  # a name that goes on
         ("l.csv", "id\na.jpg\n", ["a.jpg"]),
         ("l.CSV", 'n,id\n1,"d,e.jpg"\n2,=1.jpg\n', ["=1.jpg", "d,e.jpg"]),
         ("l.csv", "id,keep\na.jpg,yes\nb c.jpg,no\n", ["b c.jpg"]),
@@ -83,7 +84,9 @@ def test_without_a_list_all_stays(capsys: pytest.CaptureFixture[str]) -> None:
         ("l.csv", "name\na.jpg\n", "needs a column 'id'; .* has name; a .txt has an id on each"),
         ("l.csv", "", "needs a column 'id'; .* has none"),
         ("l.csv", "id,keep\na.jpg,maybe\n", "'keep' of .* yes or no; got 'maybe' for 'a.jpg'"),
-        ("l.csv", "id,keep\na.jpg\n", "has to be yes or no; got None"),
+        ("l.csv", "id,keep\na.jpg\n", "row 1 of .* has more or fewer fields than the header"),
+        ("l.csv", "id,keep\na.jpg,no\na.jpg,no,x\n", "row 2 of .* has more or fewer fields"),
+        ("l.csv", "id,keep,keep\na.jpg,no,yes\n", "has two columns of one name; rename one"),
         ("l.csv", 'id\n"a.jpg" b\n', "cannot read .* as CSV"),
         ("l.txt", "x.jpg\n", "no id of .* the file has 'x.jpg', the store '=1.jpg'"),
         ("l.txt", "\n".join(IDS), "names all images of the store; none is left"),

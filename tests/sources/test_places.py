@@ -14,6 +14,7 @@ from raypipe.sources import open_source
 INSIDE = (
     *("a.jpg", "x/../a.jpg", "{folder}/a.jpg", "{real}/a.jpg", "file://{folder}/a.jpg"),
     *("http://example.org/a.jpg", "http://10.0.0.1/a.jpg", "s3://other/a.jpg", "a..b.jpg"),
+    *("file://{folder}/caf%E9.jpg", "file://{folder}/a#1?.jpg"),
     *("http://169.253.0.1/", "http://metadata.example.org/", "https://[2001:db8::1]/a.jpg"),
 )
 OUTSIDE = (
@@ -47,6 +48,20 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("uri", INSIDE)
 def test_what_a_table_may_name(uri: str, folder: Path) -> None:
     assert len(listed(folder, uri)) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [("file:///caf%E9.jpg", "file:///caf%E9.jpg"), ("file:///a%231#2?3.jpg", "/a#1#2?3.jpg")],
+)
+def test_uris_of_files(uri: str, path: str, folder: Path) -> None:
+    assert listed(folder, uri, allow_outside=True) == [path]
+
+
+@pytest.mark.parametrize("uri", ["file://a.jpg", "file://x/a.jpg", "file://[x/a.jpg"])
+def test_a_uri_of_another_machine(uri: str, folder: Path) -> None:
+    with pytest.raises(UsageError, match="SOURCE: row 1 of .*: expected file:///PATH, of this mac"):
+        listed(folder, uri, allow_outside=True)
 
 
 @pytest.mark.parametrize("uri", [*OUTSIDE, *ADDRESSES])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 
 from raypipe.errors import RejectedItem, UsageError
 from raypipe.sources import read_item
+from raypipe.sources.text_tables import TextTable
 from tests.support.sources import CAP, jsonl_of, labels, listed
 
 SIXTY = [f"{i}.png" for i in range(60)]
@@ -219,3 +221,12 @@ def test_values_that_are_no_label(label: object, tmp_path: Path) -> None:
     source = jsonl_of(tmp_path / "t.jsonl", [{"uri": "a"}, {"uri": "b", "label": label}])
     with pytest.raises(UsageError, match=r"line 2 of .* as 'label'; give a text or a number"):
         listed(source)
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    """It would be read in part, as tables are opened several times, or waited for."""
+    pipe = tmp_path / "labels.csv"
+    os.mkfifo(pipe)
+    for place in (pipe, Path("/dev/zero")):
+        with pytest.raises(UsageError, match=f"'{place}' is a pipe or a device; save the table"):
+            TextTable(place)
