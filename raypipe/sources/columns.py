@@ -102,6 +102,27 @@ def label_columns(
     return label if label in known else None, split if split in known else None
 
 
+def check_no_columns(config: SourceConfig, where: str, *, labels: bool = False) -> None:
+    """Make sure that no column is asked for of a source that has none.
+
+    Args:
+        config: the options.
+        where: the source; named in messages.
+        labels: whether it can have labels and splits all the same, as samples of tar shards do.
+
+    Raises:
+        UsageError: one is.
+    """
+    for option, name in (
+        ("--image-column", config.image_column),
+        ("--id-column", config.id_column),
+    ):
+        if name:
+            present(name, (), option, where)
+    if not labels:
+        label_columns((), config, where)
+
+
 def with_slashes(uri: str, folder: str, row: str) -> str:
     """Return a relative path of Windows with `/`; what is a file as it is written stays so.
 

@@ -11,7 +11,7 @@ from raypipe.config import SourceConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.sources.arrays import ARRAY_SUFFIXES, ArrayFiles, ArraySource
 from raypipe.sources.buckets import BucketSource, names_below, object_exists
-from raypipe.sources.columns import label_columns
+from raypipe.sources.columns import check_no_columns
 from raypipe.sources.containers import (
     ARRAYS,
     TABLES,
@@ -88,7 +88,7 @@ def _of_object(config: SourceConfig) -> Source:
         raise UsageError(f"SOURCE: nothing at {uri!r}; correct the bucket or prefix")
     if not found.is_of_images:
         return _of_containers(found, uri, lambda name: path / name, config)
-    label_columns((), config, f"the prefix {uri!r}")
+    check_no_columns(config, f"the prefix {uri!r}")
     return BucketSource(uri, config.since or "")
 
 
@@ -96,7 +96,7 @@ def _of_folder(path: Path, config: SourceConfig) -> Source:
     found = survey(files_below(str(path)))
     if not found.is_of_images:
         return _of_containers(found, str(path), lambda name: path / name, config)
-    label_columns((), config, f"the folder {str(path)!r}")
+    check_no_columns(config, f"the folder {str(path)!r}")
     return FolderSource(path, config.since or "")
 
 
@@ -134,7 +134,10 @@ def _of_file(path: AnyPath, config: SourceConfig) -> Source:
     if _ends(path, ARRAY_SUFFIXES):
         return ArraySource(only_local(path), config)
     _check_table(path)
-    return _by_content(path, config) if isinstance(path, Path) else ZipSource(path)
+    if isinstance(path, Path):
+        return _by_content(path, config)
+    check_no_columns(config, repr(str(path)))
+    return ZipSource(path)
 
 
 def _check_table(path: AnyPath) -> None:
@@ -153,7 +156,7 @@ def _by_content(path: Path, config: SourceConfig) -> Source:
         start = _unzipped_start(path)
     if start[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC):
         return TarSource(str(path), [path], config)
-    label_columns((), config, repr(str(path)))
+    check_no_columns(config, repr(str(path)))
     if start.startswith(_ZIP_MAGIC) or _ends(path, (".zip",)):
         return ZipSource(path)
     return FileSource(path)

@@ -19,6 +19,7 @@ from raypipe.display import say
 from raypipe.errors import RejectReason, UsageError
 from raypipe.schema import LABEL
 from raypipe.sources.batches import Row, in_batches
+from raypipe.sources.columns import check_no_columns
 from raypipe.sources.containers import SIDE_DATA, UNNAMED
 from raypipe.sources.files import AnyPath, file_etag
 from raypipe.sources.hidden import why_hidden
@@ -62,6 +63,7 @@ class TarSource:
         names: Sequence[str] | None = None,
         aside: Counter[str] | None = None,
     ) -> None:
+        check_no_columns(config, repr(uri), labels=True)
         self.uri = uri
         self.names = [_name_of(name) for name in names or [path.name for path in shards]]
         self.shards = shards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import h5py
@@ -133,10 +134,19 @@ def test_bad_pattern_before_any_work(pattern: str, message: str, folder: Path) -
         open_source(LabelConfig(source=str(folder), label="filename", label_pattern=pattern))
 
 
-@pytest.mark.parametrize("kind", ["folder", "zip", "file"])
+@pytest.mark.parametrize("kind", ["folder", "zip", "file", "tar"])
 def test_column_where_there_are_none(kind: str, folder: Path, tmp_path: Path) -> None:
     source = {"folder": folder, "file": folder / "top.1.jpg"}.get(kind)
+    if kind == "tar":
+        with tarfile.open(source := tmp_path / "t.tar", "w") as tar:
+            tar.add(folder / "top.1.jpg", "top.jpg")
     source = source or zip_of(tmp_path / "z.zip", {"a.jpg": b"x"})
+    for option in ("id_column", "image_column"):
+        words = f"--{option.replace('_', '-')}: no column 'name' in .*it has none"
+        with pytest.raises(UsageError, match=words):
+            listed(source, **{option: "name"})
+    if kind == "tar":  # labels may stand beside each image
+        return
     with pytest.raises(UsageError, match="--label column: no column 'label' in .*it has none"):
         listed(source, label="column")
     with pytest.raises(UsageError, match="--split column: no column 'split' in .*it has none"):
