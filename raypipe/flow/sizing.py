@@ -20,6 +20,7 @@ from raypipe.errors import RaypipeError, RejectedItem, UsageError
 from raypipe.flow.executor import Executor
 from raypipe.images import Pixels
 from raypipe.images.jpeg import is_plain_jpeg
+from raypipe.memory import available, readable
 from raypipe.sources.remote import check_reachable
 from raypipe.spec import Spec
 from raypipe.steps.apart import decoded_apart, limited
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # they take torch
 _SAMPLE, _SAMPLED_PIXELS = 4, 25 * 10**6
 _LONG_RUN = 600.0  # seconds of computing, of which finding out about compiling takes a tenth
 _WORTHWHILE, _FEW = 1.05, 64
+_SURE = 64  # images in a pass, for which memory suffices
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def settle(
 
     Raises:
         UsageError: features in this precision are too far from those in float32, or none of the
-            first ones can be kept; a GPU is to decode, and there is none, or features are too far
-            from those of the CPU's pixels.
+            first ones can be kept; passes are of more images than memory can hold; a GPU is to
+            decode, and there is none, or features are too far from those of the CPU's pixels.
         RaypipeError: the items are on a server that does not answer.
     """
     items, spec = list(some), options.spec
@@ -102,6 +104,8 @@ def settle(
     trial = _try_out(executor, backbone, spec, sample, device, ask_size)
     if trial is not None:
         _check(trial, spec, first=kept is None)
+    if config.batch_size != "auto" and device == "cpu":
+        _check_room(executor, backbone, spec, config.batch_size)
     batch_size = _batch_size(config, backbone, spec, trial, earlier)
     if config.compile != "auto":
         compiled = config.compile == "on"
@@ -250,6 +254,20 @@ def _batch_size(
     from raypipe.backbone.hardware.footprint import cpu_batch_size
 
     return cpu_batch_size(backbone, spec)
+
+
+def _check_room(executor: Executor, backbone: Backbone, spec: Spec, images: int) -> None:
+    """Refuse passes that memory cannot hold: the system would end the process, without a word."""
+    from raypipe.backbone.hardware.footprint import pass_bytes
+
+    if images <= _SURE:
+        return
+    needed, free = pass_bytes(backbone, spec, images), executor.call(available)
+    if needed > free:
+        raise UsageError(
+            f"--batch-size: a pass of {images} images takes {readable(needed)} or more, and "
+            f"{readable(free)} of memory are free; give fewer, or auto"
+        )
 
 
 def _gains_by_compiling(

@@ -27,7 +27,7 @@ from raypipe.store.index import read_index
 from raypipe.store.reader import StoreReader
 from raypipe.training.cluster_files import agreement, picture, text, write_assignments
 from raypipe.training.deliver import deliver
-from raypipe.training.join import join_clusters, order_of, read_ids
+from raypipe.training.join import check_some_are_there, join_clusters, order_of, read_ids
 from raypipe.training.kmeans import _SEEDINGS, Figures, _checkpoint, _fit_in_memory, _fit_on_ray
 
 _JOINED_FILE = "joined.csv"
@@ -67,6 +67,8 @@ def _run(config: ClusterConfig, new: Path) -> Outcome:
     kept = _checkpoint(config, store, column, excluded, out if engine == "ray" else None)
     images = index.rows(own)
     ids = images.ids
+    if wanted:
+        check_some_are_there(wanted, ids.tolist())
     order = order_of(wanted, list(ids)) if wanted and config.order == "csv" else None
     given = (config, store, column, options, own)
     clusters, chosen, choices = (

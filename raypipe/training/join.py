@@ -58,6 +58,11 @@ def read_ids(file: str, id_column: str | None = None, into: str | None = None) -
             f"--join-id: the columns of {str(path)!r} are {', '.join(header)}; got {id_column!r}"
         )
     column = header.index(id_column or schema.ID) if (id_column or schema.ID) in header else 0
+    if header.count(header[column]) > 1:
+        raise UsageError(
+            f"--join: {str(path)!r} has two columns {header[column]!r}, of which the ids may be in "
+            "either; rename one"
+        )
     if into == header[column]:
         raise UsageError(f"--join-column: {into!r} holds the ids; give another column")
     for number, row in enumerate(rows, 2):
@@ -67,6 +72,21 @@ def read_ids(file: str, id_column: str | None = None, into: str | None = None) -
                 f"the header {len(header)}"
             )
     return IdTable(header, rows, column, into or _CLUSTER)
+
+
+def check_some_are_there(table: IdTable, ids: Sequence[str]) -> None:
+    """Make sure that a table is one of these images.
+
+    Raises:
+        UsageError: it names none of them; an example of both kinds of ids is given.
+    """
+    lookup = _lookup(dict.fromkeys(ids, 0))
+    if not any(row[table.id_column] in lookup for row in table.rows):
+        example = table.rows[0][table.id_column] if table.rows else ""
+        raise UsageError(
+            f"--join: no id of the file is in the store; the file has {example!r}, "
+            f"the store {next(iter(ids), '')!r}"
+        )
 
 
 def join_clusters(
@@ -79,18 +99,9 @@ def join_clusters(
 
     Returns:
         How many rows there are, and how many have a cluster.
-
-    Raises:
-        UsageError: no row has one; an example of both kinds of ids is given.
     """
     lookup = _lookup(clusters)
     found = [lookup.get(row[table.id_column]) for row in table.rows]
-    if not any(cluster is not None for cluster in found):
-        example = table.rows[0][table.id_column] if table.rows else ""
-        raise UsageError(
-            f"--join: no id of the file is in the store; the file has {example!r}, "
-            f"the store {next(iter(clusters), '')!r}"
-        )
     texts = [table.column, *("" if cluster is None else str(cluster) for cluster in found)]
     header = table.header
     place = header.index(table.column) if table.column in header else len(header)

@@ -72,6 +72,16 @@ def tried(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return settle
 
 
+def test_a_pass_that_memory_cannot_hold(tried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tried(batch_size=100).batch_size == 100
+    monkeypatch.setattr(sizing, "available", lambda: 2**20)  # 100 images of float32 take 1.2 MB
+    with pytest.raises(
+        UsageError, match="--batch-size: a pass of 100 images takes .* or more, .*1"
+    ):
+        tried(batch_size=100)
+    assert tried(batch_size=100, device="cuda").batch_size == 100
+
+
 def test_batch_size(tried: Any) -> None:
     assert tried().batch_size == 32
     assert tried(batch_size=7).batch_size == 7

@@ -48,7 +48,7 @@ def test_train(stores: Path, tmp_path: Path) -> None:
 
     both(stores, fit)
     one, other = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in "ab")
-    names = {"store", "seconds", "excluded"}
+    names = {"store", "content", "seconds", "excluded"}
     assert {k: v for k, v in one.items() if k not in names} == {
         k: v for k, v in other.items() if k not in names
     }

@@ -10,7 +10,7 @@ import pytest
 
 import raypipe
 from raypipe.errors import UsageError
-from raypipe.training.join import join_clusters, order_of, read_ids
+from raypipe.training.join import check_some_are_there, join_clusters, order_of, read_ids
 from tests.support.sharded import store_of
 
 CLUSTERS = {"a/1.jpg": 3, "a/2.jpg": 0, "b/2.jpg": 4, "b/9": 1}
@@ -19,7 +19,9 @@ CLUSTERS = {"a/1.jpg": 3, "a/2.jpg": 0, "b/2.jpg": 4, "b/9": 1}
 def joined(tmp_path: Path, text: str) -> list[list[str]]:
     (tmp_path / "images.csv").write_text(text, encoding="utf-8")
     out = tmp_path / "joined.csv"
-    join_clusters(read_ids(str(tmp_path / "images.csv")), CLUSTERS, out)
+    table = read_ids(str(tmp_path / "images.csv"))
+    check_some_are_there(table, list(CLUSTERS))
+    join_clusters(table, CLUSTERS, out)
     return list(csv.reader(out.open(newline="")))
 
 
@@ -44,6 +46,7 @@ def test_ids_may_lack_extension_and_folders_where_that_is_unique(tmp_path: Path)
         ("", "is empty"),
         ("id,cluster\na/1.jpg,2\n", "has a column 'cluster' already"),
         ("id,b\na/1.jpg\n", "line 2 of .* has 1 fields, the header 2"),
+        ("id,id\na/1,b/9\n", "has two columns 'id'"),
         ("id\nnone.jpg\n", "no id of the file is in the store; the file has 'none.jpg'"),
     ],
 )

@@ -33,6 +33,13 @@ def cpu_batch_size(backbone: Backbone, spec: Spec) -> int:
     return min(_LARGEST, max(_SMALLEST, 1 << (max(1, fitting).bit_length() - 1)))
 
 
+def pass_bytes(backbone: Backbone, spec: Spec, images: int) -> int:
+    """Return how many bytes a pass of so many images takes at least: input and largest output."""
+    height, width = spec.preprocess.shape
+    values = 3 * height * width + largest_output(restore(backbone), spec.preprocess.size)
+    return images * values * DTYPES[spec.precision].itemsize
+
+
 def largest_output(model: nn.Module, size: Sides) -> int:
     """Return the values in the largest output of a layer for one image of a size.
 
