@@ -325,6 +325,7 @@ def test_batches_are_halved_where_memory_ends(
         embedder(images)
 
 
+@pytest.mark.ci
 def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     loaded, spec = make("bf16")

@@ -355,6 +355,7 @@ def slow_server() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("ray_session")
 class TestMeasuring:
     def test_a_source_with_rejects(self, photos: Path, scratch: Path, tmp_path: Path) -> None:

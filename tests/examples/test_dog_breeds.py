@@ -219,6 +219,7 @@ def test_hit_rates_of_the_detectors(
     assert said[2].startswith("dog: 2, human: 1")
 
 
+@pytest.mark.ci
 def test_what_cannot_be_read_any_more_is_recorded(
     model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
