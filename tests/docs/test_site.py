@@ -43,7 +43,7 @@ def test_every_option_is_in_its_command_s_page(extensions: Any, tmp_path: Path) 
     extract = (folder / "extract.md").read_text()
     assert "raypipe extract SOURCE [OPTIONS]" in extract
     assert "`parquet` `hdf5` · default `parquet`" in extract
-    assert "`auto` or whole number ≥ 1 · default `auto`" in extract
+    assert "`auto` or whole number ≥ 1 and ≤ 65536 · default `auto`" in extract
     assert "`--antialias`, `--no-antialias`" in extract
     assert "number ≥ 0 and < 1 · default `0.0`" in extract
 
