@@ -32,9 +32,8 @@ def run(config: SubmitConfig) -> Outcome:
     """
     from raypipe.submission import Cluster, parse, runtime_env  # takes Ray: a second
 
-    if config.attach and config.command:
-        raise UsageError("--attach: follows a job that runs; it takes no command")
     if config.attach:
+        _check_attach(config)
         cluster = Cluster(config.address)
         cluster.job(config.attach)
         return _follow(cluster, config.attach)
@@ -48,12 +47,26 @@ def run(config: SubmitConfig) -> Outcome:
         cluster = Cluster(config.address)
         if config.series and (running := cluster.running(config.series)):
             return _leave_to(cluster, running, config)
-        cluster.submit(command.entrypoint, submission_id, environment)
+        try:
+            cluster.submit(command.entrypoint, submission_id, environment)
+        except KeyboardInterrupt:  # nobody can tell whether the cluster has it
+            say(f"the job may have been sent. {_how_to_go_on(cluster, submission_id)}")
+            raise
     say(f"job {submission_id} is with {cluster.address}: {command.entrypoint}")
     if config.detach:
         summary = {"submission_id": submission_id, "status": "SUBMITTED"}
         return Outcome(summary, _how_to_go_on(cluster, submission_id))
     return _follow(cluster, submission_id)
+
+
+def _check_attach(config: SubmitConfig) -> None:
+    """Refuse what only a job that is sent can have."""
+    if config.command:
+        raise UsageError("--attach: follows a job that runs; it takes no command")
+    of_a_new_job = ("submission_id", "series", "working_dir", "runtime_env", "detach")
+    if given := [name for name in of_a_new_job if getattr(config, name)]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"--attach: follows a job that was sent before; leave out {names}")
 
 
 def _new_id(series: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ _PLACES = "a bucket (s3://, gs://), or an absolute path that every node sees"
 _MIB = 2**20
 #: What the job needs and a user's environment may have, too. The rest is left to Ray to check.
 _MERGED = (("py_modules", list, "a list"), ("env_vars", dict, "lines of `NAME: value`"))
+#: Where Ray is told of plugins, each of which has a field of its own.
+_PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
 _EXCLUDED = ["__pycache__", "*.pyc"]
 #: Left out by Ray, too.
 _NEVER_SENT = (".git", ".venv", "venv", "__pycache__")
@@ -136,7 +139,22 @@ def _read(path: str) -> dict[str, Any]:
     for name, kind, words in _MERGED:
         if not isinstance(found.get(name, kind()), kind):
             raise UsageError(f"--runtime-env: {name} must be {words}; got {found[name]!r}")
+    _check_fields(found)
     return found
+
+
+def _check_fields(environment: dict[str, Any]) -> None:
+    """Refuse misspelled fields: Ray drops what neither it nor a plugin of the cluster knows."""
+    from ray.runtime_env import RuntimeEnv
+
+    allowed = {name.lstrip("_") for name in RuntimeEnv.known_fields - RuntimeEnv.extensions_fields}
+    unknown = environment.keys() - allowed
+    if unknown and _PLUGINS not in os.environ:
+        raise UsageError(
+            f"--runtime-env: Ray has no field {', '.join(map(repr, sorted(map(str, unknown))))}; "
+            f"it has {', '.join(sorted(allowed - {'working_dir'}))}. Where the field is one of a "
+            f"plugin of the cluster, set {_PLUGINS} here as it is there"
+        )
 
 
 def _paths(folder: Path, ignored: tuple[Callable[[Path], bool], ...] = ()) -> Iterator[Path]:

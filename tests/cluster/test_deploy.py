@@ -149,6 +149,10 @@ def test_schedulers_try_again_what_may_mend_and_nothing_else() -> None:
     assert f"RestartPreventExitStatus={UsageError('').exit_code}\n" in text
     assert RaypipeError("").exit_code != UsageError("").exit_code
     assert "ExecStartPost=" not in text  # RestartPreventExitStatus leaves its status out
+    tries = int(re.search(r"^StartLimitBurst=(\d+)$", text, re.M)[1])
+    hours = int(re.search(r"^StartLimitIntervalSec=(\d+)h$", text, re.M)[1])
+    assert "RestartSec=15min\n" in text
+    assert tries / 4 < hours < 24  # they end, and the next night is another one
     crontab = (DEPLOY / "schedule" / "crontab").read_text()
     for scheduled in (text, crontab):
         assert "raypipe submit --series nightly " in scheduled

@@ -168,6 +168,10 @@ def test_an_interrupt_detaches_and_attach_follows_to_the_end(head: Head, tmp_pat
         (["--runtime-env", "none", "--", "layers", "resnet18"], "--runtime-env: cannot read"),
         (["--", "layers", "resnet18"], "no Ray dashboard answers at http://127.0.0.1:9 "),
         (["--attach", "x", "--", "layers", "resnet18"], "--attach: follows a job that runs"),
+        (
+            ["--attach", "x", "--series", "nightly", "--detach"],
+            "--attach: follows a job that was sent before; leave out --series, --detach",
+        ),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_sent(

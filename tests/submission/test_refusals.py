@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from raypipe.cli import signals
+from raypipe.config import SubmitConfig
 from raypipe.errors import RaypipeError, UsageError
 from raypipe.jobs import submit
 from raypipe.submission import Cluster, Log, parse, runtime_env
@@ -83,6 +84,24 @@ def test_who_detaches_is_told_by_the_status(
     assert "detached; the job goes on" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("usual_answers")
+def test_a_signal_while_a_job_is_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cluster may have it, and only its name leads back to it."""
+
+    def stopped(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    cluster = SimpleNamespace(address="http://127.0.0.1:8265", submit=stopped)
+    monkeypatch.setattr("raypipe.submission.Cluster", lambda _: cluster)
+    with pytest.raises(signals.Stopped):
+        submit.run(SubmitConfig(command=FAR, submission_id="nightly"))
+    said = capsys.readouterr().err
+    assert said.startswith("the job may have been sent. Follow it: raypipe submit --address")
+    assert "--attach nightly" in said
+
+
 def test_a_job_that_was_killed_is_told_from_one_that_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +150,8 @@ def test_another_server_is_no_dashboard(body: str) -> None:
         ("py_modules:", "py_modules must be a list; got None"),
         ("env_vars: hello", "env_vars must be lines of `NAME: value`; got 'hello'"),
         ("env_vars:", "env_vars must be lines of `NAME: value`; got None"),
+        ("env_var: {A: b}", "Ray has no field 'env_var'; it has .*env_vars, "),
+        ("{1: a, pips: [b]}", "Ray has no field '1', 'pips'; "),
     ],
 )
 def test_runtime_environments_of_a_wrong_form(text: str, expected: str, tmp_path: Path) -> None:
