@@ -11,8 +11,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from raypipe import schema
+from raypipe.config.sides import Sides, both
 from raypipe.config.types import CropRounding, Interpolation, Orientation, Pool, Resampler
-from raypipe.config.values import Filter, Sides, both
+from raypipe.config.values import Filter
 
 #: Raise this when a change of the code changes the value of features (decoding, resampling, …).
 REVISION = 2

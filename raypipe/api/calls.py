@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect as introspection
 import os
 import sys
-import textwrap
-from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from raypipe import config
-from raypipe.api.arguments import Origin, as_options
-from raypipe.cli.options import parameters, resolve
-from raypipe.errors import CallError, nearest
+from raypipe.api.arguments import Origin
+from raypipe.api.job_functions import job_function
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,8 +17,6 @@ if TYPE_CHECKING:
     from raypipe.api.image_clusters import ImageClusters
     from raypipe.cli.command import Outcome
     from raypipe.runtime.ray_dataset import Store
-
-_WIDTH = 92
 
 
 def open(store: str | os.PathLike[str], snapshot: int | None = None) -> Store:
@@ -88,60 +80,7 @@ def shutdown() -> None:
         import_module("raypipe.runtime.connection").end()
 
 
-#: Makes what a function returns of the job's outcome.
-_Ending = Callable[["Outcome"], Any]
-
-
-def _job(ending: _Ending) -> Callable[..., Any]:
-    """Make a function of the job of its name; its type checkers see in `raypipe/__init__.pyi`."""
-    name = ending.__name__
-    model = config.JOBS[name]
-    signature = introspection.Signature(parameters(model))
-
-    @functools.wraps(ending)
-    def function(*places: Any, **options: Any) -> Any:
-        resolved = resolve(model, _given(name, places, options), environment={}, function=name)
-        keeping = import_module("raypipe.runtime.keeping")
-        keeping.KEEPING.wanted = True
-        with keeping.ONE_AT_A_TIME:
-            return ending(import_module(f"raypipe.jobs.{name}").run(resolved))
-
-    described = "\n".join(_described(one, info) for one, info in model.model_fields.items())
-    text = introspection.getdoc(ending)
-    function.__doc__ = f"{introspection.getdoc(model)}\n\n{text}\n\nArgs:\n{described}"
-    function.__signature__ = signature  # type: ignore[attr-defined]
-    function.__module__ = "raypipe"
-    del function.__wrapped__
-    return function
-
-
-def _described(name: str, info: Any) -> str:
-    text = f"{name}: {' '.join((info.description or '').split())}"
-    return textwrap.fill(
-        text, _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8, break_on_hyphens=False
-    )
-
-
-def _given(name: str, places: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that a call gives, by name.
-
-    Raises:
-        CallError: it is no call of this function.
-        UsageError: see `as_options`.
-    """
-    model = config.JOBS[name]
-    if unknown := [option for option in options if option not in model.model_fields]:
-        raise CallError(
-            f"{name}() has no option {unknown[0]!r}{nearest(unknown[0], model.model_fields)}"
-        )
-    try:
-        bound = introspection.Signature(parameters(model)).bind_partial(*places, **options)
-    except TypeError as error:
-        raise CallError(f"{name}(): {error}") from None
-    return as_options(name, bound.arguments)
-
-
-@_job
+@job_function
 def extract(outcome: Outcome) -> Store:
     """Return the opened store; with `dry_run`, what the command's --json says.
 
@@ -156,7 +95,7 @@ def extract(outcome: Outcome) -> Store:
     return open(summary["store"], summary["snapshot"])
 
 
-@_job
+@job_function
 def train(outcome: Outcome) -> ImageClassifier:
     """Return the model, with its `metrics`.
 
@@ -171,7 +110,7 @@ def train(outcome: Outcome) -> ImageClassifier:
     return ImageClassifier(outcome.value, Origin.of(outcome.summary["model"], MODEL_FILES[0]))
 
 
-@_job
+@job_function
 def cluster(outcome: Outcome) -> ImageClusters:
     """Return the clusters; `labels[i]` belongs to the i-th image by id (augmented views aside).
 
@@ -185,7 +124,7 @@ def cluster(outcome: Outcome) -> ImageClusters:
     return ImageClusters(outcome.value, Origin.of(outcome.summary["out"], "metrics.json"))
 
 
-@_job
+@job_function
 def predict(outcome: Outcome) -> pa.Table | Store:
     """Return the predictions as a pyarrow Table, or the opened store if `out` is a folder.
 
@@ -198,7 +137,7 @@ def predict(outcome: Outcome) -> pa.Table | Store:
     return open(summary["out"], summary["snapshot"]) if "snapshot" in summary else outcome.value
 
 
-@_job
+@job_function
 def similar(outcome: Outcome) -> list[dict[str, Any]]:
     """Return the images found, most similar first, each with `id`, `label` and `similarity`.
 
@@ -210,7 +149,7 @@ def similar(outcome: Outcome) -> list[dict[str, Any]]:
     return outcome.summary["similar"]  # type: ignore[no-any-return]
 
 
-@_job
+@job_function
 def dedupe(outcome: Outcome) -> list[list[str]]:
     """Return groups of ids of images that are the same picture.
 
@@ -221,7 +160,7 @@ def dedupe(outcome: Outcome) -> list[list[str]]:
     return outcome.value  # type: ignore[no-any-return]
 
 
-@_job
+@job_function
 def report(outcome: Outcome) -> str:
     """Return the file that was written.
 
@@ -233,7 +172,7 @@ def report(outcome: Outcome) -> str:
     return outcome.value  # type: ignore[no-any-return]
 
 
-@_job
+@job_function
 def inspect(outcome: Outcome) -> dict[str, Any]:
     """Return what is in the store, as the command's --json does.
 
@@ -244,7 +183,7 @@ def inspect(outcome: Outcome) -> dict[str, Any]:
     return outcome.summary
 
 
-@_job
+@job_function
 def layers(outcome: Outcome) -> list[dict[str, Any]]:
     """Return the nodes, first to last, each with `name`, `shape`, `channels` and `usual`.
 
@@ -255,7 +194,7 @@ def layers(outcome: Outcome) -> list[dict[str, Any]]:
     return outcome.value  # type: ignore[no-any-return]
 
 
-@_job
+@job_function
 def export(outcome: Outcome) -> list[str]:
     """Return the files that were written.
 
@@ -267,13 +206,13 @@ def export(outcome: Outcome) -> list[str]:
     return outcome.summary["out"]  # type: ignore[no-any-return]
 
 
-@_job
+@job_function
 def compact(outcome: Outcome) -> Store:
     """Return the store, opened at its newest snapshot."""
     return open(outcome.summary["store"])
 
 
-@_job
+@job_function
 def verify(outcome: Outcome) -> dict[str, str]:
     """Return what is wrong, by the name of the file within the store; nothing if all is well.
 
@@ -284,13 +223,13 @@ def verify(outcome: Outcome) -> dict[str, str]:
     return outcome.summary["damaged"]  # type: ignore[no-any-return]
 
 
-@_job
+@job_function
 def repair(outcome: Outcome) -> Store:
     """Return the store, opened at its newest snapshot."""
     return open(outcome.summary["store"])
 
 
-@_job
+@job_function
 def pack(outcome: Outcome) -> list[str]:
     """Return the shards that were written.
 
@@ -302,13 +241,13 @@ def pack(outcome: Outcome) -> list[str]:
     return outcome.value  # type: ignore[no-any-return]
 
 
-@_job
+@job_function
 def run(outcome: Outcome) -> dict[str, Any]:
     """Return what each step has to say, as the command's --json does."""
     return outcome.summary
 
 
-@_job
+@job_function
 def doctor(outcome: Outcome) -> dict[str, Any]:
     """Return what was measured and follows from it, as the command's --json does."""
     return outcome.summary

@@ -12,7 +12,7 @@ from raypipe.backbone.cutting.shapes import Node, list_nodes
 from raypipe.backbone.cutting.tracing import trace
 from raypipe.backbone.libraries import library_of
 from raypipe.backbone.registry import build, find
-from raypipe.config.values import Sides
+from raypipe.config.sides import Sides
 from raypipe.errors import UsageError
 
 _USUAL_SIZE = 224

@@ -32,8 +32,8 @@ from raypipe.backbone.outputs import parse_outputs, pool
 from raypipe.backbone.registry import build, find
 from raypipe.backbone.shipping import to_bytes
 from raypipe.backbone.weights import Needs, fit_state, load_weights
+from raypipe.config.sides import Sides, both
 from raypipe.config.types import Pool
-from raypipe.config.values import Sides, both
 from raypipe.errors import UsageError
 from raypipe.spec import Output, Spec
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from raypipe.config.shared import JobConfig
+from raypipe.config.sides import Sides
 from raypipe.config.types import Address, Changes, JobName, option
-from raypipe.config.values import Sides
 
 
 class RunConfig(JobConfig):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from raypipe.config.label_rules import LabelRule, SplitRule, expanded
+from raypipe.config.sides import Sides
 from raypipe.config.types import (
     Address,
     CropRounding,
@@ -20,7 +21,7 @@ from raypipe.config.types import (
     Seed,
     option,
 )
-from raypipe.config.values import ANY_NUMBER, Actors, Bar, Colour, HiddenLayers, Shares, Sides, Size
+from raypipe.config.values import ANY_NUMBER, Actors, Bar, Colour, HiddenLayers, Shares, Size
 
 
 class JobConfig(BaseModel):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from raypipe.config import BackboneConfig
-from raypipe.config.values import Colour, Sides, both, squared, written
+from raypipe.config.sides import Sides, both, squared, written
+from raypipe.config.values import Colour
 from raypipe.errors import UsageError
 from raypipe.images.decoders import load_decoder
 from raypipe.spec import Preprocess

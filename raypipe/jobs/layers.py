@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypipe.cli.command import Outcome, run_job
 from raypipe.config import LayersConfig
-from raypipe.config.values import measured
+from raypipe.config.sides import measured
 
 if TYPE_CHECKING:
     from raypipe.backbone.cutting.shapes import Node

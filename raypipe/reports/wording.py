@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log1p
 from typing import Any
 
-from raypipe.config.values import measured
+from raypipe.config.sides import measured
 from raypipe.spec import Augment, Output, Preprocess, Spec
 
 #: Pairs of a name and what is to be said of it.

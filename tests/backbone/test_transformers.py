@@ -24,7 +24,7 @@ import raypipe
 from raypipe.backbone.layers import list_layers
 from raypipe.backbone.loading import feature_shapes, load, load_again
 from raypipe.backbone.registry import find
-from raypipe.config.values import Sides, both
+from raypipe.config.sides import Sides, both
 from raypipe.errors import UsageError
 from raypipe.images.preprocessing import resolve_preprocess
 from raypipe.spec import Preprocess, Spec

@@ -90,7 +90,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, session_ray: None, weights: 
 def raypipe_small(folder: Path) -> None:
     """Make a store and a model of the photographs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("raypipe.api.calls.resolve", small_resolve)
+        patch.setattr("raypipe.api.job_functions.resolve", small_resolve)
         photos = str(folder / "photos")
         raypipe.extract(photos, out=str(folder / "features"), backbone="resnet50")
         raypipe.train(str(folder / "features"), out=str(folder / "model"), grid="C=0.1")
@@ -112,7 +112,7 @@ class Shelf:
 
     def hdf5(self, _name: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("raypipe.api.calls.resolve", small_resolve)
+            patch.setattr("raypipe.api.job_functions.resolve", small_resolve)
             raypipe.extract(
                 str(self.shelf / "photos"),
                 out=str(self.folder / "features"),
@@ -162,5 +162,5 @@ def _empty(client: Any) -> None:
 @pytest.fixture
 def small_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python API's options, where a block leaves them open, are those of small runs."""
-    monkeypatch.setattr("raypipe.api.calls.resolve", small_resolve)
+    monkeypatch.setattr("raypipe.api.job_functions.resolve", small_resolve)
     assert SMALL

@@ -16,7 +16,7 @@ from raypipe.backbone.cutting.untouched import EarlyExit, called_module
 from raypipe.backbone.cutting.watching import GraphRun
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.outputs import EMBEDDING, LOGITS
-from raypipe.config.values import Sides, both, measured
+from raypipe.config.sides import Sides, both, measured
 from raypipe.errors import UsageError
 
 #: Relative to the largest value: rounding of float32 is far below, another computation far above.

@@ -28,7 +28,7 @@ from raypipe.backbone.libraries import BackboneSource, library_of
 from raypipe.backbone.libraries.library import Embedding
 from raypipe.backbone.outputs import EMBEDDING
 from raypipe.backbone.truncate import check_layers, truncate
-from raypipe.config.values import Sides
+from raypipe.config.sides import Sides
 from raypipe.errors import UsageError
 from raypipe.spec import Output
 

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from raypipe.backbone.cutting.axes import ChannelAxes
 from raypipe.backbone.cutting.comparison import sample_images
 from raypipe.backbone.cutting.tracing import Graph
-from raypipe.config.values import Sides
+from raypipe.config.sides import Sides
 
 
 @dataclass(frozen=True)

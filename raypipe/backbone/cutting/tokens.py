@@ -8,7 +8,7 @@ from typing import Any, Literal, NoReturn
 from torch import Tensor
 
 from raypipe.backbone.cutting.axes import ChannelAxes
-from raypipe.config.values import Sides, both, measured
+from raypipe.config.sides import Sides, both, measured
 from raypipe.errors import UsageError
 from raypipe.spec import Output
 

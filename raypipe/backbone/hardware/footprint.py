@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from raypipe.backbone import Backbone, restore
 from raypipe.backbone.hardware.precision import DTYPES
-from raypipe.config.values import Sides, both
+from raypipe.config.sides import Sides, both
 from raypipe.spec import Spec
 
 #: The most that glibc's allocator keeps in one piece (see `memory.keep_freed`). Outputs above that

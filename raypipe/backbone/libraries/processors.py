@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from raypipe.config.values import Sides, both, squared, written
+from raypipe.config.sides import Sides, both, squared, written
 from raypipe.errors import UsageError
 from raypipe.spec import Preprocess
 

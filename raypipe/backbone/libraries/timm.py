@@ -20,7 +20,7 @@ from raypipe.backbone.libraries.library import (
     Published,
     times_255,
 )
-from raypipe.config.values import squared
+from raypipe.config.sides import squared
 from raypipe.errors import UsageError, nearest
 from raypipe.spec import Preprocess
 
