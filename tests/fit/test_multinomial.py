@@ -68,6 +68,7 @@ def test_the_optimum_is_scikit_learns(tmp_path: Path, classes: int, c: float) ->
     assert np.mean(predicted == reference.predict(scaled)) >= 0.999
 
 
+@pytest.mark.ci
 def test_ill_conditioned_features_without_scaling(tmp_path: Path) -> None:
     x, y = blobs(1500, 20, 20)
     noise = np.random.default_rng(5)

@@ -14,6 +14,7 @@ from raypipe.config import DemoConfig
 from raypipe.jobs import demo
 
 
+@pytest.mark.ci
 def test_demo_has_real_weights_without_network(
     tmp_path: Path,
     ray_session: None,

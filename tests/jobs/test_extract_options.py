@@ -36,6 +36,7 @@ def extract(source: Path, out: Path, **changes: object) -> Store:
     return raypipe.extract(str(source), out=str(out), **options(**changes))
 
 
+@pytest.mark.ci
 def test_views_are_the_same_however_the_work_is_cut(photos: Path, tmp_path: Path) -> None:
     small = draw_folder(tmp_path / "small", 2)
     one = extract(small, tmp_path / "one", **VIEWS)

@@ -308,6 +308,7 @@ def witnessed(model: str, store: str, out: str) -> str:
         return json.dumps(predict(Path(model), store, Path(out))["labels"])
 
 
+@pytest.mark.ci
 def test_tasks_that_read_a_store_do_without_torch(
     store: Path, models: Path, tmp_path: Path, ray_session: str
 ) -> None:
