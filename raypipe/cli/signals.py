@@ -7,6 +7,7 @@ failure of its own. In a destructor, Python drops it.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import signal
@@ -37,6 +38,7 @@ class _Requests:
 
     def __init__(self) -> None:
         self.first: int | None = None
+        self._is_over = False
         self._steps = itertools.count()
 
     def answer(self, number: int, frame: FrameType | None) -> None:
@@ -49,9 +51,16 @@ class _Requests:
         raise Stopped
 
     def later(self) -> None:
-        """Have the first signal come again soon."""
+        """Have the first signal come again soon, unless the program ends by itself now."""
+        if self._is_over:
+            return
         signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(self.first or signal.SIGINT))
         signal.setitimer(signal.ITIMER_REAL, _STEP_SECONDS)
+
+    def end(self) -> None:
+        """Have none come again: Python gives up its answers as it ends; the alarm would kill it."""
+        self._is_over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def lost(self, what: sys.UnraisableHookArgs) -> None:
         """Take note of an exception that Python drops."""
@@ -76,6 +85,7 @@ def listen() -> None:
     """Have signals that ask a program to end stop it as Ctrl-C does: finished work is kept."""
     _answer_with(_requests.answer)
     sys.unraisablehook = _requests.lost
+    atexit.register(_requests.end)
 
 
 def status() -> int:

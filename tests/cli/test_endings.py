@@ -176,6 +176,35 @@ def test_no_signal_is_lost(while_: str, number: int, tmp_path: Path) -> None:
     assert errors.count("\n") == 1
 
 
+#: Signals in destructors before and within what is done at the exit of Python.
+ENDING = """
+import atexit, os, signal
+class Asked:
+    def __del__(self, raise_signal=signal.raise_signal, number=signal.SIGTERM):
+        raise_signal(number)
+class Last:
+    def __del__(self, getitimer=signal.getitimer, real=signal.ITIMER_REAL, write=os.write):
+        write(1, repr(getitimer(real)).encode())
+atexit.register(Asked().__del__)  # comes after those registered below
+from raypipe.cli import signals
+signals.listen()
+last = Last()
+Asked()
+"""
+
+
+def test_no_alarm_goes_off_as_python_ends() -> None:
+    """It would kill a program that has no answer to it any more."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=usual_signals,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(0.0, 0.0)", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_while_modules_are_imported(number: int) -> None:
     """Also where one of them makes another exception of it, as pydantic's core does."""
