@@ -165,22 +165,26 @@ def _executed(app: App, arguments: list[str], name: str) -> int:
     except CycloptsError as error:
         say(told(error, arguments), complaint_of=name)
         return _WRONG_USE
-    except RaypipeError as error:
-        if os.environ.get(_TRACEBACK_VARIABLE):
-            raise
-        say(str(error), complaint_of=name)
-        return error.exit_code
     except KeyboardInterrupt:
-        say(
-            f"{name}: interrupted; what is stored is kept, and the same command goes on from "
-            "there (train and cluster with --resume)"
-        )
-        return signals.status()
-    except Exception as error:  # what no part has taken for a user's mistake
+        return _interrupted(name)
+    except Exception as error:
+        if signals.have_come():  # a library has made an error of its own of it, as pydantic does
+            return _interrupted(name)
         if os.environ.get(_TRACEBACK_VARIABLE):
             raise
-        say(explain(error), complaint_of=name)
+        if isinstance(error, RaypipeError):
+            say(str(error), complaint_of=name)
+            return error.exit_code
+        say(explain(error), complaint_of=name)  # no part has taken it for a user's mistake
         return _INTERNAL_ERROR
+
+
+def _interrupted(name: str) -> int:
+    say(
+        f"{name}: interrupted; what is stored is kept, and the same command goes on from "
+        "there (train and cluster with --resume)"
+    )
+    return signals.status()
 
 
 def one_line(error: Exception) -> str:

@@ -97,6 +97,22 @@ def _default(info: FieldInfo) -> Any:
     return info.default.text if isinstance(info.default, Value) else info.default
 
 
+class _Reader(yaml.SafeLoader):
+    """Refuses a name that stands twice, of which YAML's own would take the last without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in seen:
+                problem = f"{key.value!r} stands there twice"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 def read_mapping(
     path: str, option: str, must: str = "hold `option: value` lines"
 ) -> dict[str, Any]:
@@ -111,10 +127,11 @@ def read_mapping(
         UsageError: it cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8")) or {}
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+        content = yaml.load(text, _Reader) or {}
     except OSError as error:
         raise UsageError(f"{option}: cannot read {path!r}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # as of 2026-02-30, `[[[[…`
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         detail = place + " ".join(str(problem or error).split())

@@ -88,6 +88,11 @@ def listen() -> None:
     atexit.register(_requests.end)
 
 
+def have_come() -> bool:
+    """Whether a signal has asked the program to end."""
+    return _requests.first is not None
+
+
 def status() -> int:
     """Return the exit status of a program that was interrupted: by the first signal, or Ctrl-C.
 

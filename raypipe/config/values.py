@@ -223,8 +223,8 @@ class Change(Value):
         _require(bool(step and option and equals))
         try:
             parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
-            parsed = value  # `*.jpg` is a pattern, and no alias
+        except (ValueError, RecursionError, yaml.YAMLError):
+            parsed = value  # `*.jpg` is a pattern, and no alias; 2026-02-30 may be a name
         return step, option.replace("-", "_"), parsed
 
 

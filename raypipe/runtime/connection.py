@@ -144,11 +144,11 @@ def _why_not(address: str, error: str) -> str:
 def _check_answers(address: str) -> None:
     """Stop where nothing answers: Ray itself would try for more than ten minutes."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last of a host like `a..b`
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"--address: no Ray cluster answers at {address!r} ({reason}); "

@@ -105,7 +105,7 @@ class Cluster:
         try:
             return self.client.get_job_info(submission_id)
         except RuntimeError as error:
-            if "404" in str(error):
+            if "status code 404" in str(error):
                 raise UsageError(
                     f"--attach: the cluster at {self.address} has no job {submission_id!r}; "
                     f"`ray job list --address {self.address}` lists its jobs"

@@ -65,7 +65,7 @@ class Log:
             self._show(self._held)
             self.result = None
         if line.startswith("{"):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 self.result, self._held = dict(json.loads(line)), line
                 return
         self._show(line)

@@ -145,6 +145,7 @@ SWALLOWS = "import time\ntry:\n    time.sleep(1)\nexcept BaseException:\n    pas
 LOSING = {
     "import": "import swallows",
     "destructor": "type('Slow', (), {'__del__': lambda _: time.sleep(1)})()",
+    "library": "try: time.sleep(60)\n    except BaseException: raise ValueError('C') from None",
     "Ray": "try: time.sleep(60)\n    except KeyboardInterrupt: raise KeyboardInterrupt from None",
 }
 
@@ -158,6 +159,7 @@ LOSING = {
         ("destructor", signal.SIGINT),
         ("destructor", signal.SIGHUP),
         ("Ray", signal.SIGTERM),
+        ("library", signal.SIGHUP),
     ],
 )
 def test_no_signal_is_lost(while_: str, number: int, tmp_path: Path) -> None:

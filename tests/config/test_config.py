@@ -107,6 +107,13 @@ def test_missing_option_says_where_it_can_come_from() -> None:
         ("sise: 3", "unknown option 'sise'; did you mean size"),
         ("- a\n- b", "must hold `option: value` lines"),
         ("a: [", "cannot read .* as YAML"),
+        (
+            "size: 64\nbatch_size: 8\nsize: 32",
+            "as YAML: line 3, column 1: 'size' stands there twice",
+        ),
+        ("seed: " + "[" * 5000, "as YAML: maximum recursion depth"),
+        ("seed: " + "1" * 5000, "as YAML: Exceeds the limit"),
+        ("source: 2026-02-30", "as YAML: day is out of range"),
     ],
 )
 def test_wrong_files(tmp_path: Path, text: str, words: str) -> None:

@@ -75,6 +75,7 @@ def test_ray_says_of_versions_what_we_look_for() -> None:
         ("ray://127.0.0.1:10001", "the job has to run on the cluster itself; `raypipe submit"),
         ("http://127.0.0.1:8265", "the job has to run on the cluster itself; `raypipe submit"),
         ("127.0.0.1:99999", "no Ray cluster answers at '127.0.0.1:99999'"),
+        ("a..b:6379", "no Ray cluster answers at 'a..b:6379'"),
         ("no-such-host.invalid:6379", "no Ray cluster answers at 'no-such-host.invalid:6379'"),
     ],
 )

@@ -282,3 +282,14 @@ def test_one_job_of_a_series_runs_at_a_time(
     assert cluster.running("nightly") == new["submission_id"] in jobs
     with pytest.raises(UsageError, match="--series: names its jobs itself"):
         sent(series="nightly", submission_id="other")
+
+
+def test_a_line_of_a_log_that_is_too_deep_for_json_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    deep = '{"a":' * 20_000
+    log = Log()
+    log.feed(f"{deep}\n", 0)
+    log.close()
+    assert log.result is None
+    assert deep[:100] in capsys.readouterr().err
