@@ -175,6 +175,19 @@ def test_what_ray_says_of_a_runtime_environment() -> None:
         cluster_that_raises(error).submit("true", "job", {})
 
 
+def test_an_error_that_names_a_job_with_404_is_not_that_there_is_none() -> None:
+    """Following goes on after the one and ends with the other."""
+
+    def get_job_info(_: str) -> None:
+        raise RuntimeError("Request failed with status code 500: nightly-404a: try again.")
+
+    cluster = object.__new__(Cluster)
+    cluster.address = "http://127.0.0.1:8265"
+    cluster.client = SimpleNamespace(get_job_info=get_job_info)
+    with pytest.raises(ConnectionError, match="status code 500"):
+        cluster.job("nightly-404a")
+
+
 TRACE = """Traceback (most recent call last):
   File "conda.py", line 1, in run
     find()
